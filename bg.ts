@@ -1,0 +1,18 @@
+// The door: picks a path by argv, loads only that, and sets the exit code.
+async function open(argv: string[]): Promise<number> {
+	if (argv[0] === "supervise") {
+		const { supervise } = await import("./lib/supervise.ts");
+		await supervise(argv.slice(1));
+		return 0;
+	}
+	const { cli } = await import("./lib/cli.ts");
+	return cli(argv);
+}
+
+open(process.argv.slice(2)).then(
+	(code) => process.exit(code),
+	(error) => {
+		console.error(error);
+		process.exit(70);
+	},
+);

@@ -1,0 +1,163 @@
+/**
+ * From argv to the arguments of a verb. A verb is a citty command; what citty's own parser does not
+ * do is done here: unknown flags are errors with a suggestion, a flag may be given more than once,
+ * and nothing behind `--` is touched.
+ */
+import { parseArgs } from "node:util";
+import type { ArgDef, ArgsDef } from "citty";
+import { BgError } from "./error.ts";
+
+/** A flag or positional; with `multiple`, its values arrive as one string: see valuesOf. */
+export type Arg = ArgDef & { multiple?: boolean };
+
+type Flag = Arg & { alias?: string };
+
+/** Between the values of a `multiple` argument: no argument can hold a NUL. */
+const separator = "\0";
+
+export function valuesOf(joined: string | undefined): string[] {
+	return joined === undefined ? [] : joined.split(separator);
+}
+
+export type Parsed = {
+	_: string[];
+	[name: string]: string | string[] | boolean | undefined;
+};
+
+/**
+ * Reads a verb's arguments.
+ * @throws BgError (usage) naming what is unknown, missing or too much.
+ */
+export function readArguments(
+	verb: string,
+	definitions: ArgsDef,
+	argv: readonly string[],
+): Parsed {
+	const flags = flagsOf(definitions);
+	const parsed: Parsed = { _: [] };
+	const tokens = tokenize(flags, argv);
+	for (const token of tokens) {
+		if (token.kind === "positional") parsed._.push(token.value);
+		if (token.kind !== "option") continue;
+		const flag = flags[token.name];
+		if (!flag) throw unknownFlag(verb, token.rawName, Object.keys(flags));
+		if (flag.type === "boolean") {
+			if (token.value !== undefined)
+				throw usage(`${token.rawName} takes no value`);
+			parsed[token.name] = true;
+			continue;
+		}
+		if (token.value === undefined)
+			throw usage(`${token.rawName} needs a value (bg ${verb} --help)`);
+		const earlier = parsed[token.name];
+		if (earlier !== undefined && !flag.multiple)
+			throw usage(`${token.rawName} is given twice`);
+		parsed[token.name] =
+			earlier === undefined
+				? token.value
+				: `${earlier}${separator}${token.value}`;
+	}
+	takePositionals(verb, definitions, parsed);
+	return parsed;
+}
+
+/** Splits argv at the first `--`; undefined behind it where there is none. */
+export function splitAtDashes(
+	argv: readonly string[],
+): [before: string[], behind: string[] | undefined] {
+	const at = argv.indexOf("--");
+	return at < 0
+		? [[...argv], undefined]
+		: [argv.slice(0, at), argv.slice(at + 1)];
+}
+
+/** Where the first positional of argv stands: flags and their values come before it. */
+export function firstPositional(
+	definitions: ArgsDef,
+	argv: readonly string[],
+): number {
+	const tokens = tokenize(flagsOf(definitions), argv);
+	return tokens.find(({ kind }) => kind === "positional")?.index ?? argv.length;
+}
+
+/** The word of a list that was probably meant, as ` (did you mean …?)`; else nothing. */
+export function suggest(given: string, words: readonly string[]): string {
+	const near = words
+		.map((word) => ({ word, distance: editDistance(given, word) }))
+		.filter(({ word, distance }) => distance <= Math.max(1, word.length / 3))
+		.sort((a, b) => a.distance - b.distance)[0];
+	return near ? ` (did you mean ${near.word}?)` : "";
+}
+
+// --- internal ---
+
+const usage = (message: string) => new BgError("usage", message);
+
+function flagsOf(definitions: ArgsDef): Record<string, Flag> {
+	return Object.fromEntries(
+		Object.entries(definitions).filter(([, { type }]) => type !== "positional"),
+	) as Record<string, Flag>;
+}
+
+function tokenize(flags: Record<string, Flag>, argv: readonly string[]) {
+	const options = Object.entries(flags).map(([name, { type, alias }]) => [
+		name,
+		{
+			type: type === "boolean" ? "boolean" : "string",
+			...(alias && { short: alias }),
+		},
+	]);
+	return parseArgs({
+		args: [...argv],
+		strict: false,
+		allowPositionals: true,
+		tokens: true,
+		options: Object.fromEntries(options),
+	}).tokens;
+}
+
+function unknownFlag(verb: string, given: string, names: string[]): BgError {
+	const flags = names.map((name) => `--${name}`);
+	const help = suggest(given, flags) || ` (bg ${verb} --help lists them)`;
+	return usage(`bg ${verb} has no flag ${given}${help}`);
+}
+
+function takePositionals(
+	verb: string,
+	definitions: ArgsDef,
+	parsed: Parsed,
+): void {
+	const left = [...parsed._];
+	for (const [name, definition] of Object.entries(definitions)) {
+		if (definition.type !== "positional") continue;
+		if ((definition as Arg).multiple) {
+			if (left.length) parsed[name] = left.splice(0).join(separator);
+		} else parsed[name] = left.shift();
+		if (definition.required !== false && parsed[name] === undefined)
+			throw usage(
+				`bg ${verb} needs <${name}>: ${definition.description ?? ""}`,
+			);
+	}
+	if (left.length)
+		throw usage(
+			`bg ${verb} does not take ${JSON.stringify(left[0])} (bg ${verb} --help)`,
+		);
+}
+
+/** Levenshtein's distance. */
+function editDistance(a: string, b: string): number {
+	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (const [i, char] of [...a].entries()) {
+		const next = [i + 1];
+		for (let j = 0; j < b.length; j++)
+			next.push(
+				Math.min(
+					(next[j] ?? 0) + 1,
+					(row[j + 1] ?? 0) + 1,
+					(row[j] ?? 0) + (char === b[j] ? 0 : 1),
+				),
+			);
+		row = next;
+	}
+	return row[b.length] ?? 0;
+}

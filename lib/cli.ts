@@ -1,0 +1,115 @@
+/**
+ * The verbs: which there are, how their arguments are read, and how a fault is told. A verb is
+ * loaded when it is called. Returns an exit code; the door exits.
+ */
+import { stripVTControlCharacters } from "node:util";
+import type { ArgsDef, CommandDef } from "citty";
+import { version } from "../package.json" with { type: "json" };
+import { type Parsed, readArguments, suggest } from "./arguments.ts";
+import { BgError, exitCodes } from "./error.ts";
+import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
+
+type Verb = {
+	// biome-ignore lint/suspicious/noExplicitAny: citty's own type for a command of any arguments
+	command: CommandDef<any>;
+	/** Where the verb's arguments do not follow the common rule. */
+	read?: (argv: readonly string[]) => Parsed;
+};
+
+const verbs: Record<string, () => Promise<Verb>> = {
+	launch: async () => {
+		const { launch, readLaunch } = await import("./commands/launch.ts");
+		return { command: launch, read: readLaunch };
+	},
+	run: async () => {
+		const { run, readRun } = await import("./commands/run.ts");
+		return { command: run, read: readRun };
+	},
+	list: async () => ({ command: (await import("./commands/list.ts")).list }),
+	status: async () => ({
+		command: (await import("./commands/status.ts")).status,
+	}),
+	output: async () => ({
+		command: (await import("./commands/output.ts")).output,
+	}),
+	wait: async () => ({ command: (await import("./commands/wait.ts")).wait }),
+	cancel: async () => ({
+		command: (await import("./commands/cancel.ts")).cancel,
+	}),
+	complete: async () => ({
+		command: (await import("./commands/complete.ts")).complete,
+	}),
+};
+
+/** Runs one verb. Faults of the user's are told in one line; a bug is thrown. */
+export async function cli(argv: readonly string[]): Promise<number> {
+	try {
+		return await runVerb(argv);
+	} catch (error) {
+		if (!(error instanceof BgError)) throw error;
+		const message = toLine(error.message, 2000);
+		if (argv.includes("--json") || !isTerminal(1))
+			writeAll(1, `${toJson({ error: message })}\n`);
+		writeAll(2, `bg: ${message}\n`);
+		return exitCodes[error.exit];
+	}
+}
+
+// --- internal ---
+
+async function runVerb(argv: readonly string[]): Promise<number> {
+	const [name, ...rest] = argv;
+	if (
+		name === undefined ||
+		name === "--help" ||
+		name === "-h" ||
+		name === "help"
+	)
+		return printHelp(rest[0]);
+	if (name === "--version" || name === "-v") {
+		writeAll(1, `${version}\n`);
+		return exitCodes.ok;
+	}
+	const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+	if (!load) {
+		const help = suggest(name, Object.keys(verbs)) || " (bg --help lists them)";
+		throw new BgError(
+			"usage",
+			`there is no verb ${JSON.stringify(name)}${help}`,
+		);
+	}
+	const { command, read } = await load();
+	const definitions = command.args as ArgsDef;
+	if (rest[0] === "--help" || rest[0] === "-h") return printHelp(name);
+	const args = read ? read(rest) : readArguments(name, definitions, rest);
+	const code = await command.run?.({
+		rawArgs: rest,
+		args: args as never,
+		cmd: command,
+	});
+	return typeof code === "number" ? code : exitCodes.ok;
+}
+
+async function printHelp(verb: string | undefined): Promise<number> {
+	const { defineCommand, renderUsage } = await import("citty");
+	const entries = Object.entries(verbs).map(async ([name, load]) => [
+		name,
+		(await load()).command,
+	]);
+	const bg = defineCommand({
+		meta: {
+			name: "bg",
+			version,
+			description: "Background tasks for coding agents",
+		},
+		subCommands: Object.fromEntries(await Promise.all(entries)),
+	});
+	const command =
+		verb && Object.hasOwn(verbs, verb) ? (await verbs[verb]?.())?.command : bg;
+	const usage = await (command === bg
+		? renderUsage(bg)
+		: renderUsage(command ?? bg, bg));
+	const plain = !isTerminal(1) || process.env.NO_COLOR;
+	writeAll(1, `${plain ? stripVTControlCharacters(usage) : usage}\n`);
+	return exitCodes.ok;
+}

@@ -1,0 +1,98 @@
+import { defineCommand } from "citty";
+import { answer, formatFlags, paintStatus } from "../answer.ts";
+import { valuesOf } from "../arguments.ts";
+import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
+import { BgError, exitCodes } from "../error.ts";
+import { toLine } from "../print.ts";
+import { openStore, readTasks, resolveId, type Store } from "../store.ts";
+import { isFinal, stopSignals } from "../task.ts";
+
+export const cancel = defineCommand({
+	meta: {
+		name: "cancel",
+		description: "Stop tasks with everything they started",
+	},
+	args: {
+		ids: {
+			type: "positional",
+			required: false,
+			multiple: true,
+			description: "task ids",
+		},
+		all: {
+			type: "boolean",
+			description: "all that are not over (of $BG_SESSION_ID where it is set)",
+		},
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "all of this parent session that are not over",
+		},
+		signal: {
+			type: "string",
+			valueHint: stopSignals.join("|"),
+			description: "what to begin with (TERM); KILL follows after 5 s",
+		},
+		only: {
+			type: "boolean",
+			description: "leave the tasks that were launched from inside",
+		},
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const given = valuesOf(args.ids);
+		const ways = [given.length > 0, args.all, args.session].filter(
+			(way) => way,
+		);
+		if (ways.length !== 1)
+			throw new BgError(
+				"usage",
+				"bg cancel takes ids, or --all, or --session ID",
+			);
+		const signal = signalOf(args.signal);
+		const store = openStore({ write: true });
+		const ids = given.length
+			? [...new Set(given.map((id) => resolveId(store, id)))]
+			: unfinished(store, args.session ?? process.env.BG_SESSION_ID);
+		const only = args.only ?? false;
+		const tasks = await cancelTasks(store, ids, { signal, only });
+		answer(
+			args,
+			{ tasks },
+			() => tasks.map(describe).join("\n") || "nothing to cancel",
+		);
+		return tasks.every(({ cancelled }) => cancelled)
+			? exitCodes.ok
+			: exitCodes.failed;
+	},
+});
+
+// --- internal ---
+
+function signalOf(given: string | undefined) {
+	const name = given?.toUpperCase().replace(/^SIG/, "");
+	const signal = stopSignals.find((each) => each === name);
+	if (given !== undefined && !signal)
+		throw new BgError("usage", `--signal takes ${stopSignals.join(", ")}`);
+	return signal;
+}
+
+function unfinished(store: Store, session: string | undefined): string[] {
+	const own = ancestorsOf(store, process.env.BG_TASK_ID);
+	return readTasks(store)
+		.tasks.filter(
+			(task) =>
+				!isFinal(task) &&
+				!own.has(task.id) &&
+				(!session || task.parent_session_id === session),
+		)
+		.map(({ id }) => id);
+}
+
+function describe({ taskId, status, note, survivors }: Cancelled): string {
+	const left = survivors
+		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
+		.join(", ");
+	const more = left ? `  still alive: ${left}` : note ? `  ${note}` : "";
+	return `${taskId}  ${paintStatus(status)}${more}`;
+}

@@ -1,0 +1,55 @@
+import { defineCommand } from "citty";
+import { answer, formatFlags } from "../answer.ts";
+import { BgError, exitCodes } from "../error.ts";
+import { cutBytes } from "../print.ts";
+import { settle } from "../prune.ts";
+import { openStore, readTask, resolveId, updateTask } from "../store.ts";
+import { finish, isFinal, maxResultBytes } from "../task.ts";
+
+export const complete = defineCommand({
+	meta: {
+		name: "complete",
+		description: "Say what came out of a task (this does not end its process)",
+	},
+	args: {
+		id: { type: "positional", required: true, description: "a task id" },
+		result: {
+			type: "positional",
+			required: true,
+			description: "what came out",
+		},
+		error: {
+			type: "positional",
+			required: false,
+			description: "what went wrong: the task ends as error",
+		},
+		...formatFlags,
+	},
+	run: ({ args }) => {
+		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
+			throw new BgError(
+				"usage",
+				"the result arrived broken (it was not UTF-8)",
+			);
+		const store = openStore({ write: true });
+		const id = resolveId(store, args.id);
+		settle(store, readTask(store, id));
+		let changed = false;
+		const task = updateTask(store, id, (now) => {
+			if (isFinal(now)) return undefined;
+			changed = true;
+			return finish(now, {
+				reason: "manual",
+				failed: Boolean(args.error),
+				at: new Date().toISOString(),
+				...(args.error && { error: args.error }),
+				facts: { result: cutBytes(args.result, maxResultBytes, "first") },
+			});
+		});
+		const json = { taskId: id, status: task.status, completed: changed };
+		answer(args, json, () =>
+			changed ? `${id} is ${task.status}` : `${id} was already ${task.status}`,
+		);
+		return changed ? exitCodes.ok : exitCodes.failed;
+	},
+});

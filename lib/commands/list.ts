@@ -1,0 +1,200 @@
+import { defineCommand } from "citty";
+import {
+	ageOf,
+	formatFlags,
+	noted,
+	paintStatus,
+	remark,
+	wantsJson,
+} from "../answer.ts";
+import { BgError } from "../error.ts";
+import { withProgress } from "../output.ts";
+import {
+	formatMarkdown,
+	formatTable,
+	toJson,
+	toLine,
+	writeAll,
+} from "../print.ts";
+import { readSettled } from "../prune.ts";
+import { openStore } from "../store.ts";
+import { isFinal, type Status, statuses, type Task } from "../task.ts";
+
+const formats = ["table", "json", "jsonl", "md"] as const;
+
+/** What a short answer says of a task: the keys of its record. */
+const shortKeys = [
+	"id",
+	"description",
+	"status",
+	"kind",
+	"agent",
+	"reason",
+	"error",
+	"exit_code",
+	"session_id",
+	"parent_session_id",
+	"tags",
+	"queued_at",
+	"started_at",
+	"completed_at",
+	"progress",
+] as const satisfies readonly (keyof Task)[];
+
+export const list = defineCommand({
+	meta: { name: "list", description: "Show the tasks, newest first" },
+	args: {
+		status: {
+			type: "string",
+			valueHint: statuses.join("|"),
+			description: "only these; several apart by commas",
+		},
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "only those of this parent session",
+		},
+		cwd: {
+			type: "string",
+			valueHint: "dir",
+			description: "only those that run there",
+		},
+		tag: {
+			type: "string",
+			valueHint: "tag",
+			description: "only those with it",
+		},
+		all: { type: "boolean", description: "also those that cleanup put away" },
+		full: { type: "boolean", description: "the whole records" },
+		format: {
+			type: "string",
+			valueHint: formats.join("|"),
+			description: "the form of the answer",
+		},
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const { resolve } = await import("node:path");
+		const format =
+			formatOf(args.format) ?? (wantsJson(args) ? "json" : "table");
+		const wanted = statusesOf(args.status);
+		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
+		const store = openStore();
+		const { tasks: all, unreadable } = readSettled(store);
+		const tasks = all.filter(
+			(task) =>
+				(args.all || !task.archived_at) &&
+				(!wanted || wanted.includes(task.status)) &&
+				(!args.session || task.parent_session_id === args.session) &&
+				(!cwd || task.cwd === cwd) &&
+				(!args.tag || task.tags?.includes(args.tag)),
+		);
+		const shown = tasks.map((task) => {
+			const now = isFinal(task) ? task : withProgress(store, task);
+			const picked = args.full
+				? now
+				: Object.fromEntries(
+						shortKeys.flatMap((key) =>
+							now[key] === undefined ? [] : [[key, now[key]]],
+						),
+					);
+			return { ...picked, ...noted(task) };
+		});
+		const broken = unreadable.length ? { unreadable } : {};
+		if (format === "json")
+			writeAll(
+				1,
+				`${toJson({ total: tasks.length, ...countsOf(tasks), tasks: shown, ...broken })}\n`,
+			);
+		else if (format === "jsonl")
+			writeAll(1, shown.map((each) => `${toJson(each)}\n`).join(""));
+		else if (format === "md") writeAll(1, `${report(tasks)}\n`);
+		else writeAll(1, `${table(tasks, all.length)}\n`);
+		if (format !== "json")
+			for (const { taskId, problem } of unreadable)
+				remark(`the record of ${taskId} cannot be read: ${problem}`);
+	},
+});
+
+// --- internal ---
+
+function formatOf(given: string | undefined) {
+	const format = formats.find((each) => each === given);
+	if (given !== undefined && !format)
+		throw new BgError("usage", `--format takes ${formats.join(", ")}`);
+	return format;
+}
+
+function statusesOf(given: string | undefined): readonly Status[] | undefined {
+	return given?.split(",").map((word) => {
+		const status = statuses.find((each) => each === word);
+		if (!status)
+			throw new BgError("usage", `--status takes ${statuses.join(", ")}`);
+		return status;
+	});
+}
+
+function countsOf(tasks: readonly Task[]): Record<Status, number> {
+	const counts = Object.fromEntries(
+		statuses.map((status) => [status, 0]),
+	) as Record<Status, number>;
+	for (const { status } of tasks) counts[status]++;
+	return counts;
+}
+
+function table(tasks: readonly Task[], stored: number): string {
+	if (tasks.length === 0)
+		return stored
+			? "no such task (bg list --all shows every one)"
+			: "no task yet (bg launch, bg run)";
+	return formatTable(
+		tasks.map((task) => [
+			task.id,
+			paintStatus(task.status),
+			ageOf(task),
+			toLine(task.agent ?? task.kind, 20),
+			[task.description, task.error, noted(task).note]
+				.filter((part) => part)
+				.map((part) => toLine(part ?? "", 80))
+				.join(" · "),
+		]),
+	);
+}
+
+function report(tasks: readonly Task[]): string {
+	const summary = (task: Task) => toLine(task.error ?? task.result ?? "", 200);
+	const item = (task: Task, words: string) =>
+		`- **${task.id}** ${toLine(task.description, 80)}${words && `: ${words}`}`;
+	const section = (title: string, items: string[]) => [
+		`### ${title}`,
+		"",
+		...(items.length ? items : ["None."]),
+	];
+	return [
+		"## Background Tasks",
+		"",
+		formatMarkdown(
+			["Task ID", "Droid", "Status", "Result"],
+			tasks.map((task) => [
+				task.id,
+				task.agent ?? task.kind,
+				task.status,
+				summary(task),
+			]),
+		),
+		"",
+		...section(
+			"Completed",
+			tasks.filter(isFinal).map((task) => item(task, summary(task))),
+		),
+		"",
+		...section(
+			"Still Running",
+			tasks
+				.filter((task) => !isFinal(task))
+				.map((task) =>
+					item(task, toLine(task.progress?.lastMessage ?? ageOf(task), 200)),
+				),
+		),
+	].join("\n");
+}

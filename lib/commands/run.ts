@@ -1,0 +1,53 @@
+import { defineCommand } from "citty";
+import { readArguments, splitAtDashes, valuesOf } from "../arguments.ts";
+import { BgError } from "../error.ts";
+import { launchCommand } from "../launch.ts";
+import { launchFlags, tellLaunched } from "./launch.ts";
+
+const args = {
+	description: {
+		type: "positional",
+		required: true,
+		description: "what it is about, in a few words",
+	},
+	command: {
+		type: "positional",
+		required: true,
+		multiple: true,
+		description: "behind --, the program and its arguments",
+	},
+	...launchFlags,
+} as const;
+
+const { command: _, ...argsBefore } = args;
+
+export const run = defineCommand({
+	meta: {
+		name: "run",
+		description: "Start a command in the background and return at once",
+	},
+	args,
+	run: ({ args: parsed }) => {
+		const launched = launchCommand({
+			description: parsed.description,
+			command: valuesOf(parsed.command),
+			cwd: parsed.cwd,
+			env: valuesOf(parsed.env),
+			stdin: parsed.stdin,
+			tags: valuesOf(parsed.tag),
+		});
+		tellLaunched(launched, parsed);
+	},
+});
+
+/** What stands behind `--` is the command, untouched. */
+export function readRun(argv: readonly string[]) {
+	const [before, command] = splitAtDashes(argv);
+	const parsed = readArguments("run", argsBefore, before);
+	if (!command?.length)
+		throw new BgError(
+			"usage",
+			"no command to run: bg run <description> -- <command…>",
+		);
+	return { ...parsed, command: command.join("\0") };
+}

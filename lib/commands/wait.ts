@@ -1,0 +1,99 @@
+import { defineCommand } from "citty";
+import {
+	ageOf,
+	answer,
+	formatFlags,
+	paintStatus,
+	wantsJson,
+} from "../answer.ts";
+import { valuesOf } from "../arguments.ts";
+import { ancestorsOf } from "../cancel.ts";
+import { BgError, exitCodes } from "../error.ts";
+import { cutBytes, parseDuration, toLine, writeAll } from "../print.ts";
+import { openStore, resolveId } from "../store.ts";
+import type { Task } from "../task.ts";
+import { waitForTasks } from "../wait.ts";
+
+const maxResult = 2000;
+
+export const wait = defineCommand({
+	meta: {
+		name: "wait",
+		description: "Wait until tasks are over, and bring their results",
+	},
+	args: {
+		ids: {
+			type: "positional",
+			required: false,
+			multiple: true,
+			description: "task ids; without, all that are not over",
+		},
+		any: { type: "boolean", description: "until the first one is over" },
+		timeout: {
+			type: "string",
+			valueHint: "90s|30m|2h",
+			description: "no longer than this (exit code 124)",
+		},
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "those of this parent session ($BG_SESSION_ID)",
+		},
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const store = openStore({ write: true });
+		const own = ancestorsOf(store, process.env.BG_TASK_ID);
+		const given = valuesOf(args.ids).map((id) => resolveId(store, id));
+		for (const id of given)
+			if (own.has(id))
+				throw new BgError(
+					"usage",
+					`${id} is the task this runs in, or one it was launched from: it cannot be waited for here`,
+				);
+		const timeout = timeoutOf(args.timeout);
+		const session = args.session ?? process.env.BG_SESSION_ID;
+		const json = wantsJson(args);
+		const { ended, running, timedOut } = await waitForTasks(store, {
+			ids: given.length ? [...new Set(given)] : undefined,
+			includes: (task) =>
+				!own.has(task.id) && (!session || task.parent_session_id === session),
+			any: args.any,
+			timeout,
+			...(!json && { onEnd: (task) => writeAll(1, `${describe(task)}\n`) }),
+		});
+		const tasks = ended.map(({ id, status, exit_code, error, result }) => ({
+			taskId: id,
+			status,
+			exit_code,
+			error,
+			result: result && cutBytes(result, maxResult, "first"),
+		}));
+		if (json) answer(args, { tasks, running, timedOut }, () => "");
+		else if (running.length)
+			writeAll(1, `still running: ${running.join(" ")}\n`);
+		else if (!ended.length) writeAll(1, "nothing to wait for\n");
+		if (timedOut) return exitCodes.timedOut;
+		return ended.every(({ status }) => status === "completed")
+			? exitCodes.ok
+			: exitCodes.failed;
+	},
+});
+
+// --- internal ---
+
+function timeoutOf(given: string | undefined): number | undefined {
+	const timeout = given === undefined ? undefined : parseDuration(given);
+	if (given !== undefined && timeout === undefined)
+		throw new BgError(
+			"usage",
+			`--timeout ${given}: it takes a duration as 90s, 30m, 2h or 7d`,
+		);
+	return timeout;
+}
+
+function describe(task: Task): string {
+	const what = `${task.id}  ${paintStatus(task.status)}  ${ageOf(task)}  ${toLine(task.description, 60)}`;
+	const said = toLine(task.error ?? task.result ?? "");
+	return said ? `${what}\n    ${said}` : what;
+}

@@ -1,0 +1,40 @@
+/**
+ * The one error class, and the exit codes.
+ *
+ * A BgError is something the user can mend: one line saying what, which, and what next.
+ * Any other error is a bug and keeps its stack.
+ */
+
+/** Exit codes by what they mean; 124 is the one of coreutils' `timeout`, 111 that of daemontools. */
+export const exitCodes = {
+	ok: 0,
+	failed: 1,
+	usage: 2,
+	missing: 3,
+	refused: 111,
+	timedOut: 124,
+} as const;
+
+export type ExitName = keyof typeof exitCodes;
+
+export class BgError extends Error {
+	readonly exit: ExitName;
+
+	constructor(exit: ExitName, message: string) {
+		super(message);
+		this.name = "BgError";
+		this.exit = exit;
+	}
+}
+
+/** The code of a system error (`ENOENT`), or undefined for any other value. */
+export function codeOf(error: unknown): string | undefined {
+	if (error instanceof Error && "code" in error) return String(error.code);
+	return undefined;
+}
+
+/** What an error says, in one line. */
+export function messageOf(error: unknown): string {
+	const text = error instanceof Error ? error.message : String(error);
+	return text.replace(/\s+/g, " ").trim();
+}

@@ -1,0 +1,172 @@
+/**
+ * What a task's `.out` says: how far a droid is, what its result is, and its words as text. A
+ * stream is read on from where the last reader stopped, at most 8 MiB a call; at the end of a task
+ * its last 1 MiB comes first, for there stands the result.
+ */
+import {
+	type Digest,
+	digestStream,
+	digestTail,
+	readDigest,
+	readEvent,
+	renderEvent,
+} from "./droid.ts";
+import { cutBytes, toPlain } from "./print.ts";
+import {
+	outputFile,
+	outputSize,
+	readOutput,
+	readProgress,
+	type Store,
+	writeProgress,
+} from "./store.ts";
+import { type End, maxResultBytes, type Task } from "./task.ts";
+
+const window = 8 * 1024 * 1024;
+const tailWindow = 1024 * 1024;
+
+/** What a droid's stream says as of now. */
+export function currentDigest(store: Store, task: Task): Digest {
+	const noted = readDigest(readProgress(store, task.id));
+	const size = outputSize(store, task.id);
+	const before = noted.offset <= size ? noted : readDigest(undefined);
+	if (before.offset === size) return before;
+	const bytes = readOutput(store, task.id, before.offset, size);
+	const digest = digestStream(before, bytes.subarray(0, window));
+	if (digest.offset !== before.offset) writeProgress(store, task.id, digest);
+	return digest;
+}
+
+/** The task with its progress as of now; a command has none. */
+export function withProgress(store: Store, task: Task): Task {
+	if (task.kind !== "droid" || !task.command) return task;
+	const digest = currentDigest(store, task);
+	return {
+		...task,
+		...(digest.sessionId && { droid_session_id: digest.sessionId }),
+		...(digest.usage && { usage: digest.usage }),
+		progress: { ...digest.progress, outputFile: outputFile(store, task.id) },
+	};
+}
+
+/** What a task has to say for itself once it is over. */
+export function readEnd(
+	store: Store,
+	task: Task,
+): { facts: NonNullable<End["facts"]>; completed: boolean; error?: string } {
+	const size = outputSize(store, task.id);
+	const tail = readOutput(store, task.id, Math.max(0, size - tailWindow), size);
+	if (task.kind !== "droid") {
+		const result = toPlain(tail.toString("utf8")).trimEnd();
+		return {
+			facts: { result: cutBytes(result, maxResultBytes, "last") },
+			completed: false,
+		};
+	}
+	const last = digestTail(tail);
+	const { droid_session_id, progress, usage } = withProgress(store, task);
+	const result = last.finalText ?? progress?.lastMessage ?? last.lastText ?? "";
+	const error = last.lastError ?? last.lastText;
+	return {
+		facts: {
+			result: cutBytes(result, maxResultBytes, "first"),
+			droid_session_id,
+			progress,
+			usage: last.usage ?? usage,
+		},
+		completed: last.finalText !== undefined,
+		...(error && { error }),
+	};
+}
+
+export type TextOptions = {
+	/** Start at this byte of `.out`; without it, the end is what counts. */
+	since?: number | undefined;
+	/** At most this many bytes of text. */
+	max: number;
+	/** At most this many lines of `.out`. */
+	tail?: number | undefined;
+};
+
+export type Text = {
+	output: string;
+	/** The byte at which the first line not yet whole starts. */
+	nextOffset: number;
+	truncated: boolean;
+};
+
+/** A task's words: of a droid what it said and did, of a command what it wrote. */
+export function readText(store: Store, task: Task, options: TextOptions): Text {
+	const { since, max, tail } = options;
+	const size = outputSize(store, task.id);
+	const from = Math.min(since ?? Math.max(0, size - window), size);
+	const bytes = readOutput(store, task.id, from, Math.min(size, from + window));
+	const isLive = task.status === "running";
+	let end = bytes.length;
+	// A last line without its newline may still grow; a finished task's is all there will be.
+	if (isLive || from + end < size) end = bytes.lastIndexOf(0x0a) + 1 || end;
+	let begin = 0;
+	if (since === undefined && from > 0) begin = bytes.indexOf(0x0a) + 1;
+	if (tail !== undefined) begin = Math.max(begin, tailStart(bytes, end, tail));
+	const whole = bytes.subarray(begin, end);
+	const nextOffset = from + end;
+	if (since === undefined) {
+		const text = toText(task, whole);
+		const output = cutBytes(text, max, "last");
+		const truncated = from + begin > 0 || output.length < text.length;
+		return { output, nextOffset, truncated };
+	}
+	return readForward(task, whole, { from, max, more: nextOffset < size });
+}
+
+// --- internal ---
+
+/** As many whole lines from the start as fit; a first line that does not is cut. */
+function readForward(
+	task: Task,
+	bytes: Buffer,
+	{ from, max, more }: { from: number; max: number; more: boolean },
+): Text {
+	const whole = toText(task, bytes);
+	if (Buffer.byteLength(whole) <= max)
+		return { output: whole, nextOffset: from + bytes.length, truncated: more };
+	let output = "";
+	let at = 0;
+	while (at < bytes.length) {
+		const end = bytes.indexOf(0x0a, at) + 1 || bytes.length;
+		const line = toText(task, bytes.subarray(at, end));
+		if (Buffer.byteLength(output) + Buffer.byteLength(line) > max) {
+			if (at === 0) {
+				output = cutBytes(line, max, "first");
+				at = end;
+			}
+			break;
+		}
+		output += line;
+		at = end;
+	}
+	return { output, nextOffset: from + at, truncated: true };
+}
+
+function toText(task: Task, bytes: Buffer): string {
+	const text = bytes.toString("utf8");
+	if (task.kind !== "droid") return text;
+	return text
+		.split("\n")
+		.map((line) => (line.trim() ? renderEvent(readEvent(line)) : ""))
+		.filter((line) => line)
+		.map((line) => `${line}\n`)
+		.join("");
+}
+
+/** Where the last `count` lines before `end` start. */
+function tailStart(bytes: Buffer, end: number, count: number): number {
+	if (count === 0) return end;
+	let at = end;
+	if (bytes[at - 1] === 0x0a) at--;
+	for (let left = count; left > 0; left--) {
+		at = at > 0 ? bytes.lastIndexOf(0x0a, at - 1) : -1;
+		if (at < 0) return 0;
+	}
+	return at + 1;
+}

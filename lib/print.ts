@@ -1,0 +1,150 @@
+/**
+ * How things are shown: text without control characters, tables, ages, sizes, JSON, and `writeAll`,
+ * the only way bytes leave this program.
+ */
+import { fstatSync, writeSync } from "node:fs";
+import { isatty } from "node:tty";
+import { stripVTControlCharacters } from "node:util";
+import { codeOf } from "./error.ts";
+
+/**
+ * Writes everything, however slowly the reader reads: a pipe may take less than it is given, or
+ * nothing for a while.
+ * @returns false where the reader is gone: it wants nothing more.
+ */
+export function writeAll(fd: number, data: string | Uint8Array): boolean {
+	const bytes = typeof data === "string" ? Buffer.from(data) : data;
+	for (let done = 0; done < bytes.length; ) {
+		try {
+			done += writeSync(fd, bytes, done);
+		} catch (error) {
+			if (codeOf(error) === "EPIPE") return false;
+			if (codeOf(error) !== "EAGAIN") throw error;
+			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+		}
+	}
+	return true;
+}
+
+/** Whether a person looks at it; `isatty` is only asked where it can be one, for it is dear. */
+export function isTerminal(fd: number): boolean {
+	try {
+		return fstatSync(fd).isCharacterDevice() && isatty(fd);
+	} catch {
+		return false;
+	}
+}
+
+/**
+ * JSON on one or more lines. What JSON allows and a terminal obeys (C1 controls, and marks that
+ * turn the direction of text) is escaped as well.
+ */
+export function toJson(value: unknown, indent?: number): string {
+	return JSON.stringify(value, null, indent).replace(
+		/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+		(char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+	);
+}
+
+/**
+ * A task's words as they may reach a terminal: colours and cursor movements are dropped, a lone
+ * carriage return starts a line, any other control character is shown as `\x1b`.
+ */
+export function toPlain(text: string): string {
+	return stripVTControlCharacters(text)
+		.replace(/\r+\n?/g, "\n")
+		.replace(
+			/(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
+			(char) => {
+				const code = char.charCodeAt(0).toString(16);
+				return code.length > 2 ? `\\u${code}` : `\\x${code.padStart(2, "0")}`;
+			},
+		);
+}
+
+/** The same in one line of at most `length` characters. */
+export function toLine(text: string, length = 200): string {
+	const line = toPlain(text).replace(/\s+/g, " ").trim();
+	const chars = [...line];
+	return chars.length > length
+		? `${chars.slice(0, length - 1).join("")}…`
+		: line;
+}
+
+/** A time in ms as people say it: `4s`, `12m`, `3h`, `5d`. */
+export function formatAge(ms: number): string {
+	const seconds = Math.max(0, Math.round(ms / 1000));
+	if (seconds < 100) return `${seconds}s`;
+	const minutes = Math.round(seconds / 60);
+	if (minutes < 100) return `${minutes}m`;
+	const hours = Math.round(minutes / 60);
+	return hours < 48 ? `${hours}h` : `${Math.round(hours / 24)}d`;
+}
+
+const units = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+
+/** `90s 30m 2h 7d` in ms, or undefined where it is no such duration. */
+export function parseDuration(text: string): number | undefined {
+	const match = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text);
+	if (!match) return undefined;
+	return Number(match[1]) * units[match[2] as keyof typeof units] * 1000;
+}
+
+/** `100 64K 64M 1G` in bytes, or undefined where it is no such size. */
+export function parseSize(text: string): number | undefined {
+	const match = /^(\d{1,15})([KMG]?)$/.exec(text);
+	if (!match) return undefined;
+	const power = " KMG".indexOf(match[2] || " ");
+	const bytes = Number(match[1]) * 1024 ** power;
+	return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** Columns padded to their widest cell; the last one is left as it is. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+	const widths: number[] = [];
+	for (const row of rows)
+		for (const [column, cell] of row.entries())
+			widths[column] = Math.max(widths[column] ?? 0, [...cell].length);
+	return rows
+		.map((row) =>
+			row
+				.map((cell, column) =>
+					column === row.length - 1
+						? cell
+						: cell + " ".repeat((widths[column] ?? 0) - [...cell].length),
+				)
+				.join("  ")
+				.trimEnd(),
+		)
+		.join("\n");
+}
+
+/** A Markdown table; bars and angle brackets of the cells are taken literally. */
+export function formatMarkdown(
+	head: readonly string[],
+	rows: readonly (readonly string[])[],
+): string {
+	const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+	const escapeCell = (cell: string) =>
+		toLine(cell).replace(/[\\|`<>]/g, (char) => `\\${char}`);
+	return [
+		line(head),
+		line(head.map(() => "---")),
+		...rows.map((row) => line(row.map(escapeCell))),
+	].join("\n");
+}
+
+/** Cuts text to its last or first `bytes` bytes of UTF-8, never within a character. */
+export function cutBytes(
+	text: string,
+	bytes: number,
+	keep: "first" | "last",
+): string {
+	const all = Buffer.from(text);
+	if (all.length <= bytes) return text;
+	let at = keep === "first" ? bytes : all.length - bytes;
+	const step = keep === "first" ? -1 : 1;
+	while (at > 0 && at < all.length && ((all[at] ?? 0) & 0xc0) === 0x80)
+		at += step;
+	return (keep === "first" ? all.subarray(0, at) : all.subarray(at)).toString();
+}

@@ -1,0 +1,300 @@
+/**
+ * Processes: which one it is, whether it lives, what it started, and how it is stopped. The only
+ * room that sends a signal, and it checks the identity of a process right before each one.
+ *
+ * A process is known by machine (on Linux with its pid namespace), boot, pid and start time. Where
+ * `/proc` is missing the start time comes from `ps`. A zombie is gone. Of a process on another
+ * machine nobody here can say anything.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { hostname } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import { codeOf } from "./error.ts";
+import type { Identity } from "./task.ts";
+
+export type Liveness = "alive" | "gone" | "elsewhere";
+
+export type Process = {
+	pid: number;
+	parent: number;
+	session: number;
+	start: string;
+	paused: boolean;
+	zombie: boolean;
+};
+
+/** Stands in the environment of every process of a task, and finds it again wherever it moved. */
+export const taskVariable = "BG_TASK_ID";
+
+/** Stands in the environment of a supervisor, which is never part of a task's tree. */
+export const supervisorVariable = "BG_SUPERVISOR";
+
+let here: Pick<Identity, "machine" | "boot"> | undefined;
+
+/** The machine (id, else host name; on Linux with the pid namespace) and its boot. */
+export function thisMachine(): Pick<Identity, "machine" | "boot"> {
+	if (here) return here;
+	const namespace = attempt(() => readlinkSync("/proc/self/ns/pid"));
+	const id =
+		attempt(() => readFileSync("/etc/machine-id", "utf8").trim()) || hostname();
+	const boot =
+		attempt(() =>
+			readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
+		) ?? sysctl("kern.bootsessionuuid");
+	here = {
+		machine: namespace ? `${id}:${namespace.replace(/\D/g, "")}` : id,
+		boot,
+	};
+	return here;
+}
+
+/** Who a living process is; undefined where there is none, or a zombie. */
+export function identify(pid: number): Identity | undefined {
+	const found = inspect(pid);
+	return found && !found.zombie
+		? { ...thisMachine(), pid, start: found.start }
+		: undefined;
+}
+
+/** Who a child of ours is that may have ended already: until it is waited for it has an entry. */
+export function identifyChild(pid: number): Identity {
+	return { ...thisMachine(), pid, start: inspect(pid)?.start ?? "ended" };
+}
+
+let own: Identity | undefined;
+
+/** Who this process is. */
+export function self(): Identity {
+	own ??= identify(process.pid);
+	if (!own) throw new Error(`cannot identify process ${process.pid}`);
+	return own;
+}
+
+export function liveness(identity: Identity): Liveness {
+	const { machine, boot } = thisMachine();
+	if (identity.machine !== machine) return "elsewhere";
+	if (identity.boot !== boot) return "gone";
+	return identify(identity.pid)?.start === identity.start ? "alive" : "gone";
+}
+
+/** An identity as a file name: what a claim is called. */
+export function formatHolder(identity: Identity, nonce: string): string {
+	const { machine, boot, pid, start } = identity;
+	return [pid, start, boot, machine, nonce].map(encodeURIComponent).join(",");
+}
+
+/** The identity in a claim's name, or undefined where the name is not one. */
+export function parseHolder(name: string): Identity | undefined {
+	const [pid, start, boot, machine, nonce, ...rest] = name
+		.split(",")
+		.map((part) => attempt(() => decodeURIComponent(part)) ?? "");
+	if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
+	return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
+}
+
+/**
+ * The living processes of a task: every process of ours whose environment names it, `root` and the
+ * rest of its session while it lives, `known` ones, and the children of all of these.
+ */
+export function findTree(
+	taskId: string,
+	root?: Identity,
+	known: ReadonlySet<string> = new Set(),
+): Process[] {
+	const all = listProcesses();
+	const rootLives = root !== undefined && liveness(root) === "alive";
+	const environments = environmentReader();
+	const member = new Map<number, boolean>();
+	const byPid = new Map(all.map((each) => [each.pid, each]));
+	const belongs = (each: Process): boolean => {
+		const decided = member.get(each.pid);
+		if (decided !== undefined) return decided;
+		member.set(each.pid, false);
+		const mark = environments(each.pid);
+		const parent = byPid.get(each.parent);
+		const answer =
+			mark.task === taskId ||
+			(!mark.supervisor &&
+				(known.has(keyOf(each)) ||
+					(rootLives && (each.pid === root.pid || each.session === root.pid)) ||
+					(parent !== undefined && belongs(parent))));
+		member.set(each.pid, answer);
+		return answer;
+	};
+	return all.filter((each) => each.pid !== process.pid && belongs(each));
+}
+
+/** The command line of a process, for people; empty where it cannot be read. */
+export function commandOf(pid: number): string {
+	const args = hasProc()
+		? attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8"))
+		: ps(["-o", "command=", "-p", String(pid)]);
+	return (args ?? "").replaceAll("\0", " ").trim();
+}
+
+/** Sends a signal to a process, if it still is who it was. */
+export function signal(target: Identity, name: NodeJS.Signals): void {
+	if (liveness(target) === "alive") kill(target.pid, name);
+}
+
+export type StopOptions = {
+	root?: Identity | undefined;
+	/** The first signal; SIGKILL follows. */
+	signal?: NodeJS.Signals;
+	/** How long the first signal may take, in ms. */
+	grace?: number;
+};
+
+/**
+ * Stops a task's tree: the signal, a grace, SIGKILL. Looks again until two looks find nothing, for
+ * a process may start another between a look and its signal.
+ * @returns what survived even that, 5 s after the first SIGKILL.
+ */
+export async function stopTree(
+	taskId: string,
+	{ root, signal = "SIGTERM", grace = 5000 }: StopOptions = {},
+): Promise<Process[]> {
+	const known = new Set<string>();
+	const asked = new Set<string>();
+	const start = performance.now();
+	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
+		const left = findTree(taskId, root, known);
+		quiet = left.length ? 0 : quiet + 1;
+		if (quiet === 2) return [];
+		const spent = performance.now() - start;
+		if (spent > grace + 5000) return left;
+		for (const each of left) {
+			const key = keyOf(each);
+			known.add(key);
+			if (spent > grace) signalProcess(each, "SIGKILL");
+			else if (!asked.has(key)) signalProcess(each, signal);
+			asked.add(key);
+		}
+		await delay(pause);
+	}
+}
+
+// --- internal ---
+
+const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;
+
+function signalProcess(target: Process, signal: NodeJS.Signals): void {
+	if (identify(target.pid)?.start !== target.start) return;
+	kill(target.pid, signal);
+	if (target.paused) kill(target.pid, "SIGCONT");
+}
+
+function kill(pid: number, name: NodeJS.Signals): void {
+	try {
+		process.kill(pid, name);
+	} catch (error) {
+		// Gone already, or not ours to signal: the next look tells.
+		if (codeOf(error) !== "ESRCH" && codeOf(error) !== "EPERM") throw error;
+	}
+}
+
+function attempt<T>(read: () => T): T | undefined {
+	try {
+		return read();
+	} catch {
+		return undefined;
+	}
+}
+
+let proc: boolean | undefined;
+function hasProc(): boolean {
+	proc ??= existsSync("/proc/self/stat");
+	return proc;
+}
+
+function inspect(pid: number): Process | undefined {
+	return hasProc() ? readProc(pid) : readPs(["-p", String(pid)])[0];
+}
+
+function listProcesses(): Process[] {
+	const all = hasProc()
+		? readdirSync("/proc").flatMap((name) => {
+				const pid = Number(name);
+				return pid > 0 ? (readProc(pid) ?? []) : [];
+			})
+		: readPs(["-ax"]);
+	return all.filter((each) => !each.zombie);
+}
+
+/** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
+function readProc(pid: number): Process | undefined {
+	const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "utf8"));
+	if (!stat) return undefined;
+	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+	const [state, parent, , session] = fields;
+	const start = fields[19];
+	if (!start) return undefined;
+	return {
+		pid,
+		parent: Number(parent),
+		session: Number(session),
+		start,
+		paused: state === "T",
+		zombie: state === "Z" || state === "X",
+	};
+}
+
+/** The same from `ps`, whose start time has a resolution of one second. */
+function readPs(selection: string[]): Process[] {
+	const columns = "pid=,ppid=,sess=,state=,lstart=";
+	return ps(["-o", columns, ...selection])
+		.split("\n")
+		.flatMap((line) => {
+			const [pid, parent, session, state, ...start] = line.trim().split(/\s+/);
+			const seconds = Date.parse(`${start.join(" ")} UTC`) / 1000;
+			if (!pid || !state || Number.isNaN(seconds)) return [];
+			return {
+				pid: Number(pid),
+				parent: Number(parent),
+				session: Number(session),
+				start: String(seconds),
+				paused: state.startsWith("T"),
+				zombie: state.startsWith("Z"),
+			};
+		});
+}
+
+function ps(args: string[]): string {
+	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
+	return spawnSync("ps", args, { env, encoding: "utf8" }).stdout ?? "";
+}
+
+function sysctl(name: string): string {
+	const { stdout } = spawnSync("sysctl", ["-n", name], { encoding: "utf8" });
+	return stdout?.trim() || "unknown";
+}
+
+type Marks = { task: string | undefined; supervisor: boolean };
+
+/** Reads the marks that bg leaves in the environment of the processes it starts. */
+function environmentReader(): (pid: number) => Marks {
+	const marksIn = (environment: string, separator: string): Marks => {
+		const variables = environment.split(separator);
+		const task = variables.find((each) => each.startsWith(`${taskVariable}=`));
+		return {
+			task: task?.slice(taskVariable.length + 1),
+			supervisor: variables.some((each) =>
+				each.startsWith(`${supervisorVariable}=`),
+			),
+		};
+	};
+	if (hasProc())
+		return (pid) =>
+			marksIn(
+				attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "",
+				"\0",
+			);
+	const lines = new Map(
+		ps(["eww", "-ax", "-o", "pid=,command="])
+			.split("\n")
+			.map((line) => line.trim())
+			.map((line) => [Number.parseInt(line, 10), line]),
+	);
+	return (pid) => marksIn(lines.get(pid) ?? "", " ");
+}

@@ -1,0 +1,135 @@
+/**
+ * Which tasks nobody watches any more, and what becomes of them: a pure choice, then the act.
+ *
+ * Supervisor gone, process alive: still running, and it gets a new supervisor. Both gone: `lost`,
+ * unless a droid's own completion line says otherwise. Nothing is decided about a task of another
+ * machine or pid namespace, nor about an old record that names no process.
+ */
+import { BgError } from "./error.ts";
+import { readEnd } from "./output.ts";
+import { findTree, type Liveness, liveness, thisMachine } from "./process.ts";
+import { startSupervisor } from "./spawn.ts";
+import {
+	readTasks,
+	removePrompts,
+	type Store,
+	type Unreadable,
+	updateTask,
+} from "./store.ts";
+import { finish, type Identity, isFinal, type Task } from "./task.ts";
+
+/** Where a task stands, by its own processes. */
+export type Standing =
+	| "watched"
+	| "orphaned"
+	| "lost"
+	| "elsewhere"
+	/** No process was ever named (an old record), so nobody can say. */
+	| "unknown"
+	/** Final, and nothing of it lives. */
+	| "over"
+	/** Final, and its process lives. */
+	| "alive";
+
+export function standingOf(
+	task: Task,
+	livenessOf: (identity: Identity) => Liveness = liveness,
+): Standing {
+	const process = task.process && livenessOf(task.process);
+	if (isFinal(task)) return process === "alive" ? "alive" : "over";
+	const supervisor = task.supervisor && livenessOf(task.supervisor);
+	if (!supervisor) return "unknown";
+	if (supervisor === "elsewhere") return "elsewhere";
+	if (supervisor === "alive") return "watched";
+	return process === "alive" ? "orphaned" : "lost";
+}
+
+/** What a person should know of a task beside its status; undefined where there is nothing. */
+export function noteOf(task: Task, standing: Standing): string | undefined {
+	if (standing === "alive") return "process alive";
+	if (standing === "unknown") return "nobody watches it";
+	if (standing === "elsewhere") {
+		const machine = task.supervisor?.machine ?? "";
+		const [host, namespace] = machine.split(":");
+		return thisMachine().machine.startsWith(`${host}:`)
+			? `in another pid namespace (${namespace})`
+			: `on ${host}`;
+	}
+	return undefined;
+}
+
+/**
+ * Sets a task right that nobody watches, and returns it as it now is. Where the store cannot be
+ * written, the answer is the same and stays unwritten.
+ */
+export function settle(store: Store, task: Task): Task {
+	const standing = standingOf(task);
+	if (standing !== "lost" && standing !== "orphaned") return task;
+	let seen = task;
+	try {
+		return updateTask(store, task.id, (now) => {
+			seen = rescue(store, now);
+			return seen;
+		});
+	} catch (error) {
+		if (error instanceof BgError)
+			return seen === task ? lose(store, task) : seen;
+		throw error;
+	}
+}
+
+/** All tasks, newest first, each set right. */
+export function readSettled(store: Store): {
+	tasks: Task[];
+	unreadable: Unreadable[];
+} {
+	const { tasks, unreadable } = readTasks(store);
+	return { tasks: tasks.map((task) => settle(store, task)), unreadable };
+}
+
+// --- internal ---
+
+/** Under the lock: what the record says now decides. */
+function rescue(store: Store, task: Task): Task {
+	const standing = standingOf(task);
+	if (standing === "orphaned") return adopt(store, task);
+	if (standing !== "lost") return task;
+	// A supervisor that died right after it started the process could not write that down.
+	if (task.status === "queued") {
+		const [oldest] = findTree(task.id).sort((a, b) => a.pid - b.pid);
+		if (oldest)
+			return adopt(store, {
+				...task,
+				status: "running",
+				pid: oldest.pid,
+				process: { ...thisMachine(), pid: oldest.pid, start: oldest.start },
+			});
+	}
+	const lost = lose(store, task);
+	removePrompts(store, task.id);
+	return lost;
+}
+
+function adopt(store: Store, task: Task): Task {
+	const supervisor = startSupervisor({ store, ids: [task.id], adopt: true });
+	return { ...task, supervisor };
+}
+
+/** An end nobody saw: an exit code nobody waited for cannot be known. */
+export function lose(store: Store, task: Task): Task {
+	const at = new Date().toISOString();
+	if (standingOf(task) === "orphaned") return task;
+	if (task.status === "queued")
+		return finish(task, {
+			reason: "lost",
+			at,
+			error: "never started: its supervisor died",
+		});
+	const { facts, completed } = readEnd(store, task);
+	return finish(task, {
+		reason: completed ? "stream" : "lost",
+		at,
+		error: "ended while nobody watched",
+		facts,
+	});
+}

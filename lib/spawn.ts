@@ -1,0 +1,295 @@
+/**
+ * Starting processes: a detached supervisor, and the command of a task. Nothing goes through a
+ * shell, and nothing of the folder bg is called in takes effect: a supervisor starts in `/`, and
+ * a runtime gets the flags that keep it from reading `.env`, `bunfig.toml` or `deno.json` there.
+ */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import {
+	accessSync,
+	closeSync,
+	constants,
+	openSync,
+	readdirSync,
+	readFileSync,
+	readSync,
+	realpathSync,
+	statSync,
+} from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { BgError, codeOf, messageOf } from "./error.ts";
+import { identify, supervisorVariable, taskVariable } from "./process.ts";
+import { openOutput, type Store } from "./store.ts";
+import type { Identity, Task } from "./task.ts";
+
+/** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
+const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
+
+/** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
+const taskEnvVariable = "BG_TASK_ENV";
+
+/** The file this program is: the script, or the executable. */
+export function programFile(): string {
+	const script = process.argv[1];
+	return script && !isCompiled() ? realpathSync(script) : process.execPath;
+}
+
+/** The argv that starts this program again, whatever form it runs in. */
+export function selfCommand(): [string, ...string[]] {
+	if (isCompiled()) return [process.execPath];
+	const { bun, deno } = process.versions as Record<string, string | undefined>;
+	const flags = bun
+		? ["--no-env-file", "--config=/dev/null"]
+		: deno
+			? ["run", "-A", "--no-config", "--no-lock"]
+			: [];
+	return [process.execPath, ...flags, programFile()];
+}
+
+export type SupervisorOptions = {
+	store: Store;
+	ids: readonly string[];
+	/** `--env` of the tasks. */
+	env?: Record<string, string>;
+	/** Look after processes whose supervisor is gone. */
+	adopt?: boolean;
+};
+
+/**
+ * Starts a supervisor that outlives its launcher: in a session of its own, with none of the
+ * launcher's descriptors, and the launcher's environment, umask, limits and cgroup.
+ * @throws BgError where the system has no process left to give.
+ */
+export function startSupervisor({
+	store,
+	ids,
+	env = {},
+	adopt = false,
+}: SupervisorOptions): Identity {
+	const [program, ...args] = selfCommand();
+	const limit = parentFileLimit();
+	if (adopt) args.push("supervise", "--adopt", ...ids);
+	else if (limit) args.push("supervise", `--open-files=${limit}`, ...ids);
+	else args.push("supervise", ...ids);
+	const environment: NodeJS.ProcessEnv = {
+		...process.env,
+		BG_DIR: store.dir,
+		[supervisorVariable]: String(process.pid),
+		[taskEnvVariable]: JSON.stringify(env),
+	};
+	delete environment[taskVariable];
+	try {
+		const child = spawn(program, args, {
+			cwd: "/",
+			env: environment,
+			stdio: "ignore",
+			detached: true,
+		});
+		// A failure arrives here too; without a pid there is nothing to identify.
+		child.on("error", () => {});
+		child.unref();
+		const identity = child.pid && identify(child.pid);
+		if (!identity) throw new Error(`unable to start ${program}`);
+		return identity;
+	} catch (error) {
+		throw new BgError(
+			"refused",
+			`unable to start a supervisor: ${messageOf(error)} (nothing was launched)`,
+		);
+	}
+}
+
+/** The environment of a task: its launcher's, and what tells its tools where they are. */
+export function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
+	const env: NodeJS.ProcessEnv = { ...process.env };
+	for (const name of [
+		...launcherOnly,
+		supervisorVariable,
+		taskEnvVariable,
+	] as const)
+		delete env[name];
+	return {
+		...env,
+		...(JSON.parse(process.env[taskEnvVariable] || "{}") as object),
+		[taskVariable]: task.id,
+		BG_DEPTH: String(task.depth ?? 1),
+		BG_DIR: store.dir,
+	};
+}
+
+/**
+ * Starts a task's process in a session of its own, its output appended to `.out` by the process
+ * itself, so that no death of ours can lose any.
+ * @throws Error naming what is missing, before anything runs.
+ */
+export function startCommand(
+	task: Task,
+	argv: readonly string[],
+	store: Store,
+): ChildProcess {
+	const env = taskEnvironment(task, store);
+	const cwd = task.cwd ?? "/";
+	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
+		throw new Error(`no folder ${cwd}`);
+	const program = findRunnable(argv[0] ?? "", cwd, env.PATH);
+	const output = openOutput(store, task.id);
+	let input: number | undefined;
+	try {
+		if (task.stdin) input = openSync(task.stdin, "r");
+		return spawn(program, argv.slice(1), {
+			cwd,
+			env,
+			stdio: [input ?? "ignore", output, output],
+			detached: true,
+		});
+	} finally {
+		closeSync(output);
+		if (input !== undefined) closeSync(input);
+	}
+}
+
+/** A program on PATH, as an absolute path. Relative entries are the caller's folder: not used. */
+export function findOnPath(
+	name: string,
+	path = process.env.PATH ?? "",
+): string | undefined {
+	return path
+		.split(":")
+		.filter((folder) => isAbsolute(folder))
+		.map((folder) => join(folder, name))
+		.find((file) => isExecutable(file));
+}
+
+/**
+ * Droid: `$BG_DROID`, or `droid` on PATH.
+ * @throws BgError that says how to get it.
+ */
+export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
+	const given = env.BG_DROID;
+	if (given && isExecutable(resolve(given))) return resolve(given);
+	const found = given ? undefined : findOnPath("droid", env.PATH);
+	if (found) return found;
+	throw new BgError(
+		"refused",
+		given
+			? `BG_DROID is ${given}, which is not an executable file`
+			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
+	);
+}
+
+/** Where droid's definitions are looked for: project, home, the plugin this program lies in. */
+export function definitionFolders(
+	cwd: string,
+	home: string | undefined,
+): string[] {
+	const folders: string[] = [];
+	for (let at = cwd; ; at = dirname(at)) {
+		folders.push(join(at, ".factory", "droids"));
+		if (statSync(join(at, ".git"), { throwIfNoEntry: false })) break;
+		if (dirname(at) === at) {
+			folders.length = 1;
+			break;
+		}
+	}
+	if (home) folders.push(join(home, ".factory", "droids"));
+	folders.push(resolve(dirname(programFile()), "..", "droids"));
+	return folders;
+}
+
+/**
+ * Closes what a launcher under Node or Deno handed on: every descriptor without close-on-exec.
+ * Both runtimes open their own with it; Bun hands nothing on. See proc(5), fdinfo.
+ */
+export function closeInherited(): void {
+	const folder = "/proc/self/fdinfo";
+	if (!statSync(folder, { throwIfNoEntry: false })) return;
+	for (const name of readdirSync(folder)) {
+		const fd = Number(name);
+		if (fd < 3) continue;
+		try {
+			const flags = /^flags:\s*([0-7]+)/m.exec(
+				readFileSync(join(folder, name), "utf8"),
+			)?.[1];
+			if (flags && !(Number.parseInt(flags, 8) & 0o2000000)) closeSync(fd);
+		} catch {
+			// The descriptor that read the folder is gone by now.
+		}
+	}
+}
+
+/**
+ * Gives the soft limit of open files back, which Bun, Deno and Node raise as they start: a task
+ * shall have its launcher's.
+ */
+export function lowerFileLimit(limit: string): void {
+	const prlimit = findOnPath("prlimit");
+	if (!prlimit || !/^\d+$/.test(limit)) return;
+	spawnSync(prlimit, ["--pid", String(process.pid), `--nofile=${limit}:`]);
+}
+
+// --- internal ---
+
+/** Bun's compiled programs run from a virtual folder. */
+function isCompiled(): boolean {
+	return process.argv[1]?.startsWith("/$bunfs/") ?? false;
+}
+
+/**
+ * The soft limit of open files that our launcher has, where it is lower than ours: this runtime
+ * has raised ours to the hard limit, which both must then share.
+ */
+function parentFileLimit(): string | undefined {
+	const [ours, theirs] = ["self", String(process.ppid)].map((who) => {
+		try {
+			return /^Max open files\s+(\d+)\s+(\d+)/m.exec(
+				readFileSync(`/proc/${who}/limits`, "utf8"),
+			);
+		} catch {
+			return undefined;
+		}
+	});
+	if (!ours || !theirs || ours[2] !== theirs[2]) return undefined;
+	return Number(theirs[1]) < Number(ours[1]) ? theirs[1] : undefined;
+}
+
+function isExecutable(file: string): boolean {
+	try {
+		accessSync(file, constants.X_OK);
+		return statSync(file).isFile();
+	} catch {
+		return false;
+	}
+}
+
+/**
+ * The file that will run. The runtimes answer differently to what cannot (a script without `#!`
+ * runs through `sh` in two of them), so it is decided here.
+ */
+function findRunnable(
+	name: string,
+	cwd: string,
+	path: string | undefined,
+): string {
+	const file = name.includes("/") ? resolve(cwd, name) : findOnPath(name, path);
+	if (!file || !statSync(file, { throwIfNoEntry: false }))
+		throw new Error(
+			name.includes("/")
+				? `ENOENT, no file ${name}`
+				: `ENOENT, no ${name} on PATH`,
+		);
+	if (!isExecutable(file)) throw new Error(`EACCES, ${file} is not executable`);
+	const head = Buffer.alloc(256);
+	let length = 0;
+	try {
+		const fd = openSync(file, "r");
+		length = readSync(fd, head, 0, head.length, 0);
+		closeSync(fd);
+	} catch (error) {
+		// A program may be executable and not readable; then the system decides.
+		if (codeOf(error) === "EACCES") return file;
+		throw error;
+	}
+	const start = head.subarray(0, length);
+	if (start.toString("latin1", 0, 2) !== "#!" && !start.includes(0))
+		throw new Error(`ENOEXEC, ${file} is no program and has no #! line`);
+	return file;
+}

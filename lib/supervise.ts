@@ -1,0 +1,301 @@
+/**
+ * The detached half: waits for its launch's record, runs the task, records its end, and leaves.
+ *
+ * SIGTERM, SIGINT or SIGHUP: stop my task (`cancelled`, reason `shutdown`). SIGUSR2: look at the
+ * record, somebody wrote down why it is to be stopped. A supervisor that took over from a dead one
+ * has no child to wait for and looks once a second.
+ */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import { BgError, messageOf } from "./error.ts";
+import { currentDigest, readEnd } from "./output.ts";
+import {
+	commandOf,
+	findTree,
+	identify,
+	identifyChild,
+	liveness,
+	stopTree,
+	supervisorVariable,
+} from "./process.ts";
+import { lose } from "./prune.ts";
+import { closeInherited, lowerFileLimit, startCommand } from "./spawn.ts";
+import {
+	indexSession,
+	logFault,
+	openStore,
+	promptFile,
+	readTask,
+	removePrompts,
+	type Store,
+	updateTask,
+} from "./store.ts";
+import {
+	type End,
+	endSentence,
+	finish,
+	type Identity,
+	intend,
+	isFinal,
+	start,
+	type Task,
+} from "./task.ts";
+
+const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** How long a supervisor goes on trying to write an end, in ms: a disk may be full. */
+const stubbornness = 10 * 60 * 1000;
+
+/** `supervise [--adopt] [--open-files=N] <id>`: not a verb for people. */
+export async function supervise(argv: readonly string[]): Promise<void> {
+	closeInherited();
+	const id = argv.at(-1) ?? "";
+	const limit = argv.find((each) => each.startsWith("--open-files="));
+	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
+	const store = openStore({ write: true });
+	try {
+		if (argv.includes("--adopt")) await watchOrphan(store, id);
+		else await runTask(store, id);
+	} catch (error) {
+		logFault(store, `${id} ${error instanceof Error ? error.stack : error}`);
+		throw error;
+	}
+}
+
+/** How a process ended; without code and signal, nobody could see. */
+type Exit = { code: number | null; signal: string | null } | { error: Error };
+
+async function runTask(store: Store, id: string): Promise<void> {
+	const task = await awaitRecord(store, id);
+	if (!task) return;
+	const stopper = new Stopper(store, task);
+	let child: ChildProcess | undefined;
+	let exit: Promise<Exit> | undefined;
+	let running = task;
+	try {
+		updateTask(store, id, (now) => {
+			if (isFinal(now) || now.stop) return undefined;
+			child = startCommand(now, argvOf(store, now), store);
+			exit = exitOf(child);
+			if (!child.pid) return undefined;
+			running = start(now, identifyChild(child.pid), timestamp()) ?? now;
+			stopper.root = running.process;
+			return running;
+		});
+	} catch (error) {
+		// The process runs, only its record could not be written: that is tried again at its end.
+		if (!child) exit = Promise.resolve({ error: error as Error });
+		else logFault(store, `${id} ${messageOf(error)}`);
+	}
+	if (!exit) return finishUp(store, running, undefined, stopper);
+	const learned = new AbortController();
+	const learning = learnSession(store, running, learned.signal);
+	const end = await exit;
+	learned.abort();
+	await learning;
+	await finishUp(store, running, end, stopper);
+}
+
+/** Looks after a process that another supervisor started. */
+async function watchOrphan(store: Store, id: string): Promise<void> {
+	const task = await awaitRecord(store, id);
+	const root = task?.process;
+	if (!task || !root) return;
+	const stopper = new Stopper(store, task);
+	stopper.root = root;
+	while (liveness(root) === "alive") await delay(1000);
+	await finishUp(store, task, undefined, stopper);
+}
+
+/** Writes the end: an intent's where there is one, else the process's own. */
+async function finishUp(
+	store: Store,
+	task: Task,
+	exit: Exit | undefined,
+	stopper: Stopper,
+): Promise<void> {
+	// At a logout a task may die of the signal that is about to reach its supervisor as well.
+	if (exit && "signal" in exit && exit.signal) await delay(20);
+	const { id } = task;
+	await stopper.finish();
+	const left = findTree(id, stopper.root).map(({ pid }) => ({
+		pid,
+		command: commandOf(pid).slice(0, 200),
+	}));
+	const { facts, completed, error } = readEnd(store, task);
+	if (left.length) facts.left_behind = left;
+	await persist(store, () =>
+		updateTask(
+			store,
+			id,
+			(now) => {
+				const current =
+					now.status === "queued" ? { ...task, stop: now.stop } : now;
+				if (exit) return finish(current, endOf(exit, facts, error));
+				if (isFinal(now)) return undefined;
+				if (current.status === "queued" || !completed)
+					return lose(store, current);
+				return finish(current, { reason: "stream", at: timestamp(), facts });
+			},
+			{ fallback: task },
+		),
+	);
+	removePrompts(store, id);
+}
+
+function endOf(
+	exit: Exit,
+	facts: NonNullable<End["facts"]>,
+	said: string | undefined,
+): End {
+	const at = timestamp();
+	if ("error" in exit)
+		return {
+			reason: "spawn",
+			at,
+			error: `never started: ${messageOf(exit.error)}`,
+		};
+	const sentence = endSentence(exit.code, exit.signal);
+	return {
+		reason: "exit",
+		failed: sentence !== undefined,
+		at,
+		...(sentence && { error: said ? `${sentence}: ${said}` : sentence }),
+		facts: {
+			...facts,
+			...(exit.code !== null && { exit_code: exit.code }),
+			...(exit.signal && { signal: exit.signal }),
+		},
+	};
+}
+
+/** Stops the task once, whoever asks: a signal to this supervisor, or an intent in the record. */
+class Stopper {
+	root: Identity | undefined;
+	readonly #store: Store;
+	readonly #id: string;
+	#stopping: Promise<unknown> | undefined;
+
+	constructor(store: Store, task: Task) {
+		this.#store = store;
+		this.#id = task.id;
+		this.root = task.process;
+		for (const signal of shutdownSignals)
+			process.on(signal, () => this.#shutDown(signal));
+		process.on("SIGUSR2", () => this.#obey());
+	}
+
+	/** Where an intent is written down: waits until the tree is gone. */
+	async finish(): Promise<void> {
+		this.#obey();
+		await this.#stopping;
+	}
+
+	#shutDown(signal: string): void {
+		try {
+			updateTask(this.#store, this.#id, (task) =>
+				intend(task, { reason: "shutdown", at: timestamp(), by: signal }),
+			);
+		} catch (error) {
+			logFault(this.#store, `${this.#id} ${messageOf(error)}`);
+		}
+		this.#stopping ??= stopTree(this.#id, { root: this.root });
+	}
+
+	#obey(): void {
+		if (this.#stopping) return;
+		const stop = readIntent(this.#store, this.#id);
+		if (!stop) return;
+		this.#stopping = stopTree(this.#id, {
+			root: this.root,
+			...(stop.signal && { signal: `SIG${stop.signal}` }),
+		});
+	}
+}
+
+// --- internal ---
+
+const timestamp = () => new Date().toISOString();
+
+/** The record follows the start of its supervisor; where the launcher died first, it never does. */
+async function awaitRecord(
+	store: Store,
+	id: string,
+): Promise<Task | undefined> {
+	const launcher = identify(Number(process.env[supervisorVariable]) || 0);
+	for (;;) {
+		const launching = launcher && liveness(launcher) === "alive";
+		try {
+			const task = readTask(store, id);
+			if (task.supervisor?.pid === process.pid) return task;
+		} catch (error) {
+			if (!(error instanceof BgError) || error.exit !== "missing") throw error;
+		}
+		if (!launching) return undefined;
+		await delay(3);
+	}
+}
+
+function readIntent(store: Store, id: string): Task["stop"] {
+	try {
+		return readTask(store, id).stop;
+	} catch {
+		return undefined;
+	}
+}
+
+function argvOf(store: Store, task: Task): string[] {
+	const command = task.command ?? [];
+	if (task.kind !== "droid") return command;
+	return task.via === "argv"
+		? [...command, "--", task.prompt ?? ""]
+		: [...command, "-f", promptFile(store, task.id)];
+}
+
+function exitOf(child: ChildProcess): Promise<Exit> {
+	return new Promise((resolve) => {
+		child.once("error", (error) => resolve({ error }));
+		child.once("exit", (code, signal) => resolve({ code, signal }));
+	});
+}
+
+/** Reads a droid's stream until it names its session, and notes that in record and index. */
+async function learnSession(
+	store: Store,
+	task: Task,
+	signal: AbortSignal,
+): Promise<void> {
+	if (task.kind !== "droid") return;
+	for (let looks = 0; !signal.aborted; looks++) {
+		const { sessionId } = currentDigest(store, task);
+		if (sessionId) {
+			try {
+				indexSession(store, sessionId, task.id);
+				updateTask(store, task.id, (now) => ({
+					...now,
+					droid_session_id: sessionId,
+				}));
+			} catch (error) {
+				logFault(store, `${task.id} ${messageOf(error)}`);
+			}
+			return;
+		}
+		await delay(looks < 100 ? 100 : 1000, undefined, { signal }).catch(
+			() => {},
+		);
+	}
+}
+
+/** Goes on trying until it is written: a lock may be held, a disk full. */
+async function persist(store: Store, write: () => void): Promise<void> {
+	const deadline = performance.now() + stubbornness;
+	for (;;) {
+		try {
+			return write();
+		} catch (error) {
+			if (performance.now() > deadline) throw error;
+			logFault(store, messageOf(error));
+			await delay(1000);
+		}
+	}
+}

@@ -1,0 +1,256 @@
+/**
+ * The task record: its schema, its states, and every way it may change. Pure: no file, no process.
+ *
+ *     launch ─→ queued ─→ running ─→ completed | error | cancelled
+ *
+ * The first final state wins; facts that come later (exit code, signal) are added beside it. An
+ * intent to stop is written before the first signal, and from then on the end is that intent's,
+ * whatever the process answers: droid exits 0 on SIGTERM.
+ */
+import * as v from "valibot";
+
+export const schemaVersion = 1;
+
+export const statuses = [
+	"queued",
+	"running",
+	"completed",
+	"error",
+	"cancelled",
+] as const;
+export type Status = (typeof statuses)[number];
+
+export const kinds = ["droid", "command", "native"] as const;
+
+/** Weakest first: a task launched from inside another gets at most that one's level. */
+export const autonomies = ["low", "medium", "high"] as const;
+export type Autonomy = (typeof autonomies)[number];
+
+/** How a prompt reaches droid: in argv, in a file, or in a file and nowhere else. */
+export const vias = ["argv", "file", "private"] as const;
+
+/** Every reason of an end, and the status it leads to where that is always the same. */
+const outcomes = {
+	exit: undefined,
+	spawn: "error",
+	timeout: "error",
+	stale: "error",
+	lost: "error",
+	"output-limit": "error",
+	dependency: "error",
+	cancel: "cancelled",
+	shutdown: "cancelled",
+	manual: undefined,
+	hook: "completed",
+	stream: "completed",
+} as const satisfies Record<string, Status | undefined>;
+
+export type Reason = keyof typeof outcomes;
+export const reasons = Object.keys(outcomes) as [Reason, ...Reason[]];
+
+/** What `cancel --signal` may begin with. */
+export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
+
+export const idPattern = /^bg_[0-9a-f]{8,32}$/;
+export const idPrefixPattern = /^bg_[0-9a-f]{0,32}$/;
+export const sessionPattern = /^[A-Za-z0-9_-]{1,128}$/;
+
+/** Which process: a pid means nothing without the machine, the boot and the start time. */
+export const Identity = v.object({
+	machine: v.string(),
+	boot: v.string(),
+	pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+	start: v.string(),
+});
+export type Identity = v.InferOutput<typeof Identity>;
+
+const text = v.optional(v.string());
+const count = v.optional(v.number());
+
+export const Progress = v.object({
+	toolCalls: v.number(),
+	lastTool: text,
+	lastUpdate: text,
+	lastMessage: text,
+	lastMessageAt: text,
+	outputFile: text,
+});
+export type Progress = v.InferOutput<typeof Progress>;
+
+const LeftBehind = v.object({ pid: v.number(), command: v.string() });
+export type LeftBehind = v.InferOutput<typeof LeftBehind>;
+
+/** Unknown keys stay: a record passes through this program without losing anything. */
+export const Task = v.looseObject({
+	schema: count,
+	id: v.pipe(v.string(), v.regex(idPattern)),
+	kind: v.optional(v.picklist(kinds), "droid"),
+	description: v.optional(v.string(), ""),
+	prompt: text,
+	agent: text,
+	autonomy: v.optional(v.picklist(autonomies)),
+	model: text,
+	parent_model: text,
+	command: v.optional(v.array(v.string())),
+	cwd: text,
+	stdin: text,
+	via: v.optional(v.picklist(vias)),
+	session_id: text,
+	droid_session_id: text,
+	parent_session_id: text,
+	parent_task_id: text,
+	depth: count,
+	status: v.picklist(statuses),
+	reason: v.optional(v.picklist(reasons)),
+	error: text,
+	result: text,
+	exit_code: count,
+	signal: text,
+	stop: v.optional(
+		v.object({
+			reason: v.picklist(reasons),
+			at: v.string(),
+			by: v.string(),
+			signal: v.optional(v.picklist(stopSignals)),
+		}),
+	),
+	left_behind: v.optional(v.array(LeftBehind)),
+	queued_at: text,
+	started_at: text,
+	completed_at: text,
+	active_at: text,
+	process: v.optional(Identity),
+	supervisor: v.optional(Identity),
+	pid: count,
+	progress: v.optional(Progress),
+	usage: v.optional(v.record(v.string(), v.unknown())),
+	concurrency_key: text,
+	tags: v.optional(v.array(v.string())),
+	notified_at: text,
+	archived_at: text,
+});
+export type Task = v.InferOutput<typeof Task>;
+
+/** What ended a task, as whoever saw it tells it. */
+export type End = {
+	reason: Reason;
+	/** Only where the reason leaves it open (`exit`, `manual`). */
+	failed?: boolean;
+	at: string;
+	/** One sentence for a person. */
+	error?: string;
+	facts?: Partial<
+		Pick<
+			Task,
+			| "result"
+			| "exit_code"
+			| "signal"
+			| "left_behind"
+			| "progress"
+			| "usage"
+			| "droid_session_id"
+		>
+	>;
+};
+
+/** At most this many bytes of a result stand in the record; the rest is in `.out`. */
+export const maxResultBytes = 16 * 1024;
+
+let lastId = { ms: 0, low: 0 };
+
+/**
+ * A new id: `bg_`, the milliseconds in hex, six hex digits that are random and count up within
+ * one process, so that ids of one batch sort in the order they were made.
+ */
+export function newTaskId(now = Date.now()): string {
+	const fresh = now > lastId.ms;
+	const low = fresh
+		? (crypto.getRandomValues(new Uint32Array(1))[0] as number) & 0x7fffff
+		: lastId.low + 1;
+	lastId = { ms: fresh ? now : lastId.ms, low };
+	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
+}
+
+/** A session id of our own: the key of an answer, as the old script had it. */
+export function newSessionId(): string {
+	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
+}
+
+export function isFinal(task: Pick<Task, "status">): boolean {
+	return task.status !== "queued" && task.status !== "running";
+}
+
+/** Orders ids by age, oldest first; those of the old script are shorter and come first. */
+export function compareIds(a: string, b: string): number {
+	return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
+}
+
+/**
+ * Reads one record, as JSON text. A null (the old script wrote them) counts as absent.
+ * @throws SyntaxError or ValiError where the text is no record.
+ */
+export function parseTask(json: string): Task {
+	const raw: unknown = JSON.parse(json);
+	if (typeof raw === "object" && raw !== null) {
+		const record = raw as Record<string, unknown>;
+		for (const key in record) if (record[key] === null) delete record[key];
+	}
+	return v.parse(Task, raw);
+}
+
+/** queued → running, or undefined where somebody ended the task first. */
+export function start(
+	task: Task,
+	process: Identity,
+	at: string,
+): Task | undefined {
+	if (task.status !== "queued" || task.stop) return undefined;
+	return {
+		...task,
+		status: "running",
+		process,
+		pid: process.pid,
+		started_at: at,
+	};
+}
+
+/** Writes down why a task is about to be stopped; the first intent stays. */
+export function intend(task: Task, stop: NonNullable<Task["stop"]>): Task {
+	return isFinal(task) || task.stop ? task : { ...task, stop };
+}
+
+/** Ends a task: the first final state wins, facts that come later are added beside it. */
+export function finish(task: Task, end: End): Task {
+	const facts: Partial<Task> = Object.fromEntries(
+		Object.entries(end.facts ?? {}).filter(([, value]) => value !== undefined),
+	);
+	if (isFinal(task)) return { ...facts, ...task };
+	const reason = task.stop?.reason ?? end.reason;
+	const status = outcomes[reason] ?? (end.failed ? "error" : "completed");
+	const error = task.stop ? stopSentence(task.stop) : end.error;
+	return {
+		...task,
+		...facts,
+		status,
+		reason,
+		completed_at: end.at,
+		...(error && status !== "completed" && { error }),
+	};
+}
+
+/** How a process ended, in words and numbers. */
+export function endSentence(
+	code: number | null,
+	signal: string | null,
+): string | undefined {
+	if (signal) return `killed by ${signal}`;
+	return code === 0 ? undefined : `exited ${code}`;
+}
+
+// --- internal ---
+
+function stopSentence(stop: NonNullable<Task["stop"]>): string {
+	return stop.reason === "shutdown"
+		? `stopped: its supervisor got ${stop.by}`
+		: `stopped by ${stop.by}`;
+}

@@ -1,0 +1,108 @@
+/**
+ * Waiting for ends, on the event and not by polling: the watch is armed first, then the records are
+ * read, then it waits, so nothing falls between. Once a second it looks as well, and sets right
+ * what nobody watches any more.
+ */
+import { BgError } from "./error.ts";
+import { settle } from "./prune.ts";
+import { listIds, readTask, type Store, watchEnds } from "./store.ts";
+import { isFinal, type Task } from "./task.ts";
+
+export type WaitOptions = {
+	/** These; without, all that `includes` and that are not final now or are launched meanwhile. */
+	ids?: readonly string[] | undefined;
+	includes?: (task: Task) => boolean;
+	/** Enough as soon as one is over. */
+	any?: boolean | undefined;
+	/** In ms; without, as long as it takes. */
+	timeout?: number | undefined;
+	/** Told of each end as it comes. */
+	onEnd?: (task: Task) => void;
+};
+
+export type Waited = { ended: Task[]; running: string[]; timedOut: boolean };
+
+/** How often to look without an event, in ms. */
+const slowLook = 1000;
+
+/** Waits until the tasks are over. @throws BgError (missing) for an id without a record. */
+export async function waitForTasks(
+	store: Store,
+	{ ids, includes = () => true, any, timeout, onEnd }: WaitOptions,
+): Promise<Waited> {
+	const deadline = performance.now() + (timeout ?? Number.POSITIVE_INFINITY);
+	const bell = new Bell();
+	const disarm = watchEnds(store, () => bell.ring());
+	const ended = new Map<string, Task>();
+	const pending = new Set(ids);
+	const known = new Set<string>();
+	try {
+		if (ids) for (const id of ids) readTask(store, id);
+		for (let first = true; ; first = false) {
+			if (!ids)
+				for (const id of listIds(store))
+					if (!known.has(id)) {
+						known.add(id);
+						const task = readOr(store, id);
+						if (task && includes(task) && !(first && isFinal(task)))
+							pending.add(id);
+					}
+			for (const id of pending) {
+				const task = readOr(store, id);
+				// Its record is gone or broken: there is nothing left to wait for.
+				if (!task) pending.delete(id);
+				const now = task && settle(store, task);
+				if (!now || !isFinal(now)) continue;
+				pending.delete(id);
+				ended.set(id, now);
+				onEnd?.(now);
+			}
+			const left = deadline - performance.now();
+			const enough = pending.size === 0 || (any && ended.size > 0);
+			if (enough || left <= 0)
+				return {
+					ended: [...ended.values()],
+					running: [...pending],
+					timedOut: !enough,
+				};
+			await bell.wait(Math.min(left, slowLook));
+		}
+	} finally {
+		disarm();
+	}
+}
+
+// --- internal ---
+
+function readOr(store: Store, id: string): Task | undefined {
+	try {
+		return readTask(store, id);
+	} catch (error) {
+		if (error instanceof BgError) return undefined;
+		throw error;
+	}
+}
+
+/** Rings are remembered: one that comes between two waits ends the next at once. */
+class Bell {
+	#rung = false;
+	#wake: (() => void) | undefined;
+
+	ring(): void {
+		this.#rung = true;
+		this.#wake?.();
+	}
+
+	async wait(ms: number): Promise<void> {
+		if (!this.#rung)
+			await new Promise<void>((resolve) => {
+				const timer = setTimeout(resolve, ms);
+				this.#wake = () => {
+					clearTimeout(timer);
+					resolve();
+				};
+			});
+		this.#rung = false;
+		this.#wake = undefined;
+	}
+}
