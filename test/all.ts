@@ -1,0 +1,32 @@
+/**
+ * The whole of the tests: every room over the source, then the verbs over each form that ships.
+ * Prints one line that counts them all.
+ */
+const forms = [
+	"bun bg.ts",
+	"dist/bg",
+	"bun dist/bg.cjs",
+	"deno run -A dist/bg.cjs",
+	"node dist/bg.cjs",
+];
+
+let passed = 0;
+let failed = 0;
+for (const [index, form] of forms.entries()) {
+	console.log(`\n== ${form} ==`);
+	const paths = index === 0 ? ["test"] : ["test/verbs"];
+	const run = Bun.spawn(["bun", "test", "--timeout", "60000", ...paths], {
+		env: { ...process.env, BG: form },
+		stdout: "inherit",
+		stderr: "pipe",
+	});
+	const text = await new Response(run.stderr).text();
+	process.stderr.write(text);
+	const count = (word: string) =>
+		Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
+	passed += count("pass");
+	// A run that died without saying so has failed as well.
+	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
+}
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);

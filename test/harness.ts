@@ -1,0 +1,208 @@
+/**
+ * What tests share: the program under test in one of its forms, a directory of its own for each
+ * test, and waiting for facts. Whatever a test starts in its directory is gone when it ends; what
+ * is still alive by then fails it.
+ *
+ *     BG="dist/bg" | "node dist/bg.cjs" | "deno run -A dist/bg.cjs" | …   (bun bg.ts)
+ */
+import { afterEach } from "bun:test";
+import {
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	realpathSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import type { Task } from "../lib/task.ts";
+
+export const root = join(import.meta.dir, "..");
+
+/** The droid of fast tests: it prints what the real one was recorded to print. */
+export const standIn = join(import.meta.dir, "stand-in.ts");
+
+/** The argv of the program under test. */
+export const program: string[] = (process.env.BG ?? "bun bg.ts")
+	.split(" ")
+	.map((part) => (/^(dist\/|bg\.ts$)/.test(part) ? join(root, part) : part));
+
+export type Answer = {
+	code: number | null;
+	stdout: string;
+	stderr: string;
+	/** Standard output as JSON. */
+	// biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what a test is about
+	json: () => any;
+};
+
+export type CallOptions = {
+	env?: Record<string, string | undefined>;
+	cwd?: string;
+	input?: string | Uint8Array;
+	argv?: string[];
+};
+
+export type Sandbox = {
+	/** The store: BG_DIR. */
+	dir: string;
+	/** HOME, and the folder commands are called in. */
+	home: string;
+	env: Record<string, string>;
+	bg: (args: string[], options?: CallOptions) => Promise<Answer>;
+	/** Launches a command and returns its id. */
+	run: (command: string[], options?: CallOptions) => Promise<string>;
+	/** The record as it stands on disk. */
+	record: (id: string) => Task;
+	/** Waits until a record is as it shall be. */
+	untilTask: (
+		id: string,
+		test: (task: Task) => unknown,
+		what: string,
+	) => Promise<Task>;
+	/** Living processes that were started with this store in their environment. */
+	alive: () => { pid: number; command: string }[];
+};
+
+/** A directory, a home and a way to call bg, for one test. */
+export function sandbox(): Sandbox {
+	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-test-")));
+	const dir = join(base, "store");
+	const home = join(base, "home");
+	mkdirSync(home);
+	// The runtimes of this project's own development come first, as its scripts have them.
+	const path = `${join(root, "node_modules", ".bin")}${delimiter}${process.env.PATH}`;
+	const env = { PATH: path, HOME: home, BG_DIR: dir, TMPDIR: tmpdir() };
+	const bg = async (args: string[], options: CallOptions = {}) => {
+		const child = Bun.spawn([...(options.argv ?? program), ...args], {
+			cwd: options.cwd ?? home,
+			env: { ...env, ...options.env } as Record<string, string>,
+			stdin:
+				options.input === undefined ? "ignore" : Buffer.from(options.input),
+			stdout: "pipe",
+			stderr: "pipe",
+		});
+		const [stdout, stderr] = await Promise.all([
+			new Response(child.stdout).text(),
+			new Response(child.stderr).text(),
+		]);
+		await child.exited;
+		const json = () => {
+			try {
+				return JSON.parse(stdout);
+			} catch {
+				throw new Error(`no JSON: ${JSON.stringify({ args, stdout, stderr })}`);
+			}
+		};
+		return { code: child.exitCode, stdout, stderr, json };
+	};
+	const record = (id: string): Task =>
+		JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));
+	const box: Sandbox = {
+		dir,
+		home,
+		env,
+		bg,
+		record,
+		run: async (command, options) => {
+			const answer = await bg(
+				["run", "-q", "a test", "--", ...command],
+				options,
+			);
+			if (answer.code !== 0) throw new Error(answer.stderr);
+			return answer.stdout.trim();
+		},
+		untilTask: (id, test, what) =>
+			until(
+				() => {
+					const task = record(id);
+					return test(task) ? task : undefined;
+				},
+				what,
+				() => JSON.stringify(record(id)),
+			),
+		alive: () => processesWith(`BG_DIR=${dir}`),
+	};
+	opened.push({ box, base });
+	return box;
+}
+
+const opened: { box: Sandbox; base: string }[] = [];
+
+afterEach(async () => {
+	for (const { box, base } of opened.splice(0)) {
+		try {
+			for (const { pid } of box.alive()) end(pid);
+			await until(
+				() => box.alive().length === 0,
+				"every process of the test gone",
+				() => JSON.stringify(box.alive()),
+			);
+		} finally {
+			rmSync(base, { recursive: true, force: true });
+		}
+	}
+});
+
+/**
+ * Waits until a condition holds, and returns what it answered.
+ * @throws Error that says what was waited for, and what was seen last.
+ */
+export async function until<T>(
+	condition: () => T | Promise<T>,
+	what: string,
+	seen: () => string = () => "",
+	timeout = 30_000,
+): Promise<NonNullable<T>> {
+	const deadline = performance.now() + timeout;
+	for (;;) {
+		const answer = await condition();
+		if (answer) return answer;
+		if (performance.now() > deadline)
+			throw new Error(`waited in vain for ${what}; last seen: ${seen()}`);
+		await Bun.sleep(10);
+	}
+}
+
+/** Writes an executable file and returns its path. */
+export function executable(dir: string, name: string, text: string): string {
+	mkdirSync(dir, { recursive: true });
+	const path = join(dir, name);
+	writeFileSync(path, text, { mode: 0o755 });
+	return path;
+}
+
+/** Living processes (no zombies) whose environment holds `NAME=value`. */
+export function processesWith(
+	variable: string,
+): { pid: number; command: string }[] {
+	return readdirSync("/proc").flatMap((name) => {
+		if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+		try {
+			const environment = readFileSync(`/proc/${name}/environ`, "utf8");
+			if (!environment.split("\0").includes(variable)) return [];
+			const command = readFileSync(`/proc/${name}/cmdline`, "utf8");
+			return [{ pid: Number(name), command: command.replaceAll("\0", " ") }];
+		} catch {
+			return [];
+		}
+	});
+}
+
+/** Whether a process lives; a zombie does not. */
+export function isAlive(pid: number): boolean {
+	try {
+		const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+		return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+	} catch {
+		return false;
+	}
+}
+
+function end(pid: number): void {
+	try {
+		process.kill(pid, "SIGKILL");
+	} catch {}
+}
