@@ -1,0 +1,160 @@
+#!/usr/bin/env bun
+/**
+ * The droid of fast tests: takes the argv of `droid exec` and prints, line for line, what droid
+ * 0.215.0 was recorded to print. The prompt decides, as it does with the scripted model:
+ *
+ *     SAY[text]  RUN[command]  FAIL[status]   anything else is answered with one fixed sentence
+ *
+ * Like droid it exits 1 on an unknown option or an empty prompt, gives each tool a session of its
+ * own, and exits 0 with a normal completion on SIGTERM. `$STAND_IN_LOG` gets its argv and prompt.
+ */
+import { spawn } from "node:child_process";
+import { appendFileSync, readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+
+const session_id = crypto.randomUUID();
+
+function fail(message: string): never {
+	console.error(message);
+	process.exit(1);
+}
+
+function print(event: object): void {
+	console.log(JSON.stringify(event));
+}
+
+function message(role: string, text: string): void {
+	const id = crypto.randomUUID();
+	print({ type: "message", role, id, text, timestamp: Date.now(), session_id });
+}
+
+function readPrompt(): string {
+	if (process.argv[2] !== "exec") fail("error: unknown command");
+	const { values, positionals } = parseArgs({
+		args: process.argv.slice(3),
+		allowPositionals: true,
+		options: {
+			auto: { type: "string" },
+			"output-format": { type: "string", short: "o" },
+			model: { type: "string", short: "m" },
+			"reasoning-effort": { type: "string", short: "r" },
+			"only-tools": { type: "string" },
+			"append-system-prompt-file": { type: "string" },
+			file: { type: "string", short: "f" },
+		},
+	});
+	if (!["low", "medium", "high"].includes(values.auto ?? ""))
+		fail("error: invalid --auto");
+	if (values["output-format"] !== "stream-json") fail("error: no stream");
+	const prompt = values.file
+		? readFileSync(values.file, "utf8")
+		: (positionals[0] ?? "");
+	if (!prompt.trim()) fail("Error: No prompt provided.");
+	const system = values["append-system-prompt-file"];
+	if (process.env.STAND_IN_LOG)
+		appendFileSync(
+			process.env.STAND_IN_LOG,
+			`${JSON.stringify({
+				argv: process.argv.slice(2),
+				prompt,
+				system: system && readFileSync(system, "utf8"),
+				cwd: process.cwd(),
+				env: process.env,
+			})}\n`,
+		);
+	print({
+		type: "system",
+		subtype: "init",
+		cwd: process.cwd(),
+		session_id,
+		tools: ["Read", "LS", "Execute"],
+		model: values.model ?? "custom:Example-0",
+		reasoning_effort: values["reasoning-effort"] ?? "none",
+	});
+	message("user", prompt);
+	return prompt;
+}
+
+type Result = { isError: boolean; text: string };
+
+async function execute(command: string): Promise<Result> {
+	const call = { id: "call_1", messageId: crypto.randomUUID() };
+	const parameters = { command, summary: "run it", timeout: 600 };
+	print({
+		type: "tool_call",
+		...call,
+		toolId: "Execute",
+		toolName: "Execute",
+		parameters,
+		timestamp: Date.now(),
+		session_id,
+	});
+	const tool = spawn("bash", ["-c", command], { detached: true });
+	const stop = () => tool.kill("SIGTERM");
+	process.on("SIGTERM", stop);
+	process.on("SIGINT", stop);
+	let output = "";
+	tool.stdout.on("data", (bytes) => {
+		output += bytes;
+	});
+	tool.stderr.on("data", (bytes) => {
+		output += bytes;
+	});
+	const [code, signal] = await new Promise<[number | null, string | null]>(
+		(resolve) => tool.on("close", (code, signal) => resolve([code, signal])),
+	);
+	const result = signal
+		? { isError: true, text: `Error: Command terminated by signal: ${signal}` }
+		: {
+				isError: code !== 0,
+				text: `${output}\n\n[Process exited with code ${code}]`,
+			};
+	print({
+		type: "tool_result",
+		...call,
+		toolId: "Execute",
+		isError: result.isError,
+		...(result.isError
+			? { error: { type: "tool_error", message: result.text } }
+			: { value: result.text }),
+		timestamp: Date.now(),
+		session_id,
+	});
+	return result;
+}
+
+const prompt = readPrompt();
+const rule = (name: string) =>
+	new RegExp(`${name}\\[([\\s\\S]*?)\\](?:$|\\n)`).exec(prompt)?.[1];
+const status = rule("FAIL");
+const command = rule("RUN");
+
+if (status) {
+	const at = { timestamp: Date.now(), session_id };
+	const failure = `${status} scripted failure`;
+	print({ type: "error", source: "agent_loop", message: failure, ...at });
+	print({ type: "error", source: "cli", message: "Exec failed", ...at });
+	process.exit(1);
+}
+const finalText =
+	command === undefined
+		? (rule("SAY") ?? "Hello from the scripted model.")
+		: `DONE. ${(await execute(command)).text}`;
+message("assistant", finalText);
+print({
+	type: "completion",
+	finalText,
+	numTurns: command === undefined ? 1 : 2,
+	durationMs: Math.round(performance.now()),
+	session_id,
+	timestamp: Date.now(),
+	usage: {
+		input_tokens: 10,
+		output_tokens: 5,
+		cache_read_input_tokens: 0,
+		cache_creation_input_tokens: 0,
+		factory_credits: 0,
+		ttft_ms: 62,
+	},
+});
+process.exit(0);
