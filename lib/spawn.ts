@@ -81,7 +81,7 @@ export function startSupervisor({
 		const child = spawn(program, args, {
 			cwd: "/",
 			env: environment,
-			stdio: "ignore",
+			stdio: nullDevices(),
 			detached: true,
 		});
 		// A failure arrives here too; without a pid there is nothing to identify.
@@ -196,27 +196,6 @@ export function definitionFolders(
 }
 
 /**
- * Closes what a launcher under Node or Deno handed on: every descriptor without close-on-exec.
- * Both runtimes open their own with it; Bun hands nothing on. See proc(5), fdinfo.
- */
-export function closeInherited(): void {
-	const folder = "/proc/self/fdinfo";
-	if (!statSync(folder, { throwIfNoEntry: false })) return;
-	for (const name of readdirSync(folder)) {
-		const fd = Number(name);
-		if (fd < 3) continue;
-		try {
-			const flags = /^flags:\s*([0-7]+)/m.exec(
-				readFileSync(join(folder, name), "utf8"),
-			)?.[1];
-			if (flags && !(Number.parseInt(flags, 8) & 0o2000000)) closeSync(fd);
-		} catch {
-			// The descriptor that read the folder is gone by now.
-		}
-	}
-}
-
-/**
  * Gives the soft limit of open files back, which Bun, Deno and Node raise as they start: a task
  * shall have its launcher's.
  */
@@ -231,6 +210,35 @@ export function lowerFileLimit(limit: string): void {
 /** Bun's compiled programs run from a virtual folder. */
 function isCompiled(): boolean {
 	return process.argv[1]?.startsWith("/$bunfs/") ?? false;
+}
+
+/**
+ * The descriptors of a supervisor: /dev/null wherever its launcher has one that is not closed by
+ * exec, for Deno hands them all on, and Node those past 16. Neither can close a descriptor that it
+ * did not open, but both can put another in its place, one of its own in each. See proc(5), fdinfo.
+ */
+function nullDevices(): ("ignore" | number)[] {
+	const stdio: ("ignore" | number)[] = ["ignore", "ignore", "ignore"];
+	const folder = "/proc/self/fdinfo";
+	if (!statSync(folder, { throwIfNoEntry: false })) return stdio;
+	for (const name of readdirSync(folder)) {
+		const fd = Number(name);
+		if (fd < 3 || !survivesExec(join(folder, name))) continue;
+		while (stdio.length < fd) stdio.push("ignore");
+		stdio[fd] = openSync("/dev/null", "r+");
+	}
+	return stdio;
+}
+
+function survivesExec(info: string): boolean {
+	try {
+		const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(info, "utf8"))?.[1];
+		const closeOnExec = 0o2000000;
+		return !(Number.parseInt(flags ?? "", 8) & closeOnExec);
+	} catch {
+		// The descriptor that read the folder is gone by now.
+		return false;
+	}
 }
 
 /**

@@ -19,7 +19,7 @@ import {
 	supervisorVariable,
 } from "./process.ts";
 import { lose } from "./prune.ts";
-import { closeInherited, lowerFileLimit, startCommand } from "./spawn.ts";
+import { lowerFileLimit, startCommand } from "./spawn.ts";
 import {
 	indexSession,
 	logFault,
@@ -48,7 +48,6 @@ const stubbornness = 10 * 60 * 1000;
 
 /** `supervise [--adopt] [--open-files=N] <id>`: not a verb for people. */
 export async function supervise(argv: readonly string[]): Promise<void> {
-	closeInherited();
 	const id = argv.at(-1) ?? "";
 	const limit = argv.find((each) => each.startsWith("--open-files="));
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));

@@ -1,0 +1,208 @@
+/**
+ * How the benchmark measures: programs compiled with the product's flags and copied with `cp` (two
+ * identical executables differed by 15–20 % until both were copied: page cache), each process timed
+ * from outside and whole, both programs of a ratio in random order, 30 rounds, and of three runs
+ * the median. What it starts lives in one temporary folder and is gone when it closes.
+ */
+import {
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	realpathSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { liveness } from "../lib/process.ts";
+import type { Identity, Task } from "../lib/task.ts";
+
+export const rounds = 30;
+const runs = 3;
+
+const product = join(import.meta.dir, "..", "dist", "bg");
+
+/** One temporary folder: the programs, a home, and a store for each row. */
+export type Bench = {
+	base: string;
+	home: string;
+	/** A copy of the product's executable. */
+	bg: string;
+	stores: string[];
+};
+
+export type Call = { argv: string[]; env: Record<string, string> };
+
+export function openBench(): Bench {
+	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-bench-")));
+	const home = join(base, "home");
+	mkdirSync(home);
+	const bg = join(base, "bg");
+	copy(product, bg);
+	return { base, home, bg, stores: [] };
+}
+
+/** Ends what still runs in the stores, by its identity, and removes the folder. */
+export async function closeBench(bench: Bench): Promise<void> {
+	for (const store of bench.stores) await endTasks(store);
+	rmSync(bench.base, { recursive: true, force: true });
+}
+
+/** A fresh store, and the environment of calls that use it. */
+export function openStore(
+	bench: Bench,
+	name: string,
+): { store: string; env: Record<string, string> } {
+	const store = mkdtempSync(join(bench.base, `${name}-`));
+	bench.stores.push(store);
+	const { PATH = "" } = process.env;
+	return { store, env: { PATH, HOME: bench.home, BG_DIR: store } };
+}
+
+/**
+ * Compiles a program of one file with the flags of build.ts, as a copy.
+ * @returns its path.
+ */
+export async function compile(
+	{ base }: Bench,
+	name: string,
+	source: string,
+): Promise<string> {
+	const entry = join(base, `${name}.ts`);
+	const made = join(base, `${name}.new`);
+	writeFileSync(entry, source);
+	await Bun.build({
+		entrypoints: [entry],
+		target: "bun",
+		format: "esm",
+		minify: true,
+		bytecode: true,
+		splitting: true,
+		compile: {
+			outfile: made,
+			autoloadDotenv: false,
+			autoloadBunfig: false,
+			autoloadTsconfig: false,
+			autoloadPackageJson: false,
+		},
+	});
+	copy(made, join(base, name));
+	rmSync(made);
+	return join(base, name);
+}
+
+/** Calls a program to its end, its output discarded, and returns the time it took in ms. */
+export function time({ home }: Bench, { argv, env }: Call): number {
+	const start = performance.now();
+	const { exitCode } = Bun.spawnSync(argv, {
+		cwd: home,
+		env,
+		stdio: ["ignore", "ignore", "ignore"],
+	});
+	const taken = performance.now() - start;
+	if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited ${exitCode}`);
+	return taken;
+}
+
+/** Calls a program to its end and returns what it wrote. */
+export function read({ home }: Bench, { argv, env }: Call): string {
+	const { exitCode, stdout, stderr } = Bun.spawnSync(argv, { cwd: home, env });
+	if (exitCode !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
+	return stdout.toString().trim();
+}
+
+export type Ratio = { ratio: number; ours: number; theirs: number };
+
+/**
+ * How many times as long our program takes as theirs; of three runs the median one, with the
+ * medians of both in ms. `settle` runs after each of our calls and is not timed.
+ */
+export async function compare(
+	bench: Bench,
+	ours: Call,
+	theirs: Call,
+	settle: () => Promise<void> = async () => {},
+): Promise<Ratio> {
+	const results: Ratio[] = [];
+	for (let run = 0; run < runs; run++) {
+		const taken = { ours: [] as number[], theirs: [] as number[] };
+		const sides = [
+			async () => {
+				taken.ours.push(time(bench, ours));
+				await settle();
+			},
+			async () => {
+				taken.theirs.push(time(bench, theirs));
+			},
+		];
+		// The first call of each fills the caches and does not count.
+		for (const side of sides) await side();
+		taken.ours.length = taken.theirs.length = 0;
+		for (let round = 0; round < rounds; round++) {
+			if (Math.random() < 0.5) sides.reverse();
+			for (const side of sides) await side();
+		}
+		const [a, b] = [median(taken.ours), median(taken.theirs)];
+		results.push({ ratio: a / b, ours: a, theirs: b });
+	}
+	results.sort((a, b) => a.ratio - b.ratio);
+	return results[(runs - 1) / 2] as Ratio;
+}
+
+export function median(values: readonly number[]): number {
+	const sorted = values.toSorted((a, b) => a - b);
+	const middle = sorted.length / 2;
+	return (
+		((sorted[Math.floor(middle)] ?? Number.NaN) +
+			(sorted[Math.ceil(middle) - 1] ?? Number.NaN)) /
+		2
+	);
+}
+
+/** @throws Error that says what was waited for. */
+export async function until<T>(
+	condition: () => T,
+	what: string,
+): Promise<NonNullable<T>> {
+	const deadline = performance.now() + 30_000;
+	for (;;) {
+		const answer = condition();
+		if (answer) return answer;
+		if (performance.now() > deadline)
+			throw new Error(`waited in vain for ${what}`);
+		await Bun.sleep(5);
+	}
+}
+
+/** The records of a store as they stand on disk. */
+export function readRecords(store: string): Task[] {
+	return readdirSync(store)
+		.filter((name) => name.endsWith(".json"))
+		.map((name) => JSON.parse(readFileSync(join(store, name), "utf8")));
+}
+
+/** The processes of a store's tasks that live, supervisors first. */
+export function livingOf(store: string): Identity[] {
+	const tasks = readRecords(store);
+	return [
+		...tasks.map(({ supervisor }) => supervisor),
+		...tasks.map(({ process }) => process),
+	].filter(
+		(each): each is Identity =>
+			each !== undefined && liveness(each) === "alive",
+	);
+}
+
+/** Ends what lives of a store's tasks. */
+export async function endTasks(store: string): Promise<void> {
+	for (const { pid } of livingOf(store)) process.kill(pid, "SIGKILL");
+	await until(() => livingOf(store).length === 0, `the end of all in ${store}`);
+}
+
+// --- internal ---
+
+function copy(from: string, to: string): void {
+	const { exitCode, stderr } = Bun.spawnSync(["cp", from, to]);
+	if (exitCode !== 0) throw new Error(`unable to copy ${from}: ${stderr}`);
+}

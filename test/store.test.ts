@@ -1,0 +1,250 @@
+import { expect, test } from "bun:test";
+import {
+	chmodSync,
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	rmSync,
+	statSync,
+	symlinkSync,
+	unlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { formatHolder, identify, self } from "../lib/process.ts";
+import {
+	createTask,
+	listIds,
+	openOutput,
+	openStore,
+	outputFile,
+	readOutput,
+	readTask,
+	readTasks,
+	recordFile,
+	resolveId,
+	type Store,
+	storeDir,
+	updateTask,
+	watchEnds,
+} from "../lib/store.ts";
+import { finish, newTaskId, parseTask, type Task } from "../lib/task.ts";
+import { root, sandbox, until } from "./harness.ts";
+
+const newTask = (fields: Partial<Task> = {}): Task => ({
+	...parseTask(JSON.stringify({ id: newTaskId(), status: "running" })),
+	...fields,
+});
+
+const open = (): Store => openStore({ dir: sandbox().dir, write: true });
+
+/** A store with one running task. */
+function openWithTask(): { store: Store; id: string } {
+	const store = open();
+	const task = newTask();
+	createTask(store, task);
+	return { store, id: task.id };
+}
+
+const end = (task: Task) =>
+	finish(task, { reason: "manual", at: new Date().toISOString() });
+
+test("the store is where the old script kept its tasks, or $BG_DIR", () => {
+	expect(storeDir({ HOME: "/h" })).toBe("/h/.factory/.omd/background-tasks");
+	expect(storeDir({ HOME: "/h", BG_DIR: "/d" })).toBe("/d");
+});
+
+test("folders are their owner's alone, files too", () => {
+	const { store, id } = openWithTask();
+	const mode = (path: string) => statSync(path).mode & 0o777;
+	expect(mode(store.dir)).toBe(0o700);
+	for (const name of readdirSync(store.dir))
+		if (name.startsWith(".")) expect(mode(join(store.dir, name))).toBe(0o700);
+	expect(mode(recordFile(store, id))).toBe(0o600);
+});
+
+test("an old folder, readable to all, is narrowed by the first write only", () => {
+	const { dir } = sandbox();
+	mkdirSync(dir, { mode: 0o755 });
+	openStore({ dir });
+	expect(statSync(dir).mode & 0o777).toBe(0o755);
+	openStore({ dir, write: true });
+	expect(statSync(dir).mode & 0o777).toBe(0o700);
+});
+
+test("a folder that others can write is refused, and so is a file", () => {
+	const { dir } = sandbox();
+	mkdirSync(dir);
+	chmodSync(dir, 0o777);
+	expect(() => openStore({ dir })).toThrow(/can be written by others/);
+	rmSync(dir, { recursive: true });
+	writeFileSync(dir, "");
+	expect(() => openStore({ dir })).toThrow(/not a folder/);
+});
+
+test("reading a store that is not there makes none", () => {
+	const { dir } = sandbox();
+	expect(readTasks(openStore({ dir }))).toEqual({ tasks: [], unreadable: [] });
+	expect(existsSync(dir)).toBe(false);
+});
+
+test("an id that is a path never becomes one", () => {
+	const store = open();
+	for (const id of ["../../etc/passwd", "bg_", "bg_0123456789ab/../x", ""])
+		expect(() => recordFile(store, id)).toThrow(/not a task id/);
+	expect(() => resolveId(store, "../x")).toThrow(/not a task id/);
+});
+
+test("a unique beginning of an id is enough, @last is the newest", () => {
+	const store = open();
+	const ids = ["bg_0123456789aa01", "bg_0123456789ab01", "bg_0123456789ab02"];
+	for (const id of ids) createTask(store, newTask({ id }));
+	expect(resolveId(store, "bg_0123456789aa")).toBe("bg_0123456789aa01");
+	expect(resolveId(store, "@last")).toBe("bg_0123456789ab02");
+	expect(() => resolveId(store, "bg_0123456789ab")).toThrow(/could be 2 tasks/);
+	expect(() => resolveId(store, "bg_ff")).toThrow(/no task "bg_ff"/);
+	expect(() => resolveId(store, "ff")).toThrow(/not a task id/);
+});
+
+test("a broken record is told, and leaves the others usable", () => {
+	const { store, id } = openWithTask();
+	const broken = newTask();
+	createTask(store, broken);
+	writeFileSync(recordFile(store, broken.id), '{"id":"bg_01');
+	const { tasks, unreadable } = readTasks(store);
+	expect(tasks.map((task) => task.id)).toEqual([id]);
+	expect(unreadable.map(({ taskId }) => taskId)).toEqual([broken.id]);
+	expect(() => readTask(store, broken.id)).toThrow(/cannot be read/);
+	expect(existsSync(recordFile(store, broken.id))).toBe(true);
+});
+
+test("a record that is a link or a pipe is not read", async () => {
+	const { store, id } = openWithTask();
+	const [link, pipe] = [newTaskId(), newTaskId()];
+	symlinkSync(recordFile(store, id), recordFile(store, link));
+	await Bun.$`mkfifo ${recordFile(store, pipe)}`;
+	const { tasks, unreadable } = readTasks(store);
+	expect(tasks).toHaveLength(1);
+	expect(unreadable.map(({ taskId }) => taskId).sort()).toEqual([link, pipe]);
+});
+
+test("an end whose record was broken meanwhile is written, the broken one kept", () => {
+	const { store, id } = openWithTask();
+	const known = readTask(store, id);
+	writeFileSync(recordFile(store, id), "scribble");
+	updateTask(store, id, end, { fallback: known });
+	expect(readTask(store, id).status).toBe("completed");
+	expect(readdirSync(join(store.dir, ".broken"))).toHaveLength(1);
+	unlinkSync(recordFile(store, id));
+	updateTask(store, id, end, { fallback: known });
+	expect(readTask(store, id).status).toBe("completed");
+});
+
+test("a record by a newer bg is shown, not rewritten", () => {
+	const store = open();
+	const task = newTask({ schema: 99 });
+	createTask(store, task);
+	expect(readTask(store, task.id).schema).toBe(99);
+	expect(() => updateTask(store, task.id, end)).toThrow(/newer bg/);
+});
+
+test("a write leaves no lock and no temporary file", () => {
+	const { store, id } = openWithTask();
+	updateTask(store, id, end);
+	expect(readdirSync(join(store.dir, ".tmp"))).toEqual([]);
+	expect(readdirSync(join(store.dir, ".locks"))).toEqual([]);
+});
+
+test("a decision that throws gives the lock back and changes nothing", () => {
+	const { store, id } = openWithTask();
+	expect(() =>
+		updateTask(store, id, () => {
+			throw new Error("no");
+		}),
+	).toThrow("no");
+	updateTask(store, id, end);
+	expect(readTask(store, id).status).toBe("completed");
+});
+
+/** A lock held by whoever `holder` names. */
+function holdLock(store: Store, id: string, holder: string): void {
+	mkdirSync(join(store.dir, ".locks", id), { recursive: true });
+	writeFileSync(join(store.dir, ".locks", id, holder), "");
+}
+
+test("the lock of a dead process is broken, that of a living one is waited for", () => {
+	const { store, id } = openWithTask();
+	holdLock(store, id, formatHolder({ ...self(), start: "1" }, "0"));
+	updateTask(store, id, end);
+	const living = identify(process.ppid);
+	if (!living) throw new Error("no parent");
+	holdLock(store, id, formatHolder(living, "0"));
+	expect(() => updateTask(store, id, end, { patience: 50 })).toThrow(
+		`held by process ${process.ppid}`,
+	);
+});
+
+test("a lock of another machine is never broken", () => {
+	const { store, id } = openWithTask();
+	holdLock(store, id, formatHolder({ ...self(), machine: "other" }, "0"));
+	expect(() => updateTask(store, id, end, { patience: 50 })).toThrow(
+		/on other/,
+	);
+});
+
+test("writers that are killed at random lose no change and hold no lock", async () => {
+	const { store, id } = openWithTask();
+	const script = `
+		import { openStore, updateTask } from ${JSON.stringify(join(root, "lib/store.ts"))};
+		const store = openStore({ dir: ${JSON.stringify(store.dir)}, write: true });
+		for (;;) {
+			const { seen } = updateTask(store, ${JSON.stringify(id)}, (task) => ({ ...task, seen: (task.seen ?? 0) + 1 }), { patience: 10_000 });
+			console.log(seen);
+		}`;
+	let told = 0;
+	for (let round = 0; round < 12; round++) {
+		const writers = [1, 2, 3].map(() =>
+			Bun.spawn(["bun", "-e", script], { stdout: "pipe", stderr: "inherit" }),
+		);
+		const outputs = writers.map((each) => new Response(each.stdout).text());
+		await Bun.sleep(60 + Math.random() * 60);
+		for (const writer of writers) writer.kill("SIGKILL");
+		for (const output of await Promise.all(outputs))
+			told = Math.max(told, ...output.split("\n").map(Number));
+	}
+	expect(told).toBeGreaterThan(0);
+	// Each number was told by one writer after its write: none may be lost afterwards.
+	expect(Number(readTask(store, id).seen)).toBeGreaterThanOrEqual(told);
+	updateTask(store, id, end);
+});
+
+test("an end wakes those who wait", async () => {
+	const { store, id } = openWithTask();
+	let ends = 0;
+	const disarm = watchEnds(store, () => ends++);
+	updateTask(store, id, (task) => ({ ...task, tags: ["no end"] }));
+	updateTask(store, id, end);
+	await until(() => ends > 0, "the event of an end");
+	disarm();
+});
+
+test("output is read from any byte to any byte", () => {
+	const { store, id } = openWithTask();
+	expect(readOutput(store, id, 0, 10)).toHaveLength(0);
+	writeFileSync(openOutput(store, id), "0123456789");
+	expect(readOutput(store, id, 3, 6).toString()).toBe("345");
+	expect(readOutput(store, id, 8, 100).toString()).toBe("89");
+	expect(readOutput(store, id, 50, 60)).toHaveLength(0);
+	rmSync(outputFile(store, id));
+	mkdirSync(outputFile(store, id));
+	expect(() => readOutput(store, id, 0, 1)).toThrow(/not a file/);
+});
+
+test("ids are listed oldest first, and nothing else is", () => {
+	const store = open();
+	const ids = [newTaskId(), newTaskId(), newTaskId()];
+	for (const id of ids.toReversed()) createTask(store, newTask({ id }));
+	writeFileSync(join(store.dir, "notes.json"), "{}");
+	writeFileSync(join(store.dir, "bg_x.json"), "{}");
+	expect(listIds(store)).toEqual(ids);
+});
