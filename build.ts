@@ -4,14 +4,18 @@
  */
 import { chmod, copyFile, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { runtimeFlags } from "./lib/spawn.ts";
 
 /**
  * The first line of the script is for the kernel, the second for `sh` (for JavaScript it is a
  * string and a comment): the fastest runtime there is, with nothing of the current folder read.
  */
-const header = `#!/bin/sh
-':' //; command -v bun >/dev/null && exec bun --no-env-file --config=/dev/null "$0" "$@"; command -v deno >/dev/null && exec deno run -A --no-config --no-lock "$0" "$@"; exec node "$0" "$@"
-`;
+const runtimes = Object.entries(runtimeFlags).map(
+	([runtime, flags]) =>
+		`command -v ${runtime} >/dev/null && exec ${[runtime, ...flags].join(" ")} "$0" "$@"`,
+);
+const none = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
+const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
 
 const root = import.meta.dir;
 const dist = join(root, "dist");

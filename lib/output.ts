@@ -99,7 +99,9 @@ export type Text = {
 export function readText(store: Store, task: Task, options: TextOptions): Text {
 	const { since, max, tail } = options;
 	const size = outputSize(store, task.id);
-	const from = Math.min(since ?? Math.max(0, size - window), size);
+	if (since !== undefined && since >= size)
+		return { output: "", nextOffset: since, truncated: false };
+	const from = since ?? Math.max(0, size - window);
 	const bytes = readOutput(store, task.id, from, Math.min(size, from + window));
 	const isLive = task.status === "running";
 	let end = bytes.length;

@@ -27,6 +27,16 @@ const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
 /** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
 const taskEnvVariable = "BG_TASK_ENV";
 
+/**
+ * What keeps each runtime from obeying files of the folder it is called in. Bun reads `.env`,
+ * `bunfig.toml` with its preloads, and `tsconfig.json`, whose `paths` may even name another program.
+ */
+export const runtimeFlags = {
+	bun: ["--no-env-file", "--config=/dev/null", "--tsconfig-override=/dev/null"],
+	deno: ["run", "-A", "--no-config", "--no-lock"],
+	node: [],
+} as const;
+
 /** The file this program is: the script, or the executable. */
 export function programFile(): string {
 	const script = process.argv[1];
@@ -37,11 +47,7 @@ export function programFile(): string {
 export function selfCommand(): [string, ...string[]] {
 	if (isCompiled()) return [process.execPath];
 	const { bun, deno } = process.versions as Record<string, string | undefined>;
-	const flags = bun
-		? ["--no-env-file", "--config=/dev/null"]
-		: deno
-			? ["run", "-A", "--no-config", "--no-lock"]
-			: [];
+	const flags = runtimeFlags[bun ? "bun" : deno ? "deno" : "node"];
 	return [process.execPath, ...flags, programFile()];
 }
 

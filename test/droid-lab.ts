@@ -6,6 +6,7 @@
  */
 import { afterAll, beforeAll, setDefaultTimeout, test } from "bun:test";
 import {
+	existsSync,
 	mkdirSync,
 	mkdtempSync,
 	readFileSync,
@@ -14,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import type { Identity } from "../lib/task.ts";
 import {
 	processesWith,
 	program,
@@ -60,7 +62,13 @@ export type Lab = Sandbox & {
 	untilToolSaid: (count: number) => Promise<string>;
 	/** Waits for a process of this test by its command line, and returns its pid. */
 	untilProcess: (command: string) => Promise<number>;
+	/** Waits until a command stands at the gate, or opens it. */
+	untilAtGate: () => Promise<unknown>;
+	openGate: () => void;
 };
+
+/** A command that lasts until the test opens the gate. It is run in the project. */
+export const gate = "touch at-gate; until [ -e open ]; do sleep 0.05; done";
 
 /** A test with a droid of its own. */
 export function droidTest(
@@ -87,6 +95,11 @@ export function droidTest(
 export function sessionOf(pid: number): number {
 	const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
 	return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3]);
+}
+
+export function pidOf(identity: Identity | undefined): number {
+	if (!identity) throw new Error("the record names no such process");
+	return identity.pid;
 }
 
 /** A word for the shell. */
@@ -180,7 +193,8 @@ function openLab(model: Model): Lab {
 		(model.requests().at(-1)?.messages ?? [])
 			.filter(({ role }) => role === "tool")
 			.map((message) => textsOf(message).join("\n"));
-	const commands = () => processesWith(`BG_DIR=${box.dir}`);
+	const commands = () =>
+		box.alive().map(({ pid, command }) => ({ pid, command: command.trim() }));
 	return {
 		...box,
 		bg,
@@ -195,10 +209,20 @@ function openLab(model: Model): Lab {
 			),
 		untilProcess: (command) =>
 			until(
-				() => commands().find((each) => each.command.trim() === command)?.pid,
+				() =>
+					commands().find(
+						(each) =>
+							each.command === command || each.command.endsWith(`/${command}`),
+					)?.pid,
 				`a process ${command}`,
 				() => JSON.stringify(commands()),
 			),
+		untilAtGate: () =>
+			until(
+				() => existsSync(join(project, "at-gate")),
+				"a command at the gate",
+			),
+		openGate: () => writeFileSync(join(project, "open"), ""),
 	};
 }
 

@@ -5,15 +5,18 @@
 import { expect } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { bgProgram, droidTest, quote, sessionOf } from "./droid-lab.ts";
+import {
+	bgProgram,
+	droidTest,
+	gate,
+	pidOf,
+	quote,
+	sessionOf,
+} from "./droid-lab.ts";
 import { isAlive, until } from "./harness.ts";
 import { type ModelRequest, textsOf } from "./model.ts";
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-/** A command that lasts until the test opens the gate: the file `go` in the project. */
-const atGate = "until [ -e go ]; do sleep 0.05; done";
-const openGate = (project: string) => writeFileSync(join(project, "go"), "");
 
 const bg = bgProgram.map(quote).join(" ");
 
@@ -21,7 +24,7 @@ const said = ({ messages }: ModelRequest, role: string) =>
 	messages.filter((each) => each.role === role).flatMap(textsOf);
 
 droidTest("a droid's final text is its task's result", async (lab) => {
-	const prompt = `RUN[echo hello; ${atGate}] SAY[All good.]`;
+	const prompt = `RUN[echo hello; ${gate}] SAY[All good.]`;
 	const launched = await lab.bg([
 		...["launch", "a greeting", prompt, "executor-med", "main"],
 		...["medium", "custom:lab"],
@@ -42,14 +45,14 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 		status: "running",
 		kind: "droid",
 		session_id: sessionId,
-		droid_session_id: expect.stringMatching(uuid),
 		progress: {
 			toolCalls: 1,
 			lastTool: "Execute",
-			lastUpdate: expect.any(String),
 			outputFile: join(lab.dir, `${id}.out`),
 		},
 	});
+	const session = running.droid_session_id;
+	expect(session).toMatch(uuid);
 	expect((await lab.bg(["list"])).json()).toMatchObject({
 		total: 1,
 		running: 1,
@@ -58,9 +61,9 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 	const soFar = (await lab.bg(["output", id])).json();
 	expect(soFar.status).toBe("running");
 	expect(soFar.output).toContain("→ Execute echo hello;");
-	expect(soFar.output).not.toContain("All good.");
+	expect(soFar.output).not.toContain("# done");
 
-	openGate(lab.project);
+	lab.openGate();
 	const waited = await lab.bg(["wait", id]);
 	expect(waited.code).toBe(0);
 	expect(waited.json().tasks).toEqual([
@@ -71,7 +74,7 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 		reason: "exit",
 		exit_code: 0,
 		result: "All good.",
-		droid_session_id: running.droid_session_id,
+		droid_session_id: session,
 		progress: { toolCalls: 1, lastTool: "Execute", lastMessage: "All good." },
 		usage: { input_tokens: 20, output_tokens: 10 },
 	});
@@ -80,7 +83,7 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 	expect(soFar.output + rest.json().output).toMatch(
 		new RegExp(
 			[
-				`^# session ${running.droid_session_id}, model \\S+`,
+				`^# session ${session}, model \\S+`,
 				"> RUN\\[echo hello; .*",
 				"→ Execute echo hello; .*",
 				"  hello",
@@ -130,12 +133,12 @@ droidTest("a prompt of more than 1 MiB comes from a file", async (lab) => {
 });
 
 droidTest("a private prompt reaches the model by no argv", async (lab) => {
-	const prompt = `RUN[${atGate}; echo the word is swordfish] SAY[Understood.]`;
+	const prompt = `RUN[${gate}; echo the word is swordfish] SAY[Understood.]`;
 	const id = await lab.launch(prompt, { flags: ["--private"] });
 	const { pid } = await lab.untilTask(id, ({ pid }) => pid, "its process");
 	const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-	await lab.untilProcess("sleep 0.05");
-	openGate(lab.project);
+	await lab.untilAtGate();
+	lab.openGate();
 	await lab.bg(["wait", id]);
 	expect(lab.record(id).result).toBe("Understood.");
 	expect(argv).toContain("exec");
@@ -161,20 +164,23 @@ droidTest("a run that fails ends with droid's own words", async (lab) => {
 });
 
 droidTest(
-	"cancel ends a droid and its tool in another session",
+	"cancel ends a droid and its tools in other sessions",
 	async (lab) => {
-		const id = await lab.launch("RUN[sleep 300]");
-		const sleep = await lab.untilProcess("sleep 300");
-		const droid = lab.record(id).process?.pid ?? 0;
-		expect(sessionOf(droid)).toBe(droid);
-		expect(sessionOf(sleep)).not.toBe(droid);
+		// Droid ends the command it waits for; of the other one it knows nothing.
+		const id = await lab.launch("RUN[setsid sleep 301 & sleep 300]");
+		const tools = await Promise.all(
+			["sleep 300", "sleep 301"].map(lab.untilProcess),
+		);
+		const droid = pidOf(lab.record(id).process);
+		const sessions = new Set([droid, ...tools].map(sessionOf));
+		expect(sessions.size).toBe(3);
 
 		const cancelled = await lab.bg(["cancel", id]);
 		expect(cancelled.code).toBe(0);
 		expect(cancelled.json().tasks).toEqual([
 			{ taskId: id, status: "cancelled", cancelled: true, survivors: [] },
 		]);
-		expect([isAlive(droid), isAlive(sleep)]).toEqual([false, false]);
+		expect([droid, ...tools].map(isAlive)).toEqual([false, false, false]);
 		// Exit code 0 is what droid says when it is stopped.
 		expect(lab.record(id)).toMatchObject({
 			status: "cancelled",
@@ -189,7 +195,7 @@ droidTest("SIGTERM to a supervisor stops its droid", async (lab) => {
 	const id = await lab.launch("RUN[sleep 300]");
 	const sleep = await lab.untilProcess("sleep 300");
 	const { supervisor, process: droid } = lab.record(id);
-	process.kill(supervisor?.pid ?? 0, "SIGTERM");
+	process.kill(pidOf(supervisor), "SIGTERM");
 	const task = await lab.untilTask(
 		id,
 		({ status }) => status !== "running",
@@ -200,7 +206,7 @@ droidTest("SIGTERM to a supervisor stops its droid", async (lab) => {
 		reason: "shutdown",
 		error: "stopped: its supervisor got SIGTERM",
 	});
-	expect([isAlive(droid?.pid ?? 0), isAlive(sleep)]).toEqual([false, false]);
+	expect([isAlive(pidOf(droid)), isAlive(sleep)]).toEqual([false, false]);
 });
 
 droidTest("a droid's definition takes effect", async (lab) => {
@@ -275,7 +281,7 @@ droidTest("a native subagent is part of its droid's task", async (lab) => {
 
 droidTest("a task launched by a droid outlives the droid", async (lab) => {
 	const outer = await lab.launch(
-		`RUN[${bg} run -q inner -- sh -c "${atGate}; echo done"] RUN[sleep 300]`,
+		`RUN[${bg} run -q inner -- sh -c "${gate}; echo done"] RUN[sleep 300]`,
 	);
 	// The tool came back while the command waits at the gate: nothing of the tool is held.
 	const inner = (await lab.untilToolSaid(1)).split("\n")[0] ?? "";
@@ -287,13 +293,13 @@ droidTest("a task launched by a droid outlives the droid", async (lab) => {
 	const sleep = await lab.untilProcess("sleep 300");
 	const parent = lab.record(outer);
 	for (const identity of [parent.supervisor, parent.process])
-		process.kill(identity?.pid ?? 0, "SIGKILL");
+		process.kill(pidOf(identity), "SIGKILL");
 	// Droid's watcher ends its tools; of what bg started there it must not know.
 	await until(() => !isAlive(sleep), "the droid's own command to be ended");
-	expect(isAlive(launched.process?.pid ?? 0)).toBe(true);
-	expect(isAlive(launched.supervisor?.pid ?? 0)).toBe(true);
+	expect(isAlive(pidOf(launched.process))).toBe(true);
+	expect(isAlive(pidOf(launched.supervisor))).toBe(true);
 
-	openGate(lab.project);
+	lab.openGate();
 	expect((await lab.bg(["wait", inner])).code).toBe(0);
 	expect(lab.record(inner)).toMatchObject({
 		status: "completed",
@@ -326,15 +332,15 @@ droidTest("cancel takes what a droid launched along", async (lab) => {
 });
 
 droidTest("a droid whose supervisor died is watched again", async (lab) => {
-	const id = await lab.launch(`RUN[${atGate}] SAY[Still here.]`);
-	await lab.untilProcess("sleep 0.05");
+	const id = await lab.launch(`RUN[${gate}] SAY[Still here.]`);
+	await lab.untilAtGate();
 	const { supervisor, process: droid } = lab.record(id);
-	process.kill(supervisor?.pid ?? 0, "SIGKILL");
-	await until(() => !isAlive(supervisor?.pid ?? 0), "its supervisor's death");
+	process.kill(pidOf(supervisor), "SIGKILL");
+	await until(() => !isAlive(pidOf(supervisor)), "its supervisor's death");
 	const adopted = (await lab.bg(["status", id])).json();
 	expect(adopted).toMatchObject({ status: "running", process: droid });
-	expect(adopted.supervisor.pid).not.toBe(supervisor?.pid);
-	openGate(lab.project);
+	expect(adopted.supervisor.pid).not.toBe(pidOf(supervisor));
+	lab.openGate();
 	expect((await lab.bg(["wait", id])).code).toBe(0);
 	// Nobody could wait for its exit code: its own completion line decides.
 	expect(lab.record(id)).toMatchObject({
@@ -350,13 +356,40 @@ droidTest("what a droid leaves behind is named and lives", async (lab) => {
 	);
 	await lab.bg(["wait", id]);
 	const server = await lab.untilProcess("sleep 302");
-	expect(lab.record(id)).toMatchObject({
-		status: "completed",
-		result: "It serves.",
-		left_behind: [{ pid: server, command: "sleep 302" }],
-	});
+	const { status, result, left_behind } = lab.record(id);
+	expect([status, result]).toEqual(["completed", "It serves."]);
+	expect(left_behind).toContainEqual({ pid: server, command: "sleep 302" });
 	expect((await lab.bg(["cancel", id])).json().tasks).toMatchObject([
 		{ status: "completed", cancelled: true, survivors: [] },
 	]);
 	expect(isAlive(server)).toBe(false);
+});
+
+droidTest("output --follow tells a droid's story to its end", async (lab) => {
+	const id = await lab.launch(`RUN[${gate}] SAY[The end.]`);
+	await lab.untilAtGate();
+	const following = lab.bg(["output", id, "--follow"]);
+	await lab.untilProcess(`${bgProgram.join(" ")} output ${id} --follow`);
+	lab.openGate();
+	const { code, stdout } = await following;
+	expect(code).toBe(0);
+	expect(stdout).toMatch(
+		/^# session .*\n> RUN[\s\S]*\n→ Execute [\s\S]*\nThe end\.\n# done .*\n$/,
+	);
+});
+
+droidTest("a droid's launches get at most its own autonomy", async (lab) => {
+	const launch = `${bg} launch -q inner ${quote("SAY[From below.]")} executor-med main high custom:lab 2>/dev/null`;
+	const run = `${bg} run -q inner -- true >/dev/null 2>&1; echo code $?`;
+	const outer = await lab.launch(`RUN[${launch}] RUN[${run}]`, {
+		autonomy: "low",
+	});
+	const inner = (await lab.untilToolSaid(1)).split("\n")[0] ?? "";
+	expect(await lab.untilToolSaid(2)).toStartWith("code 111\n");
+	expect((await lab.bg(["wait", outer, inner])).code).toBe(0);
+	expect(lab.record(inner)).toMatchObject({
+		autonomy: "low",
+		parent_task_id: outer,
+		result: "From below.",
+	});
 });

@@ -28,10 +28,10 @@ export const status = defineCommand({
 
 function card(task: Task & { note?: string }, output: string): string {
 	const { progress, usage } = task;
-	const state = [paintStatus(task.status), task.error, task.note];
+	const words = [task.error, task.note].filter((part) => part).join(", ");
 	const fields: Record<string, string | undefined> = {
 		task: `${task.id}  ${task.description}`,
-		status: state.filter((part) => part).join(", "),
+		why: words,
 		age: ageOf(task),
 		droid: task.agent,
 		model: task.model,
@@ -54,11 +54,10 @@ function card(task: Task & { note?: string }, output: string): string {
 		session: task.droid_session_id,
 		output,
 	};
-	return formatTable(
-		Object.entries(fields).flatMap(([name, value]) =>
-			value ? [[name, name === "status" ? value : toLine(value, 500)]] : [],
-		),
+	const rows = Object.entries(fields).flatMap(([name, value]) =>
+		value ? [[name, toLine(value, 500)]] : [],
 	);
+	return formatTable([["status", paintStatus(task.status)], ...rows]);
 }
 
 const isNew = (message: string | undefined, task: Task) =>

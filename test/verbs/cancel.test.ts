@@ -1,0 +1,219 @@
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import {
+	isAlive,
+	program,
+	type Sandbox,
+	sandbox,
+	standIn,
+	until,
+} from "../harness.ts";
+
+/** Runs a command and waits until its process runs. */
+async function running(box: Sandbox, command: string[], options = {}) {
+	const id = await box.run(command, options);
+	return box.untilTask(id, ({ process }) => process, "its process");
+}
+
+test("cancel ends the whole tree and returns when it is gone", async () => {
+	const box = sandbox();
+	const { id } = await running(box, [
+		"sh",
+		"-c",
+		"setsid sleep 61 & (sleep 62 &); env -i sleep 63 & sleep 64",
+	]);
+	await until(() => box.alive().length >= 4, "the tree");
+	const answer = await box.bg(["cancel", id]);
+	expect(box.alive()).toEqual([]);
+	expect(answer.code).toBe(0);
+	expect(answer.json()).toEqual({
+		tasks: [
+			{ taskId: id, status: "cancelled", cancelled: true, survivors: [] },
+		],
+	});
+	expect(box.record(id)).toMatchObject({
+		status: "cancelled",
+		reason: "cancel",
+		error: "stopped by bg cancel",
+		signal: "SIGTERM",
+	});
+});
+
+test("a droid stays cancelled although it exits 0 on SIGTERM, its tool is gone", async () => {
+	const box = sandbox();
+	const answer = await box.bg(["launch", "-q", "d", "RUN[sleep 77]"], {
+		env: { BG_DROID: standIn },
+	});
+	const id = answer.stdout.trim();
+	await until(
+		() => box.alive().some(({ command }) => command === "sleep 77 "),
+		"the tool",
+	);
+	expect((await box.bg(["cancel", id])).code).toBe(0);
+	expect(box.alive()).toEqual([]);
+	expect(box.record(id)).toMatchObject({
+		status: "cancelled",
+		reason: "cancel",
+		exit_code: 0,
+	});
+});
+
+test("what ignores SIGTERM is killed after 5 s", async () => {
+	const box = sandbox();
+	const { id } = await running(box, [
+		"sh",
+		"-c",
+		"trap '' TERM; echo ready; while :; do sleep 0.2; done",
+	]);
+	await until(
+		async () => (await box.bg(["output", id])).json().output === "ready\n",
+		"the trap",
+	);
+	expect((await box.bg(["cancel", id])).code).toBe(0);
+	expect(box.record(id)).toMatchObject({
+		status: "cancelled",
+		signal: "SIGKILL",
+	});
+});
+
+test("--signal begins with another one", async () => {
+	const box = sandbox();
+	const { id } = await running(box, [
+		"bash",
+		"-c",
+		"trap 'echo interrupted; exit 9' INT; while :; do sleep 0.05; done",
+	]);
+	await until(
+		async () =>
+			/^SigCgt:.*[2367abef]$/m.test(
+				await Bun.file(`/proc/${box.record(id).pid}/status`).text(),
+			),
+		"the trap",
+	);
+	expect((await box.bg(["cancel", id, "--signal", "int"])).code).toBe(0);
+	expect(box.record(id)).toMatchObject({
+		status: "cancelled",
+		exit_code: 9,
+		result: "interrupted",
+	});
+	expect((await box.bg(["cancel", id, "--signal", "nix"])).code).toBe(2);
+});
+
+test("cancelling a finished task says so and changes nothing", async () => {
+	const box = sandbox();
+	const id = await box.run(["true"]);
+	await box.bg(["wait", id]);
+	const before = box.record(id);
+	const answer = await box.bg(["cancel", id]);
+	expect(answer.code).toBe(1);
+	expect(answer.json().tasks).toEqual([
+		{
+			taskId: id,
+			status: "completed",
+			cancelled: false,
+			survivors: [],
+			note: "already completed",
+		},
+	]);
+	expect(box.record(id)).toEqual(before);
+});
+
+describe("tasks launched from inside", () => {
+	const bg = program.map((word) => `'${word}'`).join(" ");
+	const outer = [
+		"sh",
+		"-c",
+		`${bg} run -q inner -- sleep 71 > inner; ${bg} wait; sleep 72`,
+	];
+
+	async function nested(box: Sandbox) {
+		const { id } = await running(box, outer);
+		const inner = await until(
+			async () => (await Bun.file(join(box.home, "inner")).text()).trim(),
+			"the inner task",
+		);
+		await box.untilTask(inner, ({ process }) => process, "its process");
+		return { id, inner };
+	}
+
+	test("are cancelled with the task", async () => {
+		const box = sandbox();
+		const { id, inner } = await nested(box);
+		expect(box.record(inner)).toMatchObject({ parent_task_id: id, depth: 2 });
+		const { tasks } = (await box.bg(["cancel", id])).json();
+		expect(tasks).toMatchObject([
+			{ taskId: id, cancelled: true },
+			{ taskId: inner, cancelled: true },
+		]);
+		expect(box.alive()).toEqual([]);
+	});
+
+	test("are left with --only", async () => {
+		const box = sandbox();
+		const { id, inner } = await nested(box);
+		await box.bg(["cancel", id, "--only"]);
+		expect(box.record(inner).status).toBe("running");
+		expect(isAlive(box.record(inner).pid ?? 0)).toBe(true);
+		await box.bg(["cancel", inner]);
+	});
+
+	test("cancel --all from inside leaves the task it runs in", async () => {
+		const box = sandbox();
+		const { id } = await running(box, [
+			"sh",
+			"-c",
+			`${bg} run -q inner -- sleep 71; ${bg} cancel --all > answer; echo still here`,
+		]);
+		await box.bg(["wait", id]);
+		expect(box.record(id)).toMatchObject({ status: "completed" });
+		const { tasks } = await Bun.file(join(box.home, "answer")).json();
+		expect(tasks).toMatchObject([{ cancelled: true }]);
+	});
+});
+
+test("--all and --session cancel what they say", async () => {
+	const box = sandbox();
+	const mine = { env: { BG_SESSION_ID: "mine" } };
+	const { id: first } = await running(box, ["sleep", "60"], mine);
+	const { id: other } = await running(box, ["sleep", "60"]);
+	const all = await box.bg(["cancel", "--all"], mine);
+	expect(all.json().tasks).toMatchObject([{ taskId: first }]);
+	expect(box.record(other).status).toBe("running");
+	const rest = await box.bg(["cancel", "--session", "main"]);
+	expect(rest.json().tasks).toMatchObject([{ taskId: other }]);
+	expect((await box.bg(["cancel", "--all"])).json()).toEqual({ tasks: [] });
+	expect((await box.bg(["cancel"])).code).toBe(2);
+});
+
+test("a supervisor that is stopped or gone does not keep a task from being cancelled", async () => {
+	const box = sandbox();
+	const { id, supervisor } = await running(box, ["sleep", "60"]);
+	process.kill(supervisor?.pid ?? 0, "SIGKILL");
+	await until(() => !isAlive(supervisor?.pid ?? 0), "its death");
+	expect((await box.bg(["cancel", id])).code).toBe(0);
+	expect(box.record(id).status).toBe("cancelled");
+	expect(box.alive()).toEqual([]);
+});
+
+test("a canceller killed halfway leaves nothing half done", async () => {
+	const box = sandbox();
+	const { id } = await running(box, [
+		"sh",
+		"-c",
+		"trap '' TERM; while :; do sleep 0.2; done",
+	]);
+	const canceller = Bun.spawn([...program, "cancel", id], {
+		cwd: box.home,
+		env: box.env,
+		stdout: "ignore",
+	});
+	await box.untilTask(id, ({ stop }) => stop, "the intent");
+	canceller.kill("SIGKILL");
+	const end = await box.untilTask(
+		id,
+		({ completed_at }) => completed_at,
+		"the end",
+	);
+	expect(end).toMatchObject({ status: "cancelled", reason: "cancel" });
+	await until(() => box.alive().length === 0, "nothing of it alive");
+});

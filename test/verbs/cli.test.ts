@@ -1,0 +1,54 @@
+import { expect, test } from "bun:test";
+import { version } from "../../package.json";
+import { sandbox } from "../harness.ts";
+
+test.each([
+	[["lunch"], 'no verb "lunch" (did you mean launch?)'],
+	[["--hepl"], "no verb"],
+	[["toString"], "no verb"],
+	[["list", "--ful"], "did you mean --full?"],
+	[["list", "--nonsense"], "bg list --help lists them"],
+	[["list", "extra"], 'does not take "extra"'],
+	[["list", "--full=yes"], "takes no value"],
+	[["list", "--session"], "needs a value"],
+	[["list", "--tag", "a", "--tag", "b"], "given twice"],
+	[["list", "--json", "--text"], "do not go together"],
+	[["status"], "needs <id>"],
+	[["status", "../../etc/passwd"], "is not a task id"],
+	[["status", "bg_"], "no task"],
+	[["run", "d"], "no command to run"],
+	[["run", "d", "--"], "no command to run"],
+	[["complete", "bg_12345678"], "needs <result>"],
+])("bg %j says %j, in one line and as JSON", async (args, words) => {
+	const box = sandbox();
+	const { code, stdout, stderr } = await box.bg(args);
+	expect(code).toBe(args[1] === "bg_" ? 3 : 2);
+	expect(stderr).toStartWith("bg: ");
+	expect(stderr).toContain(words);
+	expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+	expect(JSON.parse(stdout).error).toContain(words);
+});
+
+test("--version is the package's", async () => {
+	const box = sandbox();
+	expect((await box.bg(["--version"])).stdout).toBe(`${version}\n`);
+});
+
+test("--help names every verb, and each verb has its own", async () => {
+	const box = sandbox();
+	const { stdout } = await box.bg(["--help"]);
+	const verbs = "launch run list status output wait cancel complete".split(" ");
+	for (const verb of verbs) {
+		expect(stdout).toContain(verb);
+		for (const args of [
+			[verb, "--help"],
+			["help", verb],
+		]) {
+			const help = await box.bg(args);
+			expect(help.code).toBe(0);
+			expect(help.stdout).toContain(`bg ${verb}`);
+			expect(help.stdout).toContain("--json");
+			expect(help.stdout).not.toContain("\u001b");
+		}
+	}
+});

@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { root, sandbox } from "../harness.ts";
+
+test("complete says what came out and does not end the process", async () => {
+	const box = sandbox();
+	const id = await box.run(["sh", "-c", "sleep 0.8; exit 7"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	const answer = await box.bg(["complete", id, "all done"]);
+	expect(answer.json()).toEqual({
+		taskId: id,
+		status: "completed",
+		completed: true,
+	});
+	const { tasks } = (await box.bg(["list"])).json();
+	expect(tasks).toMatchObject([{ status: "completed", note: "process alive" }]);
+	// What the process did in the end is added beside it.
+	const end = await box.untilTask(
+		id,
+		(task) => task.exit_code === 7,
+		"the exit",
+	);
+	expect(end).toMatchObject({
+		status: "completed",
+		reason: "manual",
+		result: "all done",
+	});
+});
+
+test("complete with an error ends the task as error", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "60"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	await box.bg(["complete", id, "half", "it broke"]);
+	expect(box.record(id)).toMatchObject({ status: "error", error: "it broke" });
+	const cancel = await box.bg(["cancel", id]);
+	expect(cancel.json().tasks).toMatchObject([
+		{ cancelled: true, status: "error" },
+	]);
+});
+
+test("the first final state wins, whoever writes it under whatever runtime", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "60"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	const bundle = join(root, "dist", "bg.cjs");
+	const runtimes = [
+		["bun", bundle],
+		["node", bundle],
+		["deno", "run", "-A", bundle],
+		[join(root, "dist", "bg")],
+	];
+	const answers = await Promise.all(
+		Array.from({ length: 24 }, async (_, n) => {
+			const argv = runtimes[n % runtimes.length] ?? [];
+			const { json, code } = await box.bg(["complete", id, `writer ${n}`], {
+				argv,
+			});
+			expect(code).toBe(json().completed ? 0 : 1);
+			return { n, ...json() };
+		}),
+	);
+	const winners = answers.filter(({ completed }) => completed);
+	expect(winners).toHaveLength(1);
+	expect(box.record(id)).toMatchObject({
+		status: "completed",
+		result: `writer ${winners[0]?.n}`,
+	});
+	await box.bg(["cancel", id]);
+	expect(box.record(id).result).toBe(`writer ${winners[0]?.n}`);
+});

@@ -1,0 +1,235 @@
+import { describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import {
+	appendFileSync,
+	closeSync,
+	ftruncateSync,
+	mkdirSync,
+	openSync,
+	writeFileSync,
+	writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { newTaskId } from "../../lib/task.ts";
+import { program, type Sandbox, sandbox, standIn } from "../harness.ts";
+
+/** A finished task that wrote this. */
+function wrote(
+	box: Sandbox,
+	text: string | Buffer,
+	fields: object = {},
+): string {
+	const id = newTaskId();
+	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
+	const record = {
+		schema: 1,
+		id,
+		kind: "command",
+		status: "completed",
+		...fields,
+	};
+	writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(record));
+	writeFileSync(join(box.dir, `${id}.out`), text);
+	return id;
+}
+
+test("output of a command is what it wrote", async () => {
+	const box = sandbox();
+	const id = wrote(box, "one\ntwo\n");
+	expect((await box.bg(["output", id])).json()).toEqual({
+		taskId: id,
+		output: "one\ntwo\n",
+		nextOffset: 8,
+		truncated: false,
+		status: "completed",
+	});
+	expect((await box.bg(["output", "--text", id])).stdout).toBe("one\ntwo\n");
+});
+
+test("output of a droid reads like a conversation, not like JSON", async () => {
+	const box = sandbox();
+	const env = { BG_DROID: standIn };
+	const answer = await box.bg(["launch", "-q", "d", "RUN[echo hi; exit 2]"], {
+		env,
+	});
+	const id = answer.stdout.trim();
+	await box.bg(["wait", id]);
+	const { stdout } = await box.bg(["output", id, "--text"]);
+	expect(stdout.replace(/[0-9a-f-]{36}/, "ID").replace(/[\d.]+s,/, "1s,")).toBe(
+		[
+			"# session ID, model custom:Example-0",
+			"> RUN[echo hi; exit 2]",
+			"→ Execute echo hi; exit 2",
+			"  ✗ hi",
+			"  ",
+			"  ",
+			"  [Process exited with code 2]",
+			"DONE. hi",
+			"",
+			"",
+			"[Process exited with code 2]",
+			"# done (2 turns, 1s, 10 tokens in, 5 out)",
+			"",
+		].join("\n"),
+	);
+	const raw = await box.bg(["output", id, "--raw"]);
+	for (const line of raw.stdout.trim().split("\n"))
+		expect(JSON.parse(line)).toHaveProperty("type");
+});
+
+describe("offsets", () => {
+	test("--since goes on where an earlier answer ended, line by line", async () => {
+		const box = sandbox();
+		const lines = Array.from({ length: 50 }, (_, n) => `line ${n} ünï\n`);
+		const id = wrote(box, lines.join(""));
+		let output = "";
+		let next = 0;
+		for (let calls = 0; calls < 30; calls++) {
+			const answer = (
+				await box.bg(["output", id, "--since", String(next), "--max", "100"])
+			).json();
+			expect(answer.output).toMatch(/^(line \d+ ünï\n)*$/);
+			output += answer.output;
+			next = answer.nextOffset;
+			if (!answer.truncated) break;
+		}
+		expect(output).toBe(lines.join(""));
+	});
+
+	test("a line that is not whole yet is left while the task runs", async () => {
+		const box = sandbox();
+		const running = { status: "running" };
+		const id = wrote(box, "whole\nto", running);
+		const first = (await box.bg(["output", id, "--since", "0"])).json();
+		expect(first).toMatchObject({ output: "whole\n", nextOffset: 6 });
+		appendFileSync(join(box.dir, `${id}.out`), "rn\n");
+		const second = (await box.bg(["output", id, "--since", "6"])).json();
+		expect(second).toMatchObject({ output: "torn\n", nextOffset: 11 });
+		const past = (await box.bg(["output", id, "--since", "999"])).json();
+		expect(past).toMatchObject({ output: "", nextOffset: 999 });
+	});
+
+	test("without --since the last 16 KiB are kept, marked, no character split", async () => {
+		const box = sandbox();
+		const id = wrote(box, "😀".repeat(10_000));
+		const { output, truncated } = (await box.bg(["output", id])).json();
+		expect(truncated).toBe(true);
+		expect(Buffer.byteLength(output)).toBe(16 * 1024);
+		expect(output).toBe("😀".repeat(4096));
+		const { stdout } = await box.bg(["output", "--text", id]);
+		expect(stdout).toStartWith("[… cut: ");
+	});
+});
+
+test("--tail 20 of a 1 GiB output answers with the last 20 lines", async () => {
+	const box = sandbox();
+	const id = wrote(box, "first\n");
+	const fd = openSync(join(box.dir, `${id}.out`), "r+");
+	ftruncateSync(fd, 1024 ** 3);
+	const last = Array.from({ length: 30 }, (_, n) => `last ${n}\n`).join("");
+	writeSync(fd, `\n${last}`, 1024 ** 3);
+	closeSync(fd);
+	const { stdout } = await box.bg(["output", "--text", "--tail", "20", id]);
+	expect(stdout).toEndWith(last.split("\n").slice(10).join("\n"));
+	expect(stdout).not.toContain("last 9\n");
+});
+
+test("bytes that are no UTF-8 are no crash, and come out of --raw as they are", async () => {
+	const box = sandbox();
+	const bytes = Buffer.from([0xff, 0xfe, 0x41, 0x80, 0x0a, 0xc3]);
+	const id = wrote(box, bytes);
+	expect((await box.bg(["output", id])).json().output).toContain("A");
+	const raw = Bun.spawn([...program, "output", "--raw", id], {
+		env: box.env,
+		stdout: "pipe",
+	});
+	expect(Buffer.from(await new Response(raw.stdout).bytes())).toEqual(bytes);
+});
+
+test("control characters of a task never reach a terminal raw", async () => {
+	const box = sandbox();
+	const id = wrote(box, "\u001b]0;owned\u0007a\u001b[2Jb\u0090c\rd\n", {
+		description: "\u001b[31mred\u0007",
+		error: "\u009b1m!",
+	});
+	const bg = program.map((word) => `'${word}'`).join(" ");
+	const calls = ["output", "output --raw", "output -f", "status", "list"].map(
+		(verb) => `${bg} ${verb} ${verb === "list" ? "" : id}`,
+	);
+	// script(1) gives the commands a terminal.
+	const { stdout, code } = await box.bg(
+		["-qec", `NO_COLOR=1; export NO_COLOR; ${calls.join("; ")}`, "/dev/null"],
+		{ argv: ["script"] },
+	);
+	expect(code).toBe(0);
+	expect(stdout).toContain("ab\\x90c");
+	expect(stdout.replaceAll("\r\n", "\n")).not.toMatch(/(?![\t\n])\p{Cc}/u);
+});
+
+test("an answer of 3 MB through a slow pipe arrives whole", async () => {
+	const box = sandbox();
+	const text = "0123456789abcde\n".repeat(200_000);
+	const id = wrote(box, text);
+	const hash = (data: string) => createHash("sha1").update(data).digest("hex");
+	for (const args of [["--raw"], ["--text", "--max", "4M"]]) {
+		const child = Bun.spawn([...program, "output", ...args, id], {
+			env: box.env,
+			stdout: "pipe",
+		});
+		let got = "";
+		const decoder = new TextDecoder();
+		for await (const part of child.stdout) {
+			got += decoder.decode(part, { stream: true });
+			if (Math.random() < 0.3) await Bun.sleep(1);
+		}
+		expect(hash(got)).toBe(hash(text));
+		expect(await child.exited).toBe(0);
+	}
+});
+
+test("a reader that goes away ends the answer, without a fault", async () => {
+	const box = sandbox();
+	const id = wrote(box, "line\n".repeat(200_000));
+	const bg = program.map((word) => `'${word}'`).join(" ");
+	const { stdout, stderr } = await box.bg(
+		["-c", `${bg} output --raw ${id} | head -1; echo "\${PIPESTATUS[0]}"`],
+		{ argv: ["bash"] },
+	);
+	expect(stdout).toBe("line\n0\n");
+	expect(stderr).toBe("");
+});
+
+test("--follow shows what comes until the task is over", async () => {
+	const box = sandbox();
+	const script = "for n in 1 2 3; do echo $n; sleep 0.2; done; printf end";
+	for (const flags of [["-f"], ["--follow", "--raw"], ["-f", "--since", "2"]]) {
+		const id = await box.run(["sh", "-c", script]);
+		const { stdout, code } = await box.bg(["output", ...flags, id]);
+		const from = flags.includes("--since") ? "2\n3\nend" : "1\n2\n3\nend";
+		expect({ out: stdout.trimEnd(), code }).toEqual({ out: from, code: 0 });
+	}
+});
+
+test("several outputs are told apart", async () => {
+	const box = sandbox();
+	const ids = [wrote(box, "a\n"), wrote(box, "b")];
+	expect((await box.bg(["output", ...ids])).json()).toMatchObject([
+		{ taskId: ids[0], output: "a\n" },
+		{ taskId: ids[1], output: "b" },
+	]);
+	const { stdout } = await box.bg(["output", "--text", ...ids]);
+	expect(stdout).toBe(`== ${ids[0]} ==\na\n== ${ids[1]} ==\nb\n`);
+});
+
+test.each([
+	[["--since", "x"], "whole number"],
+	[["--max", "1T"], "64K"],
+	[["--since", "1", "--tail", "2"], "do not go together"],
+	[["--raw", "--tail", "2"], "do not go together"],
+])("bg output %j is a usage error", async (flags, words) => {
+	const box = sandbox();
+	const id = wrote(box, "x");
+	const answer = await box.bg(["output", id, ...flags]);
+	expect(answer.code).toBe(2);
+	expect(answer.stderr).toContain(words);
+});

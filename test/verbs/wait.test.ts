@@ -1,0 +1,132 @@
+import { expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { program, sandbox, until } from "../harness.ts";
+
+test("wait brings status, exit code and result of each, and exits 1 where one failed", async () => {
+	const box = sandbox();
+	const good = await box.run(["echo", "fine"]);
+	const bad = await box.run(["sh", "-c", "echo why; exit 4"]);
+	const answer = await box.bg(["wait", good, bad]);
+	expect(answer.code).toBe(1);
+	const { tasks, running, timedOut } = answer.json();
+	expect(tasks).toHaveLength(2);
+	expect(tasks).toContainEqual({
+		taskId: good,
+		status: "completed",
+		exit_code: 0,
+		result: "fine",
+	});
+	expect(tasks).toContainEqual({
+		taskId: bad,
+		status: "error",
+		exit_code: 4,
+		error: "exited 4",
+		result: "why",
+	});
+	expect({ running, timedOut }).toEqual({ running: [], timedOut: false });
+	expect((await box.bg(["wait", good])).code).toBe(0);
+});
+
+test("wait --any returns with the first", async () => {
+	const box = sandbox();
+	const long = await box.run(["sleep", "60"]);
+	const short = await box.run(["true"]);
+	const { tasks, running } = (
+		await box.bg(["wait", "--any", long, short])
+	).json();
+	expect(tasks).toMatchObject([{ taskId: short }]);
+	expect(running).toEqual([long]);
+	await box.bg(["cancel", long]);
+});
+
+test("wait --timeout exits 124 and says what still runs", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "60"]);
+	const answer = await box.bg(["wait", id, "--timeout", "0.2s"]);
+	expect(answer.code).toBe(124);
+	expect(answer.json()).toEqual({ tasks: [], running: [id], timedOut: true });
+	await box.bg(["cancel", id]);
+	expect((await box.bg(["wait", "--timeout", "5"])).code).toBe(2);
+});
+
+test("wait without ids sees tasks that others launch and finish meanwhile", async () => {
+	const box = sandbox();
+	const go = join(box.home, "go");
+	const first = await box.run([
+		"sh",
+		"-c",
+		`while ! test -e ${go}; do sleep 0.02; done`,
+	]);
+	const waiting = box.bg(["wait"]);
+	await until(
+		() => box.alive().some(({ command }) => command.includes("wait")),
+		"the waiting process",
+	);
+	const second = await box.run(["echo", "second"]);
+	await box.untilTask(second, ({ completed_at }) => completed_at, "its end");
+	await Bun.write(go, "");
+	const { tasks } = (await waiting).json();
+	const ids = tasks.map(({ taskId }: { taskId: string }) => taskId);
+	expect(ids).toContain(first);
+	expect(ids).toContain(second);
+});
+
+test("wait without ids takes this session's alone, and with nothing to do returns", async () => {
+	const box = sandbox();
+	const other = await box.run(["sleep", "60"]);
+	const mine = { env: { BG_SESSION_ID: "mine" } };
+	const nothing = await box.bg(["wait"], mine);
+	expect(nothing.json()).toEqual({ tasks: [], running: [], timedOut: false });
+	await box.bg(["cancel", other]);
+});
+
+test("wait inside a task leaves out that task, and refuses to wait for it by id", async () => {
+	const box = sandbox();
+	const bg = program.map((word) => `'${word}'`).join(" ");
+	const id = await box.run([
+		"sh",
+		"-c",
+		`${bg} wait --timeout 20s; echo "code $?"; ${bg} wait $BG_TASK_ID; echo "code $?"`,
+	]);
+	const { tasks } = (await box.bg(["wait", id])).json();
+	expect(tasks[0].result).toContain(
+		'{"tasks":[],"running":[],"timedOut":false}\ncode 0',
+	);
+	expect(tasks[0].result).toContain("code 2");
+});
+
+test("a record deleted while it is waited for is no reason to wait for ever", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "60"]);
+	const { pid } = await box.untilTask(
+		id,
+		({ process }) => process,
+		"a process",
+	);
+	const short = await box.run(["sleep", "0.3"]);
+	const waiting = Bun.spawn([...program, "wait", "--text", id, short], {
+		env: box.env,
+		stdout: "pipe",
+	});
+	// Once it has told of the short one, it waits for the other.
+	const told = waiting.stdout.getReader();
+	await told.read();
+	rmSync(join(box.dir, `${id}.json`));
+	expect(await waiting.exited).toBe(0);
+	// The supervisor knows its task, and writes its end all the same.
+	process.kill(pid ?? 0, "SIGKILL");
+	const end = await until(
+		() =>
+			Bun.file(join(box.dir, `${id}.json`))
+				.exists()
+				.then((there) => there && box.record(id)),
+		"the record of its end",
+	);
+	expect(end).toMatchObject({ status: "error", signal: "SIGKILL" });
+});
+
+test("waiting for a task that is not there says so", async () => {
+	const box = sandbox();
+	expect(await box.bg(["wait", "bg_0123456789"])).toMatchObject({ code: 3 });
+});
