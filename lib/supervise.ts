@@ -2,8 +2,9 @@
  * The detached half: waits for its launch's record, runs the task, records its end, and leaves.
  *
  * SIGTERM, SIGINT or SIGHUP: stop my task (`cancelled`, reason `shutdown`). SIGUSR2: look at the
- * record, somebody wrote down why it is to be stopped. A supervisor that took over from a dead one
- * has no child to wait for and looks once a second.
+ * record, somebody wrote down why it is to be stopped; it looks once a second as well, for whoever
+ * wrote that may have died before the signal. A supervisor that took over from a dead one has no
+ * child to wait for, and looks after its process once a second.
  */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -42,6 +43,9 @@ import {
 } from "./task.ts";
 
 const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** How often to look without a signal, in ms. */
+const slowLook = 1000;
 
 /** How long a supervisor goes on trying to write an end, in ms: a disk may be full. */
 const stubbornness = 10 * 60 * 1000;
@@ -89,7 +93,9 @@ async function runTask(store: Store, id: string): Promise<void> {
 	if (!exit) return finishUp(store, running, undefined, stopper);
 	const learned = new AbortController();
 	const learning = learnSession(store, running, learned.signal);
+	const tick = setInterval(() => stopper.look(), slowLook);
 	const end = await exit;
+	clearInterval(tick);
 	learned.abort();
 	await learning;
 	await finishUp(store, running, end, stopper);
@@ -102,7 +108,10 @@ async function watchOrphan(store: Store, id: string): Promise<void> {
 	if (!task || !root) return;
 	const stopper = new Stopper(store, task);
 	stopper.root = root;
-	while (liveness(root) === "alive") await delay(1000);
+	while (liveness(root) === "alive") {
+		stopper.look();
+		await delay(slowLook);
+	}
 	await finishUp(store, task, undefined, stopper);
 }
 
@@ -181,12 +190,12 @@ class Stopper {
 		this.root = task.process;
 		for (const signal of shutdownSignals)
 			process.on(signal, () => this.#shutDown(signal));
-		process.on("SIGUSR2", () => this.#obey());
+		process.on("SIGUSR2", () => this.look());
 	}
 
 	/** Where an intent is written down: waits until the tree is gone. */
 	async finish(): Promise<void> {
-		this.#obey();
+		this.look();
 		await this.#stopping;
 	}
 
@@ -201,7 +210,8 @@ class Stopper {
 		this.#stopping ??= stopTree(this.#id, { root: this.root });
 	}
 
-	#obey(): void {
+	/** Where an intent is written down: begins to stop. */
+	look(): void {
 		if (this.#stopping) return;
 		const stop = readIntent(this.#store, this.#id);
 		if (!stop) return;

@@ -33,14 +33,15 @@ export const bgProgram = process.env.BG ? program : [join(root, "dist", "bg")];
 let folder: string;
 const client = () => join(folder, "node_modules", ".bin", "droid");
 
-setDefaultTimeout(60_000);
-
-beforeAll(async () => {
-	folder = mkdtempSync(join(tmpdir(), "bg-droid-"));
-	await installDroid();
-}, 300_000);
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+/** Installs droid for the tests of the file that calls this, and removes it after them. */
+export function useDroid(): void {
+	setDefaultTimeout(60_000);
+	beforeAll(async () => {
+		folder = mkdtempSync(join(tmpdir(), "bg-droid-"));
+		await installDroid();
+	}, 300_000);
+	afterAll(() => rmSync(folder, { recursive: true, force: true }));
+}
 
 export type LaunchOptions = {
 	droid?: string;
@@ -52,7 +53,7 @@ export type LaunchOptions = {
 	input?: string;
 };
 
-export type Lab = Sandbox & {
+export type Lab = Omit<Sandbox, "run"> & {
 	/** Where droids run, and `bg` is called. */
 	project: string;
 	model: Model;
@@ -116,18 +117,22 @@ async function installDroid(): Promise<void> {
 	writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
 	const npm = ["npm", "install", "--no-audit", "--no-fund"];
 	// Said outright: `npm run` leaves the prefix of this project in the environment.
-	await run([...npm, "--prefix", folder]);
-	const found = (await run([client(), "--version"])).trim();
+	await run([...npm, "--prefix", folder], process.env);
+	const said = await run([client(), "--version"], { HOME: folder });
+	const found = said.trim();
 	if (found !== version) throw new Error(`droid ${found} is not ${version}`);
 }
 
-async function run(command: string[]): Promise<string> {
+async function run(
+	command: string[],
+	env: Record<string, string | undefined>,
+): Promise<string> {
 	const child = Bun.spawn(command, {
 		cwd: folder,
 		stdin: "ignore",
 		stdout: "pipe",
 		stderr: "pipe",
-		env: { ...process.env, FACTORY_DROID_AUTO_UPDATE_ENABLED: "false" },
+		env: { ...env, FACTORY_DROID_AUTO_UPDATE_ENABLED: "false" },
 	});
 	const [stdout, stderr] = await Promise.all([
 		new Response(child.stdout).text(),
@@ -138,7 +143,7 @@ async function run(command: string[]): Promise<string> {
 }
 
 function openLab(model: Model): Lab {
-	const box = sandbox();
+	const { run: _, ...box } = sandbox();
 	const project = join(box.home, "project");
 	const temporary = join(box.home, "tmp");
 	const settings = {

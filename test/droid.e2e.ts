@@ -12,11 +12,14 @@ import {
 	pidOf,
 	quote,
 	sessionOf,
+	useDroid,
 } from "./droid-lab.ts";
 import { isAlive, until } from "./harness.ts";
 import { type ModelRequest, textsOf } from "./model.ts";
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+useDroid();
 
 const bg = bgProgram.map(quote).join(" ");
 
