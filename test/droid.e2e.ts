@@ -170,7 +170,7 @@ droidTest(
 	"cancel ends a droid and its tools in other sessions",
 	async (lab) => {
 		// Droid ends the command it waits for; of the other one it knows nothing.
-		const id = await lab.launch("RUN[setsid sleep 301 & sleep 300]");
+		const id = await lab.launch("RUN[(setsid sleep 301 &); sleep 300]");
 		const tools = await Promise.all(
 			["sleep 300", "sleep 301"].map(lab.untilProcess),
 		);

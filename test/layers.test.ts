@@ -1,0 +1,83 @@
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { root } from "./harness.ts";
+
+/** The rooms from the ground up: each imports only from those before it. */
+const layers = [
+	["error"],
+	["task"],
+	["process"],
+	["store"],
+	["droid"],
+	["print"],
+	["output"],
+	["spawn"],
+	["prune"],
+	["supervise", "launch", "wait", "cancel", "arguments"],
+	["answer"],
+	[
+		"commands/cancel",
+		"commands/complete",
+		"commands/launch",
+		"commands/list",
+		"commands/output",
+		"commands/run",
+		"commands/status",
+		"commands/wait",
+	],
+	["cli"],
+];
+
+/** Who may use what comes from outside. */
+const dependencies: Record<string, RegExp> = {
+	citty: /^(arguments|cli|commands\/.*)$/,
+	valibot: /^(task|droid|hook|commands\/.*)$/,
+};
+
+const rooms = readdirSync(join(root, "lib"), { recursive: true })
+	.map(String)
+	.filter((name) => name.endsWith(".ts"))
+	.map((name) => name.slice(0, -".ts".length));
+
+const imports = (room: string): string[] => {
+	const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
+	return [...text.matchAll(/(?:from|import\()\s*"([^"]+)"/g)].map(
+		([, name = ""]) => name,
+	);
+};
+
+const levelOf = (room: string) =>
+	layers.findIndex((layer) => layer.includes(room));
+
+test.each(rooms)("%s imports downwards only", (room) => {
+	expect(levelOf(room)).toBeGreaterThanOrEqual(0);
+	for (const name of imports(room)) {
+		if (!name.startsWith(".")) continue;
+		const path = resolve("/lib", room, "..", name);
+		if (!path.startsWith("/lib/")) continue;
+		const below = path.slice("/lib/".length, -".ts".length);
+		const isSibling = /^commands\//.test(room) && /^commands\//.test(below);
+		if (!isSibling) expect(levelOf(below)).toBeLessThan(levelOf(room));
+	}
+});
+
+test.each(rooms)("%s uses what it may from outside", (room) => {
+	for (const name of imports(room)) {
+		if (name.startsWith(".") || name.startsWith("node:")) continue;
+		const allowed = dependencies[name.split("/")[0] ?? ""];
+		expect(`${name} in ${room}`).toBe(
+			allowed?.test(room) ? `${name} in ${room}` : `${name} not allowed`,
+		);
+	}
+});
+
+test("only the door exits, and only process signals", () => {
+	for (const room of rooms) {
+		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
+		expect(text).not.toContain("process.exit(");
+		if (room !== "process") expect(text).not.toContain("process.kill");
+		if (room !== "store")
+			expect(text).not.toMatch(/"\.(json|out)"|`\.(json|out)`/);
+	}
+});
