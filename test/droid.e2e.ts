@@ -282,25 +282,40 @@ droidTest("a native subagent is part of its droid's task", async (lab) => {
 	expect(output).toContain("> output: The subagent is done.");
 });
 
+droidTest("a droid's launch gives its tool back at once", async (lab) => {
+	const outer = await lab.launch(
+		`RUN[${bg} run -q inner -- sh -c "${gate}; echo done"] SAY[Launched.]`,
+	);
+	// The whole droid ends while the command stands at the gate: nothing of the tool was held.
+	expect((await lab.bg(["wait", outer])).code).toBe(0);
+	const [inner = "", ...rest] = (await lab.untilToolSaid(1)).split("\n");
+	expect(rest.join("")).toBe("[Process exited with code 0]");
+	await lab.untilAtGate();
+	expect(lab.record(inner).status).toBe("running");
+	lab.openGate();
+	expect((await lab.bg(["wait", inner])).code).toBe(0);
+	expect(lab.record(inner)).toMatchObject({
+		result: "done",
+		parent_task_id: outer,
+		depth: 2,
+	});
+});
+
 droidTest("a task launched by a droid outlives the droid", async (lab) => {
 	const outer = await lab.launch(
-		`RUN[${bg} run -q inner -- sh -c "${gate}; echo done"] RUN[sleep 300]`,
-	);
-	// The tool came back while the command waits at the gate: nothing of the tool is held.
-	const inner = (await lab.untilToolSaid(1)).split("\n")[0] ?? "";
-	const launched = await lab.untilTask(
-		inner,
-		({ status }) => status === "running",
-		"the inner task to run",
+		`RUN[${bg} run -q inner -- sh -c "${gate}; echo done" >inner; sleep 300]`,
 	);
 	const sleep = await lab.untilProcess("sleep 300");
+	await lab.untilAtGate();
+	const inner = readFileSync(join(lab.project, "inner"), "utf8").trim();
 	const parent = lab.record(outer);
 	for (const identity of [parent.supervisor, parent.process])
 		process.kill(pidOf(identity), "SIGKILL");
-	// Droid's watcher ends its tools; of what bg started there it must not know.
-	await until(() => !isAlive(sleep), "the droid's own command to be ended");
-	expect(isAlive(pidOf(launched.process))).toBe(true);
-	expect(isAlive(pidOf(launched.supervisor))).toBe(true);
+	// Droid's watcher kills the whole process group of a tool.
+	await until(() => !isAlive(sleep), "the droid's tool to be killed");
+	const child = lab.record(inner);
+	expect(isAlive(pidOf(child.process))).toBe(true);
+	expect(isAlive(pidOf(child.supervisor))).toBe(true);
 
 	lab.openGate();
 	expect((await lab.bg(["wait", inner])).code).toBe(0);
