@@ -5,7 +5,7 @@
  *
  *     BG="dist/bg" | "node dist/bg.cjs" | "deno run -A dist/bg.cjs" | …   (bun bg.ts)
  */
-import { afterEach } from "bun:test";
+import { onTestFinished } from "bun:test";
 import {
 	mkdirSync,
 	mkdtempSync,
@@ -125,26 +125,24 @@ export function sandbox(): Sandbox {
 			),
 		alive: () => processesWith(`BG_DIR=${dir}`),
 	};
-	opened.push({ box, base });
+	onTestFinished(() => close(box, base));
 	return box;
 }
 
-const opened: { box: Sandbox; base: string }[] = [];
-
-afterEach(async () => {
-	for (const { box, base } of opened.splice(0)) {
-		try {
-			for (const { pid } of box.alive()) end(pid);
-			await until(
-				() => box.alive().length === 0,
-				"every process of the test gone",
-				() => JSON.stringify(box.alive()),
-			);
-		} finally {
-			rmSync(base, { recursive: true, force: true });
-		}
+/** At the end of a test all that it started shall be gone by itself; else the test has failed. */
+async function close(box: Sandbox, base: string): Promise<void> {
+	try {
+		await until(
+			() => box.alive().length === 0,
+			"every process of the test gone",
+			() => JSON.stringify(box.alive()),
+			10_000,
+		);
+	} finally {
+		for (const { pid } of box.alive()) end(pid);
+		rmSync(base, { recursive: true, force: true });
 	}
-});
+}
 
 /**
  * Waits until a condition holds, and returns what it answered.
