@@ -162,8 +162,8 @@ export const Digest = v.object({
 	finalText: text,
 	usage: v.optional(v.record(v.string(), v.unknown())),
 	lastError: text,
-	/** What lines that were no events said last. */
-	lastText: text,
+	/** The first line that was no event: of a droid that never started, the reason. */
+	firstText: text,
 });
 export type Digest = v.InferOutput<typeof Digest>;
 
@@ -190,7 +190,7 @@ export function digestStream(digest: Digest, bytes: Buffer): Digest {
 	return next;
 }
 
-/** The last completion, error and text of the end of a stream, whose first line may be torn. */
+/** The last completion and error, and the first text, of the end of a stream, whose first line may be torn. */
 export function digestTail(bytes: Buffer): Digest {
 	const digest: Digest = { offset: 0, progress: { toolCalls: 0 } };
 	for (const line of bytes.toString("utf8").split("\n").slice(-2000))
@@ -288,7 +288,7 @@ function digestEvent(digest: Digest, event: Event): void {
 			digest.usage = event.usage;
 			break;
 		case "text":
-			digest.lastText = cut(event.text, maxMessage);
+			digest.firstText ??= cut(event.text, maxMessage);
 			break;
 	}
 }

@@ -65,8 +65,8 @@ export function readEnd(
 	}
 	const last = digestTail(tail);
 	const { droid_session_id, progress, usage } = withProgress(store, task);
-	const result = last.finalText ?? progress?.lastMessage ?? last.lastText ?? "";
-	const error = last.lastError ?? last.lastText;
+	const result = last.finalText ?? progress?.lastMessage ?? "";
+	const error = last.lastError ?? last.firstText;
 	return {
 		facts: {
 			result: cutBytes(result, maxResultBytes, "first"),

@@ -142,6 +142,7 @@ export function startCommand(
 	try {
 		if (task.stdin) input = openSync(task.stdin, "r");
 		return spawn(program, argv.slice(1), {
+			argv0: argv[0],
 			cwd,
 			env,
 			stdio: [input ?? "ignore", output, output],

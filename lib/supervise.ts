@@ -126,12 +126,7 @@ async function finishUp(
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	const { id } = task;
 	await stopper.finish();
-	const left = findTree(id, stopper.root).map(({ pid }) => ({
-		pid,
-		command: commandOf(pid).slice(0, 200),
-	}));
 	const { facts, completed, error } = readEnd(store, task);
-	if (left.length) facts.left_behind = left;
 	await persist(store, () =>
 		updateTask(
 			store,
@@ -149,6 +144,23 @@ async function finishUp(
 		),
 	);
 	removePrompts(store, id);
+	if (findTree(id).length) await noteLeftBehind(store, id);
+}
+
+/**
+ * Names what lives on after the end. Not at once: a droid's own helpers need up to 2 s to see that
+ * it is gone.
+ */
+async function noteLeftBehind(store: Store, id: string): Promise<void> {
+	await delay(3000);
+	const left_behind = findTree(id).map(({ pid }) => ({
+		pid,
+		command: commandOf(pid).slice(0, 200),
+	}));
+	if (left_behind.length)
+		await persist(store, () =>
+			updateTask(store, id, (now) => ({ ...now, left_behind })),
+		);
 }
 
 function endOf(

@@ -5,6 +5,7 @@
  * the median. What it starts lives in one temporary folder and is gone when it closes.
  */
 import {
+	existsSync,
 	mkdirSync,
 	mkdtempSync,
 	readdirSync,
@@ -15,8 +16,8 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { liveness } from "../lib/process.ts";
-import type { Identity, Task } from "../lib/task.ts";
+import { findTree, liveness } from "../lib/process.ts";
+import { type Identity, isFinal, type Task } from "../lib/task.ts";
 
 export const rounds = 30;
 const runs = 3;
@@ -30,20 +31,23 @@ export type Bench = {
 	/** A copy of the product's executable. */
 	bg: string;
 	stores: string[];
+	/** Aborted by whoever wants it to end: the next call throws. */
+	stop: AbortController;
 };
 
 export type Call = { argv: string[]; env: Record<string, string> };
 
 export function openBench(): Bench {
+	if (!existsSync(product)) throw new Error("no dist/bg: npm run build");
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-bench-")));
 	const home = join(base, "home");
 	mkdirSync(home);
 	const bg = join(base, "bg");
 	copy(product, bg);
-	return { base, home, bg, stores: [] };
+	return { base, home, bg, stores: [], stop: new AbortController() };
 }
 
-/** Ends what still runs in the stores, by its identity, and removes the folder. */
+/** Ends what still runs in the stores and removes the folder. */
 export async function closeBench(bench: Bench): Promise<void> {
 	for (const store of bench.stores) await endTasks(store);
 	rmSync(bench.base, { recursive: true, force: true });
@@ -93,7 +97,8 @@ export async function compile(
 }
 
 /** Calls a program to its end, its output discarded, and returns the time it took in ms. */
-export function time({ home }: Bench, { argv, env }: Call): number {
+export function time({ home, stop }: Bench, { argv, env }: Call): number {
+	stop.signal.throwIfAborted();
 	const start = performance.now();
 	const { exitCode } = Bun.spawnSync(argv, {
 		cwd: home,
@@ -106,7 +111,8 @@ export function time({ home }: Bench, { argv, env }: Call): number {
 }
 
 /** Calls a program to its end and returns what it wrote. */
-export function read({ home }: Bench, { argv, env }: Call): string {
+export function read({ home, stop }: Bench, { argv, env }: Call): string {
+	stop.signal.throwIfAborted();
 	const { exitCode, stdout, stderr } = Bun.spawnSync(argv, { cwd: home, env });
 	if (exitCode !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
 	return stdout.toString().trim();
@@ -142,6 +148,8 @@ export async function compare(
 		for (let round = 0; round < rounds; round++) {
 			if (Math.random() < 0.5) sides.reverse();
 			for (const side of sides) await side();
+			// Lets a signal in: calls that are waited for keep it out.
+			await Bun.sleep(0);
 		}
 		const [a, b] = [median(taken.ours), median(taken.theirs)];
 		results.push({ ratio: a / b, ours: a, theirs: b });
@@ -175,6 +183,12 @@ export async function until<T>(
 	}
 }
 
+/** Lets time pass, in ms. */
+export async function pause({ stop }: Bench, ms: number): Promise<void> {
+	await Bun.sleep(ms);
+	stop.signal.throwIfAborted();
+}
+
 /** The records of a store as they stand on disk. */
 export function readRecords(store: string): Task[] {
 	return readdirSync(store)
@@ -182,22 +196,27 @@ export function readRecords(store: string): Task[] {
 		.map((name) => JSON.parse(readFileSync(join(store, name), "utf8")));
 }
 
-/** The processes of a store's tasks that live, supervisors first. */
+/** The processes of a store's tasks that live: supervisors, and what they run. */
 export function livingOf(store: string): Identity[] {
-	const tasks = readRecords(store);
-	return [
-		...tasks.map(({ supervisor }) => supervisor),
-		...tasks.map(({ process }) => process),
-	].filter(
-		(each): each is Identity =>
-			each !== undefined && liveness(each) === "alive",
-	);
+	return readRecords(store)
+		.flatMap(({ supervisor, process }) => [supervisor, process])
+		.filter(
+			(each): each is Identity =>
+				each !== undefined && liveness(each) === "alive",
+		);
 }
 
-/** Ends what lives of a store's tasks. */
+/** Ends what lives of a store's tasks, also where no record names it yet. */
 export async function endTasks(store: string): Promise<void> {
-	for (const { pid } of livingOf(store)) process.kill(pid, "SIGKILL");
-	await until(() => livingOf(store).length === 0, `the end of all in ${store}`);
+	const ids = readRecords(store)
+		.filter((task) => !isFinal(task))
+		.map(({ id }) => id);
+	const find = () => [...livingOf(store), ...ids.flatMap((id) => findTree(id))];
+	await until(() => {
+		const living = find();
+		for (const each of living) end(each.pid);
+		return living.length === 0;
+	}, `the end of all in ${store}`);
 }
 
 // --- internal ---
@@ -205,4 +224,12 @@ export async function endTasks(store: string): Promise<void> {
 function copy(from: string, to: string): void {
 	const { exitCode, stderr } = Bun.spawnSync(["cp", from, to]);
 	if (exitCode !== 0) throw new Error(`unable to copy ${from}: ${stderr}`);
+}
+
+function end(pid: number): void {
+	try {
+		process.kill(pid, "SIGKILL");
+	} catch {
+		// It ended meanwhile; the next look tells.
+	}
 }

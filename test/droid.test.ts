@@ -125,7 +125,7 @@ test("a stream says session, progress, result and usage", () => {
 		sessionId: "s-1",
 		model: "m",
 		finalText: "päpär 😀",
-		lastText: "not JSON at all",
+		firstText: "not JSON at all",
 		usage: { input_tokens: 20, output_tokens: 10 },
 		progress: {
 			toolCalls: 1,

@@ -126,6 +126,13 @@ test("--cwd, --env, --stdin and --tag", async () => {
 	expect(JSON.stringify(box.record(id))).not.toContain("unseen");
 });
 
+test("a program sees the name it was called by", async () => {
+	const box = sandbox();
+	const id = await box.run(["sh", "-c", 'tr "\\0" " " < /proc/$$/cmdline']);
+	const { tasks } = (await box.bg(["wait", id])).json();
+	expect(tasks[0].result).toStartWith("sh -c");
+});
+
 test("stdin is empty by itself", async () => {
 	const box = sandbox();
 	const id = await box.run(["sh", "-c", "cat; echo end"]);
@@ -182,8 +189,13 @@ test("launching does not hold the launcher's stdout, nor any descriptor", async 
 test("an end stops nothing: what a task left behind lives on and is named", async () => {
 	const box = sandbox();
 	const id = await box.run(["sh", "-c", "setsid sleep 60 & echo started"]);
-	await box.bg(["wait", id]);
-	const [left] = box.record(id).left_behind ?? [];
+	expect((await box.bg(["wait", id])).code).toBe(0);
+	const { left_behind } = await box.untilTask(
+		id,
+		(task) => task.left_behind,
+		"what it left behind",
+	);
+	const [left] = left_behind ?? [];
 	expect(left?.command).toContain("sleep 60");
 	expect(isAlive(left?.pid ?? 0)).toBe(true);
 	const { tasks } = (await box.bg(["cancel", id])).json();
