@@ -2,7 +2,7 @@
  * Writes what users get: `dist/bg`, an executable of this platform, and `dist/bg.cjs`, one script
  * that runs under Bun, Deno and Node from any folder. Run it with Bun.
  */
-import { chmod, copyFile, mkdir, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { runtimeFlags } from "./lib/spawn.ts";
 
@@ -20,12 +20,15 @@ const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
 const root = import.meta.dir;
 const dist = join(root, "dist");
 
-await mkdir(dist, { recursive: true });
-await Promise.all([buildScript(), buildExecutable()]);
+if (import.meta.main) {
+	await mkdir(dist, { recursive: true });
+	const door = join(root, "bg.ts");
+	await Promise.all([buildScript(door), compile(door, join(dist, "bg"))]);
+}
 
-async function buildScript(): Promise<void> {
+async function buildScript(entry: string): Promise<void> {
 	const { outputs } = await Bun.build({
-		entrypoints: [join(root, "bg.ts")],
+		entrypoints: [entry],
 		target: "node",
 		format: "cjs",
 	});
@@ -36,11 +39,11 @@ async function buildScript(): Promise<void> {
 	await chmod(path, 0o755);
 }
 
-async function buildExecutable(): Promise<void> {
-	const path = join(dist, "bg");
-	const made = `${path}.new`;
+/** Compiles a program into an executable that obeys no file of the folder it is called in. */
+export async function compile(entry: string, outfile: string): Promise<void> {
+	const made = `${outfile}.new`;
 	await Bun.build({
-		entrypoints: [join(root, "bg.ts")],
+		entrypoints: [entry],
 		target: "bun",
 		format: "esm",
 		minify: true,
@@ -55,8 +58,7 @@ async function buildExecutable(): Promise<void> {
 		},
 	});
 	// The linker leaves the file in pieces in the page cache; a copy starts faster.
-	await copyFile(made, `${path}.copy`);
-	await chmod(`${path}.copy`, 0o755);
-	await rename(`${path}.copy`, path);
+	await Bun.$`cp ${made} ${outfile}.copy`;
+	await rename(`${outfile}.copy`, outfile);
 	await rm(made);
 }

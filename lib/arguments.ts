@@ -3,7 +3,6 @@
  * do is done here: unknown flags are errors with a suggestion, a flag may be given more than once,
  * and nothing behind `--` is touched.
  */
-import { parseArgs } from "node:util";
 import type { ArgDef, ArgsDef } from "citty";
 import { BgError } from "./error.ts";
 
@@ -37,21 +36,24 @@ export function readArguments(
 	const parsed: Parsed = { _: [] };
 	const tokens = tokenize(flags, argv);
 	for (const token of tokens) {
-		if (token.kind === "positional") parsed._.push(token.value);
-		if (token.kind !== "option") continue;
-		const flag = flags[token.name];
-		if (!flag) throw unknownFlag(verb, token.rawName, Object.keys(flags));
+		if (token.kind === "positional") {
+			parsed._.push(token.value);
+			continue;
+		}
+		const flag = Object.hasOwn(flags, token.name)
+			? flags[token.name]
+			: undefined;
+		if (!flag) throw unknownFlag(verb, token.raw, Object.keys(flags));
 		if (flag.type === "boolean") {
-			if (token.value !== undefined)
-				throw usage(`${token.rawName} takes no value`);
+			if (token.value !== undefined) throw usage(`${token.raw} takes no value`);
 			parsed[token.name] = true;
 			continue;
 		}
 		if (token.value === undefined)
-			throw usage(`${token.rawName} needs a value (bg ${verb} --help)`);
+			throw usage(`${token.raw} needs a value (bg ${verb} --help)`);
 		const earlier = parsed[token.name];
 		if (earlier !== undefined && !flag.multiple)
-			throw usage(`${token.rawName} is given twice`);
+			throw usage(`${token.raw} is given twice`);
 		parsed[token.name] =
 			earlier === undefined
 				? token.value
@@ -77,7 +79,8 @@ export function firstPositional(
 	argv: readonly string[],
 ): number {
 	const tokens = tokenize(flagsOf(definitions), argv);
-	return tokens.find(({ kind }) => kind === "positional")?.index ?? argv.length;
+	const first = tokens.find((token) => token.kind === "positional");
+	return first?.kind === "positional" ? first.index : argv.length;
 }
 
 /** The word of a list that was probably meant, as ` (did you mean …?)`; else nothing. */
@@ -99,21 +102,41 @@ function flagsOf(definitions: ArgsDef): Record<string, Flag> {
 	) as Record<string, Flag>;
 }
 
-function tokenize(flags: Record<string, Flag>, argv: readonly string[]) {
-	const options = Object.entries(flags).map(([name, { type, alias }]) => [
+/** A word of argv: a positional with its place, or a flag with its value where it has one. */
+type Token =
+	| { kind: "positional"; value: string; index: number }
+	| { kind: "flag"; name: string; raw: string; value: string | undefined };
+
+/** Takes argv apart; node:util can as well, but loading it costs more than a whole launch may. */
+function tokenize(
+	flags: Record<string, Flag>,
+	argv: readonly string[],
+): Token[] {
+	const tokens: Token[] = [];
+	const aliases = Object.entries(flags).map(([name, { alias }]) => [
+		alias,
 		name,
-		{
-			type: type === "boolean" ? "boolean" : "string",
-			...(alias && { short: alias }),
-		},
 	]);
-	return parseArgs({
-		args: [...argv],
-		strict: false,
-		allowPositionals: true,
-		tokens: true,
-		options: Object.fromEntries(options),
-	}).tokens;
+	const byAlias = Object.fromEntries(aliases);
+	for (let index = 0; index < argv.length; index++) {
+		const word = argv[index] ?? "";
+		if (word === "--") {
+			for (let at = index + 1; at < argv.length; at++)
+				tokens.push({ kind: "positional", value: argv[at] ?? "", index: at });
+			break;
+		}
+		if (!/^-./.test(word)) {
+			tokens.push({ kind: "positional", value: word, index });
+			continue;
+		}
+		const [, raw = "", , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
+		const name = raw.startsWith("--") ? raw.slice(2) : byAlias[raw.slice(1)];
+		const takesNext =
+			inline === undefined && name && flags[name]?.type === "string";
+		const value = takesNext ? argv[++index] : inline;
+		tokens.push({ kind: "flag", name: name ?? raw, raw, value });
+	}
+	return tokens;
 }
 
 function unknownFlag(verb: string, given: string, names: string[]): BgError {

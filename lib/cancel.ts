@@ -6,7 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { commandOf, findTree, liveness, signal, stopTree } from "./process.ts";
 import { settle, standingOf } from "./prune.ts";
-import { readTask, readTasks, type Store, updateTask } from "./store.ts";
+import { eachTask, readTask, type Store, updateTask } from "./store.ts";
 import {
 	finish,
 	intend,
@@ -165,8 +165,8 @@ async function stopRemains(task: Task): Promise<Cancelled> {
 
 function childrenOf(store: Store, parents: readonly string[]): string[] {
 	if (parents.length === 0) return [];
-	return readTasks(store)
-		.tasks.filter(
+	return [...eachTask(store)]
+		.filter(
 			(task) => !isFinal(task) && parents.includes(task.parent_task_id ?? ""),
 		)
 		.map(({ id }) => id);

@@ -2,12 +2,11 @@
  * The verbs: which there are, how their arguments are read, and how a fault is told. A verb is
  * loaded when it is called. Returns an exit code; the door exits.
  */
-import { stripVTControlCharacters } from "node:util";
 import type { ArgsDef, CommandDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
 import { type Parsed, readArguments, suggest } from "./arguments.ts";
 import { BgError, exitCodes } from "./error.ts";
-import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
+import { isTerminal, toJson, toLine, toPlain, writeAll } from "./print.ts";
 
 type Verb = {
 	// biome-ignore lint/suspicious/noExplicitAny: citty's own type for a command of any arguments
@@ -110,6 +109,6 @@ async function printHelp(verb: string | undefined): Promise<number> {
 		? renderUsage(bg)
 		: renderUsage(command ?? bg, bg));
 	const plain = !isTerminal(1) || process.env.NO_COLOR;
-	writeAll(1, `${plain ? stripVTControlCharacters(usage) : usage}\n`);
+	writeAll(1, `${plain ? toPlain(usage) : usage}\n`);
 	return exitCodes.ok;
 }

@@ -1,10 +1,9 @@
 /**
  * How things are shown: text without control characters, tables, ages, sizes, JSON, and `writeAll`,
- * the only way bytes leave this program.
+ * the only way bytes leave this program. Modules that an answer in JSON does not need are loaded
+ * when they are: they cost a third of a launch.
  */
-import { fstatSync, writeSync } from "node:fs";
-import { isatty } from "node:tty";
-import { stripVTControlCharacters } from "node:util";
+import { fstatSync, statSync, writeSync } from "node:fs";
 import { codeOf } from "./error.ts";
 
 /**
@@ -26,10 +25,13 @@ export function writeAll(fd: number, data: string | Uint8Array): boolean {
 	return true;
 }
 
-/** Whether a person looks at it; `isatty` is only asked where it can be one, for it is dear. */
+/** Whether a person looks at it; node:tty is dear, and only asked where it can be one. */
 export function isTerminal(fd: number): boolean {
 	try {
-		return fstatSync(fd).isCharacterDevice() && isatty(fd);
+		const { rdev } = statSync("/dev/null");
+		const status = fstatSync(fd);
+		if (!status.isCharacterDevice() || status.rdev === rdev) return false;
+		return process.getBuiltinModule("node:tty").isatty(fd);
 	} catch {
 		return false;
 	}
@@ -51,7 +53,9 @@ export function toJson(value: unknown, indent?: number): string {
  * carriage return starts a line, any other control character is shown as `\x1b`.
  */
 export function toPlain(text: string): string {
-	return stripVTControlCharacters(text)
+	return process
+		.getBuiltinModule("node:util")
+		.stripVTControlCharacters(text)
 		.replace(/\r+\n?/g, "\n")
 		.replace(
 			/(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,

@@ -9,13 +9,7 @@ import { BgError } from "./error.ts";
 import { readEnd } from "./output.ts";
 import { findTree, type Liveness, liveness, thisMachine } from "./process.ts";
 import { startSupervisor } from "./spawn.ts";
-import {
-	readTasks,
-	removePrompts,
-	type Store,
-	type Unreadable,
-	updateTask,
-} from "./store.ts";
+import { removePrompts, type Store, updateTask } from "./store.ts";
 import { finish, type Identity, isFinal, type Task } from "./task.ts";
 
 /** Where a task stands, by its own processes. */
@@ -35,6 +29,9 @@ export function standingOf(
 	task: Task,
 	livenessOf: (identity: Identity) => Liveness = liveness,
 ): Standing {
+	// Whose exit was seen is over; a final task whose process lives has none yet.
+	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
+		return "over";
 	const process = task.process && livenessOf(task.process);
 	if (isFinal(task)) return process === "alive" ? "alive" : "over";
 	const supervisor = task.supervisor && livenessOf(task.supervisor);
@@ -76,15 +73,6 @@ export function settle(store: Store, task: Task): Task {
 			return seen === task ? lose(store, task) : seen;
 		throw error;
 	}
-}
-
-/** All tasks, newest first, each set right. */
-export function readSettled(store: Store): {
-	tasks: Task[];
-	unreadable: Unreadable[];
-} {
-	const { tasks, unreadable } = readTasks(store);
-	return { tasks: tasks.map((task) => settle(store, task)), unreadable };
 }
 
 // --- internal ---

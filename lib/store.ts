@@ -112,10 +112,10 @@ export function openStore({
 // --- names ---
 
 export const recordFile = (store: Store, id: string) =>
-	join(store.dir, `${checkedId(id)}.json`);
+	`${store.dir}/${checkedId(id)}.json`;
 
 export const outputFile = (store: Store, id: string) =>
-	join(store.dir, `${checkedId(id)}.out`);
+	`${store.dir}/${checkedId(id)}.out`;
 
 export const promptFile = (store: Store, id: string) =>
 	join(store.dir, folders.prompts, checkedId(id));
@@ -147,23 +147,20 @@ export function readTask(store: Store, id: string): Task {
 	}
 }
 
-/** All records, newest first, and those that could not be read. */
-export function readTasks(store: Store): {
-	tasks: Task[];
-	unreadable: Unreadable[];
-} {
-	const tasks: Task[] = [];
-	const broken: Unreadable[] = [];
+/** All records, newest first; those that cannot be read are put into `unreadable`. */
+export function* eachTask(
+	store: Store,
+	unreadable: Unreadable[] = [],
+): Generator<Task> {
 	for (const id of listIds(store).reverse()) {
 		try {
-			tasks.push(parseTask(readRecord(recordFile(store, id))));
+			yield parseTask(readRecord(recordFile(store, id)));
 		} catch (error) {
 			// Deleted between the listing and the reading: it is simply not there.
 			if (codeOf(error) !== "ENOENT")
-				broken.push({ taskId: id, problem: messageOf(error) });
+				unreadable.push({ taskId: id, problem: messageOf(error) });
 		}
 	}
-	return { tasks, unreadable: broken };
 }
 
 /** The ids of all records, oldest first. */

@@ -16,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { compile } from "../build.ts";
 import { findTree, liveness } from "../lib/process.ts";
 import { type Identity, isFinal, type Task } from "../lib/task.ts";
 
@@ -65,34 +66,17 @@ export function openStore(
 }
 
 /**
- * Compiles a program of one file with the flags of build.ts, as a copy.
+ * Compiles a program of one file as the product is compiled.
  * @returns its path.
  */
-export async function compile(
+export async function compileSource(
 	{ base }: Bench,
 	name: string,
 	source: string,
 ): Promise<string> {
 	const entry = join(base, `${name}.ts`);
-	const made = join(base, `${name}.new`);
 	writeFileSync(entry, source);
-	await Bun.build({
-		entrypoints: [entry],
-		target: "bun",
-		format: "esm",
-		minify: true,
-		bytecode: true,
-		splitting: true,
-		compile: {
-			outfile: made,
-			autoloadDotenv: false,
-			autoloadBunfig: false,
-			autoloadTsconfig: false,
-			autoloadPackageJson: false,
-		},
-	});
-	copy(made, join(base, name));
-	rmSync(made);
+	await compile(entry, join(base, name));
 	return join(base, name);
 }
 

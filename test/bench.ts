@@ -8,7 +8,7 @@ import {
 	type Bench,
 	closeBench,
 	compare,
-	compile,
+	compileSource,
 	endTasks,
 	livingOf,
 	median,
@@ -42,7 +42,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 	launch: async (bench) => {
 		const { store, env } = openStore(bench, "launch");
 		const call = await droidCall(bench, env, "exit 0");
-		const empty = { argv: [await compile(bench, "empty", "")], env };
+		const empty = { argv: [await compileSource(bench, "empty", "")], env };
 		// A supervisor at work would take the next call's processor.
 		const settle = async () => {
 			await until(
@@ -66,7 +66,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 		const { store, env } = openStore(bench, "list");
 		const count = 10_000;
 		await writeFinished(bench, store, count);
-		const reader = await compile(bench, "reader", readAndParse);
+		const reader = await compileSource(bench, "reader", readAndParse);
 		const { ratio, ours, theirs } = await compare(
 			bench,
 			{ argv: [bench.bg, "list"], env },

@@ -14,17 +14,18 @@ import { join } from "node:path";
 import { formatHolder, identify, self } from "../lib/process.ts";
 import {
 	createTask,
+	eachTask,
 	listIds,
 	openOutput,
 	openStore,
 	outputFile,
 	readOutput,
 	readTask,
-	readTasks,
 	recordFile,
 	resolveId,
 	type Store,
 	storeDir,
+	type Unreadable,
 	updateTask,
 	watchEnds,
 } from "../lib/store.ts";
@@ -84,7 +85,7 @@ test("a folder that others can write is refused, and so is a file", () => {
 
 test("reading a store that is not there makes none", () => {
 	const { dir } = sandbox();
-	expect(readTasks(openStore({ dir }))).toEqual({ tasks: [], unreadable: [] });
+	expect([...eachTask(openStore({ dir }))]).toEqual([]);
 	expect(existsSync(dir)).toBe(false);
 });
 
@@ -111,7 +112,8 @@ test("a broken record is told, and leaves the others usable", () => {
 	const broken = newTask();
 	createTask(store, broken);
 	writeFileSync(recordFile(store, broken.id), '{"id":"bg_01');
-	const { tasks, unreadable } = readTasks(store);
+	const unreadable: Unreadable[] = [];
+	const tasks = [...eachTask(store, unreadable)];
 	expect(tasks.map((task) => task.id)).toEqual([id]);
 	expect(unreadable.map(({ taskId }) => taskId)).toEqual([broken.id]);
 	expect(() => readTask(store, broken.id)).toThrow(/cannot be read/);
@@ -123,7 +125,8 @@ test("a record that is a link or a pipe is not read", async () => {
 	const [link, pipe] = [newTaskId(), newTaskId()];
 	symlinkSync(recordFile(store, id), recordFile(store, link));
 	await Bun.$`mkfifo ${recordFile(store, pipe)}`;
-	const { tasks, unreadable } = readTasks(store);
+	const unreadable: Unreadable[] = [];
+	const tasks = [...eachTask(store, unreadable)];
 	expect(tasks).toHaveLength(1);
 	expect(unreadable.map(({ taskId }) => taskId).sort()).toEqual([link, pipe]);
 });

@@ -4,7 +4,7 @@ import { valuesOf } from "../arguments.ts";
 import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { toLine } from "../print.ts";
-import { openStore, readTasks, resolveId, type Store } from "../store.ts";
+import { eachTask, openStore, resolveId, type Store } from "../store.ts";
 import { isFinal, stopSignals } from "../task.ts";
 
 export const cancel = defineCommand({
@@ -79,8 +79,8 @@ function signalOf(given: string | undefined) {
 
 function unfinished(store: Store, session: string | undefined): string[] {
 	const own = ancestorsOf(store, process.env.BG_TASK_ID);
-	return readTasks(store)
-		.tasks.filter(
+	return [...eachTask(store)]
+		.filter(
 			(task) =>
 				!isFinal(task) &&
 				!own.has(task.id) &&

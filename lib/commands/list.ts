@@ -16,8 +16,8 @@ import {
 	toLine,
 	writeAll,
 } from "../print.ts";
-import { readSettled } from "../prune.ts";
-import { openStore } from "../store.ts";
+import { settle } from "../prune.ts";
+import { eachTask, openStore, type Unreadable } from "../store.ts";
 import { isFinal, type Status, statuses, type Task } from "../task.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -80,39 +80,39 @@ export const list = defineCommand({
 		const wanted = statusesOf(args.status);
 		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
 		const store = openStore();
-		const { tasks: all, unreadable } = readSettled(store);
-		const tasks = all.filter(
-			(task) =>
+		const unreadable: Unreadable[] = [];
+		const tasks: Task[] = [];
+		for (const each of eachTask(store, unreadable)) {
+			const task = settle(store, each);
+			if (
 				(args.all || !task.archived_at) &&
 				(!wanted || wanted.includes(task.status)) &&
 				(!args.session || task.parent_session_id === args.session) &&
 				(!cwd || task.cwd === cwd) &&
-				(!args.tag || task.tags?.includes(args.tag)),
-		);
-		const shown = tasks.map((task) => {
+				(!args.tag || task.tags?.includes(args.tag))
+			)
+				tasks.push(task);
+		}
+		const row = args.full ? (task: Task) => task : short;
+		const rows = tasks.map((task) => {
 			const now = isFinal(task) ? task : withProgress(store, task);
-			const picked = args.full
-				? now
-				: Object.fromEntries(
-						shortKeys.flatMap((key) =>
-							now[key] === undefined ? [] : [[key, now[key]]],
-						),
-					);
-			return { ...picked, ...noted(task) };
+			return toJson({ ...row(now), ...noted(task) });
 		});
-		const broken = unreadable.length ? { unreadable } : {};
-		if (format === "json")
-			writeAll(
-				1,
-				`${toJson({ total: tasks.length, ...countsOf(tasks), tasks: shown, ...broken })}\n`,
-			);
-		else if (format === "jsonl")
-			writeAll(1, shown.map((each) => `${toJson(each)}\n`).join(""));
+		if (format === "json") {
+			const head = toJson({ total: tasks.length, ...countsOf(tasks) });
+			const broken = unreadable.length
+				? `,"unreadable":${toJson(unreadable)}`
+				: "";
+			const body = `,"tasks":[${rows.join(",")}]${broken}}\n`;
+			writeAll(1, head.slice(0, -1) + body);
+			return;
+		}
+		if (format === "jsonl")
+			writeAll(1, rows.map((line) => `${line}\n`).join(""));
 		else if (format === "md") writeAll(1, `${report(tasks)}\n`);
-		else writeAll(1, `${table(tasks, all.length)}\n`);
-		if (format !== "json")
-			for (const { taskId, problem } of unreadable)
-				remark(`the record of ${taskId} cannot be read: ${problem}`);
+		else writeAll(1, `${table(tasks)}\n`);
+		for (const { taskId, problem } of unreadable)
+			remark(`the record of ${taskId} cannot be read: ${problem}`);
 	},
 });
 
@@ -142,11 +142,16 @@ function countsOf(tasks: readonly Task[]): Record<Status, number> {
 	return counts;
 }
 
-function table(tasks: readonly Task[], stored: number): string {
+function short(task: Task): Partial<Task> {
+	const picked: Record<string, unknown> = {};
+	for (const key of shortKeys)
+		if (task[key] !== undefined) picked[key] = task[key];
+	return picked;
+}
+
+function table(tasks: readonly Task[]): string {
 	if (tasks.length === 0)
-		return stored
-			? "no such task (bg list --all shows every one)"
-			: "no task yet (bg launch, bg run)";
+		return "no task to show (bg launch and bg run make some, --all shows more)";
 	return formatTable(
 		tasks.map((task) => [
 			task.id,

@@ -93,7 +93,9 @@ test("list has four forms", async () => {
 test("a store that is not there is an empty list, and stays not there", async () => {
 	const box = sandbox();
 	expect((await box.bg(["list"])).json().total).toBe(0);
-	expect((await box.bg(["list", "--text"])).stdout).toContain("no task yet");
+	expect((await box.bg(["list", "--text"])).stdout).toContain(
+		"no task to show",
+	);
 	expect((await box.bg(["status", "@last"])).code).toBe(3);
 	expect(existsSync(box.dir)).toBe(false);
 });
