@@ -12,7 +12,7 @@ async function open(argv: string[]): Promise<number> {
 open(process.argv.slice(2)).then(
 	(code) => process.exit(code),
 	(error) => {
-		console.error(error);
+		console.error(error instanceof Error ? error.stack : error);
 		process.exit(70);
 	},
 );

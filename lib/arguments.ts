@@ -14,6 +14,8 @@ type Flag = Arg & { alias?: string };
 /** Between the values of a `multiple` argument: no argument can hold a NUL. */
 const separator = "\0";
 
+export const joinValues = (values: readonly string[]) => values.join(separator);
+
 export function valuesOf(joined: string | undefined): string[] {
 	return joined === undefined ? [] : joined.split(separator);
 }
@@ -40,6 +42,8 @@ export function readArguments(
 			parsed._.push(token.value);
 			continue;
 		}
+		if (token.raw === "--help" || token.raw === "-h")
+			return { _: [], help: true };
 		const flag = Object.hasOwn(flags, token.name)
 			? flags[token.name]
 			: undefined;
@@ -154,7 +158,7 @@ function takePositionals(
 	for (const [name, definition] of Object.entries(definitions)) {
 		if (definition.type !== "positional") continue;
 		if ((definition as Arg).multiple) {
-			if (left.length) parsed[name] = left.splice(0).join(separator);
+			if (left.length) parsed[name] = joinValues(left.splice(0));
 		} else parsed[name] = left.shift();
 		if (definition.required !== false && parsed[name] === undefined)
 			throw usage(
@@ -163,7 +167,7 @@ function takePositionals(
 	}
 	if (left.length)
 		throw usage(
-			`bg ${verb} does not take ${JSON.stringify(left[0])} (bg ${verb} --help)`,
+			`bg ${verb} does not take ${JSON.stringify(left[0])}${verb === "run" ? ": the command stands behind --" : ` (bg ${verb} --help)`}`,
 		);
 }
 

@@ -4,8 +4,16 @@
  * canceller does it. Tasks launched from inside go with the task, unless they shall be left.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { commandOf, findTree, liveness, signal, stopTree } from "./process.ts";
-import { settle, standingOf } from "./prune.ts";
+import { BgError } from "./error.ts";
+import {
+	describeProcesses,
+	findTree,
+	liveness,
+	type StopOptions,
+	signal,
+	stopTree,
+} from "./process.ts";
+import { noteOf, settle, standingOf } from "./prune.ts";
 import { eachTask, readTask, type Store, updateTask } from "./store.ts";
 import {
 	finish,
@@ -15,6 +23,7 @@ import {
 	type Status,
 	type stopSignals,
 	type Task,
+	timestamp,
 } from "./task.ts";
 
 export type CancelOptions = {
@@ -26,7 +35,8 @@ export type CancelOptions = {
 
 export type Cancelled = {
 	taskId: string;
-	status: Status;
+	/** None where its record cannot be read. */
+	status?: Status;
 	/** Whether this call stopped something. */
 	cancelled: boolean;
 	survivors: LeftBehind[];
@@ -37,26 +47,26 @@ export type Cancelled = {
 /** SIGTERM's 5 s, SIGKILL's 5 s, and time to write the end, in ms. */
 const supervisorPatience = 13_000;
 
-/** Cancels tasks, and what was launched from inside them, and waits until they are gone. */
+/**
+ * Cancels tasks, and what was launched from inside them, and waits until they are gone. A task whose
+ * record cannot be read is told as that, and does not keep the others.
+ */
 export async function cancelTasks(
 	store: Store,
 	ids: readonly string[],
 	options: CancelOptions = {},
 ): Promise<Cancelled[]> {
 	const done = new Map<string, Cancelled>();
+	const intended = new Set<string>();
 	for (let batch = [...ids]; batch.length; ) {
 		const results = await Promise.all(
-			batch.map((id) => cancelTask(store, id, options)),
+			batch.map((id) => cancelOrTell(store, id, options, intended)),
 		);
 		for (const result of results) done.set(result.taskId, result);
 		// A task may launch another until it is gone: look again until none is left.
-		const parents = results.filter(({ cancelled }) => cancelled);
 		batch = options.only
 			? []
-			: childrenOf(
-					store,
-					parents.map(({ taskId }) => taskId),
-				).filter((id) => !done.has(id));
+			: descendantsOf(store, intended).filter((id) => !done.has(id));
 	}
 	return [...done.values()];
 }
@@ -77,13 +87,28 @@ export function ancestorsOf(store: Store, id: string | undefined): Set<string> {
 
 // --- internal ---
 
+async function cancelOrTell(
+	store: Store,
+	id: string,
+	options: CancelOptions,
+	intended: Set<string>,
+): Promise<Cancelled> {
+	try {
+		return await cancelTask(store, id, options, intended);
+	} catch (error) {
+		if (!(error instanceof BgError)) throw error;
+		return { taskId: id, cancelled: false, survivors: [], note: error.message };
+	}
+}
+
 async function cancelTask(
 	store: Store,
 	id: string,
 	options: CancelOptions,
+	intended: Set<string>,
 ): Promise<Cancelled> {
 	const before = settle(store, readTask(store, id));
-	if (isFinal(before)) return stopRemains(before);
+	if (isFinal(before)) return stopRemains(before, options);
 	const standing = standingOf(before);
 	if (standing === "elsewhere" || standing === "unknown")
 		return {
@@ -91,16 +116,13 @@ async function cancelTask(
 			status: before.status,
 			cancelled: false,
 			survivors: [],
-			note:
-				standing === "unknown"
-					? "no process of it is known"
-					: `it runs on ${before.supervisor?.machine}`,
+			note: noteOf(before, standing) ?? standing,
 		};
-	const at = new Date().toISOString();
-	let intent = false;
+	const at = timestamp();
+	let wrote = false;
 	const task = updateTask(store, id, (now) => {
 		if (isFinal(now)) return undefined;
-		intent = true;
+		wrote = true;
 		const stop = {
 			reason: "cancel",
 			at,
@@ -112,46 +134,50 @@ async function cancelTask(
 			? finish(stopping, { reason: "cancel", at })
 			: stopping;
 	});
-	if (!intent) return stopRemains(task);
-	const end = task.status === "running" ? await awaitStop(store, task) : task;
-	const survivors = describe(findTree(id, task.process));
+	if (!wrote) return stopRemains(task, options);
+	intended.add(id);
+	if (task.status === "running") await awaitSupervisor(store, task);
+	// What the supervisor has not stopped, because it is gone or stopped itself or was done already.
+	const survivors = await stopTree(id, stopOptions(task, options));
+	const end = survivors.length ? readTask(store, id) : endNow(store, id);
 	return {
 		taskId: id,
 		status: end.status,
 		cancelled: end.status === "cancelled" && survivors.length === 0,
-		survivors,
+		survivors: describeProcesses(survivors),
 	};
 }
 
-/** Asks the supervisor, and does it itself where that does not answer. */
-async function awaitStop(store: Store, task: Task): Promise<Task> {
-	const { supervisor } = task;
-	if (supervisor && liveness(supervisor) === "alive") {
-		signal(supervisor, "SIGUSR2");
-		const deadline = performance.now() + supervisorPatience;
-		for (
-			let pause = 5;
-			performance.now() < deadline;
-			pause = Math.min(pause * 2, 50)
-		) {
-			await delay(pause);
-			const now = readTask(store, task.id);
-			if (isFinal(now)) return now;
-			if (liveness(supervisor) !== "alive") break;
-		}
+/** Asks the supervisor, and waits until it has written the end, or will not any more. */
+async function awaitSupervisor(
+	store: Store,
+	{ id, supervisor }: Task,
+): Promise<void> {
+	if (!supervisor) return;
+	signal(supervisor, "SIGUSR2");
+	const deadline = performance.now() + supervisorPatience;
+	for (let pause = 5; performance.now() < deadline; ) {
+		if (liveness(supervisor) !== "alive") return;
+		await delay(pause);
+		if (isFinal(readTask(store, id))) return;
+		pause = Math.min(pause * 2, 50);
 	}
-	await stopTree(task.id, {
-		root: task.process,
-		...(task.stop?.signal && { signal: `SIG${task.stop.signal}` }),
-	});
-	return settle(store, readTask(store, task.id));
+}
+
+/** The end of a task whose tree is gone, where nobody has written it yet. */
+function endNow(store: Store, id: string): Task {
+	return updateTask(store, id, (now) =>
+		finish(now, { reason: "cancel", at: timestamp() }),
+	);
 }
 
 /** A finished task's state stays; what is left of its processes is stopped. */
-async function stopRemains(task: Task): Promise<Cancelled> {
+async function stopRemains(
+	task: Task,
+	options: CancelOptions,
+): Promise<Cancelled> {
 	const { id, status } = task;
-	const remains = findTree(id, task.process);
-	if (remains.length === 0)
+	if (findTree(id, task.process).length === 0)
 		return {
 			taskId: id,
 			status,
@@ -159,18 +185,29 @@ async function stopRemains(task: Task): Promise<Cancelled> {
 			survivors: [],
 			note: `already ${status}`,
 		};
-	const survivors = describe(await stopTree(id, { root: task.process }));
-	return { taskId: id, status, cancelled: survivors.length === 0, survivors };
+	const survivors = await stopTree(id, stopOptions(task, options));
+	return {
+		taskId: id,
+		status,
+		cancelled: survivors.length === 0,
+		survivors: describeProcesses(survivors),
+	};
 }
 
-function childrenOf(store: Store, parents: readonly string[]): string[] {
-	if (parents.length === 0) return [];
-	return [...eachTask(store)]
-		.filter(
-			(task) => !isFinal(task) && parents.includes(task.parent_task_id ?? ""),
-		)
-		.map(({ id }) => id);
+function stopOptions(task: Task, { signal }: CancelOptions): StopOptions {
+	return { root: task.process, ...(signal && { signal: `SIG${signal}` }) };
 }
 
-const describe = (processes: readonly { pid: number }[]): LeftBehind[] =>
-	processes.map(({ pid }) => ({ pid, command: commandOf(pid).slice(0, 200) }));
+/** All that was launched from inside these tasks, through whatever generations, and is not over. */
+function descendantsOf(store: Store, ids: ReadonlySet<string>): string[] {
+	if (ids.size === 0) return [];
+	const family = new Set(ids);
+	const unfinished: string[] = [];
+	// Oldest first: a parent is always older than its children.
+	for (const task of [...eachTask(store)].reverse()) {
+		if (!family.has(task.parent_task_id ?? "")) continue;
+		family.add(task.id);
+		if (!isFinal(task)) unfinished.push(task.id);
+	}
+	return unfinished;
+}

@@ -5,7 +5,7 @@
 import type { ArgsDef, CommandDef } from "citty";
 import { version } from "../package.json" with { type: "json" };
 import { type Parsed, readArguments, suggest } from "./arguments.ts";
-import { BgError, exitCodes } from "./error.ts";
+import { BgError, exitCodes, isSystemError, messageOf } from "./error.ts";
 import { isTerminal, toJson, toLine, toPlain, writeAll } from "./print.ts";
 
 type Verb = {
@@ -45,12 +45,12 @@ export async function cli(argv: readonly string[]): Promise<number> {
 	try {
 		return await runVerb(argv);
 	} catch (error) {
-		if (!(error instanceof BgError)) throw error;
-		const message = toLine(error.message, 2000);
+		if (!(error instanceof BgError) && !isSystemError(error)) throw error;
+		const message = toLine(messageOf(error), 2000);
 		if (argv.includes("--json") || !isTerminal(1))
 			writeAll(1, `${toJson({ error: message })}\n`);
 		writeAll(2, `bg: ${message}\n`);
-		return exitCodes[error.exit];
+		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
 
@@ -79,8 +79,8 @@ async function runVerb(argv: readonly string[]): Promise<number> {
 	}
 	const { command, read } = await load();
 	const definitions = command.args as ArgsDef;
-	if (rest[0] === "--help" || rest[0] === "-h") return printHelp(name);
 	const args = read ? read(rest) : readArguments(name, definitions, rest);
+	if (args.help) return printHelp(name);
 	const code = await command.run?.({
 		rawArgs: rest,
 		args: args as never,
@@ -109,6 +109,7 @@ async function printHelp(verb: string | undefined): Promise<number> {
 		? renderUsage(bg)
 		: renderUsage(command ?? bg, bg));
 	const plain = !isTerminal(1) || process.env.NO_COLOR;
-	writeAll(1, `${plain ? toPlain(usage) : usage}\n`);
+	const shown = usage.replace("<COMMAND>", "-- <COMMAND…>");
+	writeAll(1, `${plain ? toPlain(shown) : shown}\n`);
 	return exitCodes.ok;
 }

@@ -33,6 +33,11 @@ export function codeOf(error: unknown): string | undefined {
 	return undefined;
 }
 
+/** Whether the system said no (a disk that is full, a folder that cannot be read): no bug. */
+export function isSystemError(error: unknown): boolean {
+	return error instanceof Error && "syscall" in error;
+}
+
 /** What an error says, in one line. */
 export function messageOf(error: unknown): string {
 	const text = error instanceof Error ? error.message : String(error);

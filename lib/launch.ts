@@ -3,7 +3,7 @@
  * anything fails, nothing was launched and nothing recorded: a supervisor whose record never comes
  * leaves by itself.
  */
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, readSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import {
@@ -35,6 +35,7 @@ import {
 	schemaVersion,
 	sessionPattern,
 	type Task,
+	timestamp,
 } from "./task.ts";
 
 /** What is the same for a droid and for a command. */
@@ -154,8 +155,9 @@ function begin(
 ): Launched {
 	const env = parseEnv(options.env ?? []);
 	try {
-		writeFiles();
+		// The supervisor first: where a launcher dies halfway, it clears away what was written.
 		const supervisor = startSupervisor({ store, ids: [task.id], env });
+		writeFiles();
 		const launched = { ...task, supervisor };
 		createTask(store, launched);
 		return { task: launched, warnings };
@@ -180,7 +182,7 @@ function commonFields(options: LaunchOptions) {
 		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
 		depth: depthOf(process.env.BG_DEPTH) + 1,
 		status: "queued" as const,
-		queued_at: new Date().toISOString(),
+		queued_at: timestamp(),
 		...(options.tags?.length && { tags: [...options.tags] }),
 	};
 }
@@ -190,13 +192,11 @@ function depthOf(value: string | undefined): number {
 }
 
 function parentSessionOf({ parentSession }: DroidOptions): string {
-	const given =
-		parentSession && parentSession !== "main"
-			? parentSession
-			: process.env.BG_SESSION_ID || "main";
+	const named = parentSession && parentSession !== "main";
+	const given = named ? parentSession : process.env.BG_SESSION_ID || "main";
 	if (!sessionPattern.test(given))
 		throw usage(
-			`${JSON.stringify(given)} is no session id: letters, digits, "_" and "-", at most 128`,
+			`${named ? "" : "BG_SESSION_ID: "}${JSON.stringify(given)} is no session id: letters, digits, "_" and "-", at most 128`,
 		);
 	return given;
 }
@@ -210,14 +210,20 @@ function folderOf(given: string | undefined): string {
 	}
 	const cwd = resolve(here, given ?? ".");
 	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
-		throw usage(`--cwd ${given}: no such folder`);
+		throw usage(
+			given === undefined
+				? `the current folder cannot be used (is its name UTF-8?): ${cwd}`
+				: `--cwd ${given}: no such folder`,
+		);
 	return cwd;
 }
 
 function inputFile(cwd: string, given: string): string {
 	const path = resolve(cwd, given);
-	if (!statSync(path, { throwIfNoEntry: false }))
-		throw usage(`--stdin ${given}: no such file`);
+	const status = statSync(path, { throwIfNoEntry: false });
+	if (!status) throw usage(`--stdin ${given}: no such file`);
+	if (!status.isFile() && !status.isCharacterDevice())
+		throw usage(`--stdin ${given}: neither a file nor a device`);
 	return path;
 }
 
@@ -244,6 +250,8 @@ function checkWhole(text: string, what: string, wayOut: string): void {
 
 function promptOf(options: DroidOptions): string {
 	const { prompt, promptPath } = options;
+	if (prompt !== undefined && promptPath !== undefined)
+		throw usage("the prompt is given twice: in argv and by --prompt-file");
 	const text =
 		promptPath === undefined ? (prompt ?? "") : readPrompt(promptPath);
 	if (promptPath === undefined)
@@ -255,7 +263,7 @@ function promptOf(options: DroidOptions): string {
 function readPrompt(path: string): string {
 	let bytes: Buffer;
 	try {
-		bytes = readFileSync(path === "-" ? 0 : path);
+		bytes = path === "-" ? readInput() : readFileSync(path);
 	} catch (error) {
 		throw usage(`--prompt-file ${path}: ${messageOf(error)}`);
 	}
@@ -268,6 +276,25 @@ function readPrompt(path: string): string {
 	} catch {
 		throw usage(`--prompt-file ${path}: it is not UTF-8`);
 	}
+}
+
+/** Standard input, up to one byte more than a prompt may have; it may not block, then we wait. */
+function readInput(): Buffer {
+	const parts: Buffer[] = [];
+	for (let length = 0; length <= maxPrompt; ) {
+		const part = Buffer.alloc(65_536);
+		try {
+			const read = readSync(0, part);
+			if (read === 0) break;
+			parts.push(part.subarray(0, read));
+			length += read;
+		} catch (error) {
+			if (codeOf(error) === "EOF") break;
+			if (codeOf(error) !== "EAGAIN") throw error;
+			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+		}
+	}
+	return Buffer.concat(parts);
 }
 
 function checkedModel(model: string | undefined): string | undefined {

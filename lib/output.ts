@@ -11,6 +11,7 @@ import {
 	readEvent,
 	renderEvent,
 } from "./droid.ts";
+import { messageOf } from "./error.ts";
 import { cutBytes, toPlain } from "./print.ts";
 import {
 	outputFile,
@@ -20,9 +21,10 @@ import {
 	type Store,
 	writeProgress,
 } from "./store.ts";
-import { type End, maxResultBytes, type Task } from "./task.ts";
+import { type End, isFinal, maxResultBytes, type Task } from "./task.ts";
 
-const window = 8 * 1024 * 1024;
+/** The most of an output that one look reads, in bytes. */
+export const window = 8 * 1024 * 1024;
 const tailWindow = 1024 * 1024;
 
 /** What a droid's stream says as of now. */
@@ -31,16 +33,30 @@ export function currentDigest(store: Store, task: Task): Digest {
 	const size = outputSize(store, task.id);
 	const before = noted.offset <= size ? noted : readDigest(undefined);
 	if (before.offset === size) return before;
-	const bytes = readOutput(store, task.id, before.offset, size);
-	const digest = digestStream(before, bytes.subarray(0, window));
+	const bytes = readOutput(
+		store,
+		task.id,
+		before.offset,
+		before.offset + window,
+	);
+	let digest = digestStream(before, bytes);
+	// A line that fills the window says nothing that is worth more than going on behind it.
+	if (digest.offset === before.offset && bytes.length === window)
+		digest = { ...digest, offset: digest.offset + window };
 	if (digest.offset !== before.offset) writeProgress(store, task.id, digest);
 	return digest;
 }
 
-/** The task with its progress as of now; a command has none. */
+/** The task with its progress as of now; that of a command, or of one that is over, stays. */
 export function withProgress(store: Store, task: Task): Task {
-	if (task.kind !== "droid" || !task.command) return task;
-	const digest = currentDigest(store, task);
+	if (task.kind !== "droid" || !task.command || isFinal(task)) return task;
+	let digest: Digest;
+	try {
+		digest = currentDigest(store, task);
+	} catch {
+		// Its output cannot be read; what the record says is all there is.
+		return task;
+	}
 	return {
 		...task,
 		...(digest.sessionId && { droid_session_id: digest.sessionId }),
@@ -49,13 +65,28 @@ export function withProgress(store: Store, task: Task): Task {
 	};
 }
 
-/** What a task has to say for itself once it is over. */
-export function readEnd(
-	store: Store,
-	task: Task,
-): { facts: NonNullable<End["facts"]>; completed: boolean; error?: string } {
+export type Said = {
+	facts: NonNullable<End["facts"]>;
+	/** Whether a droid said that it is done. */
+	completed: boolean;
+	error?: string;
+};
+
+/** What a task has to say for itself once it is over; nothing where that cannot be read. */
+export function readEnd(store: Store, task: Task): Said {
+	try {
+		return readTail(store, task);
+	} catch (error) {
+		const result = `(its output cannot be read: ${messageOf(error)})`;
+		return { facts: { result }, completed: false };
+	}
+}
+
+function readTail(store: Store, task: Task): Said {
 	const size = outputSize(store, task.id);
-	const tail = readOutput(store, task.id, Math.max(0, size - tailWindow), size);
+	const from = Math.max(0, size - tailWindow);
+	const bytes = readOutput(store, task.id, from, size);
+	const tail = from === 0 ? bytes : bytes.subarray(bytes.indexOf(0x0a) + 1);
 	if (task.kind !== "droid") {
 		const result = toPlain(tail.toString("utf8")).trimEnd();
 		return {
@@ -65,7 +96,8 @@ export function readEnd(
 	}
 	const last = digestTail(tail);
 	const { droid_session_id, progress, usage } = withProgress(store, task);
-	const result = last.finalText ?? progress?.lastMessage ?? "";
+	const result =
+		last.finalText ?? last.progress.lastMessage ?? progress?.lastMessage ?? "";
 	const error = last.lastError ?? last.firstText;
 	return {
 		facts: {
@@ -106,7 +138,11 @@ export function readText(store: Store, task: Task, options: TextOptions): Text {
 	const isLive = task.status === "running";
 	let end = bytes.length;
 	// A last line without its newline may still grow; a finished task's is all there will be.
-	if (isLive || from + end < size) end = bytes.lastIndexOf(0x0a) + 1 || end;
+	if (isLive || from + end < size) {
+		const whole = bytes.lastIndexOf(0x0a) + 1;
+		// A line longer than the window is handed out in pieces, else nobody would ever see it.
+		end = whole || end < window ? whole : end;
+	}
 	let begin = 0;
 	if (since === undefined && from > 0) begin = bytes.indexOf(0x0a) + 1;
 	if (tail !== undefined) begin = Math.max(begin, tailStart(bytes, end, tail));
@@ -115,7 +151,8 @@ export function readText(store: Store, task: Task, options: TextOptions): Text {
 	if (since === undefined) {
 		const text = toText(task, whole);
 		const output = cutBytes(text, max, "last");
-		const truncated = from + begin > 0 || output.length < text.length;
+		const left = tail === undefined && from + begin > 0;
+		const truncated = left || output.length < text.length;
 		return { output, nextOffset, truncated };
 	}
 	return readForward(task, whole, { from, max, more: nextOffset < size });

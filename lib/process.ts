@@ -125,12 +125,17 @@ export function findTree(
 	return all.filter((each) => each.pid !== process.pid && belongs(each));
 }
 
-/** The command line of a process, for people; empty where it cannot be read. */
-export function commandOf(pid: number): string {
-	const args = hasProc()
-		? attempt(() => readFileSync(`/proc/${pid}/cmdline`, "utf8"))
-		: ps(["-o", "command=", "-p", String(pid)]);
-	return (args ?? "").replaceAll("\0", " ").trim();
+/** Processes with their command lines (at most 200 characters), for people. */
+export function describeProcesses(
+	processes: readonly Process[],
+): { pid: number; command: string }[] {
+	return processes.map(({ pid }) => {
+		const args = hasProc()
+			? readUnlessGone(`/proc/${pid}/cmdline`)
+			: ps(["-o", "command=", "-p", String(pid)]);
+		const command = (args ?? "").replaceAll("\0", " ").trim();
+		return { pid, command: command.slice(0, 200) };
+	});
 }
 
 /** Sends a signal to a process, if it still is who it was. */
@@ -202,6 +207,20 @@ function attempt<T>(read: () => T): T | undefined {
 	}
 }
 
+/**
+ * Reads what the kernel says of a process; undefined where it is gone, or not ours to look into. Any
+ * other fault (no descriptor left, say) is thrown: it must not pass for a death.
+ */
+function readUnlessGone(path: string): string | undefined {
+	try {
+		return readFileSync(path, "utf8");
+	} catch (error) {
+		const code = codeOf(error) ?? "";
+		if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(code)) return undefined;
+		throw error;
+	}
+}
+
 let proc: boolean | undefined;
 function hasProc(): boolean {
 	proc ??= existsSync("/proc/self/stat");
@@ -224,7 +243,7 @@ function listProcesses(): Process[] {
 
 /** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
 function readProc(pid: number): Process | undefined {
-	const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, "utf8"));
+	const stat = readUnlessGone(`/proc/${pid}/stat`);
 	if (!stat) return undefined;
 	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 	const [state, parent, , session] = fields;
@@ -285,11 +304,7 @@ function environmentReader(): (pid: number) => Marks {
 		};
 	};
 	if (hasProc())
-		return (pid) =>
-			marksIn(
-				attempt(() => readFileSync(`/proc/${pid}/environ`, "utf8")) ?? "",
-				"\0",
-			);
+		return (pid) => marksIn(readUnlessGone(`/proc/${pid}/environ`) ?? "", "\0");
 	const lines = new Map(
 		ps(["eww", "-ax", "-o", "pid=,command="])
 			.split("\n")

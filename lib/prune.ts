@@ -9,8 +9,14 @@ import { BgError } from "./error.ts";
 import { readEnd } from "./output.ts";
 import { findTree, type Liveness, liveness, thisMachine } from "./process.ts";
 import { startSupervisor } from "./spawn.ts";
-import { removePrompts, type Store, updateTask } from "./store.ts";
-import { finish, type Identity, isFinal, type Task } from "./task.ts";
+import { readTask, removePrompts, type Store, updateTask } from "./store.ts";
+import {
+	finish,
+	type Identity,
+	isFinal,
+	type Task,
+	timestamp,
+} from "./task.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =
@@ -62,17 +68,37 @@ export function noteOf(task: Task, standing: Standing): string | undefined {
 export function settle(store: Store, task: Task): Task {
 	const standing = standingOf(task);
 	if (standing !== "lost" && standing !== "orphaned") return task;
-	let seen = task;
 	try {
-		return updateTask(store, task.id, (now) => {
-			seen = rescue(store, now);
-			return seen;
-		});
+		return updateTask(store, task.id, (now) => rescue(store, now));
 	} catch (error) {
-		if (error instanceof BgError)
-			return seen === task ? lose(store, task) : seen;
+		if (!(error instanceof BgError)) throw error;
+	}
+	// Read once more: its supervisor may have written the end just before it left.
+	try {
+		const now = readTask(store, task.id);
+		return standingOf(now) === "lost" ? lose(store, now) : now;
+	} catch (error) {
+		if (error instanceof BgError) return task;
 		throw error;
 	}
+}
+
+/** An end nobody saw: an exit code nobody waited for cannot be known. */
+export function lose(store: Store, task: Task): Task {
+	const at = timestamp();
+	if (task.status === "queued")
+		return finish(task, {
+			reason: "lost",
+			at,
+			error: "never started: its supervisor died",
+		});
+	const { facts, completed } = readEnd(store, task);
+	return finish(task, {
+		reason: completed ? "stream" : "lost",
+		at,
+		error: "ended while nobody watched",
+		facts,
+	});
 }
 
 // --- internal ---
@@ -101,23 +127,4 @@ function rescue(store: Store, task: Task): Task {
 function adopt(store: Store, task: Task): Task {
 	const supervisor = startSupervisor({ store, ids: [task.id], adopt: true });
 	return { ...task, supervisor };
-}
-
-/** An end nobody saw: an exit code nobody waited for cannot be known. */
-export function lose(store: Store, task: Task): Task {
-	const at = new Date().toISOString();
-	if (standingOf(task) === "orphaned") return task;
-	if (task.status === "queued")
-		return finish(task, {
-			reason: "lost",
-			at,
-			error: "never started: its supervisor died",
-		});
-	const { facts, completed } = readEnd(store, task);
-	return finish(task, {
-		reason: completed ? "stream" : "lost",
-		at,
-		error: "ended while nobody watched",
-		facts,
-	});
 }

@@ -8,6 +8,7 @@ import {
 	accessSync,
 	closeSync,
 	constants,
+	fstatSync,
 	openSync,
 	readdirSync,
 	readFileSync,
@@ -140,7 +141,7 @@ export function startCommand(
 	const output = openOutput(store, task.id);
 	let input: number | undefined;
 	try {
-		if (task.stdin) input = openSync(task.stdin, "r");
+		if (task.stdin) input = openInput(task.stdin);
 		return spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
@@ -152,6 +153,16 @@ export function startCommand(
 		closeSync(output);
 		if (input !== undefined) closeSync(input);
 	}
+}
+
+/** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
+function openInput(path: string): number {
+	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
+	const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	const status = fstatSync(fd);
+	if (status.isFile() || status.isCharacterDevice()) return fd;
+	closeSync(fd);
+	throw new Error(`${path} is neither a file nor a device`);
 }
 
 /** A program on PATH, as an absolute path. Relative entries are the caller's folder: not used. */

@@ -133,18 +133,18 @@ const progressFile = (store: Store, id: string) =>
  * @throws BgError: missing where there is none, refused where it cannot be read.
  */
 export function readTask(store: Store, id: string): Task {
-	let json: string;
 	try {
-		json = readRecord(recordFile(store, id));
+		return loadTask(store, id);
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") throw noSuchTask(id);
 		throw unreadable(store, id, error);
 	}
-	try {
-		return parseTask(json);
-	} catch (error) {
-		throw unreadable(store, id, error);
-	}
+}
+
+/** Changes with every write of a record; undefined where there is none. Cheaper than reading it. */
+export function recordVersion(store: Store, id: string): string | undefined {
+	const status = statSync(recordFile(store, id), { throwIfNoEntry: false });
+	return status && `${status.ino}:${status.mtimeMs}`;
 }
 
 /** All records, newest first; those that cannot be read are put into `unreadable`. */
@@ -154,7 +154,7 @@ export function* eachTask(
 ): Generator<Task> {
 	for (const id of listIds(store).reverse()) {
 		try {
-			yield parseTask(readRecord(recordFile(store, id)));
+			yield loadTask(store, id);
 		} catch (error) {
 			// Deleted between the listing and the reading: it is simply not there.
 			if (codeOf(error) !== "ENOENT")
@@ -204,7 +204,8 @@ export function resolveId(store: Store, given: string): string {
 
 /** Writes a new record; its place in the session index is made first. */
 export function createTask(store: Store, task: Task): void {
-	if (task.session_id) indexSession(store, task.session_id, task.id);
+	const { id, session_id } = task;
+	if (session_id) making(store.dir, () => indexSession(store, session_id, id));
 	writeRecord(store, task, true);
 }
 
@@ -266,7 +267,8 @@ export function removePrompts(store: Store, id: string): void {
 
 /** Opens a task's output for its process to append to. */
 export function openOutput(store: Store, id: string): number {
-	return openSync(outputFile(store, id), "a", 0o600);
+	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+	return openFile(outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
 }
 
 /** How many bytes a task has written; 0 where there is no output yet. */
@@ -283,16 +285,13 @@ export function readOutput(
 ): Buffer {
 	let fd: number;
 	try {
-		fd = openSync(outputFile(store, id), "r");
+		fd = openFile(outputFile(store, id), constants.O_RDONLY);
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") return Buffer.alloc(0);
 		throw error;
 	}
 	try {
-		const status = fstatSync(fd);
-		if (!status.isFile())
-			throw new BgError("refused", `${outputFile(store, id)} is not a file`);
-		const length = Math.max(0, Math.min(to, status.size) - from);
+		const length = Math.max(0, Math.min(to, fstatSync(fd).size) - from);
 		const bytes = Buffer.allocUnsafe(length);
 		let got = 0;
 		while (got < length) {
@@ -309,7 +308,7 @@ export function readOutput(
 /** What an earlier reader noted of a stream; undefined where there is none. */
 export function readProgress(store: Store, id: string): unknown {
 	try {
-		return JSON.parse(readFileSync(progressFile(store, id), "utf8"));
+		return JSON.parse(readFile(progressFile(store, id)));
 	} catch {
 		return undefined;
 	}
@@ -421,15 +420,29 @@ function statOrRefuse(dir: string, read: (path: string) => Stats): Stats {
 	}
 }
 
-/** A link is not followed and a pipe not waited for: neither was written by us. */
-function readRecord(path: string): string {
-	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-	const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+/** @throws Error where there is no record of that id, with code ENOENT where there is no file. */
+function loadTask(store: Store, id: string): Task {
+	const task = parseTask(readFile(recordFile(store, id)));
+	if (task.id !== id) throw new Error(`it is that of ${task.id}`);
+	return task;
+}
+
+function readFile(path: string): string {
+	const fd = openFile(path, constants.O_RDONLY);
 	try {
 		return readFileSync(fd, "utf8");
 	} finally {
 		closeSync(fd);
 	}
+}
+
+/** Opens a file of the store. A link is not followed, a pipe not waited for: neither is ours. */
+function openFile(path: string, flags: number): number {
+	const { O_NOFOLLOW, O_NONBLOCK } = constants;
+	const fd = openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);
+	if (fstatSync(fd).isFile()) return fd;
+	closeSync(fd);
+	throw new BgError("refused", `${path} is not a file`);
 }
 
 /** The record; where it is gone or broken and the caller knows better, the caller's. */
@@ -515,10 +528,13 @@ function takeLock(
 	patience: number,
 ): void {
 	const prepared = join(store.dir, folders.temporary, holder);
-	making(lock, () => {
+	try {
 		mkdirSync(prepared, { mode: 0o700 });
 		writeFileSync(join(prepared, holder), "", { mode: 0o600 });
-	});
+	} catch (error) {
+		rmSync(prepared, { recursive: true, force: true });
+		throw new BgError("refused", `unable to lock ${lock}: ${messageOf(error)}`);
+	}
 	const deadline = performance.now() + patience;
 	for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
 		try {

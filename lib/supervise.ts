@@ -7,11 +7,12 @@
  * child to wait for, and looks after its process once a second.
  */
 import type { ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError, messageOf } from "./error.ts";
-import { currentDigest, readEnd } from "./output.ts";
+import { currentDigest, readEnd, window } from "./output.ts";
 import {
-	commandOf,
+	describeProcesses,
 	findTree,
 	identify,
 	identifyChild,
@@ -25,8 +26,10 @@ import {
 	indexSession,
 	logFault,
 	openStore,
+	outputSize,
 	promptFile,
 	readTask,
+	recordVersion,
 	removePrompts,
 	type Store,
 	updateTask,
@@ -40,6 +43,7 @@ import {
 	isFinal,
 	start,
 	type Task,
+	timestamp,
 } from "./task.ts";
 
 const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -70,7 +74,7 @@ type Exit = { code: number | null; signal: string | null } | { error: Error };
 
 async function runTask(store: Store, id: string): Promise<void> {
 	const task = await awaitRecord(store, id);
-	if (!task) return;
+	if (!task) return removePrompts(store, id);
 	const stopper = new Stopper(store, task);
 	let child: ChildProcess | undefined;
 	let exit: Promise<Exit> | undefined;
@@ -144,7 +148,26 @@ async function finishUp(
 		),
 	);
 	removePrompts(store, id);
+	await readToTheEnd(store, task);
 	if (findTree(id).length) await noteLeftBehind(store, id);
+}
+
+/** A stream longer than one look is counted to its end, once the end itself is written. */
+async function readToTheEnd(store: Store, task: Task): Promise<void> {
+	if (task.kind !== "droid" || outputSize(store, task.id) <= window) return;
+	let digest = currentDigest(store, task);
+	for (let offset = -1; offset !== digest.offset; ) {
+		offset = digest.offset;
+		await delay(0);
+		digest = currentDigest(store, task);
+	}
+	const { progress } = digest;
+	await persist(store, () =>
+		updateTask(store, task.id, (now) => ({
+			...now,
+			progress: { ...now.progress, ...progress },
+		})),
+	);
 }
 
 /**
@@ -153,10 +176,7 @@ async function finishUp(
  */
 async function noteLeftBehind(store: Store, id: string): Promise<void> {
 	await delay(3000);
-	const left_behind = findTree(id).map(({ pid }) => ({
-		pid,
-		command: commandOf(pid).slice(0, 200),
-	}));
+	const left_behind = describeProcesses(findTree(id));
 	if (left_behind.length)
 		await persist(store, () =>
 			updateTask(store, id, (now) => ({ ...now, left_behind })),
@@ -195,6 +215,7 @@ class Stopper {
 	readonly #store: Store;
 	readonly #id: string;
 	#stopping: Promise<unknown> | undefined;
+	#seen: string | undefined;
 
 	constructor(store: Store, task: Task) {
 		this.#store = store;
@@ -224,7 +245,9 @@ class Stopper {
 
 	/** Where an intent is written down: begins to stop. */
 	look(): void {
-		if (this.#stopping) return;
+		const version = recordVersion(this.#store, this.#id);
+		if (this.#stopping || version === this.#seen) return;
+		this.#seen = version;
 		const stop = readIntent(this.#store, this.#id);
 		if (!stop) return;
 		this.#stopping = stopTree(this.#id, {
@@ -235,8 +258,6 @@ class Stopper {
 }
 
 // --- internal ---
-
-const timestamp = () => new Date().toISOString();
 
 /** The record follows the start of its supervisor; where the launcher died first, it never does. */
 async function awaitRecord(
@@ -288,18 +309,18 @@ async function learnSession(
 ): Promise<void> {
 	if (task.kind !== "droid") return;
 	for (let looks = 0; !signal.aborted; looks++) {
-		const { sessionId } = currentDigest(store, task);
-		if (sessionId) {
-			try {
+		try {
+			const { sessionId } = currentDigest(store, task);
+			if (sessionId) {
 				indexSession(store, sessionId, task.id);
 				updateTask(store, task.id, (now) => ({
 					...now,
 					droid_session_id: sessionId,
 				}));
-			} catch (error) {
-				logFault(store, `${task.id} ${messageOf(error)}`);
+				return;
 			}
-			return;
+		} catch (error) {
+			if (looks === 0) logFault(store, `${task.id} ${messageOf(error)}`);
 		}
 		await delay(looks < 100 ? 100 : 1000, undefined, { signal }).catch(
 			() => {},
@@ -307,11 +328,13 @@ async function learnSession(
 	}
 }
 
-/** Goes on trying until it is written: a lock may be held, a disk full. */
+/** Goes on trying until it is written: a lock may be held, a disk full, a folder missing. */
 async function persist(store: Store, write: () => void): Promise<void> {
 	const deadline = performance.now() + stubbornness;
 	for (;;) {
+		if (!existsSync(store.dir)) return;
 		try {
+			openStore({ ...store, write: true });
 			return write();
 		} catch (error) {
 			if (performance.now() > deadline) throw error;

@@ -176,6 +176,9 @@ export function newTaskId(now = Date.now()): string {
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
+/** The time as records have it. */
+export const timestamp = () => new Date().toISOString();
+
 /** A session id of our own: the key of an answer, as the old script had it. */
 export function newSessionId(): string {
 	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;

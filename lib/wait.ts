@@ -20,12 +20,18 @@ export type WaitOptions = {
 	onEnd?: (task: Task) => void;
 };
 
-export type Waited = { ended: Task[]; running: string[]; timedOut: boolean };
+export type Waited = {
+	ended: Task[];
+	running: string[];
+	/** Asked for, and their records gone or broken: nobody can say how they ended. */
+	missing: string[];
+	timedOut: boolean;
+};
 
 /** How often to look without an event, in ms. */
 const slowLook = 1000;
 
-/** Waits until the tasks are over. @throws BgError (missing) for an id without a record. */
+/** Waits until the tasks are over, or their records are gone. */
 export async function waitForTasks(
 	store: Store,
 	{ ids, includes = () => true, any, timeout, onEnd }: WaitOptions,
@@ -36,8 +42,8 @@ export async function waitForTasks(
 	const ended = new Map<string, Task>();
 	const pending = new Set(ids);
 	const known = new Set<string>();
+	const missing: string[] = [];
 	try {
-		if (ids) for (const id of ids) readTask(store, id);
 		for (let first = true; ; first = false) {
 			if (!ids)
 				for (const id of listIds(store))
@@ -49,10 +55,13 @@ export async function waitForTasks(
 					}
 			for (const id of pending) {
 				const task = readOr(store, id);
-				// Its record is gone or broken: there is nothing left to wait for.
-				if (!task) pending.delete(id);
-				const now = task && settle(store, task);
-				if (!now || !isFinal(now)) continue;
+				if (!task) {
+					pending.delete(id);
+					missing.push(id);
+					continue;
+				}
+				const now = settle(store, task);
+				if (!isFinal(now)) continue;
 				pending.delete(id);
 				ended.set(id, now);
 				onEnd?.(now);
@@ -63,6 +72,7 @@ export async function waitForTasks(
 				return {
 					ended: [...ended.values()],
 					running: [...pending],
+					missing,
 					timedOut: !enough,
 				};
 			await bell.wait(Math.min(left, slowLook));

@@ -4,7 +4,14 @@ import { valuesOf } from "../arguments.ts";
 import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { toLine } from "../print.ts";
-import { eachTask, openStore, resolveId, type Store } from "../store.ts";
+import { taskVariable } from "../process.ts";
+import {
+	eachTask,
+	openStore,
+	readTask,
+	resolveId,
+	type Store,
+} from "../store.ts";
 import { isFinal, stopSignals } from "../task.ts";
 
 export const cancel = defineCommand({
@@ -56,6 +63,9 @@ export const cancel = defineCommand({
 			: unfinished(store, args.session ?? process.env.BG_SESSION_ID);
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
+		const [first] = tasks;
+		if (tasks.length === 1 && first && !first.status)
+			readTask(store, first.taskId);
 		answer(
 			args,
 			{ tasks },
@@ -78,7 +88,7 @@ function signalOf(given: string | undefined) {
 }
 
 function unfinished(store: Store, session: string | undefined): string[] {
-	const own = ancestorsOf(store, process.env.BG_TASK_ID);
+	const own = ancestorsOf(store, process.env[taskVariable]);
 	return [...eachTask(store)]
 		.filter(
 			(task) =>
@@ -94,5 +104,5 @@ function describe({ taskId, status, note, survivors }: Cancelled): string {
 		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
 		.join(", ");
 	const more = left ? `  still alive: ${left}` : note ? `  ${note}` : "";
-	return `${taskId}  ${paintStatus(status)}${more}`;
+	return `${taskId}  ${status ? paintStatus(status) : "?"}${more}`;
 }

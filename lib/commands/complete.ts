@@ -4,7 +4,13 @@ import { BgError, exitCodes } from "../error.ts";
 import { cutBytes } from "../print.ts";
 import { settle } from "../prune.ts";
 import { openStore, readTask, resolveId, updateTask } from "../store.ts";
-import { finish, isFinal, maxResultBytes } from "../task.ts";
+import {
+	finish,
+	isFinal,
+	maxResultBytes,
+	type Task,
+	timestamp,
+} from "../task.ts";
 
 export const complete = defineCommand({
 	meta: {
@@ -36,20 +42,25 @@ export const complete = defineCommand({
 		settle(store, readTask(store, id));
 		let changed = false;
 		const task = updateTask(store, id, (now) => {
-			if (isFinal(now)) return undefined;
+			if (isFinal(now) || now.stop) return undefined;
 			changed = true;
 			return finish(now, {
 				reason: "manual",
 				failed: Boolean(args.error),
-				at: new Date().toISOString(),
+				at: timestamp(),
 				...(args.error && { error: args.error }),
 				facts: { result: cutBytes(args.result, maxResultBytes, "first") },
 			});
 		});
 		const json = { taskId: id, status: task.status, completed: changed };
 		answer(args, json, () =>
-			changed ? `${id} is ${task.status}` : `${id} was already ${task.status}`,
+			changed ? `${id} is ${task.status}` : `${id} ${alreadyOf(task)}`,
 		);
 		return changed ? exitCodes.ok : exitCodes.failed;
 	},
 });
+
+// --- internal ---
+
+const alreadyOf = (task: Task) =>
+	isFinal(task) ? `was already ${task.status}` : "is being stopped";

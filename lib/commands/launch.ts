@@ -116,18 +116,16 @@ export function readLaunch(argv: readonly string[]) {
 	if (byFile || at >= argv.length)
 		return readArguments("launch", argsWithoutPrompt, argv);
 	const [description = "", prompt, ...after] = argv.slice(at);
-	if (prompt === undefined)
+	// The description is read with the rest; the prompt is what it is.
+	const others = [...before, ...after];
+	others.splice(firstPositional(argsWithoutPrompt, others), 0, description);
+	const parsed = readArguments("launch", argsWithoutPrompt, others);
+	if (prompt === undefined && !parsed.help)
 		throw new BgError(
 			"usage",
 			"bg launch needs <prompt>: what the droid shall do, right after the description",
 		);
-	const parsed = readArguments("launch", argsWithoutPrompt, [
-		...before,
-		...after.slice(0, firstPositional(argsWithoutPrompt, after)),
-		"",
-		...after.slice(firstPositional(argsWithoutPrompt, after)),
-	]);
-	return { ...parsed, description, prompt };
+	return { ...parsed, prompt };
 }
 
 /** What every launch answers. */

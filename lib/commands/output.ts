@@ -3,7 +3,7 @@ import { defineCommand } from "citty";
 import { formatFlags, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { BgError } from "../error.ts";
-import { readText } from "../output.ts";
+import { readText, type Text, type TextOptions } from "../output.ts";
 import { isTerminal, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import {
@@ -73,12 +73,15 @@ export const output = defineCommand({
 			throw new BgError("usage", "--raw and --tail do not go together");
 		const [first] = ids;
 		if (parsed.raw) {
-			for (const id of ids) writeRaw(store, id, since ?? 0, given);
-			if (parsed.follow && first) await followRaw(store, first);
+			for (const id of ids) {
+				const end = writeRaw(store, id, since ?? 0, given);
+				if (parsed.follow && end !== undefined) await followRaw(store, id, end);
+			}
 			return;
 		}
 		const max = given ?? defaultMax;
-		if (parsed.follow && first) return followText(store, first, since, max);
+		if (parsed.follow && first)
+			return followText(store, first, { since, tail, max });
 		const answers = ids.map((id) => {
 			const task = settle(store, readTask(store, id));
 			const { status } = task;
@@ -109,45 +112,54 @@ function numberOf(flag: string, value: string | undefined): number | undefined {
 	return Number(value);
 }
 
-function writeText(
-	{ output, truncated }: { output: string; truncated: boolean },
-	fromTheEnd: boolean,
-): boolean {
+const cutMark = "[… cut: --max BYTES shows more, --raw all]\n";
+
+function writeText({ output, truncated }: Text, fromTheEnd: boolean): void {
 	const text = toPlain(output);
 	const whole = text && !text.endsWith("\n") ? `${text}\n` : text;
-	const mark = "[… cut: --max BYTES shows more, --raw all]\n";
-	if (!truncated) return writeAll(1, whole);
-	return writeAll(1, fromTheEnd ? mark + whole : whole + mark);
+	const marked = fromTheEnd ? cutMark + whole : whole + cutMark;
+	writeAll(1, truncated ? marked : whole);
 }
 
-/** Follows a task's words from `since`, or from what is shown without it, until it is over. */
+/** Follows a task's words from where the first answer begins until it is over. */
 async function followText(
 	store: Store,
 	id: string,
-	since: number | undefined,
-	max: number,
+	options: TextOptions,
 ): Promise<void> {
-	let from = since;
-	await follow(store, id, () => {
+	let since = options.since;
+	let endsLine = true;
+	const show = (): boolean => {
 		const task = settle(store, readTask(store, id));
 		for (;;) {
-			const text = readText(store, task, { since: from, max });
-			const shown = from === undefined ? text : { ...text, truncated: false };
-			if (!writeText(shown, true)) return false;
-			const stuck = text.nextOffset === from;
-			from = text.nextOffset;
-			if (stuck || !text.truncated) return true;
+			const isFirst = since === undefined;
+			const text = readText(
+				store,
+				task,
+				isFirst ? options : { ...options, since, tail: undefined },
+			);
+			const mark = isFirst && text.truncated ? cutMark : "";
+			const output = mark + toPlain(text.output);
+			if (!writeAll(1, output)) return false;
+			if (output) endsLine = output.endsWith("\n");
+			if (text.nextOffset === since) return true;
+			since = text.nextOffset;
 		}
-	});
+	};
+	await follow(store, id, show);
+	if (!endsLine) writeAll(1, "\n");
 }
 
-async function followRaw(store: Store, id: string): Promise<void> {
-	let from = outputSize(store, id);
+async function followRaw(
+	store: Store,
+	id: string,
+	from: number,
+): Promise<void> {
+	let at: number | undefined = from;
 	await follow(store, id, () => {
-		const size = outputSize(store, id);
-		const alive = size <= from || writeRaw(store, id, from);
-		from = Math.max(from, size);
-		return alive;
+		if (at !== undefined && outputSize(store, id) > at)
+			at = writeRaw(store, id, at);
+		return at !== undefined;
 	});
 }
 
@@ -174,25 +186,29 @@ async function follow(
 	}
 }
 
-/** The bytes as they are; in a terminal, without what a terminal would obey. */
+/**
+ * Writes the bytes as they are; in a terminal, without what a terminal would obey.
+ * @returns the offset behind what was written; undefined where nobody reads any more.
+ */
 function writeRaw(
 	store: Store,
 	id: string,
 	from: number,
 	max = Number.POSITIVE_INFINITY,
-): boolean {
+): number | undefined {
 	readTask(store, id);
 	const end = Math.min(outputSize(store, id), from + max);
 	const plain = isTerminal(1);
 	const decoder = new TextDecoder();
-	for (let at = from; at < end; ) {
+	let at = from;
+	while (at < end) {
 		const bytes = readOutput(store, id, at, Math.min(end, at + chunk));
-		if (bytes.length === 0) return true;
+		if (bytes.length === 0) break;
 		at += bytes.length;
 		const shown = plain
 			? toPlain(decoder.decode(bytes, { stream: true }))
 			: bytes;
-		if (!writeAll(1, shown)) return false;
+		if (!writeAll(1, shown)) return undefined;
 	}
-	return true;
+	return at;
 }

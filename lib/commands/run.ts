@@ -1,5 +1,10 @@
 import { defineCommand } from "citty";
-import { readArguments, splitAtDashes, valuesOf } from "../arguments.ts";
+import {
+	joinValues,
+	readArguments,
+	splitAtDashes,
+	valuesOf,
+} from "../arguments.ts";
 import { BgError } from "../error.ts";
 import { launchCommand } from "../launch.ts";
 import { launchFlags, tellLaunched } from "./launch.ts";
@@ -44,10 +49,11 @@ export const run = defineCommand({
 export function readRun(argv: readonly string[]) {
 	const [before, command] = splitAtDashes(argv);
 	const parsed = readArguments("run", argsBefore, before);
+	if (parsed.help) return parsed;
 	if (!command?.length)
 		throw new BgError(
 			"usage",
 			"no command to run: bg run <description> -- <command…>",
 		);
-	return { ...parsed, command: command.join("\0") };
+	return { ...parsed, command: joinValues(command) };
 }

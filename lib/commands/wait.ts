@@ -4,13 +4,16 @@ import {
 	answer,
 	formatFlags,
 	paintStatus,
+	remark,
 	wantsJson,
 } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { ancestorsOf } from "../cancel.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { cutBytes, parseDuration, toLine, writeAll } from "../print.ts";
-import { openStore, resolveId } from "../store.ts";
+import { taskVariable } from "../process.ts";
+import { standingOf } from "../prune.ts";
+import { openStore, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { waitForTasks } from "../wait.ts";
 
@@ -43,7 +46,7 @@ export const wait = defineCommand({
 	},
 	run: async ({ args }) => {
 		const store = openStore({ write: true });
-		const own = ancestorsOf(store, process.env.BG_TASK_ID);
+		const own = ancestorsOf(store, process.env[taskVariable]);
 		const given = valuesOf(args.ids).map((id) => resolveId(store, id));
 		for (const id of given)
 			if (own.has(id))
@@ -54,14 +57,20 @@ export const wait = defineCommand({
 		const timeout = timeoutOf(args.timeout);
 		const session = args.session ?? process.env.BG_SESSION_ID;
 		const json = wantsJson(args);
-		const { ended, running, timedOut } = await waitForTasks(store, {
+		const { ended, running, missing, timedOut } = await waitForTasks(store, {
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
-				!own.has(task.id) && (!session || task.parent_session_id === session),
+				!own.has(task.id) &&
+				(!session || task.parent_session_id === session) &&
+				// Nobody would ever say that it ended: an old record that names no process.
+				standingOf(task) !== "unknown",
 			any: args.any,
 			timeout,
 			...(!json && { onEnd: (task) => writeAll(1, `${describe(task)}\n`) }),
 		});
+		const [gone] = missing;
+		// Nothing else to tell than that: in the words of the record's own fault.
+		if (gone && ended.length + running.length === 0) readTask(store, gone);
 		const tasks = ended.map(({ id, status, exit_code, error, result }) => ({
 			taskId: id,
 			status,
@@ -69,11 +78,15 @@ export const wait = defineCommand({
 			error,
 			result: result && cutBytes(result, maxResult, "first"),
 		}));
-		if (json) answer(args, { tasks, running, timedOut }, () => "");
+		const lost = missing.length ? { missing } : {};
+		if (json) answer(args, { tasks, running, timedOut, ...lost }, () => "");
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
 		if (timedOut) return exitCodes.timedOut;
+		for (const id of missing)
+			remark(`nobody can say how ${id} ended: its record is gone or broken`);
+		if (missing.length) return exitCodes.missing;
 		return ended.every(({ status }) => status === "completed")
 			? exitCodes.ok
 			: exitCodes.failed;

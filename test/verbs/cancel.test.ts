@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
 	isAlive,
@@ -185,13 +186,75 @@ test("--all and --session cancel what they say", async () => {
 	expect((await box.bg(["cancel"])).code).toBe(2);
 });
 
-test("a supervisor that is stopped or gone does not keep a task from being cancelled", async () => {
+test.each(["SIGKILL", "SIGSTOP"] as const)(
+	"a supervisor that got %s does not keep its task from being cancelled",
+	async (signal) => {
+		const box = sandbox();
+		const { id, supervisor } = await running(box, ["sleep", "60"]);
+		const pid = supervisor?.pid ?? 0;
+		process.kill(pid, signal);
+		await until(() => signal === "SIGSTOP" || !isAlive(pid), "its death");
+		expect((await box.bg(["cancel", id])).code).toBe(0);
+		expect(box.record(id).status).toBe("cancelled");
+		if (signal === "SIGSTOP") process.kill(pid, "SIGCONT");
+		await until(() => box.alive().length === 0, "nothing of it alive");
+	},
+);
+
+test("what was launched by a task that is over goes with the one before it", async () => {
 	const box = sandbox();
-	const { id, supervisor } = await running(box, ["sleep", "60"]);
-	process.kill(supervisor?.pid ?? 0, "SIGKILL");
-	await until(() => !isAlive(supervisor?.pid ?? 0), "its death");
-	expect((await box.bg(["cancel", id])).code).toBe(0);
-	expect(box.record(id).status).toBe("cancelled");
+	const { id } = await running(box, ["sleep", "60"]);
+	const inside = (parent: string) => ({
+		env: { BG_TASK_ID: parent, BG_DEPTH: "1" },
+	});
+	const middle = await box.run(["true"], inside(id));
+	await box.bg(["wait", middle]);
+	const last = await running(box, ["sleep", "60"], inside(middle));
+	const { tasks } = (await box.bg(["cancel", id])).json();
+	expect(tasks).toMatchObject([{ taskId: id }, { taskId: last.id }]);
+	expect(box.record(last.id).status).toBe("cancelled");
+});
+
+test("a record that is broken does not keep the others from being cancelled", async () => {
+	const box = sandbox();
+	const bad = await box.run(["true"]);
+	await box.bg(["wait", bad]);
+	writeFileSync(join(box.dir, `${bad}.json`), "{");
+	const { id } = await running(box, ["sleep", "60"]);
+	const answer = await box.bg(["cancel", bad, id]);
+	expect(answer.code).toBe(1);
+	expect(answer.json().tasks).toMatchObject([
+		{ taskId: bad, cancelled: false },
+		{ taskId: id, cancelled: true },
+	]);
+});
+
+test("a record under another task's name stops nobody", async () => {
+	const box = sandbox();
+	const { id } = await running(box, ["sleep", "60"]);
+	const other = "bg_0123456789ab";
+	copyFileSync(join(box.dir, `${id}.json`), join(box.dir, `${other}.json`));
+	const answer = await box.bg(["cancel", other]);
+	expect(answer.code).toBe(111);
+	expect(answer.stderr).toContain(`it is that of ${id}`);
+	expect(box.record(id).status).toBe("running");
+	await box.bg(["cancel", id]);
+});
+
+test("complete does not overtake a cancel that is under way", async () => {
+	const box = sandbox();
+	const script = "trap '' TERM; echo ready; while :; do sleep 0.2; done";
+	const { id } = await running(box, ["sh", "-c", script]);
+	await until(
+		async () => (await box.bg(["output", id])).json().output === "ready\n",
+		"the trap",
+	);
+	const cancelling = box.bg(["cancel", id]);
+	await box.untilTask(id, ({ stop }) => stop, "the intent");
+	const complete = await box.bg(["complete", id, "fine"]);
+	expect(complete.code).toBe(1);
+	expect(complete.json()).toMatchObject({ completed: false });
+	expect((await cancelling).json().tasks).toMatchObject([{ cancelled: true }]);
 	expect(box.alive()).toEqual([]);
 });
 

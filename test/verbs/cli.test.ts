@@ -17,6 +17,8 @@ test.each([
 	[["status", "../../etc/passwd"], "is not a task id"],
 	[["status", "bg_"], "no task"],
 	[["run", "d"], "no command to run"],
+	[["run", "d", "true"], "the command stands behind --"],
+	[["launch", "d", "p", "--prompt-file", "f"], "given twice"],
 	[["run", "d", "--"], "no command to run"],
 	[["complete", "bg_12345678"], "needs <result>"],
 ])("bg %j says %j, in one line and as JSON", async (args, words) => {
@@ -32,6 +34,17 @@ test.each([
 test("--version is the package's", async () => {
 	const box = sandbox();
 	expect((await box.bg(["--version"])).stdout).toBe(`${version}\n`);
+});
+
+test("--help is heard wherever a flag may stand", async () => {
+	const box = sandbox();
+	for (const args of [
+		["list", "--json", "--help"],
+		["launch", "d", "p", "--help"],
+		["run", "d", "-h"],
+		["status", "-h"],
+	])
+		expect((await box.bg(args)).stdout).toContain(`bg ${args[0]}`);
 });
 
 test("--help names every verb, and each verb has its own", async () => {

@@ -131,6 +131,7 @@ describe("what is refused launches nothing and records nothing", () => {
 		[["--env", "1=2", "d", "p"], 2, "NAME=VALUE"],
 		[["--stdin", "/none", "d", "p"], 2, "no such file"],
 		[["--prompt-file", "/none", "d"], 2, "--prompt-file /none"],
+		[["--prompt-file", "-", "d", "e", "main", "low", "m", "x"], 2, '"x"'],
 		[["--promt-file", "x", "d"], 2, "did you mean --prompt-file?"],
 	])("bg launch %j exits %p: %s", async (args, code, words) => {
 		const { box, launch } = withDroid();
@@ -158,33 +159,40 @@ describe("what is refused launches nothing and records nothing", () => {
 });
 
 describe("the droid's name", () => {
-	const definition =
+	const text =
 		"---\nmodel: from-definition\nreasoningEffort: high\ntools: read-only\n---\nYou are a reviewer.\n";
 
-	function define(folder: string, name: string): void {
+	function define(folder: string, name: string, definition = text): void {
 		const path = join(folder, ".factory", "droids", `${name}.md`);
 		mkdirSync(dirname(path), { recursive: true });
 		writeFileSync(path, definition);
 	}
 
-	test("means its definition: the project's before the home's", async () => {
+	test("means its definition: model, effort, tools and system prompt", async () => {
 		const { box, launch, told } = withDroid();
+		define(box.home, "reviewer");
+		const answer = await launch(["look", "SAY[x]", "reviewer"]);
+		expect(answer.json().warnings).toBeUndefined();
+		await box.bg(["wait"]);
+		expect(told().argv.join(" ")).toContain(
+			"-m from-definition -r high --only-tools Read,LS,Grep,Glob",
+		);
+		expect(told().system).toBe("You are a reviewer.");
+	});
+
+	test("means the project's definition before the home's, from any folder of it", async () => {
+		const { box, ended } = withDroid();
 		const project = join(box.home, "project");
+		const deep = join(project, "deep");
 		mkdirSync(join(project, ".git"), { recursive: true });
-		mkdirSync(join(project, "deep"));
-		define(project, "reviewer");
-		define(box.home, "homely");
-		for (const name of ["reviewer", "homely"]) {
-			const cwd = join(project, "deep");
-			const answer = await launch(["look", "SAY[x]", name], { cwd });
-			expect(answer.json().warnings).toBeUndefined();
-			await box.bg(["wait"]);
-			if (name === "homely") break;
-			expect(told().argv.join(" ")).toContain(
-				"-m from-definition -r high --only-tools Read,LS,Grep,Glob",
-			);
-			expect(told().system).toBe("You are a reviewer.");
-		}
+		mkdirSync(deep);
+		define(project, "reviewer", "---\nmodel: of-project\n---\n");
+		define(box.home, "reviewer", "---\nmodel: of-home\n---\n");
+		const words = ["look", "SAY[x]", "reviewer"];
+		const inside = await ended(words, { cwd: deep });
+		expect(inside.told.argv).toContain("of-project");
+		const outside = await ended(words);
+		expect(outside.told.argv).toContain("of-home");
 	});
 
 	test("gives way to an explicit model", async () => {

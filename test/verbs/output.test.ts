@@ -109,6 +109,13 @@ describe("offsets", () => {
 		expect(past).toMatchObject({ output: "", nextOffset: 999 });
 	});
 
+	test("a first line that is not whole yet is left as well", async () => {
+		const box = sandbox();
+		const id = wrote(box, "to", { status: "running" });
+		const answer = (await box.bg(["output", id, "--since", "0"])).json();
+		expect(answer).toMatchObject({ output: "", nextOffset: 0 });
+	});
+
 	test("without --since the last 16 KiB are kept, marked, no character split", async () => {
 		const box = sandbox();
 		const id = wrote(box, "😀".repeat(10_000));

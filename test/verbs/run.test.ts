@@ -1,5 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { executable, isAlive, program, sandbox, until } from "../harness.ts";
 
@@ -201,6 +209,46 @@ test("an end stops nothing: what a task left behind lives on and is named", asyn
 	const { tasks } = (await box.bg(["cancel", id])).json();
 	expect(tasks[0]).toMatchObject({ status: "completed", cancelled: true });
 	expect(isAlive(left?.pid ?? 0)).toBe(false);
+});
+
+test("an output that turns odd while the task runs loses no end, and harms no other task", async () => {
+	const box = sandbox();
+	const other = await box.run(["true"]);
+	const id = await box.run(["sh", "-c", "sleep 0.5; exit 4"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	rmSync(join(box.dir, `${id}.out`));
+	mkdirSync(join(box.dir, `${id}.out`));
+	expect((await box.bg(["wait", id, other])).code).toBe(1);
+	expect(box.record(id)).toMatchObject({ status: "error", exit_code: 4 });
+	expect((await box.bg(["list"])).json().total).toBe(2);
+	expect(await box.bg(["output", id])).toMatchObject({ code: 111 });
+});
+
+test("folders that vanish while a task runs keep its end from nobody", async () => {
+	const box = sandbox();
+	const id = await box.run(["sh", "-c", "sleep 0.5; exit 4"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	for (const name of readdirSync(box.dir))
+		if (name.startsWith(".")) rmSync(join(box.dir, name), { recursive: true });
+	const end = await box.untilTask(id, (task) => task.completed_at, "its end");
+	expect(end).toMatchObject({ status: "error", exit_code: 4 });
+});
+
+test("a supervisor whose whole store is gone leaves when its task ends", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "0.5"]);
+	await box.untilTask(id, ({ process }) => process, "its process");
+	rmSync(box.dir, { recursive: true });
+	await until(() => box.alive().length === 0, "its supervisor gone");
+	expect(existsSync(box.dir)).toBe(false);
+});
+
+test("a pipe as standard input is refused, for nobody may ever write to it", async () => {
+	const box = sandbox();
+	await Bun.$`mkfifo ${join(box.home, "pipe")}`;
+	const answer = await box.bg(["run", "--stdin", "pipe", "d", "--", "cat"]);
+	expect(answer).toMatchObject({ code: 2 });
+	expect(answer.stderr).toContain("neither a file nor a device");
 });
 
 test("a supervisor killed with -9 leaves its task running; another takes over, once", async () => {

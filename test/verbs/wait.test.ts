@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { program, sandbox, until } from "../harness.ts";
 
@@ -108,12 +108,13 @@ test("a record deleted while it is waited for is no reason to wait for ever", as
 	const waiting = Bun.spawn([...program, "wait", "--text", id, short], {
 		env: box.env,
 		stdout: "pipe",
+		stderr: "ignore",
 	});
 	// Once it has told of the short one, it waits for the other.
 	const told = waiting.stdout.getReader();
 	await told.read();
 	rmSync(join(box.dir, `${id}.json`));
-	expect(await waiting.exited).toBe(0);
+	expect(await waiting.exited).toBe(3);
 	// The supervisor knows its task, and writes its end all the same.
 	process.kill(pid ?? 0, "SIGKILL");
 	const end = await until(
@@ -124,6 +125,28 @@ test("a record deleted while it is waited for is no reason to wait for ever", as
 		"the record of its end",
 	);
 	expect(end).toMatchObject({ status: "error", signal: "SIGKILL" });
+});
+
+test("a record that is broken does not keep the others from being waited for", async () => {
+	const box = sandbox();
+	const bad = await box.run(["true"]);
+	await box.bg(["wait", bad]);
+	writeFileSync(join(box.dir, `${bad}.json`), "{");
+	const good = await box.run(["sleep", "0.3"]);
+	const answer = await box.bg(["wait", bad, good]);
+	expect(answer.code).toBe(3);
+	expect(answer.json()).toMatchObject({
+		tasks: [{ taskId: good, status: "completed" }],
+		missing: [bad],
+	});
+});
+
+test("wait without ids leaves out an old record that nobody watches", async () => {
+	const box = sandbox();
+	mkdirSync(box.dir, { mode: 0o700 });
+	const old = { id: "bg_1a2b3c4d", status: "running" };
+	writeFileSync(join(box.dir, "bg_1a2b3c4d.json"), JSON.stringify(old));
+	expect((await box.bg(["wait"])).json().running).toEqual([]);
 });
 
 test("waiting for a task that is not there says so", async () => {

@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { currentDigest, readEnd, readText } from "../lib/output.ts";
+import { openStore, outputFile } from "../lib/store.ts";
+import { newTaskId, parseTask, type Task } from "../lib/task.ts";
+import { sandbox } from "./harness.ts";
+
+/** A running droid's task that wrote this stream. */
+function streamed(...parts: (object | string)[]) {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const task: Task = {
+		...parseTask(JSON.stringify({ id: newTaskId(), status: "running" })),
+		command: ["droid"],
+	};
+	const lines = parts.map((part) =>
+		typeof part === "string" ? part : `${JSON.stringify(part)}\n`,
+	);
+	writeFileSync(outputFile(store, task.id), lines.join(""));
+	return { store, task };
+}
+
+const said = (text: string) => ({ type: "message", role: "assistant", text });
+const call = { type: "tool_call", toolName: "Execute" };
+const MiB = 1024 * 1024;
+
+test("the result is what was said last, however long the stream is", () => {
+	const { store, task } = streamed(
+		said("old"),
+		{ type: "message", role: "user", text: "x".repeat(30 * MiB) },
+		said("new"),
+	);
+	expect(readEnd(store, task).facts.result).toBe("new");
+});
+
+test("the torn line that the end of a stream begins with is no text", () => {
+	const { store, task } = streamed(said("y".repeat(3 * MiB)));
+	expect(readEnd(store, task).error).toBeUndefined();
+});
+
+test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
+	const filler = { type: "message", role: "user", text: "x".repeat(3 * MiB) };
+	const { store, task } = streamed(
+		call,
+		filler,
+		call,
+		filler,
+		call,
+		filler,
+		call,
+	);
+	const counts = [1, 2, 3].map(
+		() => currentDigest(store, task).progress.toolCalls,
+	);
+	expect(counts[0]).toBeLessThan(4);
+	expect(counts.at(-1)).toBe(4);
+});
+
+test("a line longer than a look does not hold the reader up", () => {
+	const { store, task } = streamed("z".repeat(20 * MiB), "\n", call);
+	for (let looks = 0; looks < 4; looks++) currentDigest(store, task);
+	expect(currentDigest(store, task).progress.toolCalls).toBe(1);
+});
+
+test("a droid that never started is known by its first line", () => {
+	const { store, task } = streamed("Invalid model: x\n", "Note: and so on\n");
+	expect(readEnd(store, task).error).toBe("Invalid model: x");
+});
+
+test("the words of a stream end with a whole event, also the first one", () => {
+	const event = JSON.stringify(said("hi"));
+	const { store, task } = streamed(event.slice(0, 10));
+	const options = { since: 0, max: 1000 };
+	expect(readText(store, task, options)).toMatchObject({
+		output: "",
+		nextOffset: 0,
+	});
+	writeFileSync(outputFile(store, task.id), `${event}\n`);
+	expect(readText(store, task, options).output).toBe("hi\n");
+});
