@@ -4,7 +4,7 @@
  */
 import { chmod, mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { runtimeFlags } from "./lib/spawn.ts";
+import { runtimeFlags } from "./lib/program.ts";
 
 /**
  * The first line of the script is for the kernel, the second for `sh` (for JavaScript it is a

@@ -5,14 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError } from "./error.ts";
-import {
-	describeProcesses,
-	findTree,
-	liveness,
-	type StopOptions,
-	signal,
-	stopTree,
-} from "./process.ts";
+import { describeProcesses, liveness, signal } from "./process.ts";
 import { noteOf, settle, standingOf } from "./prune.ts";
 import { eachTask, readTask, type Store, updateTask } from "./store.ts";
 import {
@@ -25,6 +18,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
+import { findTree, type StopOptions, stopTree } from "./tree.ts";
 
 export type CancelOptions = {
 	/** The first signal; TERM where none is given. */

@@ -3,67 +3,43 @@
  * anything fails, nothing was launched and nothing recorded: a supervisor whose record never comes
  * leaves by itself.
  */
-import { readFileSync, readSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import {
+	allowedAutonomy,
+	checkedCommand,
+	checkedDroid,
+	checkedModel,
+	commandAutonomy,
+	commonFields,
+	type DroidOptions,
+	type LaunchOptions,
+	parseEnv,
+	promptOf,
+} from "./check.ts";
 import {
 	type Definition,
 	execCommand,
 	maxArgvPrompt,
-	namePattern,
 	parseDefinition,
 } from "./droid.ts";
-import { BgError, codeOf, messageOf } from "./error.ts";
-import { taskVariable } from "./process.ts";
-import { definitionFolders, findDroid, startSupervisor } from "./spawn.ts";
+import { codeOf, messageOf } from "./error.ts";
+import { definitionFolders, findDroid } from "./program.ts";
+import { startSupervisor } from "./spawn.ts";
 import {
 	createTask,
 	openStore,
 	promptFile,
-	readTask,
 	removePrompts,
 	type Store,
 	systemPromptFile,
 	writePrivate,
 } from "./store.ts";
-import {
-	type Autonomy,
-	autonomies,
-	idPattern,
-	newSessionId,
-	newTaskId,
-	schemaVersion,
-	sessionPattern,
-	type Task,
-	timestamp,
-} from "./task.ts";
-
-/** What is the same for a droid and for a command. */
-export type LaunchOptions = {
-	description: string;
-	cwd?: string | undefined;
-	/** `K=V` each. */
-	env?: readonly string[];
-	stdin?: string | undefined;
-	tags?: readonly string[];
-};
-
-export type DroidOptions = LaunchOptions & {
-	/** The prompt itself, or the file it stands in (`-`: standard input). */
-	prompt?: string | undefined;
-	promptPath?: string | undefined;
-	droid?: string | undefined;
-	parentSession?: string | undefined;
-	autonomy?: string | undefined;
-	model?: string | undefined;
-	/** The prompt stays out of argv and out of the record. */
-	private?: boolean | undefined;
-};
+import { newTaskId, type Task } from "./task.ts";
 
 export type Launched = { task: Task; warnings: string[] };
 
-const defaultDroid = "executor-med";
-const maxPrompt = 16 * 1024 * 1024;
 const maxDefinition = 1024 * 1024;
 
 /**
@@ -72,11 +48,7 @@ const maxDefinition = 1024 * 1024;
  */
 export function launchDroid(options: DroidOptions): Launched {
 	const base = commonFields(options);
-	const droid = options.droid ?? defaultDroid;
-	if (!namePattern.test(droid))
-		throw usage(
-			`${JSON.stringify(droid)} is no name of a droid: letters, digits, ".", "_" and "-", at most 64`,
-		);
+	const droid = checkedDroid(options.droid);
 	const warnings: string[] = [];
 	const autonomy = allowedAutonomy(options.autonomy, warnings);
 	const model = checkedModel(options.model);
@@ -121,29 +93,19 @@ export function launchCommand(
 	options: LaunchOptions & { command: readonly string[] },
 ): Launched {
 	const base = commonFields(options);
-	for (const each of options.command)
-		checkWhole(each, "an argument", "put the command in a script");
-	if (!options.command[0])
-		throw usage("no command to run: bg run <description> -- <command…>");
-	const cap = parentAutonomy();
-	if (cap === "low")
-		throw new BgError(
-			"refused",
-			"run is refused under autonomy low: launch a droid, or ask for more autonomy",
-		);
+	const command = checkedCommand(options.command);
+	const cap = commandAutonomy();
 	const task: Task = {
 		...base,
 		id: newTaskId(),
 		kind: "command",
 		...(cap && { autonomy: cap }),
-		command: [...options.command],
+		command,
 	};
 	return begin(openStore({ write: true }), task, options, [], () => {});
 }
 
 // --- internal ---
-
-const usage = (message: string) => new BgError("usage", message);
 
 /** The act behind both: files, supervisor, record. */
 function begin(
@@ -164,170 +126,6 @@ function begin(
 	} catch (error) {
 		removePrompts(store, task.id);
 		throw error;
-	}
-}
-
-function commonFields(options: LaunchOptions) {
-	checkWhole(options.description, "the description", "say it in UTF-8");
-	if (!options.description.trim()) throw usage("the description is empty");
-	const parent = process.env[taskVariable];
-	const cwd = folderOf(options.cwd);
-	return {
-		schema: schemaVersion,
-		description: options.description,
-		cwd,
-		...(options.stdin && { stdin: inputFile(cwd, options.stdin) }),
-		session_id: newSessionId(),
-		parent_session_id: parentSessionOf(options),
-		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
-		depth: depthOf(process.env.BG_DEPTH) + 1,
-		status: "queued" as const,
-		queued_at: timestamp(),
-		...(options.tags?.length && { tags: [...options.tags] }),
-	};
-}
-
-function depthOf(value: string | undefined): number {
-	return value && /^\d{1,3}$/.test(value) ? Number(value) : 0;
-}
-
-function parentSessionOf({ parentSession }: DroidOptions): string {
-	const named = parentSession && parentSession !== "main";
-	const given = named ? parentSession : process.env.BG_SESSION_ID || "main";
-	if (!sessionPattern.test(given))
-		throw usage(
-			`${named ? "" : "BG_SESSION_ID: "}${JSON.stringify(given)} is no session id: letters, digits, "_" and "-", at most 128`,
-		);
-	return given;
-}
-
-function folderOf(given: string | undefined): string {
-	let here: string;
-	try {
-		here = process.cwd();
-	} catch {
-		throw usage("the current folder is gone: cd to one that is there");
-	}
-	const cwd = resolve(here, given ?? ".");
-	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
-		throw usage(
-			given === undefined
-				? `the current folder cannot be used (is its name UTF-8?): ${cwd}`
-				: `--cwd ${given}: no such folder`,
-		);
-	return cwd;
-}
-
-function inputFile(cwd: string, given: string): string {
-	const path = resolve(cwd, given);
-	const status = statSync(path, { throwIfNoEntry: false });
-	if (!status) throw usage(`--stdin ${given}: no such file`);
-	if (!status.isFile() && !status.isCharacterDevice())
-		throw usage(`--stdin ${given}: neither a file nor a device`);
-	return path;
-}
-
-function parseEnv(pairs: readonly string[]): Record<string, string> {
-	const env: Record<string, string> = {};
-	for (const pair of pairs) {
-		const at = pair.indexOf("=");
-		const name = pair.slice(0, at);
-		if (at < 1 || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-			throw usage(`--env ${pair}: it takes NAME=VALUE`);
-		checkWhole(pair, `--env ${name}`, "set it in a script");
-		env[name] = pair.slice(at + 1);
-	}
-	if (Buffer.byteLength(JSON.stringify(env)) > 120_000)
-		throw usage("--env holds more than 120,000 bytes: use a file");
-	return env;
-}
-
-/** Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. */
-function checkWhole(text: string, what: string, wayOut: string): void {
-	if (text.includes("\uFFFD"))
-		throw usage(`${what} arrived broken (it was not UTF-8): ${wayOut}`);
-}
-
-function promptOf(options: DroidOptions): string {
-	const { prompt, promptPath } = options;
-	if (prompt !== undefined && promptPath !== undefined)
-		throw usage("the prompt is given twice: in argv and by --prompt-file");
-	const text =
-		promptPath === undefined ? (prompt ?? "") : readPrompt(promptPath);
-	if (promptPath === undefined)
-		checkWhole(text, "the prompt", "give it by --prompt-file FILE");
-	if (!text.trim()) throw usage("the prompt is empty");
-	return text;
-}
-
-function readPrompt(path: string): string {
-	let bytes: Buffer;
-	try {
-		bytes = path === "-" ? readInput() : readFileSync(path);
-	} catch (error) {
-		throw usage(`--prompt-file ${path}: ${messageOf(error)}`);
-	}
-	if (bytes.length > maxPrompt)
-		throw usage(`--prompt-file ${path}: more than 16 MiB`);
-	try {
-		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-			bytes,
-		);
-	} catch {
-		throw usage(`--prompt-file ${path}: it is not UTF-8`);
-	}
-}
-
-/** Standard input, up to one byte more than a prompt may have; it may not block, then we wait. */
-function readInput(): Buffer {
-	const parts: Buffer[] = [];
-	for (let length = 0; length <= maxPrompt; ) {
-		const part = Buffer.alloc(65_536);
-		try {
-			const read = readSync(0, part);
-			if (read === 0) break;
-			parts.push(part.subarray(0, read));
-			length += read;
-		} catch (error) {
-			if (codeOf(error) === "EOF") break;
-			if (codeOf(error) !== "EAGAIN") throw error;
-			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
-		}
-	}
-	return Buffer.concat(parts);
-}
-
-function checkedModel(model: string | undefined): string | undefined {
-	if (model && (/^-|[\p{Cc}\uFFFD]/u.test(model) || model.length > 200))
-		throw usage(`${JSON.stringify(model)} is no name of a model`);
-	return model || undefined;
-}
-
-/** The level asked for, at most that of the task this launch comes from. */
-function allowedAutonomy(
-	given: string | undefined,
-	warnings: string[],
-): Autonomy {
-	const asked = autonomies.find((level) => level === (given ?? "medium"));
-	if (!asked)
-		throw usage(
-			`${JSON.stringify(given)} is no autonomy level: ${autonomies.join(", ")}`,
-		);
-	const cap = parentAutonomy();
-	if (!cap || autonomies.indexOf(asked) <= autonomies.indexOf(cap))
-		return asked;
-	if (given) warnings.push(`autonomy is ${cap}, as of the task it comes from`);
-	return cap;
-}
-
-/** A guard rail, not a wall: whoever forges the environment is not held. */
-function parentAutonomy(): Autonomy | undefined {
-	const id = process.env[taskVariable];
-	if (!id || !idPattern.test(id)) return undefined;
-	try {
-		return readTask(openStore(), id).autonomy;
-	} catch {
-		return undefined;
 	}
 }
 

@@ -3,14 +3,6 @@
  * stream is read on from where the last reader stopped, at most 8 MiB a call; at the end of a task
  * its last 1 MiB comes first, for there stands the result.
  */
-import {
-	type Digest,
-	digestStream,
-	digestTail,
-	readDigest,
-	readEvent,
-	renderEvent,
-} from "./droid.ts";
 import { messageOf } from "./error.ts";
 import { cutBytes, toPlain } from "./print.ts";
 import {
@@ -21,6 +13,14 @@ import {
 	type Store,
 	writeProgress,
 } from "./store.ts";
+import {
+	type Digest,
+	digestStream,
+	digestTail,
+	readDigest,
+	readEvent,
+	renderEvent,
+} from "./stream.ts";
 import { type End, isFinal, maxResultBytes, type Task } from "./task.ts";
 
 /** The most of an output that one look reads, in bytes. */

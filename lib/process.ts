@@ -1,6 +1,6 @@
 /**
- * Processes: which one it is, whether it lives, what it started, and how it is stopped. The only
- * room that sends a signal, and it checks the identity of a process right before each one.
+ * Processes: which one it is, whether it lives, and which ones there are. The only room that sends
+ * a signal, and it checks the identity of a process right before each one.
  *
  * A process is known by machine (on Linux with its pid namespace), boot, pid and start time. Where
  * `/proc` is missing the start time comes from `ps`. A zombie is gone. Of a process on another
@@ -9,7 +9,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
-import { setTimeout as delay } from "node:timers/promises";
 import { codeOf } from "./error.ts";
 import type { Identity } from "./task.ts";
 
@@ -23,12 +22,6 @@ export type Process = {
 	paused: boolean;
 	zombie: boolean;
 };
-
-/** Stands in the environment of every process of a task, and finds it again wherever it moved. */
-export const taskVariable = "BG_TASK_ID";
-
-/** Stands in the environment of a supervisor, which is never part of a task's tree. */
-export const supervisorVariable = "BG_SUPERVISOR";
 
 let here: Pick<Identity, "machine" | "boot"> | undefined;
 
@@ -93,38 +86,6 @@ export function parseHolder(name: string): Identity | undefined {
 	return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
 }
 
-/**
- * The living processes of a task: every process of ours whose environment names it, `root` and the
- * rest of its session while it lives, `known` ones, and the children of all of these.
- */
-export function findTree(
-	taskId: string,
-	root?: Identity,
-	known: ReadonlySet<string> = new Set(),
-): Process[] {
-	const all = listProcesses();
-	const rootLives = root !== undefined && liveness(root) === "alive";
-	const environments = environmentReader();
-	const member = new Map<number, boolean>();
-	const byPid = new Map(all.map((each) => [each.pid, each]));
-	const belongs = (each: Process): boolean => {
-		const decided = member.get(each.pid);
-		if (decided !== undefined) return decided;
-		member.set(each.pid, false);
-		const mark = environments(each.pid);
-		const parent = byPid.get(each.parent);
-		const answer =
-			mark.task === taskId ||
-			(!mark.supervisor &&
-				(known.has(keyOf(each)) ||
-					(rootLives && (each.pid === root.pid || each.session === root.pid)) ||
-					(parent !== undefined && belongs(parent))));
-		member.set(each.pid, answer);
-		return answer;
-	};
-	return all.filter((each) => each.pid !== process.pid && belongs(each));
-}
-
 /** Processes with their command lines (at most 200 characters), for people. */
 export function describeProcesses(
 	processes: readonly Process[],
@@ -143,52 +104,53 @@ export function signal(target: Identity, name: NodeJS.Signals): void {
 	if (liveness(target) === "alive") kill(target.pid, name);
 }
 
-export type StopOptions = {
-	root?: Identity | undefined;
-	/** The first signal; SIGKILL follows. */
-	signal?: NodeJS.Signals;
-	/** How long the first signal may take, in ms. */
-	grace?: number;
-};
-
-/**
- * Stops a task's tree: the signal, a grace, SIGKILL. Looks again until two looks find nothing, for
- * a process may start another between a look and its signal.
- * @returns what survived even that, 5 s after the first SIGKILL.
- */
-export async function stopTree(
-	taskId: string,
-	{ root, signal = "SIGTERM", grace = 5000 }: StopOptions = {},
-): Promise<Process[]> {
-	const known = new Set<string>();
-	const asked = new Set<string>();
-	const start = performance.now();
-	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
-		const left = findTree(taskId, root, known);
-		quiet = left.length ? 0 : quiet + 1;
-		if (quiet === 2) return [];
-		const spent = performance.now() - start;
-		if (spent > grace + 5000) return left;
-		for (const each of left) {
-			const key = keyOf(each);
-			known.add(key);
-			if (spent > grace) signalProcess(each, "SIGKILL");
-			else if (!asked.has(key)) signalProcess(each, signal);
-			asked.add(key);
-		}
-		await delay(pause);
-	}
-}
-
-// --- internal ---
-
-const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;
-
-function signalProcess(target: Process, signal: NodeJS.Signals): void {
+/** Signals a process of a list, if it still is who it was, and wakes it where it is paused. */
+export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (identify(target.pid)?.start !== target.start) return;
 	kill(target.pid, signal);
 	if (target.paused) kill(target.pid, "SIGCONT");
 }
+
+/** All processes that live. */
+export function listProcesses(): Process[] {
+	const all = hasProc()
+		? readdirSync("/proc").flatMap((name) => {
+				const pid = Number(name);
+				return pid > 0 ? (readProc(pid) ?? []) : [];
+			})
+		: readPs(["-ax"]);
+	return all.filter((each) => !each.zombie);
+}
+
+/**
+ * Reads what the kernel says of a process; undefined where it is gone, or not ours to look into. Any
+ * other fault (no descriptor left, say) is thrown: it must not pass for a death.
+ */
+export function readUnlessGone(path: string): string | undefined {
+	try {
+		return readFileSync(path, "utf8");
+	} catch (error) {
+		const code = codeOf(error) ?? "";
+		if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(code)) return undefined;
+		throw error;
+	}
+}
+
+let proc: boolean | undefined;
+
+/** Whether the kernel tells of processes in `/proc`; else `ps` does. */
+export function hasProc(): boolean {
+	proc ??= existsSync("/proc/self/stat");
+	return proc;
+}
+
+/** What `ps` says, in UTC and without a language; empty where it fails. */
+export function ps(args: string[]): string {
+	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
+	return spawnSync("ps", args, { env, encoding: "utf8" }).stdout ?? "";
+}
+
+// --- internal ---
 
 function kill(pid: number, name: NodeJS.Signals): void {
 	try {
@@ -207,38 +169,8 @@ function attempt<T>(read: () => T): T | undefined {
 	}
 }
 
-/**
- * Reads what the kernel says of a process; undefined where it is gone, or not ours to look into. Any
- * other fault (no descriptor left, say) is thrown: it must not pass for a death.
- */
-function readUnlessGone(path: string): string | undefined {
-	try {
-		return readFileSync(path, "utf8");
-	} catch (error) {
-		const code = codeOf(error) ?? "";
-		if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(code)) return undefined;
-		throw error;
-	}
-}
-
-let proc: boolean | undefined;
-function hasProc(): boolean {
-	proc ??= existsSync("/proc/self/stat");
-	return proc;
-}
-
 function inspect(pid: number): Process | undefined {
 	return hasProc() ? readProc(pid) : readPs(["-p", String(pid)])[0];
-}
-
-function listProcesses(): Process[] {
-	const all = hasProc()
-		? readdirSync("/proc").flatMap((name) => {
-				const pid = Number(name);
-				return pid > 0 ? (readProc(pid) ?? []) : [];
-			})
-		: readPs(["-ax"]);
-	return all.filter((each) => !each.zombie);
 }
 
 /** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
@@ -279,37 +211,7 @@ function readPs(selection: string[]): Process[] {
 		});
 }
 
-function ps(args: string[]): string {
-	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
-	return spawnSync("ps", args, { env, encoding: "utf8" }).stdout ?? "";
-}
-
 function sysctl(name: string): string {
 	const { stdout } = spawnSync("sysctl", ["-n", name], { encoding: "utf8" });
 	return stdout?.trim() || "unknown";
-}
-
-type Marks = { task: string | undefined; supervisor: boolean };
-
-/** Reads the marks that bg leaves in the environment of the processes it starts. */
-function environmentReader(): (pid: number) => Marks {
-	const marksIn = (environment: string, separator: string): Marks => {
-		const variables = environment.split(separator);
-		const task = variables.find((each) => each.startsWith(`${taskVariable}=`));
-		return {
-			task: task?.slice(taskVariable.length + 1),
-			supervisor: variables.some((each) =>
-				each.startsWith(`${supervisorVariable}=`),
-			),
-		};
-	};
-	if (hasProc())
-		return (pid) => marksIn(readUnlessGone(`/proc/${pid}/environ`) ?? "", "\0");
-	const lines = new Map(
-		ps(["eww", "-ax", "-o", "pid=,command="])
-			.split("\n")
-			.map((line) => line.trim())
-			.map((line) => [Number.parseInt(line, 10), line]),
-	);
-	return (pid) => marksIn(lines.get(pid) ?? "", " ");
 }

@@ -7,7 +7,7 @@
  */
 import { BgError } from "./error.ts";
 import { readEnd } from "./output.ts";
-import { findTree, type Liveness, liveness, thisMachine } from "./process.ts";
+import { type Liveness, liveness, thisMachine } from "./process.ts";
 import { startSupervisor } from "./spawn.ts";
 import { readTask, removePrompts, type Store, updateTask } from "./store.ts";
 import {
@@ -17,6 +17,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
+import { findTree } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =

@@ -1,56 +1,31 @@
 /**
  * Starting processes: a detached supervisor, and the command of a task. Nothing goes through a
- * shell, and nothing of the folder bg is called in takes effect: a supervisor starts in `/`, and
- * a runtime gets the flags that keep it from reading `.env`, `bunfig.toml` or `deno.json` there.
+ * shell, and nothing of the folder bg is called in takes effect: a supervisor starts in `/`. It
+ * holds none of its launcher's descriptors, and a task has its launcher's environment and limits.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
-	accessSync,
 	closeSync,
 	constants,
 	fstatSync,
 	openSync,
 	readdirSync,
 	readFileSync,
-	readSync,
-	realpathSync,
 	statSync,
 } from "node:fs";
-import { dirname, isAbsolute, join, resolve } from "node:path";
-import { BgError, codeOf, messageOf } from "./error.ts";
-import { identify, supervisorVariable, taskVariable } from "./process.ts";
+import { join } from "node:path";
+import { BgError, messageOf } from "./error.ts";
+import { identify } from "./process.ts";
+import { findOnPath, findRunnable, selfCommand } from "./program.ts";
 import { openOutput, type Store } from "./store.ts";
 import type { Identity, Task } from "./task.ts";
+import { supervisorVariable, taskVariable } from "./tree.ts";
 
 /** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
 const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
 
 /** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
 const taskEnvVariable = "BG_TASK_ENV";
-
-/**
- * What keeps each runtime from obeying files of the folder it is called in. Bun reads `.env`,
- * `bunfig.toml` with its preloads, and `tsconfig.json`, whose `paths` may even name another program.
- */
-export const runtimeFlags = {
-	bun: ["--no-env-file", "--config=/dev/null", "--tsconfig-override=/dev/null"],
-	deno: ["run", "-A", "--no-config", "--no-lock"],
-	node: [],
-} as const;
-
-/** The file this program is: the script, or the executable. */
-export function programFile(): string {
-	const script = process.argv[1];
-	return script && !isCompiled() ? realpathSync(script) : process.execPath;
-}
-
-/** The argv that starts this program again, whatever form it runs in. */
-export function selfCommand(): [string, ...string[]] {
-	if (isCompiled()) return [process.execPath];
-	const { bun, deno } = process.versions as Record<string, string | undefined>;
-	const flags = runtimeFlags[bun ? "bun" : deno ? "deno" : "node"];
-	return [process.execPath, ...flags, programFile()];
-}
 
 export type SupervisorOptions = {
 	store: Store;
@@ -155,64 +130,6 @@ export function startCommand(
 	}
 }
 
-/** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
-function openInput(path: string): number {
-	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
-	const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-	const status = fstatSync(fd);
-	if (status.isFile() || status.isCharacterDevice()) return fd;
-	closeSync(fd);
-	throw new Error(`${path} is neither a file nor a device`);
-}
-
-/** A program on PATH, as an absolute path. Relative entries are the caller's folder: not used. */
-export function findOnPath(
-	name: string,
-	path = process.env.PATH ?? "",
-): string | undefined {
-	return path
-		.split(":")
-		.filter((folder) => isAbsolute(folder))
-		.map((folder) => join(folder, name))
-		.find((file) => isExecutable(file));
-}
-
-/**
- * Droid: `$BG_DROID`, or `droid` on PATH.
- * @throws BgError that says how to get it.
- */
-export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
-	const given = env.BG_DROID;
-	if (given && isExecutable(resolve(given))) return resolve(given);
-	const found = given ? undefined : findOnPath("droid", env.PATH);
-	if (found) return found;
-	throw new BgError(
-		"refused",
-		given
-			? `BG_DROID is ${given}, which is not an executable file`
-			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
-	);
-}
-
-/** Where droid's definitions are looked for: project, home, the plugin this program lies in. */
-export function definitionFolders(
-	cwd: string,
-	home: string | undefined,
-): string[] {
-	const folders: string[] = [];
-	for (let at = cwd; ; at = dirname(at)) {
-		folders.push(join(at, ".factory", "droids"));
-		if (statSync(join(at, ".git"), { throwIfNoEntry: false })) break;
-		if (dirname(at) === at) {
-			folders.length = 1;
-			break;
-		}
-	}
-	if (home) folders.push(join(home, ".factory", "droids"));
-	folders.push(resolve(dirname(programFile()), "..", "droids"));
-	return folders;
-}
-
 /**
  * Gives the soft limit of open files back, which Bun, Deno and Node raise as they start: a task
  * shall have its launcher's.
@@ -225,9 +142,14 @@ export function lowerFileLimit(limit: string): void {
 
 // --- internal ---
 
-/** Bun's compiled programs run from a virtual folder. */
-function isCompiled(): boolean {
-	return process.argv[1]?.startsWith("/$bunfs/") ?? false;
+/** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
+function openInput(path: string): number {
+	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
+	const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	const status = fstatSync(fd);
+	if (status.isFile() || status.isCharacterDevice()) return fd;
+	closeSync(fd);
+	throw new Error(`${path} is neither a file nor a device`);
 }
 
 /**
@@ -275,47 +197,4 @@ function parentFileLimit(): string | undefined {
 	});
 	if (!ours || !theirs || ours[2] !== theirs[2]) return undefined;
 	return Number(theirs[1]) < Number(ours[1]) ? theirs[1] : undefined;
-}
-
-function isExecutable(file: string): boolean {
-	try {
-		accessSync(file, constants.X_OK);
-		return statSync(file).isFile();
-	} catch {
-		return false;
-	}
-}
-
-/**
- * The file that will run. The runtimes answer differently to what cannot (a script without `#!`
- * runs through `sh` in two of them), so it is decided here.
- */
-function findRunnable(
-	name: string,
-	cwd: string,
-	path: string | undefined,
-): string {
-	const file = name.includes("/") ? resolve(cwd, name) : findOnPath(name, path);
-	if (!file || !statSync(file, { throwIfNoEntry: false }))
-		throw new Error(
-			name.includes("/")
-				? `ENOENT, no file ${name}`
-				: `ENOENT, no ${name} on PATH`,
-		);
-	if (!isExecutable(file)) throw new Error(`EACCES, ${file} is not executable`);
-	const head = Buffer.alloc(256);
-	let length = 0;
-	try {
-		const fd = openSync(file, "r");
-		length = readSync(fd, head, 0, head.length, 0);
-		closeSync(fd);
-	} catch (error) {
-		// A program may be executable and not readable; then the system decides.
-		if (codeOf(error) === "EACCES") return file;
-		throw error;
-	}
-	const start = head.subarray(0, length);
-	if (start.toString("latin1", 0, 2) !== "#!" && !start.includes(0))
-		throw new Error(`ENOEXEC, ${file} is no program and has no #! line`);
-	return file;
 }

@@ -1,10 +1,9 @@
 /**
  * The detached half: waits for its launch's record, runs the task, records its end, and leaves.
  *
- * SIGTERM, SIGINT or SIGHUP: stop my task (`cancelled`, reason `shutdown`). SIGUSR2: look at the
- * record, somebody wrote down why it is to be stopped; it looks once a second as well, for whoever
- * wrote that may have died before the signal. A supervisor that took over from a dead one has no
- * child to wait for, and looks after its process once a second.
+ * Signals to it, and intents in the record, are the stopper's; it is asked to look once a second as
+ * well, for whoever wrote an intent may have died before the signal. A supervisor that took over
+ * from a dead one has no child to wait for, and looks after its process once a second.
  */
 import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -13,15 +12,13 @@ import { BgError, messageOf } from "./error.ts";
 import { currentDigest, readEnd, window } from "./output.ts";
 import {
 	describeProcesses,
-	findTree,
 	identify,
 	identifyChild,
 	liveness,
-	stopTree,
-	supervisorVariable,
 } from "./process.ts";
 import { lose } from "./prune.ts";
 import { lowerFileLimit, startCommand } from "./spawn.ts";
+import { Stopper } from "./stopper.ts";
 import {
 	indexSession,
 	logFault,
@@ -29,7 +26,6 @@ import {
 	outputSize,
 	promptFile,
 	readTask,
-	recordVersion,
 	removePrompts,
 	type Store,
 	updateTask,
@@ -38,15 +34,12 @@ import {
 	type End,
 	endSentence,
 	finish,
-	type Identity,
-	intend,
 	isFinal,
 	start,
 	type Task,
 	timestamp,
 } from "./task.ts";
-
-const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+import { findTree, supervisorVariable } from "./tree.ts";
 
 /** How often to look without a signal, in ms. */
 const slowLook = 1000;
@@ -209,54 +202,6 @@ function endOf(
 	};
 }
 
-/** Stops the task once, whoever asks: a signal to this supervisor, or an intent in the record. */
-class Stopper {
-	root: Identity | undefined;
-	readonly #store: Store;
-	readonly #id: string;
-	#stopping: Promise<unknown> | undefined;
-	#seen: string | undefined;
-
-	constructor(store: Store, task: Task) {
-		this.#store = store;
-		this.#id = task.id;
-		this.root = task.process;
-		for (const signal of shutdownSignals)
-			process.on(signal, () => this.#shutDown(signal));
-		process.on("SIGUSR2", () => this.look());
-	}
-
-	/** Where an intent is written down: waits until the tree is gone. */
-	async finish(): Promise<void> {
-		this.look();
-		await this.#stopping;
-	}
-
-	#shutDown(signal: string): void {
-		try {
-			updateTask(this.#store, this.#id, (task) =>
-				intend(task, { reason: "shutdown", at: timestamp(), by: signal }),
-			);
-		} catch (error) {
-			logFault(this.#store, `${this.#id} ${messageOf(error)}`);
-		}
-		this.#stopping ??= stopTree(this.#id, { root: this.root });
-	}
-
-	/** Where an intent is written down: begins to stop. */
-	look(): void {
-		const version = recordVersion(this.#store, this.#id);
-		if (this.#stopping || version === this.#seen) return;
-		this.#seen = version;
-		const stop = readIntent(this.#store, this.#id);
-		if (!stop) return;
-		this.#stopping = stopTree(this.#id, {
-			root: this.root,
-			...(stop.signal && { signal: `SIG${stop.signal}` }),
-		});
-	}
-}
-
 // --- internal ---
 
 /** The record follows the start of its supervisor; where the launcher died first, it never does. */
@@ -275,14 +220,6 @@ async function awaitRecord(
 		}
 		if (!launching) return undefined;
 		await delay(3);
-	}
-}
-
-function readIntent(store: Store, id: string): Task["stop"] {
-	try {
-		return readTask(store, id).stop;
-	} catch {
-		return undefined;
 	}
 }
 

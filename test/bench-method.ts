@@ -17,8 +17,9 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compile } from "../build.ts";
-import { findTree, liveness } from "../lib/process.ts";
+import { liveness } from "../lib/process.ts";
 import { type Identity, isFinal, type Task } from "../lib/task.ts";
+import { findTree } from "../lib/tree.ts";
 
 export const rounds = 30;
 const runs = 3;

@@ -5,7 +5,7 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { findOnPath } from "../lib/spawn.ts";
+import { findOnPath } from "../lib/program.ts";
 
 const bg = join(import.meta.dir, "..", "dist", "bg");
 const dir = mkdtempSync(join(tmpdir(), "bg-demo-"));

@@ -8,12 +8,15 @@ const layers = [
 	["error"],
 	["task"],
 	["process"],
+	["tree"],
 	["store"],
-	["droid"],
+	["droid", "stream"],
 	["print"],
 	["output"],
+	["program"],
 	["spawn"],
 	["prune"],
+	["check", "stopper"],
 	["supervise", "launch", "wait", "cancel", "arguments"],
 	["answer"],
 	[
@@ -32,7 +35,7 @@ const layers = [
 /** Who may use what comes from outside. */
 const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|cli|commands\/.*)$/,
-	valibot: /^(task|droid|hook|commands\/.*)$/,
+	valibot: /^(task|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })

@@ -4,7 +4,6 @@ import { valuesOf } from "../arguments.ts";
 import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { toLine } from "../print.ts";
-import { taskVariable } from "../process.ts";
 import {
 	eachTask,
 	openStore,
@@ -13,6 +12,7 @@ import {
 	type Store,
 } from "../store.ts";
 import { isFinal, stopSignals } from "../task.ts";
+import { taskVariable } from "../tree.ts";
 
 export const cancel = defineCommand({
 	meta: {

@@ -11,10 +11,10 @@ import { valuesOf } from "../arguments.ts";
 import { ancestorsOf } from "../cancel.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { cutBytes, parseDuration, toLine, writeAll } from "../print.ts";
-import { taskVariable } from "../process.ts";
 import { standingOf } from "../prune.ts";
 import { openStore, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
+import { taskVariable } from "../tree.ts";
 import { waitForTasks } from "../wait.ts";
 
 const maxResult = 2000;

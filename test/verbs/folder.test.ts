@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { runtimeFlags } from "../../lib/spawn.ts";
+import { runtimeFlags } from "../../lib/program.ts";
 import { executable, program, sandbox } from "../harness.ts";
 
 /** A folder in which every file that a runtime or bg might obey is hostile. */
