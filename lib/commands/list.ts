@@ -81,25 +81,33 @@ export const list = defineCommand({
 		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
 		const store = openStore();
 		const unreadable: Unreadable[] = [];
+		const counts = Object.fromEntries(
+			statuses.map((status) => [status, 0]),
+		) as Record<Status, number>;
+		const asJson = format === "json" || format === "jsonl";
+		const row = args.full ? (task: Task) => task : short;
 		const tasks: Task[] = [];
+		// Ten thousand records are a lot to hold: in JSON only their rows are.
+		const rows: string[] = [];
 		for (const each of eachTask(store, unreadable)) {
 			const task = settle(store, each);
 			if (
-				(args.all || !task.archived_at) &&
-				(!wanted || wanted.includes(task.status)) &&
-				(!args.session || task.parent_session_id === args.session) &&
-				(!cwd || task.cwd === cwd) &&
-				(!args.tag || task.tags?.includes(args.tag))
+				(!args.all && task.archived_at) ||
+				(wanted && !wanted.includes(task.status)) ||
+				(args.session && task.parent_session_id !== args.session) ||
+				(cwd && task.cwd !== cwd) ||
+				(args.tag && !task.tags?.includes(args.tag))
 			)
-				tasks.push(task);
+				continue;
+			counts[task.status]++;
+			if (!asJson) tasks.push(withProgress(store, task));
+			else
+				rows.push(
+					toJson({ ...row(withProgress(store, task)), ...noted(task) }),
+				);
 		}
-		const row = args.full ? (task: Task) => task : short;
-		const rows = tasks.map((task) => {
-			const now = isFinal(task) ? task : withProgress(store, task);
-			return toJson({ ...row(now), ...noted(task) });
-		});
 		if (format === "json") {
-			const head = toJson({ total: tasks.length, ...countsOf(tasks) });
+			const head = toJson({ total: rows.length, ...counts });
 			const broken = unreadable.length
 				? `,"unreadable":${toJson(unreadable)}`
 				: "";
@@ -132,14 +140,6 @@ function statusesOf(given: string | undefined): readonly Status[] | undefined {
 			throw new BgError("usage", `--status takes ${statuses.join(", ")}`);
 		return status;
 	});
-}
-
-function countsOf(tasks: readonly Task[]): Record<Status, number> {
-	const counts = Object.fromEntries(
-		statuses.map((status) => [status, 0]),
-	) as Record<Status, number>;
-	for (const { status } of tasks) counts[status]++;
-	return counts;
 }
 
 function short(task: Task): Partial<Task> {
