@@ -4,7 +4,7 @@
  */
 import { BgError } from "./error.ts";
 import { formatAge, isTerminal, toJson, toLine, writeAll } from "./print.ts";
-import { noteOf, standingOf } from "./prune.ts";
+import { describeStanding, standingOf } from "./prune.ts";
 import type { Status, Task } from "./task.ts";
 
 export const formatFlags = {
@@ -66,8 +66,5 @@ export function ageOf(task: Task, now = Date.now()): string {
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
 }
 
-/** What a record does not say by itself, as a key of an answer. */
-export function noted(task: Task): { note?: string } {
-	const note = noteOf(task, standingOf(task));
-	return note ? { note } : {};
-}
+/** What a person should know of a task beside its record; undefined where there is nothing. */
+export const noteOf = (task: Task) => describeStanding(task, standingOf(task));

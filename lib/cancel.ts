@@ -6,7 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError } from "./error.ts";
 import { describeProcesses, liveness, signal } from "./process.ts";
-import { noteOf, settle, standingOf } from "./prune.ts";
+import { describeStanding, settle, standingOf } from "./prune.ts";
 import { eachTask, readTask, type Store, updateTask } from "./store.ts";
 import {
 	finish,
@@ -110,7 +110,7 @@ async function cancelTask(
 			status: before.status,
 			cancelled: false,
 			survivors: [],
-			note: noteOf(before, standing) ?? standing,
+			note: describeStanding(before, standing) ?? standing,
 		};
 	const at = timestamp();
 	let wrote = false;

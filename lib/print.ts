@@ -38,11 +38,14 @@ export function isTerminal(fd: number): boolean {
 }
 
 /**
- * JSON on one or more lines. What JSON allows and a terminal obeys (C1 controls, and marks that
+ * JSON on one line. What JSON allows and a terminal obeys (C1 controls, and marks that
  * turn the direction of text) is escaped as well.
  */
-export function toJson(value: unknown, indent?: number): string {
-	return JSON.stringify(value, null, indent).replace(
+export const toJson = (value: unknown) => escapeJson(JSON.stringify(value));
+
+/** The same for JSON that is text already. */
+export function escapeJson(json: string): string {
+	return json.replace(
 		/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
 		(char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
 	);

@@ -49,7 +49,10 @@ export function standingOf(
 }
 
 /** What a person should know of a task beside its status; undefined where there is nothing. */
-export function noteOf(task: Task, standing: Standing): string | undefined {
+export function describeStanding(
+	task: Task,
+	standing: Standing,
+): string | undefined {
 	if (standing === "alive") return "process alive";
 	if (standing === "unknown") return "nobody watches it";
 	if (standing === "elsewhere") {

@@ -427,13 +427,11 @@ function loadTask(store: Store, id: string): Task {
 	return task;
 }
 
+/** Reads a file of the store: of a pipe nothing is waited for, a link is an error. */
 function readFile(path: string): string {
-	const fd = openFile(path, constants.O_RDONLY);
-	try {
-		return readFileSync(fd, "utf8");
-	} finally {
-		closeSync(fd);
-	}
+	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+	const flag = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+	return readFileSync(path, { encoding: "utf8", flag });
 }
 
 /** Opens a file of the store. A link is not followed, a pipe not waited for: neither is ours. */

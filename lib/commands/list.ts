@@ -2,7 +2,7 @@ import { defineCommand } from "citty";
 import {
 	ageOf,
 	formatFlags,
-	noted,
+	noteOf,
 	paintStatus,
 	remark,
 	wantsJson,
@@ -10,9 +10,9 @@ import {
 import { BgError } from "../error.ts";
 import { withProgress } from "../output.ts";
 import {
+	escapeJson,
 	formatMarkdown,
 	formatTable,
-	toJson,
 	toLine,
 	writeAll,
 } from "../print.ts";
@@ -85,7 +85,7 @@ export const list = defineCommand({
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const row = args.full ? (task: Task) => task : short;
+		const row = args.full ? whole : short;
 		const tasks: Task[] = [];
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
@@ -102,21 +102,19 @@ export const list = defineCommand({
 			counts[task.status]++;
 			if (!asJson) tasks.push(withProgress(store, task));
 			else
-				rows.push(
-					toJson({ ...row(withProgress(store, task)), ...noted(task) }),
-				);
+				rows.push(JSON.stringify(row(withProgress(store, task), noteOf(task))));
 		}
 		if (format === "json") {
-			const head = toJson({ total: rows.length, ...counts });
+			const head = JSON.stringify({ total: rows.length, ...counts });
 			const broken = unreadable.length
-				? `,"unreadable":${toJson(unreadable)}`
+				? `,"unreadable":${JSON.stringify(unreadable)}`
 				: "";
-			const body = `,"tasks":[${rows.join(",")}]${broken}}\n`;
-			writeAll(1, head.slice(0, -1) + body);
+			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
+			writePieces(rows, ",");
+			writeAll(1, escapeJson(`]${broken}}\n`));
 			return;
 		}
-		if (format === "jsonl")
-			writeAll(1, rows.map((line) => `${line}\n`).join(""));
+		if (format === "jsonl") writePieces([...rows, ""], "\n");
 		else if (format === "md") writeAll(1, `${report(tasks)}\n`);
 		else writeAll(1, `${table(tasks)}\n`);
 		for (const { taskId, problem } of unreadable)
@@ -142,11 +140,24 @@ function statusesOf(given: string | undefined): readonly Status[] | undefined {
 	});
 }
 
-function short(task: Task): Partial<Task> {
+const whole = (task: Task, note: string | undefined) => ({ ...task, note });
+
+function short(task: Task, note: string | undefined) {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
+	picked.note = note;
 	return picked;
+}
+
+/** Writes rows of JSON some hundreds at a time: as one string they would be copied over and over. */
+function writePieces(rows: readonly string[], separator: string): void {
+	const size = 500;
+	for (let at = 0; at < rows.length; at += size) {
+		const piece = rows.slice(at, at + size).join(separator);
+		const more = at + size < rows.length ? separator : "";
+		if (!writeAll(1, escapeJson(piece + more))) return;
+	}
 }
 
 function table(tasks: readonly Task[]): string {
@@ -158,7 +169,7 @@ function table(tasks: readonly Task[]): string {
 			paintStatus(task.status),
 			ageOf(task),
 			toLine(task.agent ?? task.kind, 20),
-			[task.description, task.error, noted(task).note]
+			[task.description, task.error, noteOf(task)]
 				.filter((part) => part)
 				.map((part) => toLine(part ?? "", 80))
 				.join(" · "),

@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { ageOf, answer, formatFlags, noted, paintStatus } from "../answer.ts";
+import { ageOf, answer, formatFlags, noteOf, paintStatus } from "../answer.ts";
 import { withProgress } from "../output.ts";
 import { formatTable, toLine } from "../print.ts";
 import { settle } from "../prune.ts";
@@ -19,14 +19,17 @@ export const status = defineCommand({
 		const store = openStore();
 		const id = resolveId(store, args.id);
 		const settled = settle(store, readTask(store, id));
-		const task = { ...withProgress(store, settled), ...noted(settled) };
+		const task = { ...withProgress(store, settled), note: noteOf(settled) };
 		answer(args, task, () => card(task, outputFile(store, id)));
 	},
 });
 
 // --- internal ---
 
-function card(task: Task & { note?: string }, output: string): string {
+function card(
+	task: Task & { note: string | undefined },
+	output: string,
+): string {
 	const { progress, usage } = task;
 	const words = [task.error, task.note].filter((part) => part).join(", ");
 	const fields: Record<string, string | undefined> = {
