@@ -5,9 +5,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError } from "./error.ts";
+import type { Store } from "./names.ts";
 import { describeProcesses, liveness, signal } from "./process.ts";
 import { describeStanding, settle, standingOf } from "./prune.ts";
-import { eachTask, readTask, type Store, updateTask } from "./store.ts";
+import { eachTask, readTask, updateTask } from "./store.ts";
 import {
 	finish,
 	intend,

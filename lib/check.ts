@@ -7,9 +7,10 @@
  */
 import { readFileSync, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
 import { BgError, codeOf, messageOf } from "./error.ts";
-import { openStore, readTask } from "./store.ts";
+import { readTask } from "./store.ts";
 import {
 	type Autonomy,
 	autonomies,

@@ -18,6 +18,7 @@ import {
 	parseEnv,
 	promptOf,
 } from "./check.ts";
+import { openStore } from "./directory.ts";
 import {
 	type Definition,
 	execCommand,
@@ -25,17 +26,11 @@ import {
 	parseDefinition,
 } from "./droid.ts";
 import { codeOf, messageOf } from "./error.ts";
+import { writePrivate } from "./files.ts";
+import { promptFile, type Store, systemPromptFile } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
 import { startSupervisor } from "./spawn.ts";
-import {
-	createTask,
-	openStore,
-	promptFile,
-	removePrompts,
-	type Store,
-	systemPromptFile,
-	writePrivate,
-} from "./store.ts";
+import { createTask, removePrompts } from "./store.ts";
 import { newTaskId, type Task } from "./task.ts";
 
 export type Launched = { task: Task; warnings: string[] };

@@ -4,13 +4,12 @@
  * its last 1 MiB comes first, for there stands the result.
  */
 import { messageOf } from "./error.ts";
+import { outputFile, type Store } from "./names.ts";
 import { cutBytes, toPlain } from "./print.ts";
 import {
-	outputFile,
 	outputSize,
 	readOutput,
 	readProgress,
-	type Store,
 	writeProgress,
 } from "./store.ts";
 import {

@@ -6,10 +6,11 @@
  * machine or pid namespace, nor about an old record that names no process.
  */
 import { BgError } from "./error.ts";
+import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
 import { type Liveness, liveness, thisMachine } from "./process.ts";
 import { startSupervisor } from "./spawn.ts";
-import { readTask, removePrompts, type Store, updateTask } from "./store.ts";
+import { readTask, removePrompts, updateTask } from "./store.ts";
 import {
 	finish,
 	type Identity,

@@ -15,9 +15,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { BgError, messageOf } from "./error.ts";
+import type { Store } from "./names.ts";
 import { identify } from "./process.ts";
 import { findOnPath, findRunnable, selfCommand } from "./program.ts";
-import { openOutput, type Store } from "./store.ts";
+import { openOutput } from "./store.ts";
 import type { Identity, Task } from "./task.ts";
 import { supervisorVariable, taskVariable } from "./tree.ts";
 

@@ -4,14 +4,11 @@
  * SIGTERM, SIGINT or SIGHUP: stop my task (`cancelled`, reason `shutdown`). SIGUSR2: look at the
  * record, somebody wrote down why it is to be stopped. It writes no end: that is the supervisor's.
  */
+
+import { logFault } from "./directory.ts";
 import { messageOf } from "./error.ts";
-import {
-	logFault,
-	readTask,
-	recordVersion,
-	type Store,
-	updateTask,
-} from "./store.ts";
+import type { Store } from "./names.ts";
+import { readTask, recordVersion, updateTask } from "./store.ts";
 import { type Identity, intend, type Task, timestamp } from "./task.ts";
 import { stopTree } from "./tree.ts";
 
@@ -46,7 +43,7 @@ export class Stopper {
 				intend(task, { reason: "shutdown", at: timestamp(), by: signal }),
 			);
 		} catch (error) {
-			logFault(this.#store, `${this.#id} ${messageOf(error)}`);
+			logFault(this.#store, "supervisor", `${this.#id} ${messageOf(error)}`);
 		}
 		this.#stopping ??= stopTree(this.#id, { root: this.root });
 	}

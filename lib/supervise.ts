@@ -8,7 +8,9 @@
 import type { ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { logFault, openStore } from "./directory.ts";
 import { BgError, messageOf } from "./error.ts";
+import { promptFile, type Store } from "./names.ts";
 import { currentDigest, readEnd, window } from "./output.ts";
 import {
 	describeProcesses,
@@ -17,19 +19,10 @@ import {
 	liveness,
 } from "./process.ts";
 import { lose } from "./prune.ts";
+import { indexSession } from "./sessions.ts";
 import { lowerFileLimit, startCommand } from "./spawn.ts";
 import { Stopper } from "./stopper.ts";
-import {
-	indexSession,
-	logFault,
-	openStore,
-	outputSize,
-	promptFile,
-	readTask,
-	removePrompts,
-	type Store,
-	updateTask,
-} from "./store.ts";
+import { outputSize, readTask, removePrompts, updateTask } from "./store.ts";
 import {
 	type End,
 	endSentence,
@@ -57,7 +50,11 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 		if (argv.includes("--adopt")) await watchOrphan(store, id);
 		else await runTask(store, id);
 	} catch (error) {
-		logFault(store, `${id} ${error instanceof Error ? error.stack : error}`);
+		logFault(
+			store,
+			"supervisor",
+			`${id} ${error instanceof Error ? error.stack : error}`,
+		);
 		throw error;
 	}
 }
@@ -85,7 +82,7 @@ async function runTask(store: Store, id: string): Promise<void> {
 	} catch (error) {
 		// The process runs, only its record could not be written: that is tried again at its end.
 		if (!child) exit = Promise.resolve({ error: error as Error });
-		else logFault(store, `${id} ${messageOf(error)}`);
+		else logFault(store, "supervisor", `${id} ${messageOf(error)}`);
 	}
 	if (!exit) return finishUp(store, running, undefined, stopper);
 	const learned = new AbortController();
@@ -257,7 +254,8 @@ async function learnSession(
 				return;
 			}
 		} catch (error) {
-			if (looks === 0) logFault(store, `${task.id} ${messageOf(error)}`);
+			if (looks === 0)
+				logFault(store, "supervisor", `${task.id} ${messageOf(error)}`);
 		}
 		await delay(looks < 100 ? 100 : 1000, undefined, { signal }).catch(
 			() => {},
@@ -275,7 +273,7 @@ async function persist(store: Store, write: () => void): Promise<void> {
 			return write();
 		} catch (error) {
 			if (performance.now() > deadline) throw error;
-			logFault(store, messageOf(error));
+			logFault(store, "supervisor", messageOf(error));
 			await delay(1000);
 		}
 	}

@@ -4,8 +4,9 @@
  * what nobody watches any more.
  */
 import { BgError } from "./error.ts";
+import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
-import { listIds, readTask, type Store, watchEnds } from "./store.ts";
+import { listIds, readTask, watchEnds } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 export type WaitOptions = {

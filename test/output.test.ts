@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
+import { openStore } from "../lib/directory.ts";
+import { outputFile } from "../lib/names.ts";
 import { currentDigest, readEnd, readText } from "../lib/output.ts";
-import { openStore, outputFile } from "../lib/store.ts";
 import { newTaskId, parseTask, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 

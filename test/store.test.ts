@@ -11,20 +11,17 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { openStore } from "../lib/directory.ts";
+import { outputFile, recordFile, type Store, storeDir } from "../lib/names.ts";
 import { formatHolder, identify, self } from "../lib/process.ts";
 import {
 	createTask,
 	eachTask,
 	listIds,
 	openOutput,
-	openStore,
-	outputFile,
 	readOutput,
 	readTask,
-	recordFile,
 	resolveId,
-	type Store,
-	storeDir,
 	type Unreadable,
 	updateTask,
 	watchEnds,
@@ -198,7 +195,8 @@ test("a lock of another machine is never broken", () => {
 test("writers that are killed at random lose no change and hold no lock", async () => {
 	const { store, id } = openWithTask();
 	const script = `
-		import { openStore, updateTask } from ${JSON.stringify(join(root, "lib/store.ts"))};
+		import { openStore } from ${JSON.stringify(join(root, "lib/directory.ts"))};
+		import { updateTask } from ${JSON.stringify(join(root, "lib/store.ts"))};
 		const store = openStore({ dir: ${JSON.stringify(store.dir)}, write: true });
 		for (;;) {
 			const { seen } = updateTask(store, ${JSON.stringify(id)}, (task) => ({ ...task, seen: (task.seen ?? 0) + 1 }), { patience: 10_000 });

@@ -1,9 +1,10 @@
 import { defineCommand } from "citty";
 import { answer, formatFlags } from "../answer.ts";
+import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { cutBytes } from "../print.ts";
 import { settle } from "../prune.ts";
-import { openStore, readTask, resolveId, updateTask } from "../store.ts";
+import { readTask, resolveId, updateTask } from "../store.ts";
 import {
 	finish,
 	isFinal,

@@ -7,6 +7,7 @@ import {
 	remark,
 	wantsJson,
 } from "../answer.ts";
+import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import { withProgress } from "../output.ts";
 import {
@@ -17,7 +18,7 @@ import {
 	writeAll,
 } from "../print.ts";
 import { settle } from "../prune.ts";
-import { eachTask, openStore, type Unreadable } from "../store.ts";
+import { eachTask, type Unreadable } from "../store.ts";
 import { isFinal, type Status, statuses, type Task } from "../task.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;

@@ -2,17 +2,17 @@ import { setTimeout as delay } from "node:timers/promises";
 import { defineCommand } from "citty";
 import { formatFlags, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
+import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
+import type { Store } from "../names.ts";
 import { readText, type Text, type TextOptions } from "../output.ts";
 import { isTerminal, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import {
-	openStore,
 	outputSize,
 	readOutput,
 	readTask,
 	resolveId,
-	type Store,
 	watchEnds,
 } from "../store.ts";
 import { isFinal } from "../task.ts";

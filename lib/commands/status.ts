@@ -1,9 +1,11 @@
 import { defineCommand } from "citty";
 import { ageOf, answer, formatFlags, noteOf, paintStatus } from "../answer.ts";
+import { openStore } from "../directory.ts";
+import { outputFile } from "../names.ts";
 import { withProgress } from "../output.ts";
 import { formatTable, toLine } from "../print.ts";
 import { settle } from "../prune.ts";
-import { openStore, outputFile, readTask, resolveId } from "../store.ts";
+import { readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 
 export const status = defineCommand({

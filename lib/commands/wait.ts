@@ -9,10 +9,11 @@ import {
 } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { ancestorsOf } from "../cancel.ts";
+import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
 import { cutBytes, parseDuration, toLine, writeAll } from "../print.ts";
 import { standingOf } from "../prune.ts";
-import { openStore, readTask, resolveId } from "../store.ts";
+import { readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { taskVariable } from "../tree.ts";
 import { waitForTasks } from "../wait.ts";

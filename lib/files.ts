@@ -1,0 +1,92 @@
+/**
+ * Files of the store: read without trust, written as a whole. A link is not followed and a pipe not
+ * waited for, for neither is ours; whoever reads sees the old file or the new one.
+ */
+import {
+	closeSync,
+	constants,
+	fstatSync,
+	fsyncSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	renameSync,
+	unlinkSync,
+	writeFileSync,
+	writeSync,
+} from "node:fs";
+import { BgError, codeOf, messageOf } from "./error.ts";
+import { inStore, type Store } from "./names.ts";
+import { formatHolder, self } from "./process.ts";
+
+/** Runs what makes something on disk; a failure is the machine's, and said as such. */
+export function making<T>(path: string, act: () => T): T {
+	try {
+		return act();
+	} catch (error) {
+		throw new BgError(
+			"refused",
+			`unable to write ${path}: ${messageOf(error)}`,
+		);
+	}
+}
+
+/** Writes a file of the task for its owner alone. */
+export function writePrivate(path: string, text: string): void {
+	making(path, () => writeFileSync(path, text, { mode: 0o600, flag: "wx" }));
+}
+
+/** Reads a file of the store: of a pipe nothing is waited for, a link is an error. */
+export function readFile(path: string): string {
+	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+	const flag = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
+	return readFileSync(path, { encoding: "utf8", flag });
+}
+
+/** Opens a file of the store. A link is not followed, a pipe not waited for: neither is ours. */
+export function openFile(path: string, flags: number): number {
+	const { O_NOFOLLOW, O_NONBLOCK } = constants;
+	const fd = openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);
+	if (fstatSync(fd).isFile()) return fd;
+	closeSync(fd);
+	throw new BgError("refused", `${path} is not a file`);
+}
+
+let nonce = 0;
+export const ownName = () => formatHolder(self(), String(nonce++));
+
+/** Replaces a file as a whole: whoever reads sees the old one or the new one. */
+export function replaceFile(
+	store: Store,
+	path: string,
+	text: string,
+	durable: boolean,
+): void {
+	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
+	const fd = openSync(temporary, "wx", 0o600);
+	try {
+		const bytes = Buffer.from(text);
+		for (let done = 0; done < bytes.length; )
+			done += writeSync(fd, bytes, done);
+		if (durable) fsyncSync(fd);
+	} catch (error) {
+		unlinkSync(temporary);
+		throw error;
+	} finally {
+		closeSync(fd);
+	}
+	renameSync(temporary, path);
+}
+
+export function namesIn(dir: string): string[] {
+	try {
+		return readdirSync(dir);
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") return [];
+		throw new BgError("refused", `unable to read ${dir}: ${messageOf(error)}`);
+	}
+}
+
+export function sleepSync(ms: number): void {
+	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}

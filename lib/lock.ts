@@ -1,0 +1,103 @@
+/**
+ * Locks. A lock is a folder that holds one file, named after its holder. It is taken by renaming a
+ * prepared folder onto it (ENOTEMPTY: held), given back by unlinking one's own file, and broken by
+ * unlinking the file of a dead holder, which can never hurt anybody else's.
+ */
+import {
+	mkdirSync,
+	renameSync,
+	rmdirSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { BgError, codeOf, messageOf } from "./error.ts";
+import { namesIn, ownName, sleepSync } from "./files.ts";
+import { inStore, lockFolder, type Store } from "./names.ts";
+import { liveness, parseHolder } from "./process.ts";
+
+/**
+ * Does something while nobody else may change a task's record.
+ * @param patience how long to wait for the lock, in ms.
+ * @throws BgError (refused) naming the holder where it is not to be had.
+ */
+export function withLock<T>(
+	store: Store,
+	id: string,
+	patience: number,
+	act: () => T,
+): T {
+	const lock = lockFolder(store, id);
+	const holder = ownName();
+	takeLock(store, lock, holder, patience);
+	try {
+		return act();
+	} finally {
+		rmSync(join(lock, holder), { force: true });
+		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
+		try {
+			rmdirSync(lock);
+		} catch {}
+	}
+}
+
+// --- internal ---
+
+function takeLock(
+	store: Store,
+	lock: string,
+	holder: string,
+	patience: number,
+): void {
+	const prepared = `${inStore(store, "temporary")}/${holder}`;
+	try {
+		mkdirSync(prepared, { mode: 0o700 });
+		writeFileSync(join(prepared, holder), "", { mode: 0o600 });
+	} catch (error) {
+		rmSync(prepared, { recursive: true, force: true });
+		throw new BgError("refused", `unable to lock ${lock}: ${messageOf(error)}`);
+	}
+	const deadline = performance.now() + patience;
+	for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
+		try {
+			renameSync(prepared, lock);
+			return;
+		} catch (error) {
+			const code = codeOf(error);
+			const held = code === "ENOTEMPTY" || code === "EEXIST";
+			if (!held || performance.now() > deadline) {
+				rmSync(prepared, { recursive: true, force: true });
+				throw new BgError(
+					"refused",
+					held
+						? `unable to lock ${lock}: held by ${holdersOf(lock)} for more than ${patience} ms (try again)`
+						: `unable to lock ${lock}: ${messageOf(error)}`,
+				);
+			}
+		}
+		if (!breakDeadLock(lock)) sleepSync(pause);
+	}
+}
+
+/** Frees a lock of its dead holders; true where there was one. */
+function breakDeadLock(lock: string): boolean {
+	let broken = false;
+	for (const name of namesIn(lock)) {
+		const holder = parseHolder(name);
+		if (!holder || liveness(holder) !== "gone") continue;
+		rmSync(join(lock, name), { force: true });
+		broken = true;
+	}
+	return broken;
+}
+
+function holdersOf(lock: string): string {
+	const names = namesIn(lock).map((name) => {
+		const holder = parseHolder(name);
+		if (!holder) return `the unknown file ${name}`;
+		return liveness(holder) === "elsewhere"
+			? `process ${holder.pid} on ${holder.machine}`
+			: `process ${holder.pid}`;
+	});
+	return names.join(", ") || "nobody any more";
+}

@@ -1,0 +1,84 @@
+/**
+ * Every name on disk, in one place. Pure and light: a hook asks for a name before it loads anything.
+ *
+ *     <id>.json               the record         <id>.out    what the task wrote, as it came
+ *     .sessions/<key>/<id>    which tasks a session has; made before the record
+ *     .sessions/<key>/.caller the session that called this one
+ *     .sessions/<key>/.ended  what a subagent said in the end, until its record comes
+ *     .notices/<session>/<id> a session is to be told of a task's end; `.due` behind it once there
+ *                             is one, and a holder behind that while it is being told
+ *     .due/<session>          there: something is due for that session
+ *     .prompts/<id>           a prompt too long for argv, or private; gone once the task ended
+ *     .prompts/<id>.system    the system prompt a droid's definition asks for; likewise
+ *     .progress/<id>          how far a droid's stream was read, and what it said until there
+ *     .locks/<id>/<holder>    a lock: held while the folder holds a file
+ *     .ends/last              the id of the task that ended last; renamed into place at every end
+ *     .broken/                records that could not be read when their end had to be written
+ *     .tmp/<holder>           writes on their way
+ *     .supervisor.log, .hook.log  faults of those who have no terminal
+ */
+import { idPattern } from "./task.ts";
+
+export type Store = { readonly dir: string };
+
+export const folders = {
+	sessions: ".sessions",
+	notices: ".notices",
+	due: ".due",
+	prompts: ".prompts",
+	progress: ".progress",
+	locks: ".locks",
+	ends: ".ends",
+	broken: ".broken",
+	temporary: ".tmp",
+} as const;
+
+/** Who writes a log of faults. */
+export type Faulty = "supervisor" | "hook";
+
+/** `$BG_DIR`, or where the old script kept its tasks. */
+export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
+	const { BG_DIR, HOME } = env;
+	if (BG_DIR)
+		return BG_DIR.startsWith("/") ? BG_DIR : `${process.cwd()}/${BG_DIR}`;
+	const home = HOME || process.getBuiltinModule("node:os").homedir();
+	return `${home}/.factory/.omd/background-tasks`;
+}
+
+export const inStore = (store: Store, folder: keyof typeof folders) =>
+	`${store.dir}/${folders[folder]}`;
+
+export const recordFile = (store: Store, id: string) =>
+	`${store.dir}/${checkedId(id)}.json`;
+
+export const outputFile = (store: Store, id: string) =>
+	`${store.dir}/${checkedId(id)}.out`;
+
+export const promptFile = (store: Store, id: string) =>
+	`${inStore(store, "prompts")}/${checkedId(id)}`;
+
+export const systemPromptFile = (store: Store, id: string) =>
+	`${promptFile(store, id)}.system`;
+
+export const progressFile = (store: Store, id: string) =>
+	`${inStore(store, "progress")}/${checkedId(id)}`;
+
+export const lockFolder = (store: Store, id: string) =>
+	`${inStore(store, "locks")}/${checkedId(id)}`;
+
+export const lastEndFile = (store: Store) => `${inStore(store, "ends")}/last`;
+
+export const logFile = (store: Store, who: Faulty) =>
+	`${store.dir}/.${who}.log`;
+
+/** There where something is due for a session. `session` must be one: see sessionPattern. */
+export const dueMark = (store: Store, session: string) =>
+	`${inStore(store, "due")}/${session}`;
+
+// --- internal ---
+
+/** An id never becomes a path unchecked. */
+function checkedId(id: string): string {
+	if (!idPattern.test(id)) throw new Error(`not a task id: ${id}`);
+	return id;
+}
