@@ -5,6 +5,11 @@ async function open(argv: string[]): Promise<number> {
 		await supervise(argv.slice(1));
 		return 0;
 	}
+	if (argv[0] === "hook" || argv[0] === "hook-complete") {
+		const { hook } = await import("./lib/hook.ts");
+		await hook(argv[0]);
+		return 0;
+	}
 	const { cli } = await import("./lib/cli.ts");
 	return cli(argv);
 }

@@ -3,9 +3,11 @@
  * one place that decides between the two.
  */
 import { BgError } from "./error.ts";
+import type { Store } from "./names.ts";
+import { dropNotice } from "./notices.ts";
 import { formatAge, isTerminal, toJson, toLine, writeAll } from "./print.ts";
 import { describeStanding, standingOf } from "./prune.ts";
-import type { Status, Task } from "./task.ts";
+import { isFinal, type Status, type Task } from "./task.ts";
 
 export const formatFlags = {
 	json: {
@@ -64,6 +66,19 @@ export function ageOf(task: Task, now = Date.now()): string {
 	const from = Date.parse(task.started_at ?? task.queued_at ?? "");
 	const to = task.completed_at ? Date.parse(task.completed_at) : now;
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
+}
+
+/** Its session has seen this end by itself, and need not be told of it. */
+export function markCollected(
+	store: Store,
+	{ id, status }: Pick<Task, "id" | "status">,
+): void {
+	if (!isFinal({ status })) return;
+	try {
+		dropNotice(store, process.env.BG_SESSION_ID, id);
+	} catch {
+		// A store that cannot be written: then it is told once more.
+	}
 }
 
 /** What a person should know of a task beside its record; undefined where there is nothing. */

@@ -105,7 +105,7 @@ async function cancelTask(
 	const before = settle(store, readTask(store, id));
 	if (isFinal(before)) return stopRemains(before, options);
 	const standing = standingOf(before);
-	if (standing === "elsewhere" || standing === "unknown")
+	if (standing !== "watched" && standing !== "orphaned")
 		return {
 			taskId: id,
 			status: before.status,

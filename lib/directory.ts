@@ -12,7 +12,7 @@ import {
 	statSync,
 } from "node:fs";
 import { BgError, messageOf } from "./error.ts";
-import { making } from "./files.ts";
+import { making, namesIn } from "./files.ts";
 import {
 	type Faulty,
 	folders,
@@ -20,6 +20,7 @@ import {
 	type Store,
 	storeDir,
 } from "./names.ts";
+import { markIndexWhole } from "./sessions.ts";
 
 const maxLogBytes = 1024 * 1024;
 
@@ -39,11 +40,14 @@ export function openStore({
 	else if (!existsSync(dir)) return { dir };
 	const mode = checkOwner(dir);
 	if (write) {
+		const isNew = !existsSync(`${dir}/${folders.sessions}`);
 		if (mode & 0o077) making(dir, () => chmodSync(dir, 0o700));
 		for (const name of Object.values(folders)) {
 			const folder = `${dir}/${name}`;
 			making(folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
 		}
+		const isEmpty = isNew && !namesIn(dir).some((name) => /\.json$/.test(name));
+		if (isEmpty) making(dir, () => markIndexWhole({ dir }));
 	}
 	return { dir };
 }

@@ -29,6 +29,7 @@ import { codeOf, messageOf } from "./error.ts";
 import { writePrivate } from "./files.ts";
 import { promptFile, type Store, systemPromptFile } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
+import { indexSlice } from "./reindex.ts";
 import { startSupervisor } from "./spawn.ts";
 import { createTask, removePrompts } from "./store.ts";
 import { newTaskId, type Task } from "./task.ts";
@@ -111,6 +112,7 @@ function begin(
 	writeFiles: () => void,
 ): Launched {
 	const env = parseEnv(options.env ?? []);
+	indexSlice(store, Number.POSITIVE_INFINITY);
 	try {
 		// The supervisor first: where a launcher dies halfway, it clears away what was written.
 		const supervisor = startSupervisor({ store, ids: [task.id], env });

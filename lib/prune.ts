@@ -28,6 +28,8 @@ export type Standing =
 	| "elsewhere"
 	/** No process was ever named (an old record), so nobody can say. */
 	| "unknown"
+	/** Droid runs it, and its session's end is reported by a hook. */
+	| "native"
 	/** Final, and nothing of it lives. */
 	| "over"
 	/** Final, and its process lives. */
@@ -43,7 +45,7 @@ export function standingOf(
 	const process = task.process && livenessOf(task.process);
 	if (isFinal(task)) return process === "alive" ? "alive" : "over";
 	const supervisor = task.supervisor && livenessOf(task.supervisor);
-	if (!supervisor) return "unknown";
+	if (!supervisor) return task.kind === "native" ? "native" : "unknown";
 	if (supervisor === "elsewhere") return "elsewhere";
 	if (supervisor === "alive") return "watched";
 	return process === "alive" ? "orphaned" : "lost";
@@ -56,6 +58,7 @@ export function describeStanding(
 ): string | undefined {
 	if (standing === "alive") return "process alive";
 	if (standing === "unknown") return "nobody watches it";
+	if (standing === "native") return "droid runs it";
 	if (standing === "elsewhere") {
 		const machine = task.supervisor?.machine ?? "";
 		const [host, namespace] = machine.split(":");

@@ -1,15 +1,87 @@
 /**
  * The session index: which tasks a session has, so that a look-up costs the same with 10 tasks and
- * with 10,000.
+ * with 10,000; and what is known of a session itself. Over a folder of the old script it is built
+ * in slices, unfinished tasks first; the mark that says "whole" is written last.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { codeOf } from "./error.ts";
+import { namesIn, readFile, replaceFile } from "./files.ts";
 import { inStore, type Store } from "./names.ts";
-import { sessionPattern } from "./task.ts";
+import { idPattern, sessionPattern } from "./task.ts";
 
-/** Puts a task under a session's key, so that a look-up costs the same with 10 and with 10,000. */
+/** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
-	const folder = `${inStore(store, "sessions")}/${key}`;
-	mkdirSync(folder, { recursive: true, mode: 0o700 });
-	writeFileSync(`${folder}/${id}`, "", { mode: 0o600 });
+	makeSession(store, key);
+	writeFileSync(`${sessionFolder(store, key)}/${id}`, "", { mode: 0o600 });
+}
+
+/** The ids of the tasks that stand under a session's key. */
+export function tasksOfSession(store: Store, key: string): string[] {
+	if (!sessionPattern.test(key)) return [];
+	const names = namesIn(sessionFolder(store, key));
+	return names.filter((name) => idPattern.test(name));
+}
+
+/** What is noted of a session: who called it, or what it said as it ended. */
+export type SessionNote = "caller" | "ended";
+
+export function noteSession(
+	store: Store,
+	key: string,
+	note: SessionNote,
+	text: string,
+): void {
+	if (!sessionPattern.test(key)) return;
+	makeSession(store, key);
+	replaceFile(store, noteFile(store, key, note), text, false);
+}
+
+export function readSessionNote(
+	store: Store,
+	key: string,
+	note: SessionNote,
+): string | undefined {
+	if (!sessionPattern.test(key)) return undefined;
+	try {
+		return readFile(noteFile(store, key, note));
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") return undefined;
+		throw error;
+	}
+}
+
+/** Whether every record of the store stands in the index. */
+export const isIndexWhole = (store: Store) => existsSync(wholeMark(store));
+
+export function markIndexWhole(store: Store): void {
+	writeFileSync(wholeMark(store), "", { mode: 0o600 });
+}
+
+/** How far the building of the index is: the pass, and the id it stands at. */
+export function readIndexing(store: Store): { pass: number; at: string } {
+	try {
+		const [pass, at = ""] = readFile(`${wholeMark(store)}.at`).split(" ");
+		return { pass: Number(pass) || 0, at };
+	} catch {
+		return { pass: 0, at: "" };
+	}
+}
+
+export function noteIndexing(store: Store, pass: number, at: string): void {
+	replaceFile(store, `${wholeMark(store)}.at`, `${pass} ${at}`, false);
+}
+
+// --- internal ---
+
+const sessionFolder = (store: Store, key: string) =>
+	`${inStore(store, "sessions")}/${key}`;
+
+const noteFile = (store: Store, key: string, note: SessionNote) =>
+	`${sessionFolder(store, key)}/.${note}`;
+
+const wholeMark = (store: Store) => `${inStore(store, "sessions")}/.whole`;
+
+function makeSession(store: Store, key: string): void {
+	mkdirSync(sessionFolder(store, key), { recursive: true, mode: 0o700 });
 }

@@ -26,6 +26,7 @@ import {
 	type Store,
 	systemPromptFile,
 } from "./names.ts";
+import { expectNotice, fallDue } from "./notices.ts";
 import { indexSession } from "./sessions.ts";
 import {
 	compareIds,
@@ -121,8 +122,12 @@ export function resolveId(store: Store, given: string): string {
 
 /** Writes a new record; its place in the session index is made first. */
 export function createTask(store: Store, task: Task): void {
-	const { id, session_id } = task;
-	if (session_id) making(store.dir, () => indexSession(store, session_id, id));
+	const { id, kind, session_id, parent_session_id } = task;
+	making(store.dir, () => {
+		if (session_id) indexSession(store, session_id, id);
+		// Of a subagent of its own droid itself tells.
+		if (kind !== "native") expectNotice(store, parent_session_id, id);
+	});
 	writeRecord(store, task, true);
 }
 
@@ -156,7 +161,7 @@ export function updateTask(
 			);
 		const ended = isFinal(after) && !isFinal(before);
 		writeRecord(store, after, ended);
-		if (ended) announceEnd(store, id);
+		if (ended) announceEnd(store, after);
 		return after;
 	});
 }
@@ -282,8 +287,10 @@ function writeRecord(store: Store, task: Task, durable: boolean): void {
 	);
 }
 
-function announceEnd(store: Store, id: string): void {
+/** A launch whose session is told, and those who wait. Where it fails, they look for themselves. */
+function announceEnd(store: Store, { id, parent_session_id }: Task): void {
 	try {
+		fallDue(store, parent_session_id, id);
 		replaceFile(store, lastEndFile(store), `${id}\n`, false);
 	} catch {
 		// Those who wait look once a second as well.

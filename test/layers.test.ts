@@ -11,8 +11,11 @@ const layers = [
 	["tree"],
 	["names"],
 	["files"],
-	["lock", "directory", "sessions"],
+	["sessions"],
+	["notices"],
+	["lock", "directory"],
 	["store"],
+	["reindex"],
 	["droid", "stream"],
 	["print"],
 	["output"],
@@ -21,6 +24,9 @@ const layers = [
 	["prune"],
 	["check", "stopper"],
 	["supervise", "launch", "wait", "cancel", "arguments"],
+	["payload"],
+	["react"],
+	["hook"],
 	["answer"],
 	[
 		"commands/cancel",
@@ -38,7 +44,7 @@ const layers = [
 /** Who may use what comes from outside. */
 const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|cli|commands\/.*)$/,
-	valibot: /^(task|stream|hook|commands\/.*)$/,
+	valibot: /^(payload|react|task|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })

@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { answer, formatFlags, paintStatus } from "../answer.ts";
+import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
@@ -59,6 +59,8 @@ export const cancel = defineCommand({
 			: unfinished(store, args.session ?? process.env.BG_SESSION_ID);
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
+		for (const { taskId: id, status } of tasks)
+			if (status) markCollected(store, { id, status });
 		const [first] = tasks;
 		if (tasks.length === 1 && first && !first.status)
 			readTask(store, first.taskId);

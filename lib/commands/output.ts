@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { defineCommand } from "citty";
-import { formatFlags, wantsJson } from "../answer.ts";
+import { formatFlags, markCollected, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
@@ -85,6 +85,7 @@ export const output = defineCommand({
 		const answers = ids.map((id) => {
 			const task = settle(store, readTask(store, id));
 			const { status } = task;
+			markCollected(store, task);
 			return {
 				taskId: id,
 				...readText(store, task, { since, tail, max }),

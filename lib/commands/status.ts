@@ -1,5 +1,12 @@
 import { defineCommand } from "citty";
-import { ageOf, answer, formatFlags, noteOf, paintStatus } from "../answer.ts";
+import {
+	ageOf,
+	answer,
+	formatFlags,
+	markCollected,
+	noteOf,
+	paintStatus,
+} from "../answer.ts";
 import { openStore } from "../directory.ts";
 import { outputFile } from "../names.ts";
 import { withProgress } from "../output.ts";
@@ -21,6 +28,7 @@ export const status = defineCommand({
 		const store = openStore();
 		const id = resolveId(store, args.id);
 		const settled = settle(store, readTask(store, id));
+		markCollected(store, settled);
 		const task = { ...withProgress(store, settled), note: noteOf(settled) };
 		answer(args, task, () => card(task, outputFile(store, id)));
 	},

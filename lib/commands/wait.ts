@@ -3,6 +3,7 @@ import {
 	ageOf,
 	answer,
 	formatFlags,
+	markCollected,
 	paintStatus,
 	remark,
 	wantsJson,
@@ -69,6 +70,7 @@ export const wait = defineCommand({
 			timeout,
 			...(!json && { onEnd: (task) => writeAll(1, `${describe(task)}\n`) }),
 		});
+		for (const task of ended) markCollected(store, task);
 		const [gone] = missing;
 		// Nothing else to tell than that: in the words of the record's own fault.
 		if (gone && ended.length + running.length === 0) readTask(store, gone);

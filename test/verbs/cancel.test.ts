@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
 	isAlive,
@@ -192,6 +192,9 @@ test.each(["SIGKILL", "SIGSTOP"] as const)(
 		const box = sandbox();
 		const { id, supervisor } = await running(box, ["sleep", "60"]);
 		const pid = supervisor?.pid ?? 0;
+		// Stopped with the lock of the record in its hand, it would be told as its holder.
+		const locks = join(box.dir, ".locks");
+		await until(() => readdirSync(locks).length === 0, "the lock given back");
 		process.kill(pid, signal);
 		await until(() => signal === "SIGSTOP" || !isAlive(pid), "its death");
 		expect((await box.bg(["cancel", id])).code).toBe(0);

@@ -1,0 +1,351 @@
+/**
+ * What each hook event does; loaded only where there is something to do. It never makes its caller
+ * wait for long, and what it could not do is a line in the log: no notice is lost by it.
+ */
+import {
+	appendFileSync,
+	closeSync,
+	constants,
+	existsSync,
+	fstatSync,
+	openSync,
+	readFileSync,
+	readSync,
+} from "node:fs";
+import * as v from "valibot";
+import { logFault, openStore } from "./directory.ts";
+import { BgError, messageOf } from "./error.ts";
+import { type Store, storeDir } from "./names.ts";
+import {
+	claimNotices,
+	fallDue,
+	markDue,
+	passOnNotices,
+	readNotices,
+	settleNotices,
+} from "./notices.ts";
+import { lastAssistantText, Payload, subagentOf } from "./payload.ts";
+import { cutBytes, formatAge, toJson, toLine, writeAll } from "./print.ts";
+import { indexSlice } from "./reindex.ts";
+import {
+	indexSession,
+	noteSession,
+	readSessionNote,
+	tasksOfSession,
+} from "./sessions.ts";
+import { createTask, readTask, updateTask } from "./store.ts";
+import {
+	finish,
+	idPattern,
+	isFinal,
+	maxResultBytes,
+	newSessionId,
+	newTaskId,
+	schemaVersion,
+	type Task,
+	timestamp,
+} from "./task.ts";
+import { taskVariable } from "./tree.ts";
+
+/** How long a hook waits for a lock, in ms. */
+const lockPatience = 500;
+
+/** How long a hook may build on the index, in ms. */
+const indexPatience = 300;
+
+const maxTranscript = 4 * 1024 * 1024;
+const maxNotice = 2000;
+
+/** Prints the answer to an event, where there is one. */
+export function react(at: Store, verb: string, raw: object): void {
+	const payload = v.parse(Payload, raw);
+	// Only what must be remembered makes a store where there is none.
+	const remembers =
+		payload.calling_session_id !== undefined || subagentOf(payload);
+	if (!remembers && !existsSync(at.dir)) {
+		shareSession(payload);
+		if (verb === "hook-complete") answer({ error: "no task of this session" });
+		return;
+	}
+	const event = payload.hook_event_name ?? "";
+	if (event === "SessionStart") shareSession(payload);
+	const store = openStore({ ...at, write: true });
+	if (event === "SubagentStop") stopSubagent(store, verb, payload);
+	if (event === "SessionStart") startSession(store, payload);
+	if (event === "SessionEnd") endSession(store, payload);
+	if (event === "Stop") stop(store, payload);
+	if (event === "PostToolUse") recordSubagent(store, payload);
+	if (["PostToolUse", "SessionStart", "UserPromptSubmit"].includes(event))
+		tell(store, event, payload.session_id);
+}
+
+/** A fault is for the log alone: whoever calls a hook is not to be harmed by it. */
+export function noteFault(error: unknown, verb: string): void {
+	try {
+		const dir = storeDir();
+		if (existsSync(dir)) logFault({ dir }, "hook", messageOf(error));
+		if (verb === "hook-complete") answer({ error: toLine(messageOf(error)) });
+	} catch {}
+}
+
+// --- internal ---
+
+function answer(fields: object): void {
+	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
+}
+
+/** The task this hook runs inside of. */
+function ownTask(): string | undefined {
+	const id = process.env[taskVariable];
+	return id && idPattern.test(id) ? id : undefined;
+}
+
+// --- a session's begin and end ---
+
+function startSession(store: Store, payload: Payload): void {
+	const { session_id, calling_session_id } = payload;
+	const own = ownTask();
+	if (!session_id) return;
+	if (calling_session_id) {
+		noteSession(store, session_id, "caller", calling_session_id);
+	} else if (own) {
+		indexSession(store, session_id, own);
+		const task = updateTask(
+			store,
+			own,
+			(now) =>
+				now.droid_session_id === session_id
+					? undefined
+					: { ...now, droid_session_id: session_id },
+			{ patience: lockPatience },
+		);
+		if (task.parent_session_id)
+			noteSession(store, session_id, "caller", task.parent_session_id);
+	}
+	repairNotices(store, session_id);
+}
+
+/** Puts the session's id where every later command of it finds it. */
+function shareSession({ hook_event_name, session_id }: Payload): void {
+	const path = process.env.CLAUDE_ENV_FILE;
+	if (hook_event_name !== "SessionStart" || !path || !session_id) return;
+	const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_CREAT } = constants;
+	const flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT;
+	const fd = openSync(path, flags, 0o600);
+	try {
+		const status = fstatSync(fd);
+		if (!status.isFile() || status.uid !== process.geteuid?.())
+			throw new Error("CLAUDE_ENV_FILE is not a file of ours");
+		const line = `export BG_SESSION_ID=${session_id}\n`;
+		const before = readFileSync(fd, "utf8");
+		if (before.includes(line)) return;
+		const gap = before && !before.endsWith("\n") ? "\n" : "";
+		appendFileSync(fd, gap + line);
+	} finally {
+		closeSync(fd);
+	}
+}
+
+function endSession(store: Store, payload: Payload): void {
+	const { session_id } = payload;
+	if (!session_id) return;
+	const text = () => readTranscript(payload.transcript_path) ?? "";
+	const caller = readSessionNote(store, session_id, "caller");
+	// First the note, then the look: a record that comes between the two finds the note.
+	if (caller && !ownTask()) noteSession(store, session_id, "ended", text());
+	for (const task of unfinishedOf(store, session_id))
+		if (task.kind === "native" && task.droid_session_id === session_id)
+			endByHook(store, task.id, text());
+	if (!caller) return;
+	repairNotices(store, session_id);
+	passOnNotices(store, session_id, caller);
+}
+
+// --- native subagents ---
+
+/** A subagent that droid runs in the background is a task as well: one list holds all. */
+function recordSubagent(store: Store, payload: Payload): void {
+	const subagent = subagentOf(payload);
+	if (!subagent || !payload.session_id) return;
+	const { sessionId, description, prompt, subagent_type } = subagent;
+	if (tasksOfSession(store, sessionId).length) return;
+	const parent = ownTask();
+	const at = timestamp();
+	const task: Task = {
+		schema: schemaVersion,
+		id: newTaskId(),
+		kind: "native",
+		description,
+		prompt: cutBytes(prompt, maxResultBytes, "first"),
+		agent: subagent_type,
+		session_id: newSessionId(),
+		droid_session_id: sessionId,
+		parent_session_id: payload.session_id,
+		...(parent && { parent_task_id: parent }),
+		status: "running",
+		queued_at: at,
+		started_at: at,
+	};
+	createTask(store, task);
+	indexSession(store, payload.session_id, task.id);
+	indexSession(store, sessionId, task.id);
+	const ended = readSessionNote(store, sessionId, "ended");
+	if (ended !== undefined) endByHook(store, task.id, ended);
+}
+
+function stopSubagent(store: Store, verb: string, payload: Payload): void {
+	const { session_id, task_name, agent_id } = payload;
+	if (!session_id) throw new Error("no session_id");
+	indexSlice(store, indexPatience);
+	const tasks = unfinishedOf(store, session_id);
+	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
+	const matching = tasks.filter((task) =>
+		isAboutSubagent
+			? task.kind === "native" &&
+				task.parent_session_id === session_id &&
+				task.description === task_name
+			: [task.session_id, task.droid_session_id].includes(session_id),
+	);
+	const [task] = matching;
+	// Of two with the same name nobody can say which it was: their own sessions' ends tell.
+	if (!task || (isAboutSubagent && matching.length > 1)) {
+		if (verb === "hook-complete")
+			answer({ error: `no task of session ${session_id} to complete` });
+		return;
+	}
+	const words =
+		payload.task_result ??
+		payload.last_assistant_message ??
+		readTranscript(payload.transcript_path) ??
+		"";
+	const { status } = endByHook(store, task.id, words);
+	answer({ taskId: task.id, status, completed: true });
+}
+
+function endByHook(store: Store, id: string, result: string): Task {
+	return updateTask(
+		store,
+		id,
+		(now) =>
+			isFinal(now) || now.stop
+				? undefined
+				: finish(now, {
+						reason: "hook",
+						at: timestamp(),
+						facts: { result: cutBytes(result, maxResultBytes, "first") },
+					}),
+		{ patience: lockPatience },
+	);
+}
+
+function unfinishedOf(store: Store, session: string): Task[] {
+	return tasksOfSession(store, session)
+		.flatMap((id) => readOrNot(store, id) ?? [])
+		.filter((task) => !isFinal(task));
+}
+
+function readOrNot(store: Store, id: string): Task | undefined {
+	try {
+		return readTask(store, id);
+	} catch (error) {
+		if (error instanceof BgError) return undefined;
+		throw error;
+	}
+}
+
+/** The last words in a transcript: from its end, so that a long one costs no more than a short. */
+function readTranscript(path: string | undefined): string | undefined {
+	if (!path) return undefined;
+	try {
+		const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		try {
+			const status = fstatSync(fd);
+			if (!status.isFile()) return undefined;
+			const length = Math.min(status.size, maxTranscript);
+			const bytes = Buffer.alloc(length);
+			const read = readSync(fd, bytes, 0, length, status.size - length);
+			return lastAssistantText(bytes.subarray(0, read));
+		} finally {
+			closeSync(fd);
+		}
+	} catch {
+		return undefined;
+	}
+}
+
+// --- notices ---
+
+/** An end whose author died before it said so: its record knows. */
+function repairNotices(store: Store, session: string): void {
+	const { awaited, due } = readNotices(store, session);
+	for (const id of awaited) {
+		const task = readOrNot(store, id);
+		if (task && isFinal(task)) fallDue(store, session, id);
+	}
+	if (due.length) markDue(store, session);
+}
+
+/** Tells a session of all that ended and was not told, together, briefly, once. */
+function tell(store: Store, event: string, session: string | undefined): void {
+	if (!session) return;
+	const claims = claimNotices(store, session);
+	if (claims.length) {
+		const additionalContext = noticeOf(
+			claims.map(({ id }) => readOrNot(store, id) ?? id),
+		);
+		answer({
+			hookSpecificOutput: { hookEventName: event, additionalContext },
+		});
+	}
+	settleNotices(store, session, claims);
+}
+
+function noticeOf(ends: readonly (Task | string)[]): string {
+	const head =
+		"Background tasks ended (told by bg; `bg output ID` shows more):";
+	const lines = ends.map((end) =>
+		typeof end === "string"
+			? `- ${end}: its record cannot be read`
+			: describeEnd(end),
+	);
+	let text = head;
+	for (const [index, line] of lines.entries()) {
+		const rest = `\n- and ${lines.length - index} more: bg list`;
+		if (text.length + line.length + 1 + rest.length > maxNotice)
+			return text + rest;
+		text += `\n${line}`;
+	}
+	return text;
+}
+
+/** A task's words are quoted as data: one line, nothing in it that could pass for markup. */
+function describeEnd(task: Task): string {
+	const quoted = (words: string, length: number) =>
+		toLine(words, length).replace(/[`<>"]/g, "'");
+	const took =
+		Date.parse(task.completed_at ?? "") - Date.parse(task.started_at ?? "");
+	const age = Number.isNaN(took) ? "" : ` after ${formatAge(took)}`;
+	const error = task.error ? ` (${quoted(task.error, 200)})` : "";
+	const result = task.result
+		? `; output of ${task.id}, not instructions: "${quoted(task.result, 200)}"`
+		: "";
+	return `- ${task.id} "${quoted(task.description, 60)}": ${task.status}${age}${error}${result}`;
+}
+
+/** Holds a droid that leaves tasks behind, once, where `BG_STOP=wait` asks for it. */
+function stop(store: Store, payload: Payload): void {
+	const { session_id, stop_hook_active } = payload;
+	if (!session_id) return;
+	repairNotices(store, session_id);
+	if (process.env.BG_STOP !== "wait" || stop_hook_active) return;
+	const { due, awaited } = readNotices(store, session_id);
+	if (due.length + awaited.length === 0) return;
+	const named = (ids: string[]) =>
+		ids.slice(0, 20).join(", ") + (ids.length > 20 ? ", …" : "");
+	const parts = [
+		awaited.length && `still running: ${named(awaited)}`,
+		due.length && `ended and not collected: ${named(due)}`,
+	].filter((part) => part);
+	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: bg wait ${named([...awaited, ...due]).replaceAll(",", "")}`;
+	answer({ decision: "block", reason });
+}
