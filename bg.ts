@@ -5,9 +5,10 @@ async function open(argv: string[]): Promise<number> {
 		await supervise(argv.slice(1));
 		return 0;
 	}
-	if (argv[0] === "hook" || argv[0] === "hook-complete") {
+	const isHook = argv[0] === "hook" || argv[0] === "hook-complete";
+	if (isHook && !/^(-h|--help)$/.test(argv[1] ?? "")) {
 		const { hook } = await import("./lib/hook.ts");
-		await hook(argv[0]);
+		await hook(argv[0] ?? "");
 		return 0;
 	}
 	const { cli } = await import("./lib/cli.ts");

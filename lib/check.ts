@@ -10,14 +10,13 @@ import { resolve } from "node:path";
 import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
 import { BgError, codeOf, messageOf } from "./error.ts";
+import { idPattern, sessionPattern } from "./patterns.ts";
 import { readTask } from "./store.ts";
 import {
 	type Autonomy,
 	autonomies,
-	idPattern,
 	newSessionId,
 	schemaVersion,
-	sessionPattern,
 	timestamp,
 } from "./task.ts";
 import { taskVariable } from "./tree.ts";

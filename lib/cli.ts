@@ -38,6 +38,10 @@ const verbs: Record<string, () => Promise<Verb>> = {
 	complete: async () => ({
 		command: (await import("./commands/complete.ts")).complete,
 	}),
+	hook: async () => ({ command: (await import("./commands/hook.ts")).hook }),
+	"hook-complete": async () => ({
+		command: (await import("./commands/hook.ts")).hookComplete,
+	}),
 };
 
 /** Runs one verb. Faults of the user's are told in one line; a bug is thrown. */

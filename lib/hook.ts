@@ -7,7 +7,7 @@
  * before any module is loaded.
  */
 import { dueMark, type Store, storeDir } from "./names.ts";
-import { sessionPattern } from "./task.ts";
+import { sessionPattern } from "./patterns.ts";
 
 /** How long the payload may take to come, and a whole call, in ms. */
 const inputPatience = 900;

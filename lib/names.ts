@@ -17,7 +17,7 @@
  *     .tmp/<holder>           writes on their way
  *     .supervisor.log, .hook.log  faults of those who have no terminal
  */
-import { idPattern } from "./task.ts";
+import { idPattern } from "./patterns.ts";
 
 export type Store = { readonly dir: string };
 

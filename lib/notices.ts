@@ -15,9 +15,9 @@ import {
 import { codeOf } from "./error.ts";
 import { namesIn, ownName } from "./files.ts";
 import { dueMark, inStore, type Store } from "./names.ts";
+import { idPattern, sessionPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
 import { readSessionNote } from "./sessions.ts";
-import { idPattern, sessionPattern } from "./task.ts";
 
 /** An entry that is being told; `file` is unlinked once it was. */
 export type Claim = { id: string; file: string };

@@ -6,7 +6,7 @@
  * object a line, role and content inside `message`, or in older ones on top.
  */
 import * as v from "valibot";
-import { sessionPattern } from "./task.ts";
+import { sessionPattern } from "./patterns.ts";
 
 const text = v.optional(v.string());
 

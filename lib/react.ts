@@ -24,6 +24,7 @@ import {
 	readNotices,
 	settleNotices,
 } from "./notices.ts";
+import { idPattern } from "./patterns.ts";
 import { lastAssistantText, Payload, subagentOf } from "./payload.ts";
 import { cutBytes, formatAge, toJson, toLine, writeAll } from "./print.ts";
 import { indexSlice } from "./reindex.ts";
@@ -36,7 +37,6 @@ import {
 import { createTask, readTask, updateTask } from "./store.ts";
 import {
 	finish,
-	idPattern,
 	isFinal,
 	maxResultBytes,
 	newSessionId,
@@ -151,8 +151,10 @@ function endSession(store: Store, payload: Payload): void {
 	if (!session_id) return;
 	const text = () => readTranscript(payload.transcript_path) ?? "";
 	const caller = readSessionNote(store, session_id, "caller");
+	const own = ownTask();
+	const isOwn = own && readOrNot(store, own)?.droid_session_id === session_id;
 	// First the note, then the look: a record that comes between the two finds the note.
-	if (caller && !ownTask()) noteSession(store, session_id, "ended", text());
+	if (caller && !isOwn) noteSession(store, session_id, "ended", text());
 	for (const task of unfinishedOf(store, session_id))
 		if (task.kind === "native" && task.droid_session_id === session_id)
 			endByHook(store, task.id, text());
@@ -338,7 +340,9 @@ function stop(store: Store, payload: Payload): void {
 	if (!session_id) return;
 	repairNotices(store, session_id);
 	if (process.env.BG_STOP !== "wait" || stop_hook_active) return;
-	const { due, awaited } = readNotices(store, session_id);
+	const { due, awaited: expected } = readNotices(store, session_id);
+	// A launch that failed halfway may have left an entry without a record.
+	const awaited = expected.filter((id) => readOrNot(store, id));
 	if (due.length + awaited.length === 0) return;
 	const named = (ids: string[]) =>
 		ids.slice(0, 20).join(", ") + (ids.length > 20 ? ", …" : "");

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { codeOf } from "./error.ts";
 import { namesIn, readFile, replaceFile } from "./files.ts";
 import { inStore, type Store } from "./names.ts";
-import { idPattern, sessionPattern } from "./task.ts";
+import { idPattern, sessionPattern } from "./patterns.ts";
 
 /** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {

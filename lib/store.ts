@@ -27,11 +27,10 @@ import {
 	systemPromptFile,
 } from "./names.ts";
 import { expectNotice, fallDue } from "./notices.ts";
+import { idPattern, idPrefixPattern } from "./patterns.ts";
 import { indexSession } from "./sessions.ts";
 import {
 	compareIds,
-	idPattern,
-	idPrefixPattern,
 	isFinal,
 	parseTask,
 	schemaVersion,

@@ -8,6 +8,7 @@
  * whatever the process answers: droid exits 0 on SIGTERM.
  */
 import * as v from "valibot";
+import { idPattern } from "./patterns.ts";
 
 export const schemaVersion = 1;
 
@@ -50,10 +51,6 @@ export const reasons = Object.keys(outcomes) as [Reason, ...Reason[]];
 
 /** What `cancel --signal` may begin with. */
 export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
-
-export const idPattern = /^bg_[0-9a-f]{8,32}$/;
-export const idPrefixPattern = /^bg_[0-9a-f]{0,32}$/;
-export const sessionPattern = /^[A-Za-z0-9_-]{1,128}$/;
 
 /** Which process: a pid means nothing without the machine, the boot and the start time. */
 export const Identity = v.object({

@@ -6,6 +6,7 @@ import { root } from "./harness.ts";
 /** The rooms from the ground up: each imports only from those before it. */
 const layers = [
 	["error"],
+	["patterns"],
 	["task"],
 	["process"],
 	["tree"],
@@ -31,6 +32,7 @@ const layers = [
 	[
 		"commands/cancel",
 		"commands/complete",
+		"commands/hook",
 		"commands/launch",
 		"commands/list",
 		"commands/output",
@@ -82,6 +84,48 @@ test.each(rooms)("%s uses what it may from outside", (room) => {
 			allowed?.test(room) ? `${name} in ${room}` : `${name} not allowed`,
 		);
 	}
+});
+
+/** All that a room loads, at once or later. */
+function reach(room: string, seen = new Set<string>()): Set<string> {
+	if (seen.has(room)) return seen;
+	seen.add(room);
+	for (const name of imports(room))
+		if (!name.startsWith(".")) seen.add(name);
+		else if (!name.endsWith(".json"))
+			reach(resolve("/", room, "..", name).slice(1, -".ts".length), seen);
+	return seen;
+}
+
+test("the hook path reaches neither citty nor what starts a process", () => {
+	const reached = reach("hook");
+	expect(reached).toContain("react");
+	for (const name of [
+		"citty",
+		"cli",
+		"arguments",
+		"answer",
+		"spawn",
+		"program",
+	])
+		expect(reached).not.toContain(name);
+});
+
+test("a hook that has nothing to do loads no module of a runtime, and no schema", () => {
+	const atOnce = ["hook", ...["names", "patterns"]];
+	for (const room of atOnce) {
+		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
+		const direct = [...text.matchAll(/^import .* from "([^"]+)"/gm)];
+		for (const [, name = ""] of direct)
+			expect(atOnce.map((each) => `./${each}.ts`)).toContain(name);
+	}
+});
+
+test("Bun is named by the hook alone", () => {
+	for (const room of rooms.filter((each) => each !== "hook"))
+		expect(readFileSync(join(root, "lib", `${room}.ts`), "utf8")).not.toMatch(
+			/\bBun\./,
+		);
 });
 
 test("only the door exits, and only process signals", () => {
