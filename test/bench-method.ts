@@ -5,14 +5,17 @@
  * the median. What it starts lives in one temporary folder and is gone when it closes.
  */
 import {
+	closeSync,
 	existsSync,
 	mkdirSync,
 	mkdtempSync,
+	openSync,
 	readdirSync,
 	readFileSync,
 	realpathSync,
 	rmSync,
 	writeFileSync,
+	writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,7 +27,7 @@ import { findTree } from "../lib/tree.ts";
 export const rounds = 30;
 const runs = 3;
 
-const product = join(import.meta.dir, "..", "dist", "bg");
+const dist = join(import.meta.dir, "..", "dist");
 
 /** One temporary folder: the programs, a home, and a store for each row. */
 export type Bench = {
@@ -32,21 +35,47 @@ export type Bench = {
 	home: string;
 	/** A copy of the product's executable. */
 	bg: string;
+	/** A copy of the product's script. */
+	script: string;
+	/** A named pipe: what Bun itself gives a child to read is a file in memory. */
+	pipe: string;
 	stores: string[];
 	/** Aborted by whoever wants it to end: the next call throws. */
 	stop: AbortController;
 };
 
-export type Call = { argv: string[]; env: Record<string, string> };
+export type Call = {
+	argv: string[];
+	env: Record<string, string>;
+	/** What it reads through a pipe. */
+	input?: string;
+	/** Run before and after each call, and not timed. */
+	prepare?: () => Promise<void>;
+	settle?: () => Promise<void>;
+};
 
 export function openBench(): Bench {
-	if (!existsSync(product)) throw new Error("no dist/bg: npm run build");
+	for (const name of ["bg", "bg.cjs"])
+		if (!existsSync(join(dist, name)))
+			throw new Error(`no dist/${name}: npm run build`);
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-bench-")));
 	const home = join(base, "home");
 	mkdirSync(home);
 	const bg = join(base, "bg");
-	copy(product, bg);
-	return { base, home, bg, stores: [], stop: new AbortController() };
+	const script = join(base, "bg.cjs");
+	command("cp", join(dist, "bg"), bg);
+	command("cp", join(dist, "bg.cjs"), script);
+	const pipe = join(base, "pipe");
+	command("mkfifo", pipe);
+	return {
+		base,
+		home,
+		bg,
+		script,
+		pipe,
+		stores: [],
+		stop: new AbortController(),
+	};
 }
 
 /** Ends what still runs in the stores and removes the folder. */
@@ -82,17 +111,25 @@ export async function compileSource(
 }
 
 /** Calls a program to its end, its output discarded, and returns the time it took in ms. */
-export function time({ home, stop }: Bench, { argv, env }: Call): number {
+export function time(
+	{ home, pipe, stop }: Bench,
+	{ argv, env, input }: Call,
+): number {
 	stop.signal.throwIfAborted();
-	const start = performance.now();
-	const { exitCode } = Bun.spawnSync(argv, {
-		cwd: home,
-		env,
-		stdio: ["ignore", "ignore", "ignore"],
-	});
-	const taken = performance.now() - start;
-	if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited ${exitCode}`);
-	return taken;
+	const stdin = input === undefined ? "ignore" : openPipe(pipe, input);
+	try {
+		const start = performance.now();
+		const { exitCode } = Bun.spawnSync(argv, {
+			cwd: home,
+			env,
+			stdio: [stdin, "ignore", "ignore"],
+		});
+		const taken = performance.now() - start;
+		if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited ${exitCode}`);
+		return taken;
+	} finally {
+		if (typeof stdin === "number") closeSync(stdin);
+	}
 }
 
 /** Calls a program to its end and returns what it wrote. */
@@ -106,26 +143,20 @@ export function read({ home, stop }: Bench, { argv, env }: Call): string {
 export type Ratio = { ratio: number; ours: number; theirs: number };
 
 /**
- * How many times as long our program takes as theirs; of three runs the median one, with the
- * medians of both in ms. `settle` runs after each of our calls and is not timed.
+ * How many times as long our call takes as theirs; of three runs the median one, with the medians
+ * of both in ms.
  */
 export async function compare(
 	bench: Bench,
 	ours: Call,
 	theirs: Call,
-	settle: () => Promise<void> = async () => {},
 ): Promise<Ratio> {
 	const results: Ratio[] = [];
 	for (let run = 0; run < runs; run++) {
 		const taken = { ours: [] as number[], theirs: [] as number[] };
 		const sides = [
-			async () => {
-				taken.ours.push(time(bench, ours));
-				await settle();
-			},
-			async () => {
-				taken.theirs.push(time(bench, theirs));
-			},
+			async () => taken.ours.push(await timeAlone(bench, ours)),
+			async () => taken.theirs.push(await timeAlone(bench, theirs)),
 		];
 		// The first call of each fills the caches and does not count.
 		for (const side of sides) await side();
@@ -206,9 +237,28 @@ export async function endTasks(store: string): Promise<void> {
 
 // --- internal ---
 
-function copy(from: string, to: string): void {
-	const { exitCode, stderr } = Bun.spawnSync(["cp", from, to]);
-	if (exitCode !== 0) throw new Error(`unable to copy ${from}: ${stderr}`);
+async function timeAlone(bench: Bench, call: Call): Promise<number> {
+	await call.prepare?.();
+	const taken = time(bench, call);
+	await call.settle?.();
+	return taken;
+}
+
+function command(...argv: string[]): void {
+	const { exitCode, stderr } = Bun.spawnSync(argv);
+	if (exitCode !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
+}
+
+/** The reading end of a pipe that holds `input` and nothing after it. */
+function openPipe(path: string, input: string): number {
+	const writer = openSync(path, "r+");
+	try {
+		const reader = openSync(path, "r");
+		writeSync(writer, input);
+		return reader;
+	} finally {
+		closeSync(writer);
+	}
 }
 
 function end(pid: number): void {

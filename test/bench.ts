@@ -1,9 +1,17 @@
 /**
  * The budgets of the design, measured: `bun test/bench.ts [row…]` prints a line for each, and says
  * `over` where one is exceeded. It exits 0 even then, for a benchmark is no test; 1 where a row
- * could not be measured. Reads `dist/bg`, writes nothing outside a temporary folder.
+ * could not be measured. Reads `dist`, writes nothing outside a temporary folder.
  */
+import { writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
+import { join } from "node:path";
+import {
+	endingHook,
+	idleHook,
+	runtimeCommand,
+	writeIndexed,
+} from "./bench-hook.ts";
 import {
 	type Bench,
 	closeBench,
@@ -15,6 +23,7 @@ import {
 	openBench,
 	openStore,
 	pause,
+	type Ratio,
 	read,
 	readRecords,
 	rounds,
@@ -39,6 +48,68 @@ type Figure = {
 };
 
 const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
+	hook: async (bench) => {
+		const { store, env } = openStore(bench, "hook");
+		await writeIndexed(bench, store, 10);
+		const empty = await compileSource(bench, "empty", "");
+		const figures: Figure[] = [];
+		for (const [what, limit, call] of [
+			["hook, nothing to do / empty", 1.25, idleHook([bench.bg], env)],
+			["hook, completes a task / empty", 1.75, endingHook(bench, store, env)],
+		] as const) {
+			const { input } = call;
+			const ratio = await compare(bench, call, { argv: [empty], env, input });
+			figures.push(ratioFigure(what, limit, ratio));
+		}
+		return figures;
+	},
+
+	bundle: async (bench) => {
+		const { store, env } = openStore(bench, "bundle");
+		await writeIndexed(bench, store, 10);
+		const empty = join(bench.base, "empty.cjs");
+		await writeFile(empty, "");
+		const figures: Figure[] = [];
+		for (const [runtime, limit] of [
+			["bun", 1.6],
+			["deno", 1.3],
+			["node", 1.25],
+		] as const) {
+			const command = runtimeCommand(runtime);
+			const call = idleHook([...command, bench.script], env);
+			const { input } = call;
+			const ratio = await compare(bench, call, {
+				argv: [...command, empty],
+				env,
+				input,
+			});
+			const what = `hook, nothing to do / empty script, ${runtime}`;
+			figures.push(ratioFigure(what, limit, ratio));
+		}
+		return figures;
+	},
+
+	many: async (bench) => {
+		const few = openStore(bench, "few");
+		const many = openStore(bench, "many");
+		await writeIndexed(bench, few.store, 10);
+		await writeIndexed(bench, many.store, 10_000);
+		const idle = await compare(
+			bench,
+			idleHook([bench.bg], many.env),
+			idleHook([bench.bg], few.env),
+		);
+		const ending = await compare(
+			bench,
+			endingHook(bench, many.store, many.env),
+			endingHook(bench, few.store, few.env),
+		);
+		return [
+			ratioFigure("hook, nothing to do, 10000 tasks / 10", 1.15, idle),
+			ratioFigure("hook, completes a task, 10000 tasks / 10", 1.15, ending),
+		];
+	},
+
 	launch: async (bench) => {
 		const { store, env } = openStore(bench, "launch");
 		const call = await droidCall(bench, env, "exit 0");
@@ -50,16 +121,8 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 				"the end of a supervisor",
 			);
 		};
-		const { ratio, ours, theirs } = await compare(bench, call, empty, settle);
-		return [
-			{
-				what: "launch until it returns / empty",
-				measured: ratio,
-				limit: 3,
-				unit: "×",
-				detail: `${ms(ours)} / ${ms(theirs)}`,
-			},
-		];
+		const ratio = await compare(bench, { ...call, settle }, empty);
+		return [ratioFigure("launch until it returns / empty", 3, ratio)];
 	},
 
 	list: async (bench) => {
@@ -67,20 +130,13 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 		const count = 10_000;
 		await writeFinished(bench, store, count);
 		const reader = await compileSource(bench, "reader", readAndParse);
-		const { ratio, ours, theirs } = await compare(
+		const ratio = await compare(
 			bench,
 			{ argv: [bench.bg, "list"], env },
 			{ argv: [reader, store], env },
 		);
-		return [
-			{
-				what: `list over ${count} tasks / reading and parsing them`,
-				measured: ratio,
-				limit: 1.8,
-				unit: "×",
-				detail: `${ms(ours)} / ${ms(theirs)}`,
-			},
-		];
+		const what = `list over ${count} tasks / reading and parsing them`;
+		return [ratioFigure(what, 1.8, ratio)];
 	},
 
 	memory: async (bench) => {
@@ -177,6 +233,15 @@ function print(...cells: string[]): void {
 	const widths = [7, 53, 8, 9, 5, 0];
 	const line = cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" ");
 	console.log(line.trimEnd());
+}
+
+function ratioFigure(
+	what: string,
+	limit: number,
+	{ ratio, ours, theirs }: Ratio,
+): Figure {
+	const detail = `${ms(ours)} / ${ms(theirs)}`;
+	return { what, measured: ratio, limit, unit: "×", detail };
 }
 
 function ms(value: number): string {

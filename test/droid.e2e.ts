@@ -374,7 +374,11 @@ droidTest("what a droid leaves behind is named and lives", async (lab) => {
 	);
 	await lab.bg(["wait", id]);
 	const server = await lab.untilProcess("sleep 302");
-	const { status, result, left_behind } = lab.record(id);
+	const { status, result, left_behind } = await lab.untilTask(
+		id,
+		(task) => task.left_behind,
+		"what it left behind",
+	);
 	expect([status, result]).toEqual(["completed", "It serves."]);
 	expect(left_behind).toContainEqual({ pid: server, command: "sleep 302" });
 	expect((await lab.bg(["cancel", id])).json().tasks).toMatchObject([
