@@ -36,6 +36,25 @@ export function writePrivate(path: string, text: string): void {
 	making(path, () => writeFileSync(path, text, { mode: 0o600, flag: "wx" }));
 }
 
+/**
+ * Makes an empty file, or leaves the one that is there. (Deno's `writeFileSync` fails where another
+ * process unlinks the file meanwhile.)
+ */
+export function touch(path: string): void {
+	closeSync(openSync(path, "a", 0o600));
+}
+
+/** Makes an empty file; false where there is one already, which somebody else was first to make. */
+export function claimFile(path: string): boolean {
+	try {
+		closeSync(openSync(path, "wx", 0o600));
+		return true;
+	} catch (error) {
+		if (codeOf(error) === "EEXIST") return false;
+		throw error;
+	}
+}
+
 /** Reads a file of the store: of a pipe nothing is waited for, a link is an error. */
 export function readFile(path: string): string {
 	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;

@@ -9,9 +9,9 @@
 import { dueMark, type Store, storeDir } from "./names.ts";
 import { sessionPattern } from "./patterns.ts";
 
-/** How long the payload may take to come, and a whole call, in ms. */
-const inputPatience = 900;
-const patience = 950;
+/** How long the payload may take to come, and a whole call once it runs, in ms. */
+const inputPatience = 750;
+const patience = 900;
 
 const maxPayload = 16 * 1024 * 1024;
 
@@ -20,13 +20,15 @@ const lively = ["SessionStart", "SessionEnd", "SubagentStop", "Stop"];
 
 /** `hook`, or `hook-complete`: SubagentStop under the old script's name. */
 export async function hook(verb: string): Promise<void> {
-	const timer = deadline();
-	await Promise.race([timer, act(verb)]);
+	await Promise.race([after(patience), act(verb)]);
 }
 
 async function act(verb: string): Promise<void> {
 	try {
-		const payload = await readPayload();
+		const late = after(inputPatience).then(() => {
+			throw new Error(`no whole payload within ${inputPatience} ms`);
+		});
+		const payload = await Promise.race([readPayload(), late]);
 		const event =
 			verb === "hook-complete"
 				? "SubagentStop"
@@ -66,13 +68,11 @@ async function exists(path: string): Promise<boolean> {
 
 /** Done as soon as the JSON is whole: whoever calls may never close the pipe. */
 async function readPayload(): Promise<Raw> {
-	const start = performance.now();
 	const decoder = new TextDecoder();
 	let text = "";
 	for await (const chunk of input()) {
 		text += decoder.decode(chunk, { stream: true });
 		if (text.length > maxPayload) throw new Error("a payload over 16 MiB");
-		if (performance.now() - start > inputPatience) break;
 		const payload = parse(text);
 		if (payload) return payload;
 	}
@@ -98,8 +98,8 @@ function input(): AsyncIterable<Uint8Array> {
 	return typeof Bun === "undefined" ? process.stdin : Bun.stdin.stream();
 }
 
-function deadline(): Promise<void> {
+function after(ms: number): Promise<void> {
 	return new Promise((resolve) => {
-		setTimeout(resolve, patience);
+		setTimeout(resolve, ms);
 	});
 }

@@ -4,6 +4,7 @@
  *     <id>.json               the record         <id>.out    what the task wrote, as it came
  *     .sessions/<key>/<id>    which tasks a session has; made before the record
  *     .sessions/<key>/.caller the session that called this one
+ *     .sessions/<key>/.recorded  a subagent's record was, or is about to be, made
  *     .sessions/<key>/.ended  what a subagent said in the end, until its record comes
  *     .notices/<session>/<id> a session is to be told of a task's end; `.due` behind it once there
  *                             is one, and a holder behind that while it is being told

@@ -5,15 +5,9 @@
  * wins. The mark goes last, and comes back where something fell due meanwhile. The claim of a hook
  * that died is taken over: told twice at worst, never lost.
  */
-import {
-	mkdirSync,
-	renameSync,
-	rmdirSync,
-	rmSync,
-	writeFileSync,
-} from "node:fs";
+import { mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
 import { codeOf } from "./error.ts";
-import { namesIn, ownName } from "./files.ts";
+import { namesIn, ownName, touch } from "./files.ts";
 import { dueMark, inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
@@ -35,7 +29,7 @@ export function expectNotice(
 	if (!isKnown(session)) return;
 	const folder = folderOf(store, session);
 	mkdirSync(folder, { recursive: true, mode: 0o700 });
-	writeFileSync(`${folder}/${id}`, "", { mode: 0o600 });
+	touch(`${folder}/${id}`);
 }
 
 /** The task ended: its notice is due, in its session or, where that ended, in its caller's. */
@@ -141,7 +135,7 @@ export function passOnNotices(store: Store, from: string, to: string): void {
 }
 
 export function markDue(store: Store, session: string): void {
-	writeFileSync(dueMark(store, session), "", { mode: 0o600 });
+	touch(dueMark(store, session));
 }
 
 // --- internal ---

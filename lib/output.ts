@@ -129,6 +129,13 @@ export type Text = {
 /** A task's words: of a droid what it said and did, of a command what it wrote. */
 export function readText(store: Store, task: Task, options: TextOptions): Text {
 	const { since, max, tail } = options;
+	// Droid keeps the words of its own subagents; what came out of one stands in the record.
+	if (task.kind === "native")
+		return {
+			output: cutBytes(task.result ?? "", max, "first"),
+			nextOffset: 0,
+			truncated: Buffer.byteLength(task.result ?? "") > max,
+		};
 	const size = outputSize(store, task.id);
 	if (since !== undefined && since >= size)
 		return { output: "", nextOffset: since, truncated: false };

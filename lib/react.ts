@@ -29,6 +29,7 @@ import { lastAssistantText, Payload, subagentOf } from "./payload.ts";
 import { cutBytes, formatAge, toJson, toLine, writeAll } from "./print.ts";
 import { indexSlice } from "./reindex.ts";
 import {
+	claimSession,
 	indexSession,
 	noteSession,
 	readSessionNote,
@@ -58,7 +59,8 @@ const maxNotice = 2000;
 
 /** Prints the answer to an event, where there is one. */
 export function react(at: Store, verb: string, raw: object): void {
-	const payload = v.parse(Payload, raw);
+	const given = Object.entries(raw).filter(([, value]) => value !== null);
+	const payload = v.parse(Payload, Object.fromEntries(given));
 	// Only what must be remembered makes a store where there is none.
 	const remembers =
 		payload.calling_session_id !== undefined || subagentOf(payload);
@@ -129,6 +131,14 @@ function startSession(store: Store, payload: Payload): void {
 function shareSession({ hook_event_name, session_id }: Payload): void {
 	const path = process.env.CLAUDE_ENV_FILE;
 	if (hook_event_name !== "SessionStart" || !path || !session_id) return;
+	try {
+		appendSession(path, session_id);
+	} catch (error) {
+		noteFault(error, "hook");
+	}
+}
+
+function appendSession(path: string, session: string): void {
 	const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_CREAT } = constants;
 	const flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT;
 	const fd = openSync(path, flags, 0o600);
@@ -136,7 +146,7 @@ function shareSession({ hook_event_name, session_id }: Payload): void {
 		const status = fstatSync(fd);
 		if (!status.isFile() || status.uid !== process.geteuid?.())
 			throw new Error("CLAUDE_ENV_FILE is not a file of ours");
-		const line = `export BG_SESSION_ID=${session_id}\n`;
+		const line = `export BG_SESSION_ID=${session}\n`;
 		const before = readFileSync(fd, "utf8");
 		if (before.includes(line)) return;
 		const gap = before && !before.endsWith("\n") ? "\n" : "";
@@ -155,12 +165,13 @@ function endSession(store: Store, payload: Payload): void {
 	const isOwn = own && readOrNot(store, own)?.droid_session_id === session_id;
 	// First the note, then the look: a record that comes between the two finds the note.
 	if (caller && !isOwn) noteSession(store, session_id, "ended", text());
+	if (caller) {
+		repairNotices(store, session_id);
+		passOnNotices(store, session_id, caller);
+	}
 	for (const task of unfinishedOf(store, session_id))
 		if (task.kind === "native" && task.droid_session_id === session_id)
 			endByHook(store, task.id, text());
-	if (!caller) return;
-	repairNotices(store, session_id);
-	passOnNotices(store, session_id, caller);
 }
 
 // --- native subagents ---
@@ -170,7 +181,7 @@ function recordSubagent(store: Store, payload: Payload): void {
 	const subagent = subagentOf(payload);
 	if (!subagent || !payload.session_id) return;
 	const { sessionId, description, prompt, subagent_type } = subagent;
-	if (tasksOfSession(store, sessionId).length) return;
+	if (!claimSession(store, sessionId)) return;
 	const parent = ownTask();
 	const at = timestamp();
 	const task: Task = {
@@ -191,8 +202,14 @@ function recordSubagent(store: Store, payload: Payload): void {
 	createTask(store, task);
 	indexSession(store, payload.session_id, task.id);
 	indexSession(store, sessionId, task.id);
-	const ended = readSessionNote(store, sessionId, "ended");
-	if (ended !== undefined) endByHook(store, task.id, ended);
+	endNoted(store, task);
+}
+
+/** A subagent whose end was noted, because its record came later or could not be locked. */
+function endNoted(store: Store, { id, droid_session_id }: Task): void {
+	if (!droid_session_id) return;
+	const ended = readSessionNote(store, droid_session_id, "ended");
+	if (ended !== undefined) endByHook(store, id, ended);
 }
 
 function stopSubagent(store: Store, verb: string, payload: Payload): void {
@@ -215,13 +232,15 @@ function stopSubagent(store: Store, verb: string, payload: Payload): void {
 			answer({ error: `no task of session ${session_id} to complete` });
 		return;
 	}
-	const words =
-		payload.task_result ??
-		payload.last_assistant_message ??
-		readTranscript(payload.transcript_path) ??
-		"";
+	// Droid says "" where a hook ran inside the subagent: its own session's end knows better.
+	if (payload.task_result === "") return;
+	const words = isAboutSubagent
+		? (payload.task_result ?? payload.last_assistant_message ?? "")
+		: (payload.last_assistant_message ??
+			readTranscript(payload.transcript_path) ??
+			"");
 	const { status } = endByHook(store, task.id, words);
-	answer({ taskId: task.id, status, completed: true });
+	answer({ taskId: task.id, status, completed: isFinal({ status }) });
 }
 
 function endByHook(store: Store, id: string, result: string): Task {
@@ -338,6 +357,8 @@ function describeEnd(task: Task): string {
 function stop(store: Store, payload: Payload): void {
 	const { session_id, stop_hook_active } = payload;
 	if (!session_id) return;
+	for (const task of unfinishedOf(store, session_id))
+		if (task.kind === "native") endNoted(store, task);
 	repairNotices(store, session_id);
 	if (process.env.BG_STOP !== "wait" || stop_hook_active) return;
 	const { due, awaited: expected } = readNotices(store, session_id);

@@ -3,9 +3,9 @@
  * with 10,000; and what is known of a session itself. Over a folder of the old script it is built
  * in slices, unfinished tasks first; the mark that says "whole" is written last.
  */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { codeOf } from "./error.ts";
-import { namesIn, readFile, replaceFile } from "./files.ts";
+import { claimFile, namesIn, readFile, replaceFile, touch } from "./files.ts";
 import { inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 
@@ -13,7 +13,7 @@ import { idPattern, sessionPattern } from "./patterns.ts";
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
 	makeSession(store, key);
-	writeFileSync(`${sessionFolder(store, key)}/${id}`, "", { mode: 0o600 });
+	touch(`${sessionFolder(store, key)}/${id}`);
 }
 
 /** The ids of the tasks that stand under a session's key. */
@@ -51,18 +51,28 @@ export function readSessionNote(
 	}
 }
 
+/** Whether this is the first to make a record of a subagent's session: hooks run in parallel. */
+export function claimSession(store: Store, key: string): boolean {
+	if (!sessionPattern.test(key)) return false;
+	makeSession(store, key);
+	return claimFile(`${sessionFolder(store, key)}/.recorded`);
+}
+
 /** Whether every record of the store stands in the index. */
 export const isIndexWhole = (store: Store) => existsSync(wholeMark(store));
 
 export function markIndexWhole(store: Store): void {
-	writeFileSync(wholeMark(store), "", { mode: 0o600 });
+	touch(wholeMark(store));
 }
 
 /** How far the building of the index is: the pass, and the id it stands at. */
 export function readIndexing(store: Store): { pass: number; at: string } {
 	try {
-		const [pass, at = ""] = readFile(`${wholeMark(store)}.at`).split(" ");
-		return { pass: Number(pass) || 0, at };
+		const text = readFile(`${wholeMark(store)}.at`);
+		const [, pass, at = ""] = /^([01]) (bg_[0-9a-f]+)?$/.exec(text) ?? [];
+		return pass && (!at || idPattern.test(at))
+			? { pass: Number(pass), at }
+			: { pass: 0, at: "" };
 	} catch {
 		return { pass: 0, at: "" };
 	}

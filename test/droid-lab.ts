@@ -66,10 +66,30 @@ export type Lab = Omit<Sandbox, "run"> & {
 	/** Waits until a command stands at the gate, or opens it. */
 	untilAtGate: () => Promise<unknown>;
 	openGate: () => void;
+	/** Makes bg a hook of every event it knows, for all droids of this test. */
+	installHooks: () => void;
+	/** Runs a droid as a person does, as no task of bg, to its end. */
+	droid: (prompt: string, options?: DroidOptions) => Promise<DroidRun>;
+};
+
+export type DroidOptions = { autonomy?: string; env?: Record<string, string> };
+
+export type DroidRun = {
+	code: number;
+	/** The droid's own session id. */
+	session: string;
+	/** Its last words. */
+	text: string;
 };
 
 /** A command that lasts until the test opens the gate. It is run in the project. */
 export const gate = "touch at-gate; until [ -e open ]; do sleep 0.05; done";
+
+/** The argv of a droid on the scripted model. */
+export const droidArgv = (prompt: string, autonomy = "medium") => [
+	...["droid", "exec", "--auto", autonomy, "-m", "custom:lab"],
+	...["-o", "stream-json", "--", prompt],
+];
 
 /** A test with a droid of its own. */
 export function droidTest(
@@ -228,8 +248,46 @@ function openLab(model: Model): Lab {
 				"a command at the gate",
 			),
 		openGate: () => writeFileSync(join(project, "open"), ""),
+		installHooks: () =>
+			writeFileSync(join(box.home, ".factory", "hooks.json"), hooksFile()),
+		droid: async (prompt, { autonomy, env } = {}) => {
+			const [, ...args] = droidArgv(prompt, autonomy);
+			const child = Bun.spawn([client(), ...args], {
+				cwd: project,
+				env: { ...box.env, ...env },
+				stdin: "ignore",
+				stdout: "pipe",
+				stderr: "inherit",
+			});
+			const stream = await new Response(child.stdout).text();
+			const events = stream.split("\n").filter(Boolean).map(parseEvent);
+			const find = (type: string) => events.find((each) => each.type === type);
+			return {
+				code: await child.exited,
+				session: find("system")?.session_id ?? "",
+				text: find("completion")?.finalText ?? "",
+			};
+		},
 	};
 }
+
+const hookEvents = [
+	...["SessionStart", "SessionEnd", "UserPromptSubmit", "PostToolUse"],
+	...["SubagentStop", "Stop"],
+];
+
+/** Hooks as the client keeps them: events are top-level keys. */
+function hooksFile(): string {
+	const command = `${bgProgram.map(quote).join(" ")} hook`;
+	const entry = [{ hooks: [{ type: "command", command, timeout: 5 }] }];
+	return JSON.stringify(
+		Object.fromEntries(hookEvents.map((event) => [event, entry])),
+	);
+}
+
+type Event = { type: string; session_id?: string; finalText?: string };
+
+const parseEvent = (line: string): Event => JSON.parse(line);
 
 /** Whatever has this test's store, or its home, in its environment. */
 const leftovers = (lab: Lab) => [

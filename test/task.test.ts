@@ -1,18 +1,17 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
+import { idPattern, sessionPattern } from "../lib/patterns.ts";
 import {
 	compareIds,
 	type End,
 	endSentence,
 	finish,
-	idPattern,
 	intend,
 	isFinal,
 	newSessionId,
 	newTaskId,
 	parseTask,
 	reasons,
-	sessionPattern,
 	start,
 	statuses,
 	type Task,
