@@ -1,7 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+	copyFileSync,
+	existsSync,
+	mkdirSync,
+	readFileSync,
+	writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
-import { sandbox, standIn } from "../harness.ts";
+import { root, sandbox, standIn } from "../harness.ts";
 
 /** A sandbox whose droid is the stand-in, and what that one was told. */
 function withDroid() {
@@ -193,6 +199,20 @@ describe("the droid's name", () => {
 		expect(inside.told.argv).toContain("of-project");
 		const outside = await ended(words);
 		expect(outside.told.argv).toContain("of-home");
+	});
+
+	test("means at last the definition of the plugin that the program lies in", async () => {
+		const { box, launch, told } = withDroid();
+		const plugin = join(box.home, "plugin");
+		mkdirSync(join(plugin, "hooks"), { recursive: true });
+		mkdirSync(join(plugin, "droids"));
+		copyFileSync(join(root, "dist", "bg.cjs"), join(plugin, "hooks", "bg.cjs"));
+		writeFileSync(join(plugin, "droids", "plugged.md"), text);
+		const argv = ["node", join(plugin, "hooks", "bg.cjs")];
+		const answer = await launch(["look", "SAY[x]", "plugged"], { argv });
+		expect(answer.json().warnings).toBeUndefined();
+		await box.bg(["wait"]);
+		expect(told().argv).toContain("from-definition");
 	});
 
 	test("gives way to an explicit model", async () => {
