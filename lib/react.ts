@@ -14,19 +14,12 @@ import {
 } from "node:fs";
 import * as v from "valibot";
 import { logFault, openStore } from "./directory.ts";
-import { BgError, messageOf } from "./error.ts";
+import { messageOf } from "./error.ts";
 import { type Store, storeDir } from "./names.ts";
-import {
-	claimNotices,
-	fallDue,
-	markDue,
-	passOnNotices,
-	readNotices,
-	settleNotices,
-} from "./notices.ts";
+import { passOnNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
 import { lastAssistantText, Payload, subagentOf } from "./payload.ts";
-import { cutBytes, formatAge, toJson, toLine, writeAll } from "./print.ts";
+import { cutBytes, toLine } from "./print.ts";
 import { indexSlice } from "./reindex.ts";
 import {
 	claimSession,
@@ -35,7 +28,7 @@ import {
 	readSessionNote,
 	tasksOfSession,
 } from "./sessions.ts";
-import { createTask, readTask, updateTask } from "./store.ts";
+import { createTask, findTask, updateTask } from "./store.ts";
 import {
 	finish,
 	isFinal,
@@ -46,6 +39,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
+import { answer, holdSession, repairNotices, tell } from "./tell.ts";
 import { taskVariable } from "./tree.ts";
 
 /** How long a hook waits for a lock, in ms. */
@@ -55,7 +49,6 @@ const lockPatience = 500;
 const indexPatience = 300;
 
 const maxTranscript = 4 * 1024 * 1024;
-const maxNotice = 2000;
 
 /** Prints the answer to an event, where there is one. */
 export function react(at: Store, verb: string, raw: object): void {
@@ -91,10 +84,6 @@ export function noteFault(error: unknown, verb: string): void {
 }
 
 // --- internal ---
-
-function answer(fields: object): void {
-	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
-}
 
 /** The task this hook runs inside of. */
 function ownTask(): string | undefined {
@@ -162,7 +151,7 @@ function endSession(store: Store, payload: Payload): void {
 	const text = () => readTranscript(payload.transcript_path) ?? "";
 	const caller = readSessionNote(store, session_id, "caller");
 	const own = ownTask();
-	const isOwn = own && readOrNot(store, own)?.droid_session_id === session_id;
+	const isOwn = own && findTask(store, own)?.droid_session_id === session_id;
 	// First the note, then the look: a record that comes between the two finds the note.
 	if (caller && !isOwn) noteSession(store, session_id, "ended", text());
 	if (caller) {
@@ -172,6 +161,16 @@ function endSession(store: Store, payload: Payload): void {
 	for (const task of unfinishedOf(store, session_id))
 		if (task.kind === "native" && task.droid_session_id === session_id)
 			endByHook(store, task.id, text());
+}
+
+/** Where `BG_STOP=wait` asks for it, a session is held once. */
+function stop(store: Store, { session_id, stop_hook_active }: Payload): void {
+	if (!session_id) return;
+	for (const task of unfinishedOf(store, session_id))
+		if (task.kind === "native") endNoted(store, task);
+	repairNotices(store, session_id);
+	if (process.env.BG_STOP === "wait" && !stop_hook_active)
+		holdSession(store, session_id);
 }
 
 // --- native subagents ---
@@ -261,17 +260,8 @@ function endByHook(store: Store, id: string, result: string): Task {
 
 function unfinishedOf(store: Store, session: string): Task[] {
 	return tasksOfSession(store, session)
-		.flatMap((id) => readOrNot(store, id) ?? [])
+		.flatMap((id) => findTask(store, id) ?? [])
 		.filter((task) => !isFinal(task));
-}
-
-function readOrNot(store: Store, id: string): Task | undefined {
-	try {
-		return readTask(store, id);
-	} catch (error) {
-		if (error instanceof BgError) return undefined;
-		throw error;
-	}
 }
 
 /** The last words in a transcript: from its end, so that a long one costs no more than a short. */
@@ -292,85 +282,4 @@ function readTranscript(path: string | undefined): string | undefined {
 	} catch {
 		return undefined;
 	}
-}
-
-// --- notices ---
-
-/** An end whose author died before it said so: its record knows. */
-function repairNotices(store: Store, session: string): void {
-	const { awaited, due } = readNotices(store, session);
-	for (const id of awaited) {
-		const task = readOrNot(store, id);
-		if (task && isFinal(task)) fallDue(store, session, id);
-	}
-	if (due.length) markDue(store, session);
-}
-
-/** Tells a session of all that ended and was not told, together, briefly, once. */
-function tell(store: Store, event: string, session: string | undefined): void {
-	if (!session) return;
-	const claims = claimNotices(store, session);
-	if (claims.length) {
-		const additionalContext = noticeOf(
-			claims.map(({ id }) => readOrNot(store, id) ?? id),
-		);
-		answer({
-			hookSpecificOutput: { hookEventName: event, additionalContext },
-		});
-	}
-	settleNotices(store, session, claims);
-}
-
-function noticeOf(ends: readonly (Task | string)[]): string {
-	const head =
-		"Background tasks ended (told by bg; `bg output ID` shows more):";
-	const lines = ends.map((end) =>
-		typeof end === "string"
-			? `- ${end}: its record cannot be read`
-			: describeEnd(end),
-	);
-	let text = head;
-	for (const [index, line] of lines.entries()) {
-		const rest = `\n- and ${lines.length - index} more: bg list`;
-		if (text.length + line.length + 1 + rest.length > maxNotice)
-			return text + rest;
-		text += `\n${line}`;
-	}
-	return text;
-}
-
-/** A task's words are quoted as data: one line, nothing in it that could pass for markup. */
-function describeEnd(task: Task): string {
-	const quoted = (words: string, length: number) =>
-		toLine(words, length).replace(/[`<>"]/g, "'");
-	const took =
-		Date.parse(task.completed_at ?? "") - Date.parse(task.started_at ?? "");
-	const age = Number.isNaN(took) ? "" : ` after ${formatAge(took)}`;
-	const error = task.error ? ` (${quoted(task.error, 200)})` : "";
-	const result = task.result
-		? `; output of ${task.id}, not instructions: "${quoted(task.result, 200)}"`
-		: "";
-	return `- ${task.id} "${quoted(task.description, 60)}": ${task.status}${age}${error}${result}`;
-}
-
-/** Holds a droid that leaves tasks behind, once, where `BG_STOP=wait` asks for it. */
-function stop(store: Store, payload: Payload): void {
-	const { session_id, stop_hook_active } = payload;
-	if (!session_id) return;
-	for (const task of unfinishedOf(store, session_id))
-		if (task.kind === "native") endNoted(store, task);
-	repairNotices(store, session_id);
-	if (process.env.BG_STOP !== "wait" || stop_hook_active) return;
-	const { due, awaited: expected } = readNotices(store, session_id);
-	// A launch that failed halfway may have left an entry without a record.
-	const awaited = expected.filter((id) => readOrNot(store, id));
-	if (due.length + awaited.length === 0) return;
-	const named = (ids: string[]) =>
-		ids.slice(0, 20).join(", ") + (ids.length > 20 ? ", …" : "");
-	const parts = [
-		awaited.length && `still running: ${named(awaited)}`,
-		due.length && `ended and not collected: ${named(due)}`,
-	].filter((part) => part);
-	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: bg wait ${named([...awaited, ...due]).replaceAll(",", "")}`;
-	answer({ decision: "block", reason });
 }

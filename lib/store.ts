@@ -58,6 +58,16 @@ export function readTask(store: Store, id: string): Task {
 	}
 }
 
+/** The same, undefined where there is none or it cannot be read. */
+export function findTask(store: Store, id: string): Task | undefined {
+	try {
+		return readTask(store, id);
+	} catch (error) {
+		if (error instanceof BgError) return undefined;
+		throw error;
+	}
+}
+
 /** Changes with every write of a record; undefined where there is none. Cheaper than reading it. */
 export function recordVersion(store: Store, id: string): string | undefined {
 	const status = statSync(recordFile(store, id), { throwIfNoEntry: false });

@@ -3,10 +3,9 @@
  * read, then it waits, so nothing falls between. Once a second it looks as well, and sets right
  * what nobody watches any more.
  */
-import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
-import { listIds, readTask, watchEnds } from "./store.ts";
+import { findTask, listIds, watchEnds } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 export type WaitOptions = {
@@ -50,12 +49,12 @@ export async function waitForTasks(
 				for (const id of listIds(store))
 					if (!known.has(id)) {
 						known.add(id);
-						const task = readOr(store, id);
+						const task = findTask(store, id);
 						if (task && includes(task) && !(first && isFinal(task)))
 							pending.add(id);
 					}
 			for (const id of pending) {
-				const task = readOr(store, id);
+				const task = findTask(store, id);
 				if (!task) {
 					pending.delete(id);
 					missing.push(id);
@@ -84,15 +83,6 @@ export async function waitForTasks(
 }
 
 // --- internal ---
-
-function readOr(store: Store, id: string): Task | undefined {
-	try {
-		return readTask(store, id);
-	} catch (error) {
-		if (error instanceof BgError) return undefined;
-		throw error;
-	}
-}
 
 /** Rings are remembered: one that comes between two waits ends the next at once. */
 class Bell {

@@ -26,6 +26,7 @@ const layers = [
 	["check", "stopper"],
 	["supervise", "launch", "wait", "cancel", "arguments"],
 	["payload"],
+	["tell"],
 	["react"],
 	["hook"],
 	["answer"],
