@@ -1,4 +1,7 @@
-// The door: picks a path by argv, loads only that, and sets the exit code.
+// The door: picks a path by argv, loads only that, and sets the exit code. The hook alone is at hand.
+import { hook } from "./lib/hook.ts";
+import { exit, programArguments } from "./lib/runtime.ts";
+
 async function open(argv: string[]): Promise<number> {
 	if (argv[0] === "supervise") {
 		const { supervise } = await import("./lib/supervise.ts");
@@ -7,7 +10,6 @@ async function open(argv: string[]): Promise<number> {
 	}
 	const isHook = argv[0] === "hook" || argv[0] === "hook-complete";
 	if (isHook && !/^(-h|--help)$/.test(argv[1] ?? "")) {
-		const { hook } = await import("./lib/hook.ts");
 		await hook(argv[0] ?? "");
 		return 0;
 	}
@@ -15,10 +17,10 @@ async function open(argv: string[]): Promise<number> {
 	return cli(argv);
 }
 
-open(process.argv.slice(2)).then(
-	(code) => process.exit(code),
-	(error) => {
-		console.error(error instanceof Error ? error.stack : error);
-		process.exit(70);
-	},
-);
+// Waited for here: under Bun, whatever outlives the door's own evaluation pays for a garbage collection.
+try {
+	exit(await open(programArguments()));
+} catch (error) {
+	console.error(error instanceof Error ? error.stack : error);
+	exit(70);
+}

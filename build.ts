@@ -1,9 +1,10 @@
 /**
- * Writes what users get: `dist/bg`, an executable of this platform, and `dist/bg.cjs`, one script
+ * Writes what users get: `dist/bg`, an executable of this platform, and `dist/bg.mjs`, one script
  * that runs under Bun, Deno and Node from any folder. Run it with Bun.
  */
 import { chmod, mkdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import type { BunPlugin } from "bun";
 import { runtimeFlags } from "./lib/program.ts";
 
 /**
@@ -20,27 +21,100 @@ const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
 const root = import.meta.dir;
 const dist = join(root, "dist");
 
-if (import.meta.main) {
-	await mkdir(dist, { recursive: true });
-	const door = join(root, "bg.ts");
-	await Promise.all([buildScript(door), compile(door, join(dist, "bg"))]);
-}
-
+/**
+ * The script has two parts: the door with the fast path of a hook, which every runtime reads, and
+ * behind it, as comments, all else, which is compiled only once something of it is called for.
+ */
 async function buildScript(entry: string): Promise<void> {
-	const { outputs } = await Bun.build({
-		entrypoints: [entry],
-		target: "node",
-		format: "cjs",
+	const called: string[] = [];
+	const door = await bundle(entry, "node", "esm", {
+		name: "the rest comes later",
+		setup(build) {
+			build.onResolve(
+				{ filter: /^\.\/.*\.ts$/ },
+				({ kind, path, importer }) => {
+					if (kind !== "dynamic-import") return undefined;
+					called.push(join(dirname(importer), path));
+					return { path: "rest", namespace: "rest" };
+				},
+			);
+			build.onLoad({ filter: /./, namespace: "rest" }, () => ({
+				contents: restLoader,
+				loader: "js",
+			}));
+		},
 	});
-	const [script] = outputs;
-	if (!script) throw new Error("the bundler wrote nothing");
-	const path = join(dist, "bg.cjs");
-	await Bun.write(path, header + (await script.text()));
+	const all = called.map((path) => `export * from ${JSON.stringify(path)};`);
+	const rest = await bundle("rest", "node", "cjs", {
+		name: "what the door calls for",
+		setup(build) {
+			build.onResolve({ filter: /^rest$/ }, () => ({
+				path: "rest",
+				namespace: "rest",
+			}));
+			build.onLoad({ filter: /./, namespace: "rest" }, () => ({
+				contents: all.join("\n"),
+				loader: "js",
+			}));
+		},
+	});
+	if (/[\r\u2028\u2029]/.test(rest)) throw new Error("a line that ends twice");
+	const path = join(dist, "bg.mjs");
+	const comment = ["", restMark, ...rest.split("\n")].join("\n//");
+	await Bun.write(path, header + door + comment);
 	await chmod(path, 0o755);
 }
 
+const restMark = "-- the rest";
+
+/** Compiles the rest, once; all that it asks for are modules of the runtime. */
+const restLoader = `
+const require = process.getBuiltinModule;
+const rest = { exports: {} };
+const text = require("node:fs").readFileSync(new URL(import.meta.url), "utf8");
+const [, , ...lines] = text.slice(text.lastIndexOf("\\n//${restMark}\\n")).split("\\n//");
+new Function("exports", "require", "module", lines.join("\\n"))(rest.exports, require, rest);
+export const { react, noteFault, supervise, cli } = rest.exports;
+`;
+
+async function bundle(
+	entry: string,
+	target: "node" | "bun",
+	format: "cjs" | "esm",
+	plugin?: BunPlugin,
+): Promise<string> {
+	const { outputs } = await Bun.build({
+		entrypoints: [entry],
+		target,
+		format,
+		minify: { whitespace: true, syntax: true },
+		...(plugin && { plugins: [plugin] }),
+	});
+	const [file] = outputs;
+	if (!file) throw new Error("the bundler wrote nothing");
+	return file.text();
+}
+
+/** Each piece of an executable is a file to open and to link: what a hook does comes in one. */
+async function buildExecutable(entry: string): Promise<void> {
+	const contents = await bundle(join(root, "lib/react.ts"), "bun", "esm");
+	await compile(entry, join(dist, "bg"), {
+		name: "the hook in one piece",
+		setup(build) {
+			build.onLoad({ filter: /\/lib\/react\.ts$/ }, () => ({
+				contents,
+				loader: "js",
+			}));
+		},
+	});
+}
+
 /** Compiles a program into an executable that obeys no file of the folder it is called in. */
-export async function compile(entry: string, outfile: string): Promise<void> {
+export async function compile(
+	entry: string,
+	outfile: string,
+	plugin?: BunPlugin,
+): Promise<void> {
 	const made = `${outfile}.new`;
 	await Bun.build({
 		entrypoints: [entry],
@@ -49,6 +123,7 @@ export async function compile(entry: string, outfile: string): Promise<void> {
 		minify: true,
 		bytecode: true,
 		splitting: true,
+		...(plugin && { plugins: [plugin] }),
 		compile: {
 			outfile: made,
 			autoloadDotenv: false,
@@ -61,4 +136,10 @@ export async function compile(entry: string, outfile: string): Promise<void> {
 	await Bun.$`cp ${made} ${outfile}.copy`;
 	await rename(`${outfile}.copy`, outfile);
 	await rm(made);
+}
+
+if (import.meta.main) {
+	await mkdir(dist, { recursive: true });
+	const door = join(root, "bg.ts");
+	await Promise.all([buildScript(door), buildExecutable(door)]);
 }

@@ -11,6 +11,7 @@ import {
 	readdirSync,
 	readFileSync,
 	renameSync,
+	rmdirSync,
 	unlinkSync,
 	writeFileSync,
 	writeSync,
@@ -55,6 +56,28 @@ export function claimFile(path: string): boolean {
 	}
 }
 
+/** Renames a file; false where there is none, which somebody else was first to rename or remove. */
+export function moveFile(from: string, to: string): boolean {
+	try {
+		renameSync(from, to);
+		return true;
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") return false;
+		throw error;
+	}
+}
+
+/** Removes a file; false where there is none, which somebody else was first to remove. */
+export function takeFile(path: string): boolean {
+	try {
+		unlinkSync(path);
+		return true;
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") return false;
+		throw error;
+	}
+}
+
 /** Reads a file of the store: of a pipe nothing is waited for, a link is an error. */
 export function readFile(path: string): string {
 	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -95,6 +118,13 @@ export function replaceFile(
 		closeSync(fd);
 	}
 	renameSync(temporary, path);
+}
+
+/** Removes a folder if it is empty; what is not stays. */
+export function removeEmpty(folder: string): void {
+	try {
+		rmdirSync(folder);
+	} catch {}
 }
 
 export function namesIn(dir: string): string[] {

@@ -2,6 +2,7 @@
  * Every name on disk, in one place. Pure and light: a hook asks for a name before it loads anything.
  *
  *     <id>.json               the record         <id>.out    what the task wrote, as it came
+ *     <id>.<n>.out            what it wrote at its n-th attempt, when there was another
  *     .sessions/<key>/<id>    which tasks a session has; made before the record
  *     .sessions/<key>/.caller the session that called this one
  *     .sessions/<key>/.recorded  a subagent's record was, or is about to be, made
@@ -13,7 +14,11 @@
  *     .prompts/<id>.system    the system prompt a droid's definition asks for; likewise
  *     .progress/<id>          how far a droid's stream was read, and what it said until there
  *     .locks/<id>/<holder>    a lock: held while the folder holds a file
- *     .ends/last              the id of the task that ended last; renamed into place at every end
+ *     .ends/last              empty; renamed into place at every end, which wakes all who wait
+ *     .queue/<entry>          a task that waits for its turn (see queue.ts); `.queue/paused`: none starts
+ *     .slots/<entry>          a task that takes up one of the places there are
+ *     .unique/<hash>          the id of the task that was launched last under a key
+ *     .on-end/<id>            what is to be run at a task's end was not run yet
  *     .broken/                records that could not be read when their end had to be written
  *     .tmp/<holder>           writes on their way
  *     .supervisor.log, .hook.log  faults of those who have no terminal
@@ -30,6 +35,10 @@ export const folders = {
 	progress: ".progress",
 	locks: ".locks",
 	ends: ".ends",
+	queue: ".queue",
+	slots: ".slots",
+	unique: ".unique",
+	onEnd: ".on-end",
 	broken: ".broken",
 	temporary: ".tmp",
 } as const;
@@ -52,8 +61,9 @@ export const inStore = (store: Store, folder: keyof typeof folders) =>
 export const recordFile = (store: Store, id: string) =>
 	`${store.dir}/${checkedId(id)}.json`;
 
-export const outputFile = (store: Store, id: string) =>
-	`${store.dir}/${checkedId(id)}.out`;
+/** What a task wrote; with `attempt`, what it wrote at an earlier one. */
+export const outputFile = (store: Store, id: string, attempt?: number) =>
+	`${store.dir}/${checkedId(id)}${attempt ? `.${attempt}` : ""}.out`;
 
 export const promptFile = (store: Store, id: string) =>
 	`${inStore(store, "prompts")}/${checkedId(id)}`;
@@ -64,8 +74,20 @@ export const systemPromptFile = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${inStore(store, "progress")}/${checkedId(id)}`;
 
-export const lockFolder = (store: Store, id: string) =>
-	`${inStore(store, "locks")}/${checkedId(id)}`;
+/** A lock is of a task, or of what all share: the order of starting, or the keys of tasks. */
+export const lockFolder = (store: Store, what: string) =>
+	`${inStore(store, "locks")}/${what === "queue" || what === "unique" ? what : checkedId(what)}`;
+
+export const onEndMark = (store: Store, id: string) =>
+	`${inStore(store, "onEnd")}/${checkedId(id)}`;
+
+/** The newest task launched under a key. `hash` must be one: 64 hex digits. */
+export const uniqueFile = (store: Store, hash: string) =>
+	`${inStore(store, "unique")}/${hash}`;
+
+/** When names of the dead were last swept away. */
+export const sweptMark = (store: Store) =>
+	`${inStore(store, "temporary")}/swept`;
 
 export const lastEndFile = (store: Store) => `${inStore(store, "ends")}/last`;
 

@@ -6,9 +6,7 @@
  * `/proc` is missing the start time comes from `ps`. A zombie is gone. Of a process on another
  * machine nobody here can say anything.
  */
-import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { hostname } from "node:os";
 import { codeOf } from "./error.ts";
 import type { Identity } from "./task.ts";
 
@@ -21,6 +19,8 @@ export type Process = {
 	start: string;
 	paused: boolean;
 	zombie: boolean;
+	/** CPU time of it and of the children it waited for, in ms. */
+	cpu: number;
 };
 
 let here: Pick<Identity, "machine" | "boot"> | undefined;
@@ -30,7 +30,8 @@ export function thisMachine(): Pick<Identity, "machine" | "boot"> {
 	if (here) return here;
 	const namespace = attempt(() => readlinkSync("/proc/self/ns/pid"));
 	const id =
-		attempt(() => readFileSync("/etc/machine-id", "utf8").trim()) || hostname();
+		attempt(() => readFileSync("/etc/machine-id", "utf8").trim()) ||
+		process.getBuiltinModule("node:os").hostname();
 	const boot =
 		attempt(() =>
 			readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
@@ -99,6 +100,12 @@ export function describeProcesses(
 	});
 }
 
+/**
+ * Asks a supervisor to look at its records now, and not within a second. By default this signal is
+ * ignored, so it harms nobody who has only just been started and does not listen yet.
+ */
+export const lookSignal = "SIGURG";
+
 /** Sends a signal to a process, if it still is who it was. */
 export function signal(target: Identity, name: NodeJS.Signals): void {
 	if (liveness(target) === "alive") kill(target.pid, name);
@@ -147,7 +154,7 @@ export function hasProc(): boolean {
 /** What `ps` says, in UTC and without a language; empty where it fails. */
 export function ps(args: string[]): string {
 	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
-	return spawnSync("ps", args, { env, encoding: "utf8" }).stdout ?? "";
+	return capture("ps", args, env);
 }
 
 // --- internal ---
@@ -188,16 +195,20 @@ function readProc(pid: number): Process | undefined {
 		start,
 		paused: state === "T",
 		zombie: state === "Z" || state === "X",
+		// Ticks of 10 ms, on every Linux: sysconf(_SC_CLK_TCK) is 100.
+		cpu: fields.slice(11, 15).reduce((sum, each) => sum + Number(each) * 10, 0),
 	};
 }
 
 /** The same from `ps`, whose start time has a resolution of one second. */
 function readPs(selection: string[]): Process[] {
-	const columns = "pid=,ppid=,sess=,state=,lstart=";
+	const columns = "pid=,ppid=,sess=,state=,time=,lstart=";
 	return ps(["-o", columns, ...selection])
 		.split("\n")
 		.flatMap((line) => {
-			const [pid, parent, session, state, ...start] = line.trim().split(/\s+/);
+			const [pid, parent, session, state, time, ...start] = line
+				.trim()
+				.split(/\s+/);
 			const seconds = Date.parse(`${start.join(" ")} UTC`) / 1000;
 			if (!pid || !state || Number.isNaN(seconds)) return [];
 			return {
@@ -207,11 +218,26 @@ function readPs(selection: string[]): Process[] {
 				start: String(seconds),
 				paused: state.startsWith("T"),
 				zombie: state.startsWith("Z"),
+				cpu: parseCpuTime(time ?? ""),
 			};
 		});
 }
 
+/** `[[days-]hours:]minutes:seconds` of ps, in ms. */
+function parseCpuTime(text: string): number {
+	const [clock = "", days = "0"] = text.split("-").reverse();
+	const seconds = clock
+		.split(":")
+		.reduce((sum, part) => sum * 60 + Number(part), 0);
+	return (Number(days) * 86_400 + seconds) * 1000;
+}
+
 function sysctl(name: string): string {
-	const { stdout } = spawnSync("sysctl", ["-n", name], { encoding: "utf8" });
-	return stdout?.trim() || "unknown";
+	return capture("sysctl", ["-n", name]).trim() || "unknown";
+}
+
+/** What a short program says; empty where it fails. Where there is a /proc, nothing loads this. */
+function capture(program: string, args: string[], env = process.env): string {
+	const { spawnSync } = process.getBuiltinModule("node:child_process");
+	return spawnSync(program, args, { env, encoding: "utf8" }).stdout ?? "";
 }

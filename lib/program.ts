@@ -26,7 +26,7 @@ export const runtimeFlags = {
 } as const;
 
 /** The file this program is: the script, or the executable. */
-export function programFile(): string {
+function programFile(): string {
 	const script = process.argv[1];
 	return script && !isCompiled() ? realpathSync(script) : process.execPath;
 }

@@ -20,8 +20,26 @@ import type { Identity } from "./task.ts";
 /** Stands in the environment of every process of a task, and finds it again wherever it moved. */
 export const taskVariable = "BG_TASK_ID";
 
+/** Which attempt of the task a process belongs to: an earlier one may have left some behind. */
+export const attemptVariable = "BG_ATTEMPT";
+
 /** Stands in the environment of a supervisor, which is never part of a task's tree. */
 export const supervisorVariable = "BG_SUPERVISOR";
+
+/** All processes at one moment, and the marks they carry: dear to take, so tasks may share one. */
+export type Snapshot = { all: Process[]; marksOf: (pid: number) => Marks };
+
+export function takeSnapshot(): Snapshot {
+	const all = listProcesses();
+	const read = marksReader();
+	const marks = new Map<number, Marks>();
+	const marksOf = (pid: number) => {
+		const known = marks.get(pid) ?? read(pid);
+		marks.set(pid, known);
+		return known;
+	};
+	return { all, marksOf };
+}
 
 /**
  * The living processes of a task: every process of ours whose environment names it, `root` and the
@@ -31,17 +49,16 @@ export function findTree(
 	taskId: string,
 	root?: Identity,
 	known: ReadonlySet<string> = new Set(),
+	{ all, marksOf }: Snapshot = takeSnapshot(),
 ): Process[] {
-	const all = listProcesses();
 	const rootLives = root !== undefined && liveness(root) === "alive";
-	const environments = environmentReader();
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
 	const belongs = (each: Process): boolean => {
 		const decided = member.get(each.pid);
 		if (decided !== undefined) return decided;
 		member.set(each.pid, false);
-		const mark = environments(each.pid);
+		const mark = marksOf(each.pid);
 		const parent = byPid.get(each.parent);
 		const answer =
 			mark.task === taskId ||
@@ -92,22 +109,45 @@ export async function stopTree(
 	}
 }
 
+/** Holds a task's tree where it is, or lets it go on; looks again until two looks find none left. */
+export async function pauseTree(
+	taskId: string,
+	root: Identity | undefined,
+	paused: boolean,
+): Promise<void> {
+	for (let quiet = 0, looks = 0; quiet < 2 && looks < 100; looks++) {
+		const left = findTree(taskId, root).filter(
+			(each) => each.paused !== paused,
+		);
+		quiet = left.length ? 0 : quiet + 1;
+		for (const each of left)
+			signalProcess(each, paused ? "SIGSTOP" : "SIGCONT");
+		await delay(5);
+	}
+}
+
 // --- internal ---
 
 const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;
 
-type Marks = { task: string | undefined; supervisor: boolean };
+type Marks = {
+	task: string | undefined;
+	attempt: string | undefined;
+	supervisor: boolean;
+};
 
 /** Reads the marks that bg leaves in the environment of the processes it starts. */
-function environmentReader(): (pid: number) => Marks {
+function marksReader(): (pid: number) => Marks {
 	const marksIn = (environment: string, separator: string): Marks => {
 		const variables = environment.split(separator);
-		const task = variables.find((each) => each.startsWith(`${taskVariable}=`));
+		const read = (name: string) =>
+			variables
+				.find((each) => each.startsWith(`${name}=`))
+				?.slice(name.length + 1);
 		return {
-			task: task?.slice(taskVariable.length + 1),
-			supervisor: variables.some((each) =>
-				each.startsWith(`${supervisorVariable}=`),
-			),
+			task: read(taskVariable),
+			attempt: read(attemptVariable),
+			supervisor: read(supervisorVariable) !== undefined,
 		};
 	};
 	if (hasProc())
