@@ -44,6 +44,7 @@ export function openStore({
 		if (mode & 0o077) making(dir, () => chmodSync(dir, 0o700));
 		for (const name of Object.values(folders)) {
 			const folder = `${dir}/${name}`;
+			if (existsSync(folder)) continue;
 			making(folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
 		}
 		const isEmpty = isNew && !namesIn(dir).some((name) => /\.json$/.test(name));

@@ -3,21 +3,22 @@
  * prepared folder onto it (ENOTEMPTY: held), given back by unlinking one's own file, and broken by
  * unlinking the file of a dead holder, which can never hurt anybody else's.
  */
-import {
-	mkdirSync,
-	renameSync,
-	rmdirSync,
-	rmSync,
-	writeFileSync,
-} from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { BgError, codeOf, messageOf } from "./error.ts";
-import { namesIn, ownName, sleepSync } from "./files.ts";
+import {
+	namesIn,
+	ownName,
+	removeEmpty,
+	sleepSync,
+	takeFile,
+	touch,
+} from "./files.ts";
 import { inStore, lockFolder, type Store } from "./names.ts";
 import { liveness, parseHolder } from "./process.ts";
 
 /**
- * Does something while nobody else may change a task's record.
+ * Does something while nobody else may: change a task's record, or what all share.
+ * @param id of a task, or what is shared.
  * @param patience how long to wait for the lock, in ms.
  * @throws BgError (refused) naming the holder where it is not to be had.
  */
@@ -33,11 +34,9 @@ export function withLock<T>(
 	try {
 		return act();
 	} finally {
-		rmSync(join(lock, holder), { force: true });
+		takeFile(`${lock}/${holder}`);
 		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
-		try {
-			rmdirSync(lock);
-		} catch {}
+		removeEmpty(lock);
 	}
 }
 
@@ -52,7 +51,7 @@ function takeLock(
 	const prepared = `${inStore(store, "temporary")}/${holder}`;
 	try {
 		mkdirSync(prepared, { mode: 0o700 });
-		writeFileSync(join(prepared, holder), "", { mode: 0o600 });
+		touch(`${prepared}/${holder}`);
 	} catch (error) {
 		rmSync(prepared, { recursive: true, force: true });
 		throw new BgError("refused", `unable to lock ${lock}: ${messageOf(error)}`);
@@ -85,7 +84,7 @@ function breakDeadLock(lock: string): boolean {
 	for (const name of namesIn(lock)) {
 		const holder = parseHolder(name);
 		if (!holder || liveness(holder) !== "gone") continue;
-		rmSync(join(lock, name), { force: true });
+		rmSync(`${lock}/${name}`, { force: true });
 		broken = true;
 	}
 	return broken;

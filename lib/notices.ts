@@ -5,9 +5,8 @@
  * wins. The mark goes last, and comes back where something fell due meanwhile. The claim of a hook
  * that died is taken over: told twice at worst, never lost.
  */
-import { mkdirSync, renameSync, rmdirSync, rmSync } from "node:fs";
-import { codeOf } from "./error.ts";
-import { namesIn, ownName, touch } from "./files.ts";
+import { mkdirSync, rmSync } from "node:fs";
+import { moveFile, namesIn, ownName, removeEmpty, touch } from "./files.ts";
 import { dueMark, inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
@@ -42,7 +41,10 @@ export function fallDue(
 	for (let at = session; isKnown(at) && !seen.has(at); ) {
 		seen.add(at);
 		if (
-			rename(`${folderOf(store, at)}/${id}`, `${folderOf(store, at)}/${id}.due`)
+			moveFile(
+				`${folderOf(store, at)}/${id}`,
+				`${folderOf(store, at)}/${id}.due`,
+			)
 		) {
 			markDue(store, at);
 			return;
@@ -80,9 +82,23 @@ export function claimNotices(store: Store, session: string): Claim[] {
 		if (state === "claimed" && claimer && liveness(claimer) !== "gone")
 			continue;
 		const file = `${folder}/${id}.due@${ownName()}`;
-		if (rename(`${folder}/${name}`, file)) claims.push({ id, file });
+		if (moveFile(`${folder}/${name}`, file)) claims.push({ id, file });
 	}
 	return claims;
+}
+
+/** What a hook that died was about to tell is due again. */
+export function retakeNotices(store: Store, session: string): void {
+	if (!isKnown(session)) return;
+	const folder = folderOf(store, session);
+	let isDue = false;
+	for (const name of namesIn(folder)) {
+		const { id, holder } = parseEntry(name);
+		const claimer = holder && parseHolder(holder);
+		if (!id || !claimer || liveness(claimer) !== "gone") continue;
+		isDue = moveFile(`${folder}/${name}`, `${folder}/${id}.due`) || isDue;
+	}
+	if (isDue) markDue(store, session);
 }
 
 /** The claims were told. The mark goes, unless something fell due meanwhile. */
@@ -119,7 +135,7 @@ export function passOnNotices(store: Store, from: string, to: string): void {
 			if (!id) continue;
 			const entry = state === "awaited" ? id : `${id}.due`;
 			if (
-				!rename(
+				!moveFile(
 					`${folderOf(store, from)}/${name}`,
 					`${folderOf(store, to)}/${entry}`,
 				)
@@ -129,9 +145,7 @@ export function passOnNotices(store: Store, from: string, to: string): void {
 			if (state !== "awaited") markDue(store, to);
 		}
 	}
-	try {
-		rmdirSync(folderOf(store, from));
-	} catch {}
+	removeEmpty(folderOf(store, from));
 }
 
 export function markDue(store: Store, session: string): void {
@@ -154,14 +168,4 @@ function parseEntry(name: string): Entry {
 		/^([^.]+)(\.due(@(.+))?)?$/.exec(name) ?? [];
 	const state = holder ? "claimed" : due ? "due" : "awaited";
 	return idPattern.test(id) ? { id, state, holder } : { state };
-}
-
-function rename(from: string, to: string): boolean {
-	try {
-		renameSync(from, to);
-		return true;
-	} catch (error) {
-		if (codeOf(error) === "ENOENT") return false;
-		throw error;
-	}
 }

@@ -5,13 +5,13 @@
  */
 import { messageOf } from "./error.ts";
 import { outputFile, type Store } from "./names.ts";
-import { cutBytes, toPlain } from "./print.ts";
 import {
 	outputSize,
 	readOutput,
 	readProgress,
 	writeProgress,
-} from "./store.ts";
+} from "./outputs.ts";
+import { cutBytes, toPlain } from "./print.ts";
 import {
 	type Digest,
 	digestStream,
@@ -117,6 +117,8 @@ export type TextOptions = {
 	max: number;
 	/** At most this many lines of `.out`. */
 	tail?: number | undefined;
+	/** What it wrote at an earlier attempt. */
+	attempt?: number | undefined;
 };
 
 export type Text = {
@@ -128,7 +130,7 @@ export type Text = {
 
 /** A task's words: of a droid what it said and did, of a command what it wrote. */
 export function readText(store: Store, task: Task, options: TextOptions): Text {
-	const { since, max, tail } = options;
+	const { since, max, tail, attempt } = options;
 	// Droid keeps the words of its own subagents; what came out of one stands in the record.
 	if (task.kind === "native")
 		return {
@@ -136,12 +138,14 @@ export function readText(store: Store, task: Task, options: TextOptions): Text {
 			nextOffset: 0,
 			truncated: Buffer.byteLength(task.result ?? "") > max,
 		};
-	const size = outputSize(store, task.id);
+	const { id } = task;
+	const size = outputSize(store, id, attempt);
 	if (since !== undefined && since >= size)
 		return { output: "", nextOffset: since, truncated: false };
 	const from = since ?? Math.max(0, size - window);
-	const bytes = readOutput(store, task.id, from, Math.min(size, from + window));
-	const isLive = task.status === "running";
+	const to = Math.min(size, from + window);
+	const bytes = readOutput(store, id, from, to, attempt);
+	const isLive = task.status === "running" && attempt === undefined;
 	let end = bytes.length;
 	// A last line without its newline may still grow; a finished task's is all there will be.
 	if (isLive || from + end < size) {

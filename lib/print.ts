@@ -97,6 +97,17 @@ export function parseDuration(text: string): number | undefined {
 	return Number(match[1]) * units[match[2] as keyof typeof units] * 1000;
 }
 
+/** A duration in ms as it was typed, or nearly: `1.5s`, `30m`. */
+export const formatDuration = (ms: number) =>
+	ms < 100_000 ? `${ms / 1000}s` : formatAge(ms);
+
+/** A size in bytes as it was typed: `100`, `64K`, `1G`. */
+export function formatSize(bytes: number): string {
+	let [size, power] = [bytes, 0];
+	for (; size >= 1024 && size % 1024 === 0 && power < 3; power++) size /= 1024;
+	return `${size}${["", "K", "M", "G"][power]}`;
+}
+
 /** `100 64K 64M 1G` in bytes, or undefined where it is no such size. */
 export function parseSize(text: string): number | undefined {
 	const match = /^(\d{1,15})([KMG]?)$/.exec(text);

@@ -3,17 +3,39 @@
  * with 10,000; and what is known of a session itself. Over a folder of the old script it is built
  * in slices, unfinished tasks first; the mark that says "whole" is written last.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { codeOf } from "./error.ts";
-import { claimFile, namesIn, readFile, replaceFile, touch } from "./files.ts";
+import {
+	claimFile,
+	namesIn,
+	readFile,
+	removeEmpty,
+	replaceFile,
+	touch,
+} from "./files.ts";
 import { inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 
 /** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
-	makeSession(store, key);
-	touch(`${sessionFolder(store, key)}/${id}`);
+	for (let tries = 0; ; tries++)
+		try {
+			makeSession(store, key);
+			touch(`${sessionFolder(store, key)}/${id}`);
+			return;
+		} catch (error) {
+			// Its last task may be deleted at this moment, and the folder with it.
+			if (codeOf(error) !== "ENOENT" || tries === 9) throw error;
+		}
+}
+
+/** Takes a task away from a session's key. */
+export function forgetSession(store: Store, key: string, id: string): void {
+	if (!sessionPattern.test(key)) return;
+	rmSync(`${sessionFolder(store, key)}/${id}`, { force: true });
+	// Only an empty folder goes.
+	removeEmpty(sessionFolder(store, key));
 }
 
 /** The ids of the tasks that stand under a session's key. */

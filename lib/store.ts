@@ -2,23 +2,22 @@
  * The records: how they are found, read and changed. A record changes in one way only: lock, read,
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
-import {
-	closeSync,
-	constants,
-	existsSync,
-	fstatSync,
-	readSync,
-	renameSync,
-	rmSync,
-	statSync,
-	watch,
-} from "node:fs";
+import { existsSync, renameSync, rmSync, statSync, watch } from "node:fs";
 import { BgError, codeOf, messageOf } from "./error.ts";
-import { making, namesIn, openFile, readFile, replaceFile } from "./files.ts";
+import {
+	making,
+	namesIn,
+	ownName,
+	readFile,
+	replaceFile,
+	takeFile,
+	touch,
+} from "./files.ts";
 import { withLock } from "./lock.ts";
 import {
 	inStore,
 	lastEndFile,
+	onEndMark,
 	outputFile,
 	progressFile,
 	promptFile,
@@ -26,9 +25,9 @@ import {
 	type Store,
 	systemPromptFile,
 } from "./names.ts";
-import { expectNotice, fallDue } from "./notices.ts";
+import { dropNotice, expectNotice, fallDue } from "./notices.ts";
 import { idPattern, idPrefixPattern } from "./patterns.ts";
-import { indexSession } from "./sessions.ts";
+import { forgetSession, indexSession } from "./sessions.ts";
 import {
 	compareIds,
 	isFinal,
@@ -140,6 +139,28 @@ export function createTask(store: Store, task: Task): void {
 	writeRecord(store, task, true);
 }
 
+/** What a finished task takes up on disk, in bytes. */
+export function sizeOfTask(store: Store, id: string): number {
+	return filesOf(store, id)
+		.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0)
+		.reduce((sum, size) => sum + size, 0);
+}
+
+/** Deletes a finished task with all that it left; false where it is not over, or not there. */
+export function deleteTask(store: Store, id: string): boolean {
+	return withLock(store, id, lockPatience, () => {
+		const task = findTask(store, id);
+		if (!task || !isFinal(task)) return false;
+		const { session_id, droid_session_id, parent_session_id } = task;
+		for (const key of [session_id, droid_session_id, parent_session_id])
+			if (key) forgetSession(store, key, id);
+		dropNotice(store, parent_session_id, id);
+		// The record goes last: what is deleted halfway can be deleted again.
+		for (const path of filesOf(store, id)) rmSync(path, { force: true });
+		return true;
+	});
+}
+
 export type UpdateOptions = {
 	/** How long to wait for the lock, in ms. */
 	patience?: number;
@@ -175,6 +196,20 @@ export function updateTask(
 	});
 }
 
+/** The task a command runs in, and the tasks that one was launched from. */
+export function ancestorsOf(store: Store, id: string | undefined): Set<string> {
+	const ancestors = new Set<string>();
+	for (let at = id; at && !ancestors.has(at); ) {
+		ancestors.add(at);
+		try {
+			at = readTask(store, at).parent_task_id;
+		} catch {
+			break;
+		}
+	}
+	return ancestors;
+}
+
 // --- what stands beside a record ---
 
 /** Forgets what only a running task needs. */
@@ -183,60 +218,14 @@ export function removePrompts(store: Store, id: string): void {
 		rmSync(path, { force: true });
 }
 
-/** Opens a task's output for its process to append to. */
-export function openOutput(store: Store, id: string): number {
-	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
-	return openFile(outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
+/** Notes that something is to be run once the task is over. */
+export function markOnEnd(store: Store, id: string): void {
+	making(onEndMark(store, id), () => touch(onEndMark(store, id)));
 }
 
-/** How many bytes a task has written; 0 where there is no output yet. */
-export function outputSize(store: Store, id: string): number {
-	return statSync(outputFile(store, id), { throwIfNoEntry: false })?.size ?? 0;
-}
-
-/** Bytes `from` up to `to` of a task's output; fewer where it ends sooner. */
-export function readOutput(
-	store: Store,
-	id: string,
-	from: number,
-	to: number,
-): Buffer {
-	let fd: number;
-	try {
-		fd = openFile(outputFile(store, id), constants.O_RDONLY);
-	} catch (error) {
-		if (codeOf(error) === "ENOENT") return Buffer.alloc(0);
-		throw error;
-	}
-	try {
-		const length = Math.max(0, Math.min(to, fstatSync(fd).size) - from);
-		const bytes = Buffer.allocUnsafe(length);
-		let got = 0;
-		while (got < length) {
-			const read = readSync(fd, bytes, got, length - got, from + got);
-			if (read === 0) break;
-			got += read;
-		}
-		return bytes.subarray(0, got);
-	} finally {
-		closeSync(fd);
-	}
-}
-
-/** What an earlier reader noted of a stream; undefined where there is none. */
-export function readProgress(store: Store, id: string): unknown {
-	try {
-		return JSON.parse(readFile(progressFile(store, id)));
-	} catch {
-		return undefined;
-	}
-}
-
-/** Notes what a stream said so far. A note is a help, never a truth: a lost one is made again. */
-export function writeProgress(store: Store, id: string, note: unknown): void {
-	try {
-		replaceFile(store, progressFile(store, id), JSON.stringify(note), false);
-	} catch {}
+/** Takes that note away: true for one caller alone. */
+export function takeOnEnd(store: Store, id: string): boolean {
+	return takeFile(onEndMark(store, id));
 }
 
 // --- waiting ---
@@ -255,7 +244,32 @@ export function watchEnds(store: Store, onEnd: () => void): () => void {
 	}
 }
 
+/** Wakes all who wait for an end, or for a place that is free now. */
+export function ringEnds(store: Store): void {
+	const bell = `${inStore(store, "temporary")}/${ownName()}`;
+	try {
+		touch(bell);
+		renameSync(bell, lastEndFile(store));
+	} catch {
+		// Those who wait look once a second as well.
+	}
+}
+
 // --- internal ---
+
+/** All files of a task, its record last. */
+function filesOf(store: Store, id: string): string[] {
+	const attempts = findTask(store, id)?.attempts ?? [];
+	return [
+		...attempts.map(({ attempt }) => outputFile(store, id, attempt)),
+		outputFile(store, id),
+		progressFile(store, id),
+		promptFile(store, id),
+		systemPromptFile(store, id),
+		onEndMark(store, id),
+		recordFile(store, id),
+	];
+}
 
 const noSuchTask = (id: string) =>
 	new BgError("missing", `no task "${id}" (bg list shows them)`);
@@ -300,8 +314,8 @@ function writeRecord(store: Store, task: Task, durable: boolean): void {
 function announceEnd(store: Store, { id, parent_session_id }: Task): void {
 	try {
 		fallDue(store, parent_session_id, id);
-		replaceFile(store, lastEndFile(store), `${id}\n`, false);
 	} catch {
-		// Those who wait look once a second as well.
+		// A session looks at its records at its start and its stop as well.
 	}
+	ringEnds(store);
 }

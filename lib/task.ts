@@ -28,7 +28,7 @@ export const autonomies = ["low", "medium", "high"] as const;
 export type Autonomy = (typeof autonomies)[number];
 
 /** How a prompt reaches droid: in argv, in a file, or in a file and nowhere else. */
-export const vias = ["argv", "file", "private"] as const;
+const vias = ["argv", "file", "private"] as const;
 
 /** Every reason of an end, and the status it leads to where that is always the same. */
 const outcomes = {
@@ -96,12 +96,44 @@ const texts = [
 	"completed_at",
 	"active_at",
 	"concurrency_key",
+	"unique_key",
+	"not_before",
+	"paused_at",
+	"worktree",
+	"resume_of",
+	"retry_of",
 	"notified_at",
 	"archived_at",
 ] as const;
 
 /** Fields that are numbers where they are there. */
-const numbers = ["schema", "depth", "exit_code", "pid"] as const;
+const numbers = [
+	"schema",
+	"depth",
+	"exit_code",
+	"pid",
+	"priority",
+	"timeout_ms",
+	"elapsed_ms",
+	"quiet_ms",
+	"retries",
+	"attempt",
+	"max_output_bytes",
+	"paused_ms",
+] as const;
+
+/** How tasks that another waits for may end: all completed, or whatever way. */
+const afterModes = ["completed", "any"] as const;
+
+/** One run of a task that was tried again. */
+const Attempt = v.looseObject({
+	attempt: v.number(),
+	error: text,
+	exit_code: v.optional(v.number()),
+	signal: text,
+	started_at: text,
+	completed_at: text,
+});
 
 /** The rest of a record. Unknown keys stay: a record passes through here without losing anything. */
 const Structure = v.looseObject({
@@ -127,6 +159,10 @@ const Structure = v.looseObject({
 	progress: v.optional(Progress),
 	usage: v.optional(v.record(v.string(), v.unknown())),
 	tags: v.optional(v.array(v.string())),
+	after: v.optional(v.array(v.string())),
+	after_mode: v.optional(v.picklist(afterModes)),
+	attempts: v.optional(v.array(Attempt)),
+	on_end: v.optional(v.array(v.string())),
 });
 
 export type Task = v.InferOutput<typeof Structure> & {
@@ -173,6 +209,15 @@ export function newTaskId(now = Date.now()): string {
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
+/** How long a launcher may be between a task's first name on disk and its record, in ms. */
+const launchPatience = 60_000;
+
+/** Whether a task that has no record may be about to get one. An id begins with its time. */
+export function isBeingLaunched(id: string, now = Date.now()): boolean {
+	const made = Number.parseInt(id.slice("bg_".length, -6), 16);
+	return now - made < launchPatience;
+}
+
 /** The time as records have it. */
 export const timestamp = () => new Date().toISOString();
 
@@ -212,12 +257,50 @@ export function start(
 	at: string,
 ): Task | undefined {
 	if (task.status !== "queued" || task.stop) return undefined;
+	const { not_before: _, ...rest } = task;
 	return {
-		...task,
+		...rest,
 		status: "running",
 		process,
 		pid: process.pid,
 		started_at: at,
+	};
+}
+
+/** How long a task waits before its n-th attempt, in ms: 1 s, 2 s, 4 s … at most 60 s. */
+const backoff = (attempt: number) =>
+	Math.min(1000 * 2 ** (attempt - 2), 60_000);
+
+/** Whether a task that ended like this is to be tried again. */
+export function mayRetry(task: Task, ended: Task): boolean {
+	return (
+		!isFinal(task) &&
+		ended.status === "error" &&
+		(ended.reason === "exit" || ended.reason === "spawn") &&
+		(task.attempt ?? 1) <= (task.retries ?? 0)
+	);
+}
+
+/** running → queued: what came of this attempt is kept, and the next one is waited for. */
+export function tryAgain(task: Task, ended: Task): Task {
+	const attempt = task.attempt ?? 1;
+	const { started_at, ...before } = task;
+	const {
+		process: _,
+		pid: __,
+		elapsed_ms: ___,
+		quiet_ms: ____,
+		...rest
+	} = before;
+	const { error, exit_code, signal, completed_at = timestamp() } = ended;
+	const over = { attempt, error, exit_code, signal, started_at, completed_at };
+	const wait = backoff(attempt + 1);
+	return {
+		...rest,
+		status: "queued",
+		attempt: attempt + 1,
+		attempts: [...(task.attempts ?? []), withoutGaps(over)],
+		not_before: new Date(Date.parse(completed_at) + wait).toISOString(),
 	};
 }
 
@@ -228,9 +311,7 @@ export function intend(task: Task, stop: NonNullable<Task["stop"]>): Task {
 
 /** Ends a task: the first final state wins, facts that come later are added beside it. */
 export function finish(task: Task, end: End): Task {
-	const facts: Partial<Task> = Object.fromEntries(
-		Object.entries(end.facts ?? {}).filter(([, value]) => value !== undefined),
-	);
+	const facts: Partial<Task> = withoutGaps(end.facts ?? {});
 	if (isFinal(task)) return { ...facts, ...task };
 	const reason = task.stop?.reason ?? end.reason;
 	const status = outcomes[reason] ?? (end.failed ? "error" : "completed");
@@ -268,8 +349,17 @@ function checkType(
 	}
 }
 
-function stopSentence(stop: NonNullable<Task["stop"]>): string {
-	return stop.reason === "shutdown"
-		? `stopped: its supervisor got ${stop.by}`
-		: `stopped by ${stop.by}`;
+/** The fields that are there. */
+function withoutGaps<T extends object>(fields: T): T {
+	return Object.fromEntries(
+		Object.entries(fields).filter(([, value]) => value !== undefined),
+	) as T;
+}
+
+function stopSentence({ reason, by }: NonNullable<Task["stop"]>): string {
+	if (reason === "shutdown") return `stopped: its supervisor got ${by}`;
+	if (reason === "timeout") return `timed out after ${by}`;
+	if (reason === "stale") return `no output and no CPU time for ${by}`;
+	if (reason === "output-limit") return `wrote more than ${by}`;
+	return `stopped by ${by}`;
 }

@@ -1,0 +1,97 @@
+/**
+ * What tasks write, and how far it was read: files beside the records, never followed where they are
+ * links and never waited for where they are pipes.
+ */
+import {
+	closeSync,
+	constants,
+	fstatSync,
+	ftruncateSync,
+	readSync,
+	rmSync,
+	statSync,
+	writeSync,
+} from "node:fs";
+import { codeOf } from "./error.ts";
+import { moveFile, openFile, readFile, replaceFile } from "./files.ts";
+import { outputFile, progressFile, type Store } from "./names.ts";
+
+/** Opens a task's output for its process to append to. */
+export function openOutput(store: Store, id: string): number {
+	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+	return openFile(outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
+}
+
+/** How many bytes a task has written; 0 where there is no output yet. */
+export function outputSize(store: Store, id: string, attempt?: number): number {
+	const path = outputFile(store, id, attempt);
+	return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Keeps what an attempt wrote, before the next one writes. */
+export function keepOutput(store: Store, id: string, attempt: number): void {
+	moveFile(outputFile(store, id), outputFile(store, id, attempt));
+	rmSync(progressFile(store, id), { force: true });
+}
+
+/** Cuts a task's output and says so in a line of its own. */
+export function cutOutput(
+	store: Store,
+	id: string,
+	bytes: number,
+	line: string,
+): void {
+	const fd = openOutput(store, id);
+	try {
+		ftruncateSync(fd, bytes);
+		writeSync(fd, `\n${line}\n`);
+	} finally {
+		closeSync(fd);
+	}
+}
+
+/** Bytes `from` up to `to` of a task's output; fewer where it ends sooner. */
+export function readOutput(
+	store: Store,
+	id: string,
+	from: number,
+	to: number,
+	attempt?: number,
+): Buffer {
+	let fd: number;
+	try {
+		fd = openFile(outputFile(store, id, attempt), constants.O_RDONLY);
+	} catch (error) {
+		if (codeOf(error) === "ENOENT") return Buffer.alloc(0);
+		throw error;
+	}
+	try {
+		const length = Math.max(0, Math.min(to, fstatSync(fd).size) - from);
+		const bytes = Buffer.allocUnsafe(length);
+		let got = 0;
+		while (got < length) {
+			const read = readSync(fd, bytes, got, length - got, from + got);
+			if (read === 0) break;
+			got += read;
+		}
+		return bytes.subarray(0, got);
+	} finally {
+		closeSync(fd);
+	}
+}
+
+/** What an earlier reader noted of a stream; undefined where there is none. */
+export function readProgress(store: Store, id: string): unknown {
+	try {
+		return JSON.parse(readFile(progressFile(store, id)));
+	} catch {
+		return undefined;
+	}
+}
+
+/** Notes what a stream said so far. A note is a help, never a truth: a lost one is made again. */
+export function writeProgress(store: Store, id: string, note: unknown): void {
+	try {
+		replaceFile(store, progressFile(store, id), JSON.stringify(note), false);
+	} catch {}
+}
