@@ -5,9 +5,13 @@
  */
 import type { ArgDef, ArgsDef } from "citty";
 import { BgError } from "./error.ts";
+import { parseDuration } from "./print.ts";
 
-/** A flag or positional; with `multiple`, its values arrive as one string: see valuesOf. */
-export type Arg = ArgDef & { multiple?: boolean };
+/**
+ * A flag or positional. With `multiple` its values arrive as one string: see valuesOf. With
+ * `inline` its value may be left out, or follows `=`; left out it is "".
+ */
+export type Arg = ArgDef & { multiple?: boolean; inline?: boolean };
 
 type Flag = Arg & { alias?: string };
 
@@ -53,6 +57,7 @@ export function readArguments(
 			parsed[token.name] = true;
 			continue;
 		}
+		if (token.value === undefined && flag.inline) token.value = "";
 		if (token.value === undefined)
 			throw usage(`${token.raw} needs a value (bg ${verb} --help)`);
 		const earlier = parsed[token.name];
@@ -96,6 +101,19 @@ export function suggest(given: string, words: readonly string[]): string {
 	return near ? ` (did you mean ${near.word}?)` : "";
 }
 
+/** The value of a flag that takes a duration, in ms. @throws BgError (usage) that names the flag. */
+export function durationOf(flag: string, given: string): number;
+export function durationOf(
+	flag: string,
+	given: string | undefined,
+): number | undefined;
+export function durationOf(flag: string, given: string | undefined) {
+	const duration = given === undefined ? undefined : parseDuration(given);
+	if (given !== undefined && duration === undefined)
+		throw usage(`${flag} ${given}: it takes a duration as 90s, 30m, 2h or 7d`);
+	return duration;
+}
+
 // --- internal ---
 
 const usage = (message: string) => new BgError("usage", message);
@@ -136,7 +154,10 @@ function tokenize(
 		const [, raw = "", , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
 		const name = raw.startsWith("--") ? raw.slice(2) : byAlias[raw.slice(1)];
 		const takesNext =
-			inline === undefined && name && flags[name]?.type === "string";
+			inline === undefined &&
+			name &&
+			flags[name]?.type === "string" &&
+			!flags[name]?.inline;
 		const value = takesNext ? argv[++index] : inline;
 		tokens.push({ kind: "flag", name: name ?? raw, raw, value });
 	}

@@ -11,6 +11,12 @@ import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
+import { readLimits } from "./queue.ts";
+import {
+	checkWhole,
+	type ScheduleOptions,
+	scheduleFields,
+} from "./schedule.ts";
 import { readTask } from "./store.ts";
 import {
 	type Autonomy,
@@ -29,7 +35,7 @@ export type LaunchOptions = {
 	env?: readonly string[];
 	stdin?: string | undefined;
 	tags?: readonly string[];
-};
+} & ScheduleOptions;
 
 export type DroidOptions = LaunchOptions & {
 	/** The prompt itself, or the file it stands in (`-`: standard input). */
@@ -41,6 +47,10 @@ export type DroidOptions = LaunchOptions & {
 	model?: string | undefined;
 	/** The prompt stays out of argv and out of the record. */
 	private?: boolean | undefined;
+	/** Let droid work in a git worktree of its own; "" where droid shall name it. */
+	worktree?: string | undefined;
+	/** The session of droid's to go on with, and whether in a copy of it. */
+	session?: { id: string; fork: boolean } | undefined;
 };
 
 const defaultDroid = "executor-med";
@@ -52,6 +62,13 @@ export function commonFields(options: LaunchOptions) {
 	if (!options.description.trim()) throw usage("the description is empty");
 	const parent = process.env[taskVariable];
 	const cwd = folderOf(options.cwd);
+	const depth = depthOf(process.env.BG_DEPTH) + 1;
+	const { BG_MAX_DEPTH } = readLimits();
+	if (depth > BG_MAX_DEPTH)
+		throw new BgError(
+			"refused",
+			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the task above launch it`,
+		);
 	return {
 		schema: schemaVersion,
 		description: options.description,
@@ -60,10 +77,11 @@ export function commonFields(options: LaunchOptions) {
 		session_id: newSessionId(),
 		parent_session_id: parentSessionOf(options),
 		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
-		depth: depthOf(process.env.BG_DEPTH) + 1,
+		depth,
 		status: "queued" as const,
 		queued_at: timestamp(),
 		...(options.tags?.length && { tags: [...options.tags] }),
+		...scheduleFields(options),
 	};
 }
 
@@ -96,8 +114,6 @@ export function parseEnv(pairs: readonly string[]): Record<string, string> {
 		checkWhole(pair, `--env ${name}`, "set it in a script");
 		env[name] = pair.slice(at + 1);
 	}
-	if (Buffer.byteLength(JSON.stringify(env)) > 120_000)
-		throw usage("--env holds more than 120,000 bytes: use a file");
 	return env;
 }
 
@@ -107,7 +123,9 @@ export function promptOf(options: DroidOptions): string {
 	if (prompt !== undefined && promptPath !== undefined)
 		throw usage("the prompt is given twice: in argv and by --prompt-file");
 	const text =
-		promptPath === undefined ? (prompt ?? "") : readPrompt(promptPath);
+		promptPath === undefined
+			? (prompt ?? "")
+			: readTextFile("--prompt-file", promptPath);
 	if (promptPath === undefined)
 		checkWhole(text, "the prompt", "give it by --prompt-file FILE");
 	if (!text.trim()) throw usage("the prompt is empty");
@@ -147,6 +165,34 @@ export function commandAutonomy(): Autonomy | undefined {
 			"run is refused under autonomy low: launch a droid, or ask for more autonomy",
 		);
 	return cap;
+}
+
+/** The name of a worktree as droid takes it; "" where droid shall name it. */
+export function checkedWorktree(name: string | undefined): string | undefined {
+	if (name && !namePattern.test(name))
+		throw usage(
+			`--worktree ${JSON.stringify(name)}: letters, digits, ".", "_" and "-", at most 64`,
+		);
+	return name;
+}
+
+/** A text of the user's: a file of UTF-8, or standard input (`-`). @throws BgError (usage). */
+export function readTextFile(flag: string, path: string): string {
+	let bytes: Buffer;
+	try {
+		bytes = path === "-" ? readInput() : readFileSync(path);
+	} catch (error) {
+		throw usage(`${flag} ${path}: ${messageOf(error)}`);
+	}
+	if (bytes.length > maxPrompt)
+		throw usage(`${flag} ${path}: more than 16 MiB`);
+	try {
+		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+			bytes,
+		);
+	} catch {
+		throw usage(`${flag} ${path}: it is not UTF-8`);
+	}
 }
 
 // --- internal ---
@@ -191,30 +237,6 @@ function inputFile(cwd: string, given: string): string {
 	if (!status.isFile() && !status.isCharacterDevice())
 		throw usage(`--stdin ${given}: neither a file nor a device`);
 	return path;
-}
-
-/** Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. */
-function checkWhole(text: string, what: string, wayOut: string): void {
-	if (text.includes("\uFFFD"))
-		throw usage(`${what} arrived broken (it was not UTF-8): ${wayOut}`);
-}
-
-function readPrompt(path: string): string {
-	let bytes: Buffer;
-	try {
-		bytes = path === "-" ? readInput() : readFileSync(path);
-	} catch (error) {
-		throw usage(`--prompt-file ${path}: ${messageOf(error)}`);
-	}
-	if (bytes.length > maxPrompt)
-		throw usage(`--prompt-file ${path}: more than 16 MiB`);
-	try {
-		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-			bytes,
-		);
-	} catch {
-		throw usage(`--prompt-file ${path}: it is not UTF-8`);
-	}
 }
 
 /** Standard input, up to one byte more than a prompt may have; it may not block, then we wait. */

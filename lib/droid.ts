@@ -74,6 +74,10 @@ export type ExecOptions = {
 	model?: string | undefined;
 	definition?: Definition | undefined;
 	systemPromptFile?: string | undefined;
+	/** A session to go on with, or with a copy of. */
+	session?: { id: string; fork: boolean } | undefined;
+	/** A git worktree for it; "" where droid shall name it. */
+	worktree?: string | undefined;
 };
 
 /** The argv of `droid exec`, up to the prompt. */
@@ -83,8 +87,14 @@ export function execCommand({
 	model,
 	definition,
 	systemPromptFile,
+	session,
+	worktree,
 }: ExecOptions): string[] {
-	const command = [program, "exec", "--auto", autonomy, "-o", "stream-json"];
+	const command = [program, "exec"];
+	// Its value may be left out: what follows has to be a flag.
+	if (worktree !== undefined) command.push("-w");
+	if (worktree) command.push(worktree);
+	command.push("--auto", autonomy, "-o", "stream-json");
 	const add = (flag: string, value: string | undefined) => {
 		if (value) command.push(flag, value);
 	};
@@ -92,6 +102,7 @@ export function execCommand({
 	add("-r", definition?.reasoningEffort);
 	add("--only-tools", definition?.tools?.join(","));
 	add("--append-system-prompt-file", systemPromptFile);
+	if (session) add(session.fork ? "--fork" : "-s", session.id);
 	return command;
 }
 

@@ -1,7 +1,7 @@
 /**
- * A launch: everything is checked, then a supervisor is started, then the record is written. Where
- * anything fails, nothing was launched and nothing recorded: a supervisor whose record never comes
- * leaves by itself.
+ * A launch: everything is checked, then a supervisor is started, then the records are written. Where
+ * anything fails, nothing was launched and nothing recorded: a supervisor whose records do not all
+ * come takes those that are there away again, and leaves.
  */
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
@@ -11,6 +11,7 @@ import {
 	checkedCommand,
 	checkedDroid,
 	checkedModel,
+	checkedWorktree,
 	commandAutonomy,
 	commonFields,
 	type DroidOptions,
@@ -25,41 +26,61 @@ import {
 	maxArgvPrompt,
 	parseDefinition,
 } from "./droid.ts";
-import { codeOf, messageOf } from "./error.ts";
+import { BgError, codeOf, messageOf } from "./error.ts";
 import { writePrivate } from "./files.ts";
-import { promptFile, type Store, systemPromptFile } from "./names.ts";
+import { withLock } from "./lock.ts";
+import { promptFile, type Store, storeDir, systemPromptFile } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
+import { settle } from "./prune.ts";
+import { enqueue, leaveQueue, readLimits } from "./queue.ts";
 import { indexSlice } from "./reindex.ts";
+import { checkNotAbove } from "./schedule.ts";
 import { startSupervisor } from "./spawn.ts";
-import { createTask, removePrompts } from "./store.ts";
-import { newTaskId, type Task } from "./task.ts";
+import { createTask, findTask, markOnEnd, removePrompts } from "./store.ts";
+import { isFinal, newTaskId, type Task } from "./task.ts";
+import { holdKey, readKey } from "./unique.ts";
 
-export type Launched = { task: Task; warnings: string[] };
+export type Launched = {
+	task: Task;
+	warnings: string[];
+	/** It was there already: nothing was launched (`--unique`). */
+	existing?: boolean;
+};
+
+/** A launch that was checked: nothing of it is written yet. */
+export type Plan = {
+	task: Task;
+	env: Record<string, string>;
+	warnings: string[];
+	/** Writes what only droid reads. */
+	writeFiles: (store: Store) => void;
+};
 
 const maxDefinition = 1024 * 1024;
 
+/** The most that `--env` may hold in one launch, in bytes: it travels in one variable. */
+const maxEnvironment = 120_000;
+
 /**
- * Launches a droid.
+ * Checks the launch of a droid.
  * @throws BgError: usage for what cannot be, refused where the machine will not.
  */
-export function launchDroid(options: DroidOptions): Launched {
+export function planDroid(options: DroidOptions): Plan {
 	const base = commonFields(options);
 	const droid = checkedDroid(options.droid);
 	const warnings: string[] = [];
 	const autonomy = allowedAutonomy(options.autonomy, warnings);
 	const model = checkedModel(options.model);
+	const worktree = checkedWorktree(options.worktree);
 	const prompt = promptOf(options);
 	const program = findDroid();
 	const definition = findDefinition(droid, base.cwd, warnings);
-	const store = openStore({ write: true });
 	const id = newTaskId();
 	const byFile =
 		options.private ||
 		options.promptPath !== undefined ||
 		Buffer.byteLength(prompt) > maxArgvPrompt;
-	const systemPrompt = definition?.body
-		? systemPromptFile(store, id)
-		: undefined;
+	const systemPrompt = definition?.body;
 	const task: Task = {
 		...base,
 		id,
@@ -68,26 +89,31 @@ export function launchDroid(options: DroidOptions): Launched {
 		agent: droid,
 		autonomy,
 		...(model && { model }),
+		...(worktree !== undefined && { worktree }),
 		command: execCommand({
 			program,
 			autonomy,
 			model,
 			definition,
-			systemPromptFile: systemPrompt,
+			systemPromptFile:
+				systemPrompt && systemPromptFile({ dir: storeDir() }, id),
+			session: options.session,
+			worktree,
 		}),
 		via: options.private ? "private" : byFile ? "file" : "argv",
 		concurrency_key: droid,
 	};
-	return begin(store, task, options, warnings, () => {
+	const writeFiles = (store: Store) => {
 		if (byFile) writePrivate(promptFile(store, id), prompt);
-		if (systemPrompt && definition) writePrivate(systemPrompt, definition.body);
-	});
+		if (systemPrompt) writePrivate(systemPromptFile(store, id), systemPrompt);
+	};
+	return { task, env: parseEnv(options.env ?? []), warnings, writeFiles };
 }
 
-/** Launches a command. @throws BgError as launchDroid does. */
-export function launchCommand(
+/** Checks the launch of a command. @throws BgError as planDroid does. */
+export function planCommand(
 	options: LaunchOptions & { command: readonly string[] },
-): Launched {
+): Plan {
 	const base = commonFields(options);
 	const command = checkedCommand(options.command);
 	const cap = commandAutonomy();
@@ -98,32 +124,103 @@ export function launchCommand(
 		...(cap && { autonomy: cap }),
 		command,
 	};
-	return begin(openStore({ write: true }), task, options, [], () => {});
+	const env = parseEnv(options.env ?? []);
+	return { task, env, warnings: [], writeFiles: () => {} };
+}
+
+/**
+ * Launches what was planned, all of it or nothing. A plan whose key another task has is answered
+ * with that task.
+ * @throws BgError (refused) where the machine will not.
+ */
+export function launchPlans(plans: readonly Plan[]): Launched[] {
+	const store = openStore({ write: true });
+	indexSlice(store, Number.POSITIVE_INFINITY);
+	if (!plans.some(({ task }) => task.unique_key)) return begin(store, plans);
+	return withLock(store, "unique", uniquePatience, () => {
+		const answers = plans.map(({ task }) => task);
+		const fresh = plans.filter(({ task }, index) => {
+			const key = task.unique_key;
+			const holder = key && holderOf(store, key, answers.slice(0, index));
+			if (holder) answers[index] = holder;
+			else if (key) holdKey(store, key, task.id);
+			return !holder;
+		});
+		const answered = new Map(
+			plans.map(({ task }, index) => [task.id, answers[index]?.id ?? task.id]),
+		);
+		for (const { task } of fresh)
+			if (task.after) {
+				task.after = task.after.map((id) => answered.get(id) ?? id);
+				checkNotAbove(store, "after", task.after);
+			}
+		const launched = new Map(
+			begin(store, fresh).map((each) => [each.task.id, each]),
+		);
+		return answers.map((answer, index) => {
+			const own = launched.get(plans[index]?.task.id ?? "");
+			const { task } = launched.get(answer.id) ?? { task: answer };
+			return own ?? { task, warnings: [], existing: true };
+		});
+	});
 }
 
 // --- internal ---
 
-/** The act behind both: files, supervisor, record. */
-function begin(
-	store: Store,
-	task: Task,
-	options: LaunchOptions,
-	warnings: string[],
-	writeFiles: () => void,
-): Launched {
-	const env = parseEnv(options.env ?? []);
-	indexSlice(store, Number.POSITIVE_INFINITY);
+/** How long to wait for who launches with a key as well, in ms. */
+const uniquePatience = 5000;
+
+/** The act behind all: places in the queue, the supervisor, files, records. */
+function begin(store: Store, plans: readonly Plan[]): Launched[] {
+	if (plans.length === 0) return [];
+	const tasks = plans.map(({ task }) => task);
+	const ids = tasks.map(({ id }) => id);
+	const env = environmentsOf(plans);
+	enqueue(store, tasks, readLimits());
 	try {
 		// The supervisor first: where a launcher dies halfway, it clears away what was written.
-		const supervisor = startSupervisor({ store, ids: [task.id], env });
-		writeFiles();
-		const launched = { ...task, supervisor };
-		createTask(store, launched);
-		return { task: launched, warnings };
+		const supervisor = startSupervisor({ store, ids, env });
+		return plans.map(({ task, warnings, writeFiles }) => {
+			writeFiles(store);
+			const launched = { ...task, supervisor };
+			if (task.on_end) markOnEnd(store, task.id);
+			createTask(store, launched);
+			return { task: launched, warnings };
+		});
 	} catch (error) {
-		removePrompts(store, task.id);
+		for (const task of tasks) {
+			leaveQueue(store, task);
+			removePrompts(store, task.id);
+		}
 		throw error;
 	}
+}
+
+function environmentsOf(
+	plans: readonly Plan[],
+): Record<string, Record<string, string>> {
+	const given = plans.filter(({ env }) => Object.keys(env).length > 0);
+	const all = Object.fromEntries(given.map(({ task, env }) => [task.id, env]));
+	if (Buffer.byteLength(JSON.stringify(all)) > maxEnvironment)
+		throw new BgError(
+			"usage",
+			`--env holds more than ${maxEnvironment} bytes: use a file`,
+		);
+	return all;
+}
+
+/** The unfinished task that has a key: of these, else of the store. */
+function holderOf(
+	store: Store,
+	key: string,
+	earlier: readonly Task[],
+): Task | undefined {
+	const sibling = earlier.find((task) => task.unique_key === key);
+	if (sibling) return sibling;
+	const id = readKey(store, key);
+	const found = id ? findTask(store, id) : undefined;
+	const task = found && settle(store, found);
+	return task && !isFinal(task) ? task : undefined;
 }
 
 function findDefinition(

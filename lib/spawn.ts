@@ -14,13 +14,15 @@ import {
 	statSync,
 } from "node:fs";
 import { join } from "node:path";
+import { logFault } from "./directory.ts";
 import { BgError, messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
+import { openOutput } from "./outputs.ts";
 import { identify } from "./process.ts";
 import { findOnPath, findRunnable, selfCommand } from "./program.ts";
-import { openOutput } from "./store.ts";
-import type { Identity, Task } from "./task.ts";
-import { supervisorVariable, taskVariable } from "./tree.ts";
+import { findTask, takeOnEnd } from "./store.ts";
+import { type Identity, isFinal, type Task } from "./task.ts";
+import { attemptVariable, supervisorVariable, taskVariable } from "./tree.ts";
 
 /** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
 const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
@@ -28,11 +30,21 @@ const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
 /** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
 const taskEnvVariable = "BG_TASK_ENV";
 
+/**
+ * Keep Bun's collector and its allocator from waking an idle supervisor several times a second;
+ * other runtimes ignore them. The values are ours: a task does not get them, and where its launcher
+ * has such a variable itself, that one stays.
+ */
+const quietVariables = {
+	BUN_GC_TIMER_DISABLE: "bg",
+	MIMALLOC_PURGE_DELAY: "-01",
+} as const;
+
 export type SupervisorOptions = {
 	store: Store;
 	ids: readonly string[];
-	/** `--env` of the tasks. */
-	env?: Record<string, string>;
+	/** `--env` of each task that has one. */
+	env?: Record<string, Record<string, string>>;
 	/** Look after processes whose supervisor is gone. */
 	adopt?: boolean;
 };
@@ -54,6 +66,7 @@ export function startSupervisor({
 	else if (limit) args.push("supervise", `--open-files=${limit}`, ...ids);
 	else args.push("supervise", ...ids);
 	const environment: NodeJS.ProcessEnv = {
+		...quietVariables,
 		...process.env,
 		BG_DIR: store.dir,
 		[supervisorVariable]: String(process.pid),
@@ -82,7 +95,7 @@ export function startSupervisor({
 }
 
 /** The environment of a task: its launcher's, and what tells its tools where they are. */
-export function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
+function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
 	const env: NodeJS.ProcessEnv = { ...process.env };
 	for (const name of [
 		...launcherOnly,
@@ -90,10 +103,13 @@ export function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
 		taskEnvVariable,
 	] as const)
 		delete env[name];
+	for (const [name, value] of Object.entries(quietVariables))
+		if (env[name] === value) delete env[name];
 	return {
 		...env,
-		...(JSON.parse(process.env[taskEnvVariable] || "{}") as object),
+		...(JSON.parse(process.env[taskEnvVariable] || "{}")[task.id] as object),
 		[taskVariable]: task.id,
+		[attemptVariable]: String(task.attempt ?? 1),
 		BG_DEPTH: String(task.depth ?? 1),
 		BG_DIR: store.dir,
 	};
@@ -128,6 +144,39 @@ export function startCommand(
 	} finally {
 		closeSync(output);
 		if (input !== undefined) closeSync(input);
+	}
+}
+
+/**
+ * Runs what a launch wants to be run once its task is over (`--on-end`): whoever takes its mark away
+ * runs it, so it is run once, also where the task was cancelled or found lost.
+ */
+export function runOnEnd(store: Store, id: string): void {
+	const task = findTask(store, id);
+	if (!task?.on_end || !isFinal(task)) return;
+	const [name = "", ...args] = task.on_end;
+	const env: NodeJS.ProcessEnv = {
+		...taskEnvironment(task, store),
+		BG_ENDED_ID: id,
+		BG_ENDED_STATUS: task.status,
+	};
+	delete env[taskVariable];
+	const fail = (error: unknown) =>
+		logFault(store, "supervisor", `${id} --on-end: ${messageOf(error)}`);
+	try {
+		if (!takeOnEnd(store, id)) return;
+		const cwd = task.cwd ?? "/";
+		const program = findRunnable(name, cwd, env.PATH);
+		const child = spawn(program, args, {
+			cwd,
+			env,
+			stdio: "ignore",
+			detached: true,
+		});
+		child.on("error", fail);
+		child.unref();
+	} catch (error) {
+		fail(error);
 	}
 }
 

@@ -1,222 +1,195 @@
 /**
- * The detached half: waits for its launch's record, runs the task, records its end, and leaves.
+ * The detached half: waits for the records of its launch, runs each task in its turn, records its
+ * end, and leaves once all are over.
  *
- * Signals to it, and intents in the record, are the stopper's; it is asked to look once a second as
- * well, for whoever wrote an intent may have died before the signal. A supervisor that took over
- * from a dead one has no child to wait for, and looks after its process once a second.
+ * What stops a task before its own end is the stopper's. A supervisor that took over from a dead
+ * one has no child to wait for, and looks after its process once a second.
  */
 import type { ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { logFault, openStore } from "./directory.ts";
+import { type Exit, finishUp, Remains } from "./ending.ts";
 import { BgError, messageOf } from "./error.ts";
 import { promptFile, type Store } from "./names.ts";
-import { currentDigest, readEnd, window } from "./output.ts";
-import {
-	describeProcesses,
-	identify,
-	identifyChild,
-	liveness,
-} from "./process.ts";
-import { lose } from "./prune.ts";
+import { currentDigest } from "./output.ts";
+import { identify, identifyChild, liveness, lookSignal } from "./process.ts";
+import { readLimits, releaseSlot, setReady } from "./queue.ts";
 import { indexSession } from "./sessions.ts";
 import { lowerFileLimit, startCommand } from "./spawn.ts";
 import { Stopper } from "./stopper.ts";
-import { outputSize, readTask, removePrompts, updateTask } from "./store.ts";
-import {
-	type End,
-	endSentence,
-	finish,
-	isFinal,
-	start,
-	type Task,
-	timestamp,
-} from "./task.ts";
-import { findTree, supervisorVariable } from "./tree.ts";
+import { readTask, recordVersion, ringEnds, updateTask } from "./store.ts";
+import { sweepSometimes, withdrawTasks } from "./sweep.ts";
+import { isFinal, start, type Task, timestamp } from "./task.ts";
+import { supervisorVariable } from "./tree.ts";
+import { Turns } from "./turns.ts";
 
-/** How often to look without a signal, in ms. */
+const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/** How often to look after a process that is no child of ours, in ms. */
 const slowLook = 1000;
 
-/** How long a supervisor goes on trying to write an end, in ms: a disk may be full. */
-const stubbornness = 10 * 60 * 1000;
-
-/** `supervise [--adopt] [--open-files=N] <id>`: not a verb for people. */
+/** `supervise [--adopt] [--open-files=N] <ids…>`: not a verb for people. */
 export async function supervise(argv: readonly string[]): Promise<void> {
-	const id = argv.at(-1) ?? "";
+	const ids = argv.filter((each) => !each.startsWith("--"));
 	const limit = argv.find((each) => each.startsWith("--open-files="));
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	const store = openStore({ write: true });
 	try {
-		if (argv.includes("--adopt")) await watchOrphan(store, id);
-		else await runTask(store, id);
+		if (argv.includes("--adopt")) await watchOrphan(store, ids[0] ?? "");
+		else await serve(store, ids);
 	} catch (error) {
-		logFault(
-			store,
-			"supervisor",
-			`${id} ${error instanceof Error ? error.stack : error}`,
-		);
+		noteFault(store, ids[0] ?? "", error);
 		throw error;
 	}
 }
 
-/** How a process ended; without code and signal, nobody could see. */
-type Exit = { code: number | null; signal: string | null } | { error: Error };
+/** Runs the tasks of one launch, each in its turn, until all are over. */
+async function serve(store: Store, ids: readonly string[]): Promise<void> {
+	const tasks = await awaitRecords(store, ids);
+	const turns = new Turns(store, readLimits());
+	const stoppers = new Map(
+		tasks.map((task) => [task.id, new Stopper(store, task)]),
+	);
+	const remains = new Remains(() => stoppers.size > 1);
+	listen(stoppers, turns);
+	await Promise.all(
+		tasks.map(async (task) => {
+			const stopper = stoppers.get(task.id) as Stopper;
+			let next: Task | undefined = task;
+			try {
+				while (next) next = await runTask(store, next, turns, stopper, remains);
+			} catch (error) {
+				// The others go on.
+				noteFault(store, task.id, error);
+			}
+			stoppers.delete(task.id);
+		}),
+	);
+	sweepSometimes(store);
+}
 
-async function runTask(store: Store, id: string): Promise<void> {
-	const task = await awaitRecord(store, id);
-	if (!task) return removePrompts(store, id);
-	const stopper = new Stopper(store, task);
+/** Signals: one asks to look at the records, the others to stop all tasks. */
+function listen(stoppers: ReadonlyMap<string, Stopper>, turns?: Turns): void {
+	for (const name of shutdownSignals)
+		process.on(name, () => {
+			for (const stopper of stoppers.values()) stopper.shutDown(name);
+			turns?.look(true);
+		});
+	process.on(lookSignal, () => {
+		for (const stopper of stoppers.values()) stopper.look();
+		turns?.look(true);
+	});
+}
+
+/** Waits for the task's turn, and runs it. Returns it once more where it is to be tried again. */
+async function runTask(
+	store: Store,
+	task: Task,
+	turns: Turns,
+	stopper: Stopper,
+	remains: Remains,
+): Promise<Task | undefined> {
+	const { id } = task;
+	const hasPlace = await turns.wait(task);
+	// Deleted while it waited: it is not brought back.
+	if (!hasPlace && !recordVersion(store, id)) return undefined;
 	let child: ChildProcess | undefined;
 	let exit: Promise<Exit> | undefined;
 	let running = task;
+	let isHeld = hasPlace;
 	try {
-		updateTask(store, id, (now) => {
-			if (isFinal(now) || now.stop) return undefined;
-			child = startCommand(now, argvOf(store, now), store);
-			exit = exitOf(child);
-			if (!child.pid) return undefined;
-			running = start(now, identifyChild(child.pid), timestamp()) ?? now;
-			stopper.root = running.process;
-			return running;
-		});
+		if (hasPlace)
+			updateTask(store, id, (now) => {
+				isHeld = now.paused_at !== undefined;
+				if (isFinal(now) || now.stop || isHeld) return undefined;
+				child = startCommand(now, argvOf(store, now), store);
+				exit = exitOf(child);
+				if (!child.pid) return undefined;
+				running = start(now, identifyChild(child.pid), timestamp()) ?? now;
+				return running;
+			});
 	} catch (error) {
-		// The process runs, only its record could not be written: that is tried again at its end.
-		if (!child) exit = Promise.resolve({ error: error as Error });
-		else logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+		// Where the process runs, only its record could not be written: its end tries that again.
+		if (isHeld || child)
+			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+		else exit = Promise.resolve({ error: error as Error });
 	}
-	if (!exit) return finishUp(store, running, undefined, stopper);
+	// Somebody held it, or its lock, at the last moment: it waits for its turn once more.
+	if (isHeld) {
+		releaseSlot(store, task);
+		setReady(store, task, false);
+		ringEnds(store);
+		return task;
+	}
+	if (!exit) return finishUp(store, running, undefined, stopper, remains);
+	stopper.begin(running);
 	const learned = new AbortController();
 	const learning = learnSession(store, running, learned.signal);
-	const tick = setInterval(() => stopper.look(), slowLook);
 	const end = await exit;
-	clearInterval(tick);
 	learned.abort();
 	await learning;
-	await finishUp(store, running, end, stopper);
+	return finishUp(store, running, end, stopper, remains);
 }
 
 /** Looks after a process that another supervisor started. */
 async function watchOrphan(store: Store, id: string): Promise<void> {
-	const task = await awaitRecord(store, id);
+	const [task] = await awaitRecords(store, [id]);
 	const root = task?.process;
 	if (!task || !root) return;
 	const stopper = new Stopper(store, task);
-	stopper.root = root;
-	while (liveness(root) === "alive") {
-		stopper.look();
-		await delay(slowLook);
-	}
-	await finishUp(store, task, undefined, stopper);
-}
-
-/** Writes the end: an intent's where there is one, else the process's own. */
-async function finishUp(
-	store: Store,
-	task: Task,
-	exit: Exit | undefined,
-	stopper: Stopper,
-): Promise<void> {
-	// At a logout a task may die of the signal that is about to reach its supervisor as well.
-	if (exit && "signal" in exit && exit.signal) await delay(20);
-	const { id } = task;
-	await stopper.finish();
-	const { facts, completed, error } = readEnd(store, task);
-	await persist(store, () =>
-		updateTask(
-			store,
-			id,
-			(now) => {
-				const current =
-					now.status === "queued" ? { ...task, stop: now.stop } : now;
-				if (exit) return finish(current, endOf(exit, facts, error));
-				if (isFinal(now)) return undefined;
-				if (current.status === "queued" || !completed)
-					return lose(store, current);
-				return finish(current, { reason: "stream", at: timestamp(), facts });
-			},
-			{ fallback: task },
-		),
-	);
-	removePrompts(store, id);
-	await readToTheEnd(store, task);
-	if (findTree(id).length) await noteLeftBehind(store, id);
-}
-
-/** A stream longer than one look is counted to its end, once the end itself is written. */
-async function readToTheEnd(store: Store, task: Task): Promise<void> {
-	if (task.kind !== "droid" || outputSize(store, task.id) <= window) return;
-	let digest = currentDigest(store, task);
-	for (let offset = -1; offset !== digest.offset; ) {
-		offset = digest.offset;
-		await delay(0);
-		digest = currentDigest(store, task);
-	}
-	const { progress } = digest;
-	await persist(store, () =>
-		updateTask(store, task.id, (now) => ({
-			...now,
-			progress: { ...now.progress, ...progress },
-		})),
-	);
-}
-
-/**
- * Names what lives on after the end. Not at once: a droid's own helpers need up to 2 s to see that
- * it is gone.
- */
-async function noteLeftBehind(store: Store, id: string): Promise<void> {
-	await delay(3000);
-	const left_behind = describeProcesses(findTree(id));
-	if (left_behind.length)
-		await persist(store, () =>
-			updateTask(store, id, (now) => ({ ...now, left_behind })),
-		);
-}
-
-function endOf(
-	exit: Exit,
-	facts: NonNullable<End["facts"]>,
-	said: string | undefined,
-): End {
-	const at = timestamp();
-	if ("error" in exit)
-		return {
-			reason: "spawn",
-			at,
-			error: `never started: ${messageOf(exit.error)}`,
-		};
-	const sentence = endSentence(exit.code, exit.signal);
-	return {
-		reason: "exit",
-		failed: sentence !== undefined,
-		at,
-		...(sentence && { error: said ? `${sentence}: ${said}` : sentence }),
-		facts: {
-			...facts,
-			...(exit.code !== null && { exit_code: exit.code }),
-			...(exit.signal && { signal: exit.signal }),
-		},
-	};
+	listen(new Map([[id, stopper]]));
+	stopper.begin(task);
+	while (liveness(root) === "alive") await delay(slowLook);
+	await finishUp(store, task, undefined, stopper, new Remains(() => false));
 }
 
 // --- internal ---
 
-/** The record follows the start of its supervisor; where the launcher died first, it never does. */
-async function awaitRecord(
+function noteFault(store: Store, id: string, error: unknown): void {
+	const stack = error instanceof Error ? error.stack : error;
+	logFault(store, "supervisor", `${id} ${stack}`);
+}
+
+/**
+ * The records follow the start of their supervisor, all of a launch or none: where the launcher
+ * died before the last one, those that are there are taken away again.
+ */
+async function awaitRecords(
 	store: Store,
-	id: string,
-): Promise<Task | undefined> {
+	ids: readonly string[],
+): Promise<Task[]> {
 	const launcher = identify(Number(process.env[supervisorVariable]) || 0);
+	const tasks = new Map<string, Task>();
 	for (;;) {
 		const launching = launcher && liveness(launcher) === "alive";
-		try {
-			const task = readTask(store, id);
-			if (task.supervisor?.pid === process.pid) return task;
-		} catch (error) {
-			if (!(error instanceof BgError) || error.exit !== "missing") throw error;
+		// The last one is written last.
+		for (const id of ids.toReversed()) {
+			if (tasks.has(id)) continue;
+			const task = readOurs(store, id);
+			if (!task) break;
+			tasks.set(id, task);
 		}
-		if (!launching) return undefined;
+		if (tasks.size === ids.length)
+			return ids.map((id) => tasks.get(id) as Task);
+		if (!launching) {
+			// An orphan's record is there, and names another supervisor: it stays.
+			const isNew = (id: string) =>
+				readOurs(store, id) || !recordVersion(store, id);
+			withdrawTasks(store, ids.filter(isNew));
+			return [];
+		}
 		await delay(3);
+	}
+}
+
+/** A record that names this process as its supervisor; undefined where it is not there yet. */
+function readOurs(store: Store, id: string): Task | undefined {
+	try {
+		const task = readTask(store, id);
+		return task.supervisor?.pid === process.pid ? task : undefined;
+	} catch (error) {
+		if (!(error instanceof BgError) || error.exit !== "missing") throw error;
+		return undefined;
 	}
 }
 
@@ -260,21 +233,5 @@ async function learnSession(
 		await delay(looks < 100 ? 100 : 1000, undefined, { signal }).catch(
 			() => {},
 		);
-	}
-}
-
-/** Goes on trying until it is written: a lock may be held, a disk full, a folder missing. */
-async function persist(store: Store, write: () => void): Promise<void> {
-	const deadline = performance.now() + stubbornness;
-	for (;;) {
-		if (!existsSync(store.dir)) return;
-		try {
-			openStore({ ...store, write: true });
-			return write();
-		} catch (error) {
-			if (performance.now() > deadline) throw error;
-			logFault(store, "supervisor", messageOf(error));
-			await delay(1000);
-		}
 	}
 }

@@ -1,0 +1,152 @@
+/**
+ * When a task may start, how long it may last, how much it may write, and what follows it: the flags
+ * that say so, checked. Nothing is written and nothing started here.
+ */
+import { durationOf } from "./arguments.ts";
+import { openStore } from "./directory.ts";
+import { BgError, messageOf } from "./error.ts";
+import type { Store } from "./names.ts";
+import { parseSize } from "./print.ts";
+import { priorities } from "./queue.ts";
+import { ancestorsOf, resolveId } from "./store.ts";
+import { taskVariable } from "./tree.ts";
+
+/** As they were typed. */
+export type ScheduleOptions = {
+	/** Ids of tasks that must have completed before, and of those that must be over. */
+	after?: string | undefined;
+	afterAny?: string | undefined;
+	timeout?: string | undefined;
+	maxOutput?: string | undefined;
+	priority?: string | undefined;
+	retries?: string | undefined;
+	/** While a task with this key is not over, there shall be no other. */
+	unique?: string | undefined;
+	/** What to run once the task is over: words, or a JSON array. */
+	onEnd?: string | undefined;
+};
+
+const maxRetries = 100;
+const maxKey = 200;
+
+/** The fields of a record. @throws BgError (usage). */
+export function scheduleFields(options: ScheduleOptions) {
+	const { after, afterAny, timeout, maxOutput, unique, onEnd } = options;
+	if (after !== undefined && afterAny !== undefined)
+		throw usage("--after and --after-any do not go together");
+	const given = after ?? afterAny;
+	const priority = wholeNumber("--priority", options.priority, priorities);
+	const retries = wholeNumber("--retries", options.retries, {
+		lowest: 0,
+		highest: maxRetries,
+	});
+	return {
+		...(given !== undefined && {
+			after: predecessors(
+				after !== undefined ? "--after" : "--after-any",
+				given,
+			),
+		}),
+		...(afterAny !== undefined && { after_mode: "any" as const }),
+		...(timeout !== undefined && { timeout_ms: checkedTimeout(timeout) }),
+		...(maxOutput !== undefined && {
+			max_output_bytes: checkedSize(maxOutput),
+		}),
+		...(priority && { priority }),
+		...(retries && { retries }),
+		...(unique !== undefined && { unique_key: checkedKey(unique) }),
+		...(onEnd !== undefined && { on_end: checkedOnEnd(onEnd) }),
+	};
+}
+
+/** No task may come after one it runs inside of. @throws BgError (usage). */
+export function checkNotAbove(
+	store: Store,
+	flag: string,
+	ids: readonly string[],
+): void {
+	const own = ancestorsOf(store, process.env[taskVariable]);
+	for (const id of ids)
+		if (own.has(id))
+			throw usage(
+				`${flag} ${id}: it is the task this runs in, or one that was launched from; they would wait for each other`,
+			);
+}
+
+/** Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. */
+export function checkWhole(text: string, what: string, wayOut: string): void {
+	if (text.includes("\uFFFD"))
+		throw usage(`${what} arrived broken (it was not UTF-8): ${wayOut}`);
+}
+
+// --- internal ---
+
+const usage = (message: string) => new BgError("usage", message);
+
+/** Tasks that another comes after: they are there. */
+function predecessors(flag: string, given: string): string[] {
+	const store = openStore();
+	const ids = given.split(",").map((each) => {
+		try {
+			return resolveId(store, each.trim());
+		} catch (error) {
+			throw usage(`${flag}: ${messageOf(error)}`);
+		}
+	});
+	checkNotAbove(store, flag, ids);
+	return [...new Set(ids)];
+}
+
+function wholeNumber(
+	flag: string,
+	given: string | undefined,
+	{ lowest, highest }: { lowest: number; highest: number },
+): number | undefined {
+	if (given === undefined) return undefined;
+	const number = /^-?\d{1,4}$/.test(given) ? Number(given) : Number.NaN;
+	if (!(number >= lowest && number <= highest))
+		throw usage(
+			`${flag} ${given}: it takes a number from ${lowest} to ${highest}`,
+		);
+	return number;
+}
+
+function checkedTimeout(given: string): number {
+	const timeout = durationOf("--timeout", given);
+	if (timeout > 0) return timeout;
+	throw usage(`--timeout ${given}: it takes a duration of more than nothing`);
+}
+
+function checkedSize(given: string): number {
+	const size = parseSize(given);
+	if (!size)
+		throw usage(`--max-output ${given}: it takes a size as 100K, 64M or 1G`);
+	return size;
+}
+
+function checkedKey(key: string): string {
+	checkWhole(key, "--unique", "use another key");
+	if (!key.trim() || key.length > maxKey || /\p{Cc}/u.test(key))
+		throw usage(
+			`--unique takes a key of 1 to ${maxKey} characters, none of them a control character`,
+		);
+	return key;
+}
+
+/** The argv of --on-end: a JSON array of strings, or words without any quoting. */
+function checkedOnEnd(given: string): string[] {
+	let argv: unknown = given.trim().split(/\s+/);
+	if (given.trim().startsWith("["))
+		try {
+			argv = JSON.parse(given);
+		} catch {
+			argv = undefined;
+		}
+	if (isArgv(argv) && argv[0]) return argv;
+	throw usage(
+		`--on-end ${given}: it takes a program and its arguments, as words or as a JSON array of strings`,
+	);
+}
+
+const isArgv = (value: unknown): value is string[] =>
+	Array.isArray(value) && value.every((each) => typeof each === "string");
