@@ -8,8 +8,14 @@
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
-import { type Liveness, liveness, thisMachine } from "./process.ts";
-import { startSupervisor } from "./spawn.ts";
+import {
+	type Liveness,
+	liveness,
+	type Process,
+	thisMachine,
+} from "./process.ts";
+import { leaveQueue, releaseSlot } from "./queue.ts";
+import { runOnEnd, startSupervisor } from "./spawn.ts";
 import { readTask, removePrompts, updateTask } from "./store.ts";
 import {
 	finish,
@@ -18,7 +24,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { findTree } from "./tree.ts";
+import { findTree, takeSnapshot } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =
@@ -77,7 +83,9 @@ export function settle(store: Store, task: Task): Task {
 	const standing = standingOf(task);
 	if (standing !== "lost" && standing !== "orphaned") return task;
 	try {
-		return updateTask(store, task.id, (now) => rescue(store, now));
+		const settled = updateTask(store, task.id, (now) => rescue(store, now));
+		if (isFinal(settled)) runOnEnd(store, task.id);
+		return settled;
 	} catch (error) {
 		if (!(error instanceof BgError)) throw error;
 	}
@@ -98,7 +106,9 @@ export function lose(store: Store, task: Task): Task {
 		return finish(task, {
 			reason: "lost",
 			at,
-			error: "never started: its supervisor died",
+			error: task.attempts
+				? "its supervisor died between two attempts"
+				: "never started: its supervisor died",
 		});
 	const { facts, completed } = readEnd(store, task);
 	return finish(task, {
@@ -118,18 +128,31 @@ function rescue(store: Store, task: Task): Task {
 	if (standing !== "lost") return task;
 	// A supervisor that died right after it started the process could not write that down.
 	if (task.status === "queued") {
-		const [oldest] = findTree(task.id).sort((a, b) => a.pid - b.pid);
-		if (oldest)
+		const oldest = oldestOf(task);
+		if (oldest) {
+			leaveQueue(store, task);
 			return adopt(store, {
 				...task,
 				status: "running",
+				started_at: timestamp(),
 				pid: oldest.pid,
 				process: { ...thisMachine(), pid: oldest.pid, start: oldest.start },
 			});
+		}
 	}
 	const lost = lose(store, task);
 	removePrompts(store, task.id);
+	leaveQueue(store, task);
+	releaseSlot(store, task);
 	return lost;
+}
+
+/** The first process of a task's attempt that is about to be written down. */
+function oldestOf({ id, attempt = 1 }: Task): Process | undefined {
+	const snapshot = takeSnapshot();
+	return findTree(id, undefined, undefined, snapshot)
+		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
+		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid)[0];
 }
 
 function adopt(store: Store, task: Task): Task {

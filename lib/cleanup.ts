@@ -1,0 +1,67 @@
+/**
+ * Putting finished tasks away. They leave the list and stay on disk; only where it is asked for are
+ * they deleted, the oldest first. Who still has a process, or is waited for, stays.
+ */
+import type { Store } from "./names.ts";
+import { standingOf } from "./prune.ts";
+import { deleteTask, eachTask, sizeOfTask, updateTask } from "./store.ts";
+import { isFinal, type Task, timestamp } from "./task.ts";
+
+export type CleanupOptions = {
+	/** Delete what ended longer ago than this, in ms. */
+	olderThan?: number | undefined;
+	/** Delete the oldest until the finished ones take no more than this, in bytes. */
+	maxSize?: number | undefined;
+	/** Say what would happen, and do none of it. */
+	dryRun: boolean;
+};
+
+export type Cleaned = {
+	cleaned: true;
+	archived: string[];
+	deleted: string[];
+	freedBytes: number;
+};
+
+export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
+	const { olderThan, maxSize, dryRun } = options;
+	const all = [...eachTask(store)];
+	const over = all.filter((task) => standingOf(task) === "over");
+	const awaited = new Set(
+		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
+	);
+	const cleaned: Cleaned = {
+		cleaned: true,
+		archived: [],
+		deleted: [],
+		freedBytes: 0,
+	};
+	// Newest first: what is past the size is the oldest.
+	let size = 0;
+	let isTooMuch = false;
+	for (const task of over) {
+		const bytes = sizeOfTask(store, task.id);
+		size += bytes;
+		const isTooOld = olderThan !== undefined && ageOf(task) > olderThan;
+		isTooMuch ||= maxSize !== undefined && size > maxSize;
+		if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
+			if (!dryRun && !deleteTask(store, task.id)) continue;
+			cleaned.deleted.push(task.id);
+			cleaned.freedBytes += bytes;
+		} else if (!task.archived_at) {
+			if (!dryRun) archive(store, task.id);
+			cleaned.archived.push(task.id);
+		}
+	}
+	return cleaned;
+}
+
+// --- internal ---
+
+const ageOf = (task: Task): number =>
+	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+
+function archive(store: Store, id: string): void {
+	const archived_at = timestamp();
+	updateTask(store, id, (now) => ({ ...now, archived_at }));
+}

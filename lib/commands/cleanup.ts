@@ -1,0 +1,60 @@
+import { defineCommand } from "citty";
+import { answer, formatFlags } from "../answer.ts";
+import { durationOf } from "../arguments.ts";
+import { cleanUp } from "../cleanup.ts";
+import { openStore } from "../directory.ts";
+import { BgError } from "../error.ts";
+import { parseSize } from "../print.ts";
+
+const week = 7 * 86_400_000;
+
+export const cleanup = defineCommand({
+	meta: {
+		name: "cleanup",
+		description: "Take finished tasks off the list; no file is deleted",
+	},
+	args: {
+		delete: {
+			type: "boolean",
+			description: "delete finished tasks with their outputs",
+		},
+		"older-than": {
+			type: "string",
+			valueHint: "7d",
+			description: "with --delete, those that ended longer ago (7d)",
+		},
+		"max-size": {
+			type: "string",
+			valueHint: "1G",
+			description: "with --delete, the oldest until the rest takes no more",
+		},
+		"dry-run": { type: "boolean", description: "only say what would happen" },
+		...formatFlags,
+	},
+	run: ({ args }) => {
+		const given = [args["older-than"], args["max-size"]];
+		const [age, size] = given;
+		if (!args.delete && given.some((each) => each !== undefined))
+			throw new BgError(
+				"usage",
+				"--older-than and --max-size say what --delete deletes: add --delete",
+			);
+		const olderThan = durationOf("--older-than", age);
+		const maxSize = size === undefined ? undefined : parseSize(size);
+		if (size !== undefined && maxSize === undefined)
+			throw new BgError("usage", `--max-size ${size}: it takes 64M or 1G`);
+		const dryRun = args["dry-run"] ?? false;
+		const store = openStore({ write: !dryRun });
+		const usual = args.delete && maxSize === undefined ? week : undefined;
+		const cleaned = cleanUp(store, {
+			olderThan: olderThan ?? usual,
+			maxSize,
+			dryRun,
+		});
+		answer(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
+			const { archived, deleted, freedBytes } = cleaned;
+			const would = dryRun ? "would be " : "";
+			return `${archived.length} ${would}put away (bg list --all shows them), ${deleted.length} ${would}deleted, ${freedBytes} bytes ${would}freed`;
+		});
+	},
+});

@@ -1,0 +1,68 @@
+import { defineCommand } from "citty";
+import { answer, formatFlags } from "../answer.ts";
+import { durationOf } from "../arguments.ts";
+import { openStore } from "../directory.ts";
+import { type Pruned, pruneTasks } from "../stale.ts";
+import { sweepStore } from "../sweep.ts";
+
+const usualTtl = 30 * 60_000;
+const usualStale = 10 * 60_000;
+
+export const prune = defineCommand({
+	meta: {
+		name: "prune",
+		description:
+			"Set right what is lost, and stop what is old and does nothing",
+	},
+	args: {
+		ttl: {
+			type: "string",
+			valueHint: "90s|30m|2h",
+			description: "how old a task may be (30m); typed, age alone decides",
+		},
+		stale: {
+			type: "string",
+			valueHint: "90s|30m|2h",
+			description: "how long it may neither write nor compute (10m)",
+		},
+		"dry-run": { type: "boolean", description: "only say what would happen" },
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const dryRun = args["dry-run"] ?? false;
+		const ttl = durationOf("--ttl", args.ttl);
+		const stale = durationOf("--stale", args.stale) ?? usualStale;
+		const store = openStore({ write: !dryRun });
+		const pruned = await pruneTasks(store, {
+			ttl: ttl ?? usualTtl,
+			ageAlone: ttl !== undefined,
+			stale,
+			dryRun,
+		});
+		if (!dryRun) sweepStore(store);
+		const { unreadable, ...rest } = pruned;
+		const json = unreadable.length ? pruned : rest;
+		answer(args, { ...json, ...(dryRun && { dryRun }) }, () =>
+			describe(pruned, dryRun),
+		);
+	},
+});
+
+// --- internal ---
+
+function describe(pruned: Pruned, dryRun: boolean): string {
+	const { tasks, overdue, unknown, unreadable } = pruned;
+	const would = dryRun ? "would end" : "ended";
+	const lines = [
+		...tasks.map(({ taskId, reason }) => `${taskId}  ${would}: ${reason}`),
+		...overdue.map(
+			({ taskId, age, note }) =>
+				`${taskId}  overdue: runs for ${age}, ${note ?? "and is active"}`,
+		),
+		...unknown.map(({ taskId, note }) => `${taskId}  left alone: ${note}`),
+		...unreadable.map(
+			({ taskId, problem }) => `${taskId}  cannot be read: ${problem}`,
+		),
+	];
+	return lines.join("\n") || "nothing to prune";
+}

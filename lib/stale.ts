@@ -1,0 +1,153 @@
+/**
+ * What prune makes of the tasks that are not over: a pure choice, then the act. Nobody is stopped
+ * for being slow: only who is older than the TTL and has neither written nor computed for long.
+ */
+import { statSync } from "node:fs";
+import { cancelTasks } from "./cancel.ts";
+import { BgError } from "./error.ts";
+import { outputFile, type Store } from "./names.ts";
+import { formatDuration } from "./print.ts";
+import {
+	describeStanding,
+	type Standing,
+	settle,
+	standingOf,
+} from "./prune.ts";
+import { eachTask, type Unreadable, updateTask } from "./store.ts";
+import { finish, isFinal, type Reason, type Task, timestamp } from "./task.ts";
+
+export type PruneOptions = {
+	/** How old a task may be, in ms. */
+	ttl: number;
+	/** Whether that was typed: then age alone decides. */
+	ageAlone: boolean;
+	/** How long it may be quiet, in ms. */
+	stale: number;
+	/** Say what would happen, and do none of it. */
+	dryRun: boolean;
+};
+
+export type Pruned = {
+	removed: string[];
+	tasks: { taskId: string; reason: Reason }[];
+	/** Older than the TTL, but active, or nobody knows whether they are. */
+	overdue: { taskId: string; age: string; note?: string }[];
+	/** Of these nobody here can say anything. */
+	unknown: { taskId: string; note: string }[];
+	unreadable: Unreadable[];
+};
+
+/** Looks at every task that is not over, and sets right what is to be. */
+export async function pruneTasks(
+	store: Store,
+	options: PruneOptions,
+): Promise<Pruned> {
+	const pruned: Pruned = {
+		removed: [],
+		tasks: [],
+		overdue: [],
+		unknown: [],
+		unreadable: [],
+	};
+	for (const each of eachTask(store, pruned.unreadable)) {
+		if (isFinal(each)) continue;
+		try {
+			await pruneTask(store, each, options, pruned);
+		} catch (error) {
+			if (!(error instanceof BgError)) throw error;
+			pruned.unknown.push({ taskId: each.id, note: error.message });
+		}
+	}
+	return pruned;
+}
+
+/** Looks at one task. Who lost its supervisor gets a new one, and is judged by a later prune. */
+async function pruneTask(
+	store: Store,
+	each: Task,
+	options: PruneOptions,
+	pruned: Pruned,
+): Promise<void> {
+	const standing = standingOf(each);
+	const isAdopted = standing === "orphaned" && !options.dryRun;
+	const task = isAdopted ? settle(store, each) : each;
+	const { id: taskId } = task;
+	const wrote = lastWrite(store, taskId);
+	const choice = judge(task, standing, { ...options, now: Date.now(), wrote });
+	if (choice === "leave") return;
+	if (choice === "unknown") {
+		const note = describeStanding(task, standing) ?? standing;
+		pruned.unknown.push({ taskId, note });
+	} else if ("age" in choice) {
+		pruned.overdue.push({ taskId, ...choice });
+	} else {
+		const now = options.dryRun ? task : await act(store, task, choice);
+		if (!options.dryRun && !isFinal(now)) return;
+		const reason = now.reason ?? choice.reason;
+		pruned.removed.push(taskId);
+		pruned.tasks.push({ taskId, reason });
+	}
+}
+
+/** An end that prune gives; `by` says why in the words of the error. */
+type Verdict = { reason: "lost" | "stale" | "timeout"; by: string };
+type Overdue = { age: string; note?: string };
+
+/** What is to become of a task that is not over. `now` and `wrote` are times in ms. */
+export function judge(
+	task: Task,
+	standing: Standing,
+	{
+		ttl,
+		ageAlone,
+		stale,
+		now,
+		wrote,
+	}: Omit<PruneOptions, "dryRun"> & { now: number; wrote: number },
+): "leave" | "unknown" | Overdue | Verdict {
+	if (standing === "lost") return { reason: "lost", by: "" };
+	if (standing === "elsewhere") return "unknown";
+	const since = Date.parse(task.started_at ?? task.queued_at ?? "");
+	if (Number.isNaN(since)) return "unknown";
+	const ran = task.elapsed_ms ?? now - since - (task.paused_ms ?? 0);
+	const isOld = ran > ttl;
+	if (standing === "native" || standing === "unknown") {
+		if (!isOld) return standing === "unknown" ? "unknown" : "leave";
+		return standing === "native"
+			? { reason: "lost", by: "its end was not reported" }
+			: { reason: "timeout", by: formatDuration(ttl) };
+	}
+	if (task.status !== "running" || task.paused_at || !isOld) return "leave";
+	if (ageAlone) return { reason: "timeout", by: formatDuration(ttl) };
+	const age = formatDuration(ran);
+	// A supervisor adds it up once a minute; who was never looked at may well compute.
+	if (task.quiet_ms === undefined || standing === "orphaned")
+		return { age, note: "nobody measured what it does" };
+	if (task.quiet_ms <= stale || now - wrote <= stale) return { age };
+	return { reason: "stale", by: formatDuration(task.quiet_ms) };
+}
+
+// --- internal ---
+
+async function act(store: Store, task: Task, verdict: Verdict): Promise<Task> {
+	const { reason, by } = verdict;
+	if (task.supervisor) {
+		if (reason === "lost") return settle(store, task);
+		await cancelTasks(store, [task.id], {
+			only: true,
+			because: { reason, by },
+		});
+		return updateTask(store, task.id, () => undefined);
+	}
+	// No process of it was ever named: there is nothing to stop.
+	const error = reason === "timeout" ? `timed out after ${by}` : by;
+	return updateTask(store, task.id, (now) =>
+		finish(now, { reason, at: timestamp(), error }),
+	);
+}
+
+/** When a task last wrote anything, in ms; 0 where it never did. */
+function lastWrite(store: Store, id: string): number {
+	const status = statSync(outputFile(store, id), { throwIfNoEntry: false });
+	return status?.size ? status.mtimeMs : 0;
+}

@@ -1,0 +1,108 @@
+/**
+ * What the dead leave behind: names that stand for a process that is gone, and what only a running
+ * task needs. What they stood for is made good first: a notice falls due again, an `--on-end` runs.
+ */
+import { rmSync, statSync } from "node:fs";
+import { namesIn, removeEmpty, touch } from "./files.ts";
+import {
+	type folders,
+	inStore,
+	onEndMark,
+	recordFile,
+	type Store,
+	sweptMark,
+} from "./names.ts";
+import { retakeNotices } from "./notices.ts";
+import { idPattern } from "./patterns.ts";
+import { liveness, parseHolder } from "./process.ts";
+import { sweepQueue, withdrawEntries } from "./queue.ts";
+import { runOnEnd } from "./spawn.ts";
+import { findTask, recordVersion, removePrompts } from "./store.ts";
+import { isBeingLaunched, isFinal } from "./task.ts";
+import { sweepKeys } from "./unique.ts";
+
+/** How often a launch sweeps, in ms. */
+const sweepEvery = 3_600_000;
+
+/** Sweeps where nobody did for an hour. */
+export function sweepSometimes(store: Store): void {
+	const mark = sweptMark(store);
+	const last = statSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+	if (Math.abs(Date.now() - last) < sweepEvery) return;
+	rmSync(mark, { force: true });
+	touch(mark);
+	sweepStore(store);
+}
+
+/** Removes what nobody else will ever remove. */
+export function sweepStore(store: Store): void {
+	removeOfTheDead(inStore(store, "temporary"));
+	for (const name of namesIn(inStore(store, "locks"))) {
+		const lock = `${inStore(store, "locks")}/${name}`;
+		removeOfTheDead(lock);
+		removeEmpty(lock);
+	}
+	for (const session of namesIn(inStore(store, "notices")))
+		retakeNotices(store, session);
+	sweepQueue(store);
+	sweepKeys(store, (id) => isOver(store, id));
+	for (const { id } of namesOfTasks(store, "onEnd")) runOnEnd(store, id);
+	for (const { id, path } of [
+		...namesOfTasks(store, "onEnd"),
+		...namesOfTasks(store, "prompts"),
+	])
+		if (isOver(store, id)) rmSync(path, { force: true });
+	for (const { id, path } of namesOfTasks(store, "progress"))
+		if (!recordVersion(store, id)) rmSync(path, { force: true });
+}
+
+/**
+ * Takes a launch back that was not made as a whole: nobody was told of it, and none of its tasks
+ * started. What is there of each, from its place in the queue to its record, goes.
+ */
+export function withdrawTasks(store: Store, ids: readonly string[]): void {
+	const all = new Set(ids);
+	for (const folder of ["sessions", "notices"] as const)
+		for (const key of namesIn(inStore(store, folder))) {
+			const path = `${inStore(store, folder)}/${key}`;
+			if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
+			for (const name of namesIn(path))
+				if (all.has(name)) rmSync(`${path}/${name}`, { force: true });
+			removeEmpty(path);
+		}
+	for (const id of ids) {
+		for (const path of [recordFile(store, id), onEndMark(store, id)])
+			rmSync(path, { force: true });
+		removePrompts(store, id);
+	}
+	withdrawEntries(store, all);
+}
+
+// --- internal ---
+
+function removeOfTheDead(folder: string): void {
+	for (const name of namesIn(folder)) {
+		const holder = parseHolder(name);
+		if (holder && liveness(holder) === "gone")
+			rmSync(`${folder}/${name}`, { recursive: true, force: true });
+	}
+}
+
+/** What stands for tasks in a folder: names that begin with an id. */
+function namesOfTasks(
+	store: Store,
+	folder: keyof typeof folders,
+): { id: string; path: string }[] {
+	return namesIn(inStore(store, folder)).flatMap((name) => {
+		const [id = ""] = name.split(".");
+		const path = `${inStore(store, folder)}/${name}`;
+		return idPattern.test(id) ? [{ id, path }] : [];
+	});
+}
+
+/** Over, or never launched: its record comes a moment after its files. */
+function isOver(store: Store, id: string): boolean {
+	const task = findTask(store, id);
+	if (task) return isFinal(task);
+	return recordVersion(store, id) === undefined && !isBeingLaunched(id);
+}
