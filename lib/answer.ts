@@ -82,4 +82,6 @@ export function markCollected(
 }
 
 /** What a person should know of a task beside its record; undefined where there is nothing. */
-export const noteOf = (task: Task) => describeStanding(task, standingOf(task));
+export const noteOf = (task: Task) =>
+	describeStanding(task, standingOf(task)) ??
+	(task.paused_at && !isFinal(task) ? "paused" : undefined);

@@ -10,7 +10,6 @@ import {
 	fstatSync,
 	openSync,
 	readFileSync,
-	readSync,
 } from "node:fs";
 import * as v from "valibot";
 import { logFault, openStore } from "./directory.ts";
@@ -18,37 +17,21 @@ import { messageOf } from "./error.ts";
 import { type Store, storeDir } from "./names.ts";
 import { passOnNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
-import { lastAssistantText, Payload, subagentOf } from "./payload.ts";
-import { cutBytes, toLine } from "./print.ts";
-import { indexSlice } from "./reindex.ts";
+import { Payload, subagentOf } from "./payload.ts";
+import { toLine } from "./print.ts";
+import { indexSession, noteSession, readSessionNote } from "./sessions.ts";
+import { findTask, updateTask } from "./store.ts";
 import {
-	claimSession,
-	indexSession,
-	noteSession,
-	readSessionNote,
-	tasksOfSession,
-} from "./sessions.ts";
-import { createTask, findTask, updateTask } from "./store.ts";
-import {
-	finish,
-	isFinal,
-	maxResultBytes,
-	newSessionId,
-	newTaskId,
-	schemaVersion,
-	type Task,
-	timestamp,
-} from "./task.ts";
+	endByHook,
+	endNoted,
+	lockPatience,
+	readTranscript,
+	recordSubagent,
+	stopSubagent,
+	unfinishedOf,
+} from "./subagents.ts";
 import { answer, holdSession, repairNotices, tell } from "./tell.ts";
 import { taskVariable } from "./tree.ts";
-
-/** How long a hook waits for a lock, in ms. */
-const lockPatience = 500;
-
-/** How long a hook may build on the index, in ms. */
-const indexPatience = 300;
-
-const maxTranscript = 4 * 1024 * 1024;
 
 /** Prints the answer to an event, where there is one. */
 export function react(at: Store, verb: string, raw: object): void {
@@ -69,7 +52,7 @@ export function react(at: Store, verb: string, raw: object): void {
 	if (event === "SessionStart") startSession(store, payload);
 	if (event === "SessionEnd") endSession(store, payload);
 	if (event === "Stop") stop(store, payload);
-	if (event === "PostToolUse") recordSubagent(store, payload);
+	if (event === "PostToolUse") recordSubagent(store, payload, ownTask());
 	if (["PostToolUse", "SessionStart", "UserPromptSubmit"].includes(event))
 		tell(store, event, payload.session_id);
 }
@@ -171,115 +154,4 @@ function stop(store: Store, { session_id, stop_hook_active }: Payload): void {
 	repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		holdSession(store, session_id);
-}
-
-// --- native subagents ---
-
-/** A subagent that droid runs in the background is a task as well: one list holds all. */
-function recordSubagent(store: Store, payload: Payload): void {
-	const subagent = subagentOf(payload);
-	if (!subagent || !payload.session_id) return;
-	const { sessionId, description, prompt, subagent_type } = subagent;
-	if (!claimSession(store, sessionId)) return;
-	const parent = ownTask();
-	const at = timestamp();
-	const task: Task = {
-		schema: schemaVersion,
-		id: newTaskId(),
-		kind: "native",
-		description,
-		prompt: cutBytes(prompt, maxResultBytes, "first"),
-		agent: subagent_type,
-		session_id: newSessionId(),
-		droid_session_id: sessionId,
-		parent_session_id: payload.session_id,
-		...(parent && { parent_task_id: parent }),
-		status: "running",
-		queued_at: at,
-		started_at: at,
-	};
-	createTask(store, task);
-	indexSession(store, payload.session_id, task.id);
-	indexSession(store, sessionId, task.id);
-	endNoted(store, task);
-}
-
-/** A subagent whose end was noted, because its record came later or could not be locked. */
-function endNoted(store: Store, { id, droid_session_id }: Task): void {
-	if (!droid_session_id) return;
-	const ended = readSessionNote(store, droid_session_id, "ended");
-	if (ended !== undefined) endByHook(store, id, ended);
-}
-
-function stopSubagent(store: Store, verb: string, payload: Payload): void {
-	const { session_id, task_name, agent_id } = payload;
-	if (!session_id) throw new Error("no session_id");
-	indexSlice(store, indexPatience);
-	const tasks = unfinishedOf(store, session_id);
-	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
-	const matching = tasks.filter((task) =>
-		isAboutSubagent
-			? task.kind === "native" &&
-				task.parent_session_id === session_id &&
-				task.description === task_name
-			: [task.session_id, task.droid_session_id].includes(session_id),
-	);
-	const [task] = matching;
-	// Of two with the same name nobody can say which it was: their own sessions' ends tell.
-	if (!task || (isAboutSubagent && matching.length > 1)) {
-		if (verb === "hook-complete")
-			answer({ error: `no task of session ${session_id} to complete` });
-		return;
-	}
-	// Droid says "" where a hook ran inside the subagent: its own session's end knows better.
-	if (payload.task_result === "") return;
-	const words = isAboutSubagent
-		? (payload.task_result ?? payload.last_assistant_message ?? "")
-		: (payload.last_assistant_message ??
-			readTranscript(payload.transcript_path) ??
-			"");
-	const { status } = endByHook(store, task.id, words);
-	answer({ taskId: task.id, status, completed: isFinal({ status }) });
-}
-
-function endByHook(store: Store, id: string, result: string): Task {
-	return updateTask(
-		store,
-		id,
-		(now) =>
-			isFinal(now) || now.stop
-				? undefined
-				: finish(now, {
-						reason: "hook",
-						at: timestamp(),
-						facts: { result: cutBytes(result, maxResultBytes, "first") },
-					}),
-		{ patience: lockPatience },
-	);
-}
-
-function unfinishedOf(store: Store, session: string): Task[] {
-	return tasksOfSession(store, session)
-		.flatMap((id) => findTask(store, id) ?? [])
-		.filter((task) => !isFinal(task));
-}
-
-/** The last words in a transcript: from its end, so that a long one costs no more than a short. */
-function readTranscript(path: string | undefined): string | undefined {
-	if (!path) return undefined;
-	try {
-		const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-		try {
-			const status = fstatSync(fd);
-			if (!status.isFile()) return undefined;
-			const length = Math.min(status.size, maxTranscript);
-			const bytes = Buffer.alloc(length);
-			const read = readSync(fd, bytes, 0, length, status.size - length);
-			return lastAssistantText(bytes.subarray(0, read));
-		} finally {
-			closeSync(fd);
-		}
-	} catch {
-		return undefined;
-	}
 }
