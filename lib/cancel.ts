@@ -6,14 +6,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
-import { describeProcesses, liveness, signal } from "./process.ts";
+import { describeProcesses, liveness, lookSignal, signal } from "./process.ts";
 import { describeStanding, settle, standingOf } from "./prune.ts";
+import { leaveQueue } from "./queue.ts";
 import { eachTask, readTask, updateTask } from "./store.ts";
 import {
 	finish,
 	intend,
 	isFinal,
 	type LeftBehind,
+	type Reason,
 	type Status,
 	type stopSignals,
 	type Task,
@@ -26,6 +28,8 @@ export type CancelOptions = {
 	signal?: (typeof stopSignals)[number] | undefined;
 	/** Leave the tasks that were launched from inside. */
 	only?: boolean;
+	/** Why: what the end will be. */
+	because?: { reason: Reason; by: string };
 };
 
 export type Cancelled = {
@@ -64,20 +68,6 @@ export async function cancelTasks(
 			: descendantsOf(store, intended).filter((id) => !done.has(id));
 	}
 	return [...done.values()];
-}
-
-/** The task a command runs in, and the tasks that one was launched from. */
-export function ancestorsOf(store: Store, id: string | undefined): Set<string> {
-	const ancestors = new Set<string>();
-	for (let at = id; at && !ancestors.has(at); ) {
-		ancestors.add(at);
-		try {
-			at = readTask(store, at).parent_task_id;
-		} catch {
-			break;
-		}
-	}
-	return ancestors;
 }
 
 // --- internal ---
@@ -119,11 +109,10 @@ async function cancelTask(
 		if (isFinal(now)) return undefined;
 		wrote = true;
 		const stop = {
-			reason: "cancel",
+			...(options.because ?? { reason: "cancel", by: "bg cancel" }),
 			at,
-			by: "bg cancel",
 			...(options.signal && { signal: options.signal }),
-		} as const;
+		};
 		const stopping = intend(now, stop);
 		return now.status === "queued"
 			? finish(stopping, { reason: "cancel", at })
@@ -131,6 +120,7 @@ async function cancelTask(
 	});
 	if (!wrote) return stopRemains(task, options);
 	intended.add(id);
+	if (isFinal(task)) leaveQueue(store, task);
 	if (task.status === "running") await awaitSupervisor(store, task);
 	// What the supervisor has not stopped, because it is gone or stopped itself or was done already.
 	const survivors = await stopTree(id, stopOptions(task, options));
@@ -149,7 +139,7 @@ async function awaitSupervisor(
 	{ id, supervisor }: Task,
 ): Promise<void> {
 	if (!supervisor) return;
-	signal(supervisor, "SIGUSR2");
+	signal(supervisor, lookSignal);
 	const deadline = performance.now() + supervisorPatience;
 	for (let pause = 5; performance.now() < deadline; ) {
 		if (liveness(supervisor) !== "alive") return;

@@ -35,6 +35,18 @@ const verbs: Record<string, () => Promise<Verb>> = {
 	cancel: async () => ({
 		command: (await import("./commands/cancel.ts")).cancel,
 	}),
+	resume: async () => ({
+		command: (await import("./commands/again.ts")).resume,
+	}),
+	retry: async () => ({ command: (await import("./commands/again.ts")).retry }),
+	pause: async () => ({ command: (await import("./commands/pause.ts")).pause }),
+	unpause: async () => ({
+		command: (await import("./commands/pause.ts")).unpause,
+	}),
+	prune: async () => ({ command: (await import("./commands/prune.ts")).prune }),
+	cleanup: async () => ({
+		command: (await import("./commands/cleanup.ts")).cleanup,
+	}),
 	complete: async () => ({
 		command: (await import("./commands/complete.ts")).complete,
 	}),

@@ -5,7 +5,7 @@
  */
 import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
-import { findTask, listIds, watchEnds } from "./store.ts";
+import { findTask, listIds, recordVersion, watchEnds } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 export type WaitOptions = {
@@ -43,8 +43,12 @@ export async function waitForTasks(
 	const pending = new Set(ids);
 	const known = new Set<string>();
 	const missing: string[] = [];
+	const versions = new Map<string, string | undefined>();
+	let lastSlowLook = Number.NEGATIVE_INFINITY;
 	try {
 		for (let first = true; ; first = false) {
+			const isSlow = performance.now() - lastSlowLook >= slowLook;
+			if (isSlow) lastSlowLook = performance.now();
 			if (!ids)
 				for (const id of listIds(store))
 					if (!known.has(id)) {
@@ -54,13 +58,17 @@ export async function waitForTasks(
 							pending.add(id);
 					}
 			for (const id of pending) {
+				// At a ring only what changed is read; what nobody wrote takes a slow look.
+				const version = recordVersion(store, id);
+				if (!isSlow && version === versions.get(id)) continue;
+				versions.set(id, version);
 				const task = findTask(store, id);
 				if (!task) {
 					pending.delete(id);
 					missing.push(id);
 					continue;
 				}
-				const now = settle(store, task);
+				const now = isSlow ? settle(store, task) : task;
 				if (!isFinal(now)) continue;
 				pending.delete(id);
 				ended.set(id, now);

@@ -1,12 +1,12 @@
 import { defineCommand } from "citty";
 import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
-import { ancestorsOf, type Cancelled, cancelTasks } from "../cancel.ts";
+import { type Cancelled, cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
 import type { Store } from "../names.ts";
 import { toLine } from "../print.ts";
-import { eachTask, readTask, resolveId } from "../store.ts";
+import { ancestorsOf, eachTask, readTask, resolveId } from "../store.ts";
 import { isFinal, stopSignals } from "../task.ts";
 import { taskVariable } from "../tree.ts";
 

@@ -1,10 +1,21 @@
-import { defineCommand } from "citty";
+import { type ArgsDef, defineCommand } from "citty";
 import { answer, formatFlags, remark } from "../answer.ts";
 import { firstPositional, readArguments, valuesOf } from "../arguments.ts";
-import { BgError } from "../error.ts";
-import { type Launched, launchDroid } from "../launch.ts";
+import type { LaunchOptions } from "../check.ts";
+import { BgError, exitCodes } from "../error.ts";
+import { type Launched, launchPlans, planDroid } from "../launch.ts";
 import { writeAll } from "../print.ts";
 import { autonomies } from "../task.ts";
+
+/** How a launch answers. */
+export const answerFlags = {
+	quiet: {
+		type: "boolean",
+		alias: "q",
+		description: "answer with the id alone",
+	},
+	...formatFlags,
+} as const;
 
 /** Flags of everything that is launched. */
 export const launchFlags = {
@@ -26,12 +37,47 @@ export const launchFlags = {
 		multiple: true,
 		description: "a word to find it by; may be repeated",
 	},
-	quiet: {
-		type: "boolean",
-		alias: "q",
-		description: "answer with the id alone",
+	timeout: {
+		type: "string",
+		valueHint: "90s|30m|2h",
+		description: "stop it when it has run this long",
 	},
-	...formatFlags,
+	after: {
+		type: "string",
+		valueHint: "ids",
+		description: "start once these tasks completed (commas between)",
+	},
+	"after-any": {
+		type: "string",
+		valueHint: "ids",
+		description: "start once these are over, whatever way",
+	},
+	priority: {
+		type: "string",
+		valueHint: "number",
+		description: "the higher one starts first (0)",
+	},
+	retries: {
+		type: "string",
+		valueHint: "number",
+		description: "try again so often where it fails (0)",
+	},
+	unique: {
+		type: "string",
+		valueHint: "key",
+		description: "answer with the task that has this key, while it is not over",
+	},
+	"max-output": {
+		type: "string",
+		valueHint: "size",
+		description: "kill it when it has written more (256M)",
+	},
+	"on-end": {
+		type: "string",
+		valueHint: "command",
+		description: "run this once it is over (BG_ENDED_ID, BG_ENDED_STATUS)",
+	},
+	...answerFlags,
 } as const;
 
 const args = {
@@ -74,11 +120,27 @@ const args = {
 		type: "boolean",
 		description: "keep the prompt out of argv and of the record",
 	},
+	worktree: {
+		type: "string",
+		inline: true,
+		valueHint: "name",
+		description: "work in a git worktree (--worktree or --worktree=name)",
+	},
+	batch: {
+		type: "string",
+		valueHint: "file",
+		description: "launch what stands in a file, JSON lines (-: standard input)",
+	},
 	...launchFlags,
 } as const;
 
 /** Without its prompt: with --prompt-file nothing follows the description but the droid. */
 const { prompt: _, ...argsWithoutPrompt } = args;
+
+/** With --batch all stands in the file. */
+const flagsAlone = Object.fromEntries(
+	Object.entries(args).filter(([, { type }]) => type !== "positional"),
+) as ArgsDef;
 
 export const launch = defineCommand({
 	meta: {
@@ -86,9 +148,13 @@ export const launch = defineCommand({
 		description: "Start a droid in the background and return at once",
 	},
 	args,
-	run: ({ args: parsed }) => {
-		const launched = launchDroid({
-			description: parsed.description,
+	run: async ({ args: parsed }) => {
+		if (parsed.batch !== undefined) {
+			const { launchBatch } = await import("./batch.ts");
+			return launchBatch(parsed.batch, parsed);
+		}
+		const plan = planDroid({
+			...optionsOf(parsed),
 			prompt: parsed.prompt,
 			promptPath: parsed["prompt-file"],
 			droid: parsed.droid,
@@ -96,14 +162,38 @@ export const launch = defineCommand({
 			autonomy: parsed.autonomy,
 			model: parsed.model,
 			private: parsed.private,
-			cwd: parsed.cwd,
-			env: valuesOf(parsed.env),
-			stdin: parsed.stdin,
-			tags: valuesOf(parsed.tag),
+			worktree: parsed.worktree,
 		});
-		tellLaunched(launched, parsed);
+		tellLaunched(launchPlans([plan])[0] as Launched, parsed);
+		return exitCodes.ok;
 	},
 });
+
+/** What the flags of every launch say. */
+export function optionsOf(
+	args: Readonly<
+		Record<"description", string> &
+			Partial<Record<Exclude<keyof typeof launchFlags, BooleanFlag>, string>>
+	>,
+): LaunchOptions {
+	return {
+		description: args.description,
+		cwd: args.cwd,
+		env: valuesOf(args.env),
+		stdin: args.stdin,
+		tags: valuesOf(args.tag),
+		timeout: args.timeout,
+		after: args.after,
+		afterAny: args["after-any"],
+		priority: args.priority,
+		retries: args.retries,
+		unique: args.unique,
+		maxOutput: args["max-output"],
+		onEnd: args["on-end"],
+	};
+}
+
+type BooleanFlag = "quiet" | keyof typeof formatFlags;
 
 /**
  * Flags stand before the description or after the prompt; what stands right after the description
@@ -112,6 +202,8 @@ export const launch = defineCommand({
 export function readLaunch(argv: readonly string[]) {
 	const at = firstPositional(argsWithoutPrompt, argv);
 	const before = argv.slice(0, at);
+	if (before.some((each) => /^--batch(=|$)/.test(each)))
+		return readArguments("launch", flagsAlone, argv);
 	const byFile = before.some((each) => /^--prompt-file(=|$)/.test(each));
 	if (byFile || at >= argv.length)
 		return readArguments("launch", argsWithoutPrompt, argv);
@@ -128,26 +220,33 @@ export function readLaunch(argv: readonly string[]) {
 	return { ...parsed, prompt };
 }
 
+/** What a launch answers in JSON. */
+export function answerOf({ task, warnings, existing }: Launched): object {
+	return {
+		taskId: task.id,
+		sessionId: task.session_id,
+		description: task.description,
+		status: task.status,
+		...(existing && { existing }),
+		...(warnings.length && { warnings }),
+	};
+}
+
 /** What every launch answers. */
 export function tellLaunched(
-	{ task, warnings }: Launched,
+	{ task, warnings, existing }: Launched,
 	format: { quiet?: boolean; json?: boolean; text?: boolean },
 ): void {
-	const { id, session_id, description, status } = task;
+	const { id, status } = task;
 	if (format.quiet) {
 		for (const warning of warnings) remark(warning);
 		writeAll(1, `${id}\n`);
 		return;
 	}
-	const json = {
-		taskId: id,
-		sessionId: session_id,
-		description,
-		status,
-		...(warnings.length && { warnings }),
-	};
-	answer(format, json, () => {
+	const launched = { task, warnings, ...(existing && { existing }) };
+	answer(format, answerOf(launched), () => {
 		for (const warning of warnings) remark(warning);
-		return `launched ${id} (bg wait ${id}, bg output ${id})`;
+		const what = existing ? `${status} already:` : "launched";
+		return `${what} ${id} (bg wait ${id}, bg output ${id})`;
 	});
 }

@@ -6,15 +6,10 @@ import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import type { Store } from "../names.ts";
 import { readText, type Text, type TextOptions } from "../output.ts";
+import { outputSize, readOutput } from "../outputs.ts";
 import { isTerminal, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
-import {
-	outputSize,
-	readOutput,
-	readTask,
-	resolveId,
-	watchEnds,
-} from "../store.ts";
+import { readTask, resolveId, watchEnds } from "../store.ts";
 import { isFinal } from "../task.ts";
 
 const defaultMax = 16 * 1024;
@@ -41,6 +36,11 @@ const args = {
 		type: "string",
 		valueHint: "bytes",
 		description: "at most so much text (16K)",
+	},
+	attempt: {
+		type: "string",
+		valueHint: "n",
+		description: "what it wrote at its n-th attempt (the last one)",
 	},
 	raw: { type: "boolean", description: "the bytes as they came, all of them" },
 	follow: {
@@ -72,9 +72,13 @@ export const output = defineCommand({
 		if (parsed.raw && tail !== undefined)
 			throw new BgError("usage", "--raw and --tail do not go together");
 		const [first] = ids;
+		const attempt = numberOf("--attempt", parsed.attempt);
+		const attemptOf = (id: string) => earlierAttempt(store, id, attempt);
+		if (parsed.follow && attempt !== undefined)
+			throw new BgError("usage", "--follow and --attempt do not go together");
 		if (parsed.raw) {
 			for (const id of ids) {
-				const end = writeRaw(store, id, since ?? 0, given);
+				const end = writeRaw(store, id, since ?? 0, given, attemptOf(id));
 				if (parsed.follow && end !== undefined) await followRaw(store, id, end);
 			}
 			return;
@@ -88,7 +92,7 @@ export const output = defineCommand({
 			markCollected(store, task);
 			return {
 				taskId: id,
-				...readText(store, task, { since, tail, max }),
+				...readText(store, task, { since, tail, max, attempt: attemptOf(id) }),
 				status,
 			};
 		});
@@ -111,6 +115,21 @@ function numberOf(flag: string, value: string | undefined): number | undefined {
 	if (!/^\d{1,15}$/.test(value))
 		throw new BgError("usage", `${flag} ${value}: it takes a whole number`);
 	return Number(value);
+}
+
+/** The attempt, where it is not the last one: that one's output is the task's. */
+function earlierAttempt(
+	store: Store,
+	id: string,
+	attempt: number | undefined,
+): number | undefined {
+	const { attempt: last = 1 } = readTask(store, id);
+	if (attempt === undefined || attempt === last) return undefined;
+	if (attempt >= 1 && attempt < last) return attempt;
+	throw new BgError(
+		"missing",
+		`${id} has no attempt ${attempt}: it had ${last === 1 ? "one" : last}`,
+	);
 }
 
 const cutMark = "[… cut: --max BYTES shows more, --raw all]\n";
@@ -196,14 +215,16 @@ function writeRaw(
 	id: string,
 	from: number,
 	max = Number.POSITIVE_INFINITY,
+	attempt?: number,
 ): number | undefined {
 	readTask(store, id);
-	const end = Math.min(outputSize(store, id), from + max);
+	const end = Math.min(outputSize(store, id, attempt), from + max);
 	const plain = isTerminal(1);
 	const decoder = new TextDecoder();
 	let at = from;
 	while (at < end) {
-		const bytes = readOutput(store, id, at, Math.min(end, at + chunk));
+		const to = Math.min(end, at + chunk);
+		const bytes = readOutput(store, id, at, to, attempt);
 		if (bytes.length === 0) break;
 		at += bytes.length;
 		const shown = plain

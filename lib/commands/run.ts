@@ -6,8 +6,8 @@ import {
 	valuesOf,
 } from "../arguments.ts";
 import { BgError } from "../error.ts";
-import { launchCommand } from "../launch.ts";
-import { launchFlags, tellLaunched } from "./launch.ts";
+import { type Launched, launchPlans, planCommand } from "../launch.ts";
+import { launchFlags, optionsOf, tellLaunched } from "./launch.ts";
 
 const args = {
 	description: {
@@ -33,15 +33,11 @@ export const run = defineCommand({
 	},
 	args,
 	run: ({ args: parsed }) => {
-		const launched = launchCommand({
-			description: parsed.description,
+		const plan = planCommand({
+			...optionsOf(parsed),
 			command: valuesOf(parsed.command),
-			cwd: parsed.cwd,
-			env: valuesOf(parsed.env),
-			stdin: parsed.stdin,
-			tags: valuesOf(parsed.tag),
 		});
-		tellLaunched(launched, parsed);
+		tellLaunched(launchPlans([plan])[0] as Launched, parsed);
 	},
 });
 

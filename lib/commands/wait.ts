@@ -8,13 +8,12 @@ import {
 	remark,
 	wantsJson,
 } from "../answer.ts";
-import { valuesOf } from "../arguments.ts";
-import { ancestorsOf } from "../cancel.ts";
+import { durationOf, valuesOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
-import { cutBytes, parseDuration, toLine, writeAll } from "../print.ts";
+import { cutBytes, toLine, writeAll } from "../print.ts";
 import { standingOf } from "../prune.ts";
-import { readTask, resolveId } from "../store.ts";
+import { ancestorsOf, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { taskVariable } from "../tree.ts";
 import { waitForTasks } from "../wait.ts";
@@ -56,7 +55,7 @@ export const wait = defineCommand({
 					"usage",
 					`${id} is the task this runs in, or one it was launched from: it cannot be waited for here`,
 				);
-		const timeout = timeoutOf(args.timeout);
+		const timeout = durationOf("--timeout", args.timeout);
 		const session = args.session ?? process.env.BG_SESSION_ID;
 		const json = wantsJson(args);
 		const { ended, running, missing, timedOut } = await waitForTasks(store, {
@@ -97,16 +96,6 @@ export const wait = defineCommand({
 });
 
 // --- internal ---
-
-function timeoutOf(given: string | undefined): number | undefined {
-	const timeout = given === undefined ? undefined : parseDuration(given);
-	if (given !== undefined && timeout === undefined)
-		throw new BgError(
-			"usage",
-			`--timeout ${given}: it takes a duration as 90s, 30m, 2h or 7d`,
-		);
-	return timeout;
-}
 
 function describe(task: Task): string {
 	const what = `${task.id}  ${paintStatus(task.status)}  ${ageOf(task)}  ${toLine(task.description, 60)}`;

@@ -1,0 +1,246 @@
+/**
+ * A batch: JSON lines, each a launch or a run. All of it is checked before any of it is launched,
+ * and every fault is told with its line. A line may have a name that `after` of any other may use.
+ */
+import * as v from "valibot";
+import type { DroidOptions } from "./check.ts";
+import { BgError, messageOf } from "./error.ts";
+import { type Plan, planCommand, planDroid } from "./launch.ts";
+
+/** The most lines a batch may have. */
+const maxLines = 10_000;
+
+/** The most faults that are told. */
+const maxFaults = 10;
+
+const text = v.optional(v.string());
+const list = v.optional(v.union([v.string(), v.array(v.string())]));
+const number = v.optional(v.union([v.string(), v.number()]));
+
+const Line = v.strictObject({
+	name: v.optional(
+		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
+	),
+	description: v.string(),
+	prompt: text,
+	prompt_file: text,
+	private: v.optional(v.boolean()),
+	droid: text,
+	parent_session_id: text,
+	autonomy: text,
+	model: text,
+	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	command: v.optional(v.array(v.string())),
+	cwd: text,
+	env: v.optional(
+		v.record(v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/)), v.string()),
+	),
+	stdin: text,
+	tags: v.optional(v.array(v.string())),
+	after: list,
+	after_any: list,
+	timeout: text,
+	priority: number,
+	retries: number,
+	unique: text,
+	max_output: number,
+	on_end: v.optional(v.union([v.string(), v.array(v.string())])),
+});
+type Line = v.InferOutput<typeof Line>;
+type Numbered = { number: number; line: Line };
+
+/** What only a droid takes. */
+const droidOnly = [
+	"prompt",
+	"prompt_file",
+	"private",
+	"droid",
+	"autonomy",
+	"model",
+	"worktree",
+] as const;
+
+/** A plan, and its name where its line has one. */
+export type Named = { name?: string; plan: Plan };
+
+/**
+ * Plans a whole batch.
+ * @throws BgError (usage) that names every line at fault.
+ */
+export function planBatch(text: string): Named[] {
+	const faults: { number: number; problem: string }[] = [];
+	const attempt = <T>(number: number, act: () => T): T | undefined => {
+		try {
+			return act();
+		} catch (error) {
+			if (!(error instanceof BgError)) throw error;
+			faults.push({ number, problem: messageOf(error) });
+			return undefined;
+		}
+	};
+	const lines = text
+		.split("\n")
+		.map((json, index) => ({ json, number: index + 1 }))
+		.filter(({ json }) => json.trim());
+	if (lines.length === 0) throw usage("the batch is empty");
+	if (lines.length > maxLines)
+		throw usage(`the batch has more than ${maxLines} lines`);
+	const read = lines.flatMap(({ json, number }) => {
+		const line = attempt(number, () => readLine(json));
+		return line ? [{ number, line }] : [];
+	});
+	const named = new Map<string, Numbered>();
+	for (const each of read)
+		attempt(each.number, () => {
+			const { name } = each.line;
+			const first = name && named.get(name);
+			if (first) throw usage(`line ${first.number} is named ${name} as well`);
+			if (name) named.set(name, each);
+		});
+	const planned = read.flatMap(({ number, line }) => {
+		const plan = attempt(number, () => planLine(line, named));
+		return plan ? [{ line, plan }] : [];
+	});
+	const cycle = findCycle(read, named);
+	if (cycle)
+		faults.push({
+			number: cycle[0]?.number ?? 0,
+			problem: `it would wait for itself: ${cycle.map(({ line }) => line.name).join(" → ")}`,
+		});
+	if (faults.length) throw usage(describeFaults(faults));
+	const ids = new Map(
+		planned.map(({ line, plan }) => [line.name, plan.task.id]),
+	);
+	for (const { line, plan } of planned) {
+		const local = namesOf(line).flatMap((name) => ids.get(name) ?? []);
+		if (local.length) plan.task.after = [...(plan.task.after ?? []), ...local];
+		if (local.length && line.after_any !== undefined)
+			plan.task.after_mode = "any";
+	}
+	return planned.map(({ line: { name }, plan }) => ({
+		plan,
+		...(name && { name }),
+	}));
+}
+
+// --- internal ---
+
+const usage = (message: string) => new BgError("usage", message);
+
+function readLine(json: string): Line {
+	let value: unknown;
+	try {
+		value = JSON.parse(json);
+	} catch {
+		throw usage("it is no JSON");
+	}
+	const parsed = v.safeParse(Line, value);
+	if (parsed.success) return parsed.output;
+	const [issue] = parsed.issues;
+	const key = v.getDotPath(issue);
+	if (!key) throw usage("it is no JSON object");
+	if (issue.expected === "never") throw usage(`there is no key ${key}`);
+	if (issue.received === "undefined") throw usage(`${key} is missing`);
+	throw usage(`${key}: ${issue.message}`);
+}
+
+function describeFaults(faults: { number: number; problem: string }[]): string {
+	const told = faults
+		.sort((a, b) => a.number - b.number)
+		.slice(0, maxFaults)
+		.map(({ number, problem }) => `line ${number}: ${problem}`);
+	const more = faults.length - told.length;
+	if (more) told.push(`and ${more} more`);
+	return `nothing was launched: ${told.join("; ")}`;
+}
+
+const toList = (given: string | string[] | undefined): string[] =>
+	typeof given === "string"
+		? given.split(",").map((each) => each.trim())
+		: (given ?? []);
+
+const namesOf = (line: Line) => toList(line.after ?? line.after_any);
+
+const toText = (given: string | number | undefined) =>
+	given === undefined ? undefined : String(given);
+
+/** An `after` that is no name of the batch is an id. */
+function planLine(line: Line, named: ReadonlyMap<string, unknown>): Plan {
+	if (line.after !== undefined && line.after_any !== undefined)
+		throw usage("after and after_any do not go together");
+	const ids = namesOf(line).filter((name) => !named.has(name));
+	const after = ids.length ? ids.join(",") : undefined;
+	const { worktree, on_end } = line;
+	const options: DroidOptions = {
+		description: line.description,
+		cwd: line.cwd,
+		env: Object.entries(line.env ?? {}).map((pair) => pair.join("=")),
+		stdin: line.stdin,
+		tags: line.tags ?? [],
+		...(line.after_any === undefined ? { after } : { afterAny: after }),
+		timeout: line.timeout,
+		priority: toText(line.priority),
+		retries: toText(line.retries),
+		unique: line.unique,
+		maxOutput: toText(line.max_output),
+		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
+		parentSession: line.parent_session_id,
+	};
+	if (line.command) {
+		const wrong = droidOnly.find((key) => line[key] !== undefined);
+		if (wrong) throw usage(`${wrong} is for a droid, and this is a command`);
+		return planCommand({ ...options, command: line.command });
+	}
+	return planDroid({
+		...options,
+		prompt: line.prompt,
+		promptPath: line.prompt_file,
+		private: line.private,
+		droid: line.droid,
+		autonomy: line.autonomy,
+		model: line.model,
+		worktree:
+			typeof worktree === "boolean" ? (worktree ? "" : undefined) : worktree,
+	});
+}
+
+/**
+ * Lines that would wait for each other, the first of them again at the end; undefined where there
+ * are none. Of two lines with one key only the first is launched, and stands for both.
+ */
+function findCycle(
+	read: readonly Numbered[],
+	named: ReadonlyMap<string, Numbered>,
+): Numbered[] | undefined {
+	const byKey = new Map<string, Numbered>();
+	for (const each of read) {
+		const { unique } = each.line;
+		if (unique !== undefined && !byKey.has(unique)) byKey.set(unique, each);
+	}
+	const launched = (each: Numbered) =>
+		byKey.get(each.line.unique ?? "") ?? each;
+	const left = new Map<Numbered, Numbered[]>();
+	for (const each of read)
+		if (launched(each) === each)
+			left.set(
+				each,
+				namesOf(each.line).flatMap((name) => {
+					const other = named.get(name);
+					return other ? [launched(other)] : [];
+				}),
+			);
+	// Whoever waits for nobody that is left can start, and leaves.
+	for (let size = -1; size !== left.size; ) {
+		size = left.size;
+		for (const [each, others] of left)
+			if (!others.some((other) => left.has(other))) left.delete(each);
+	}
+	const way: Numbered[] = [];
+	for (let [at] = left.keys(); at; ) {
+		const begin = way.indexOf(at);
+		way.push(at);
+		if (begin >= 0) return way.slice(begin);
+		at = left.get(at)?.find((other) => left.has(other));
+	}
+	return undefined;
+}

@@ -1,0 +1,67 @@
+import { type CommandDef, defineCommand } from "citty";
+import { answer, formatFlags } from "../answer.ts";
+import { valuesOf } from "../arguments.ts";
+import { openStore } from "../directory.ts";
+import { BgError } from "../error.ts";
+import { pauseTask } from "../pause.ts";
+import { isQueuePaused, pauseQueue } from "../queue.ts";
+import { resolveId, ringEnds } from "../store.ts";
+
+const args = {
+	ids: {
+		type: "positional",
+		required: false,
+		multiple: true,
+		description: "task ids",
+	},
+	queue: {
+		type: "boolean",
+		description: "the whole queue: nothing new starts, what runs goes on",
+	},
+	...formatFlags,
+} as const;
+
+const command = (name: string, description: string, paused: boolean) =>
+	defineCommand({
+		meta: { name, description },
+		args,
+		run: async ({ args: given }) => {
+			const words = valuesOf(given.ids);
+			if (words.length > 0 === Boolean(given.queue))
+				throw new BgError("usage", `bg ${name} takes ids, or --queue`);
+			const store = openStore({ write: true });
+			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
+			for (const id of new Set(words.map((word) => resolveId(store, word)))) {
+				const { status, paused_at } = await pauseTask(store, id, paused);
+				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
+			}
+			if (given.queue) {
+				pauseQueue(store, paused);
+				if (!paused) ringEnds(store);
+			}
+			const queue = isQueuePaused(store);
+			answer(given, { tasks, queue: { paused: queue } }, () =>
+				[
+					...tasks.map(
+						({ taskId, status, paused: held }) =>
+							`${taskId}  ${status}${held ? ", paused" : ""}`,
+					),
+					...(given.queue
+						? [queue ? "the queue is paused" : "the queue goes on"]
+						: []),
+				].join("\n"),
+			);
+		},
+	}) as CommandDef;
+
+export const pause = command(
+	"pause",
+	"Hold tasks where they are, or the whole queue",
+	true,
+);
+
+export const unpause = command(
+	"unpause",
+	"Let tasks go on, or the queue",
+	false,
+);
