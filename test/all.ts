@@ -1,17 +1,18 @@
 /**
  * The whole of the tests: every room over the source, then the verbs over each form that ships.
- * Prints one line that counts them all.
+ * Prints one line that counts them all, below the name of each that failed.
  */
 const forms = [
 	"bun bg.ts",
 	"dist/bg",
-	"bun dist/bg.cjs",
-	"deno run -A dist/bg.cjs",
-	"node dist/bg.cjs",
+	"bun dist/bg.mjs",
+	"deno run -A dist/bg.mjs",
+	"node dist/bg.mjs",
 ];
 
 let passed = 0;
 let failed = 0;
+const names: string[] = [];
 for (const [index, form] of forms.entries()) {
 	console.log(`\n== ${form} ==`);
 	const paths = index === 0 ? ["test"] : ["test/verbs"];
@@ -25,8 +26,11 @@ for (const [index, form] of forms.entries()) {
 	const count = (word: string) =>
 		Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
 	passed += count("pass");
+	for (const [, name] of text.matchAll(/^\(fail\) (.*)$/gm))
+		names.push(`${form}: ${name}`);
 	// A run that died without saying so has failed as well.
 	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
 }
+for (const name of names) console.log(`failed: ${name}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);

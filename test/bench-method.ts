@@ -55,16 +55,16 @@ export type Call = {
 };
 
 export function openBench(): Bench {
-	for (const name of ["bg", "bg.cjs"])
+	for (const name of ["bg", "bg.mjs"])
 		if (!existsSync(join(dist, name)))
 			throw new Error(`no dist/${name}: npm run build`);
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-bench-")));
 	const home = join(base, "home");
 	mkdirSync(home);
 	const bg = join(base, "bg");
-	const script = join(base, "bg.cjs");
+	const script = join(base, "bg.mjs");
 	command("cp", join(dist, "bg"), bg);
-	command("cp", join(dist, "bg.cjs"), script);
+	command("cp", join(dist, "bg.mjs"), script);
 	const pipe = join(base, "pipe");
 	command("mkfifo", pipe);
 	return {

@@ -29,6 +29,7 @@ import {
 	rounds,
 	until,
 } from "./bench-method.ts";
+import { compareDrain, countWakeUps, queueMemory } from "./bench-queue.ts";
 import {
 	droidCall,
 	memoryOf,
@@ -67,7 +68,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 	bundle: async (bench) => {
 		const { store, env } = openStore(bench, "bundle");
 		await writeIndexed(bench, store, 10);
-		const empty = join(bench.base, "empty.cjs");
+		const empty = join(bench.base, "empty.mjs");
 		await writeFile(empty, "");
 		const figures: Figure[] = [];
 		for (const [runtime, limit] of [
@@ -185,6 +186,36 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 			},
 		];
 	},
+
+	drain: async (bench) => {
+		const ratio = await compareDrain(bench);
+		const what = "500 × true in a batch, 4 slots / tsp";
+		return ratio ? [ratioFigure(what, 1.3, ratio)] : [];
+	},
+
+	queue: async (bench) => {
+		const supervisors = await queueMemory(bench, 8, 50);
+		return (["pss", "own"] as const).map((key) => {
+			const all = supervisors.map((each) => each[key]);
+			return {
+				what: `supervisor, 8 running and 50 waiting, ${key}, largest`,
+				measured: Math.max(...all),
+				limit: key === "pss" ? 12 : 6,
+				unit: " MB",
+				detail: `median ${median(all).toFixed(1)} MB`,
+			};
+		});
+	},
+
+	idle: async (bench) => [
+		{
+			what: "wake-ups of an idle supervisor a second, all threads",
+			measured: await countWakeUps(bench),
+			limit: 1,
+			unit: "",
+			detail: "over 20 s, a minute after its start",
+		},
+	],
 };
 
 const names = process.argv.slice(2);

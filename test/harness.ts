@@ -3,10 +3,11 @@
  * test, and waiting for facts. Whatever a test starts in its directory is gone when it ends; what
  * is still alive by then fails it.
  *
- *     BG="dist/bg" | "node dist/bg.cjs" | "deno run -A dist/bg.cjs" | …   (bun bg.ts)
+ *     BG="dist/bg" | "node dist/bg.mjs" | "deno run -A dist/bg.mjs" | …   (bun bg.ts)
  */
 import { onTestFinished } from "bun:test";
 import {
+	appendFileSync,
 	mkdirSync,
 	mkdtempSync,
 	readdirSync,
@@ -162,6 +163,58 @@ export async function until<T>(
 			throw new Error(`waited in vain for ${what}; last seen: ${seen()}`);
 		await Bun.sleep(10);
 	}
+}
+
+/** Runs the rest of an argv as a user who may not do everything: file modes mean nothing to root. */
+export const unprivileged =
+	process.getuid?.() === 0
+		? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+		: [];
+
+/** A disk for the store of a sandbox. */
+export type SmallDisk = {
+	/** Runs the rest of an argv where the disk is mounted. */
+	argv: string[];
+	/** The store as this process sees it. */
+	dir: string;
+	/** Takes all the room that is left. */
+	fill: () => void;
+	free: () => void;
+};
+
+/** Mounts a disk of a few KiB where the store will be, in a namespace that the test alone has. */
+export async function smallDisk(box: Sandbox, KiB = 256): Promise<SmallDisk> {
+	const mount = `mount -t tmpfs -o mode=700,size=${KiB}k tmpfs "$1" && echo mounted && exec sleep 600`;
+	mkdirSync(box.dir);
+	const holder = Bun.spawn(
+		["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", box.dir],
+		{ stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+	);
+	onTestFinished(async () => {
+		holder.kill("SIGKILL");
+		await holder.exited;
+	});
+	const { value } = await holder.stdout.getReader().read();
+	if (!value) throw new Error("no namespace with a disk of its own to be had");
+	const dir = `/proc/${holder.pid}/root${box.dir}`;
+	const filling = join(dir, "filling");
+	return {
+		argv: [
+			"nsenter",
+			`--target=${holder.pid}`,
+			"--user",
+			"--mount",
+			"--preserve-credentials",
+		],
+		dir,
+		fill: () => {
+			for (let size = 4096; size; size = size > 1 ? size >> 1 : 0)
+				try {
+					for (;;) appendFileSync(filling, Buffer.alloc(size));
+				} catch {}
+		},
+		free: () => rmSync(filling),
+	};
 }
 
 /** Writes an executable file and returns its path. */

@@ -6,7 +6,7 @@ import { root } from "./harness.ts";
 /** The rooms from the ground up: each imports only from those before it. */
 const layers = [
 	["error"],
-	["patterns"],
+	["patterns", "runtime"],
 	["task"],
 	["process"],
 	["tree"],
@@ -14,29 +14,40 @@ const layers = [
 	["files"],
 	["sessions"],
 	["notices"],
-	["lock", "directory"],
+	["lock", "directory", "outputs"],
 	["store"],
 	["reindex"],
 	["droid", "stream"],
 	["print"],
+	["arguments"],
 	["output"],
 	["program"],
 	["spawn"],
+	["queue", "unique"],
 	["prune"],
-	["check", "stopper"],
-	["supervise", "launch", "wait", "cancel", "arguments"],
+	["schedule", "stopper", "turns", "sweep"],
+	["check"],
+	["ending"],
+	["supervise", "launch", "wait", "cancel", "pause"],
+	["stale", "cleanup", "again", "batch"],
 	["payload"],
 	["tell"],
+	["subagents"],
 	["react"],
 	["hook"],
 	["answer"],
 	[
+		"commands/again",
+		"commands/batch",
 		"commands/cancel",
+		"commands/cleanup",
 		"commands/complete",
 		"commands/hook",
 		"commands/launch",
 		"commands/list",
 		"commands/output",
+		"commands/pause",
+		"commands/prune",
 		"commands/run",
 		"commands/status",
 		"commands/wait",
@@ -47,7 +58,7 @@ const layers = [
 /** Who may use what comes from outside. */
 const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|cli|commands\/.*)$/,
-	valibot: /^(payload|react|task|stream|hook|commands\/.*)$/,
+	valibot: /^(batch|payload|react|task|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })
@@ -113,7 +124,7 @@ test("the hook path reaches neither citty nor what starts a process", () => {
 });
 
 test("a hook that has nothing to do loads no module of a runtime, and no schema", () => {
-	const atOnce = ["hook", ...["names", "patterns"]];
+	const atOnce = ["hook", "names", "patterns", "runtime"];
 	for (const room of atOnce) {
 		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
 		const direct = [...text.matchAll(/^import .* from "([^"]+)"/gm)];
@@ -122,17 +133,17 @@ test("a hook that has nothing to do loads no module of a runtime, and no schema"
 	}
 });
 
-test("Bun is named by the hook alone", () => {
-	for (const room of rooms.filter((each) => each !== "hook"))
+test("a runtime is named in one room alone", () => {
+	for (const room of rooms.filter((each) => each !== "runtime"))
 		expect(readFileSync(join(root, "lib", `${room}.ts`), "utf8")).not.toMatch(
-			/\bBun\./,
+			/\b(Bun|Deno)\./,
 		);
 });
 
 test("only the door exits, and only process signals", () => {
 	for (const room of rooms) {
 		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
-		expect(text).not.toContain("process.exit(");
+		if (room !== "runtime") expect(text).not.toContain("process.exit(");
 		if (room !== "process") expect(text).not.toContain("process.kill");
 		if (room !== "names" && room !== "store")
 			expect(text).not.toMatch(/["}]\.(json|out)["`]/);

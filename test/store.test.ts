@@ -13,13 +13,12 @@ import {
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { outputFile, recordFile, type Store, storeDir } from "../lib/names.ts";
+import { openOutput, readOutput } from "../lib/outputs.ts";
 import { formatHolder, identify, self } from "../lib/process.ts";
 import {
 	createTask,
 	eachTask,
 	listIds,
-	openOutput,
-	readOutput,
 	readTask,
 	resolveId,
 	type Unreadable,

@@ -15,6 +15,7 @@ import {
 	start,
 	statuses,
 	type Task,
+	tryAgain,
 } from "../lib/task.ts";
 
 const at = "2026-01-02T03:04:05.678Z";
@@ -174,4 +175,13 @@ test("text that is no record is refused, whatever it is", () => {
 	);
 	expect(() => parseTask('{"id":"../../x","status":"queued"}')).toThrow();
 	expect(() => parseTask('{"id":"bg_0123456789ab","status":"odd"}')).toThrow();
+});
+
+test("attempts wait 1 s, 2 s, 4 s and so on, at most 60 s", () => {
+	const pauses = [1, 2, 3, 6, 7, 50].map((attempt) => {
+		const ended = task({ attempt, status: "error", completed_at: at });
+		const { not_before = "" } = tryAgain(task({ attempt }), ended);
+		return (Date.parse(not_before) - Date.parse(at)) / 1000;
+	});
+	expect(pauses).toEqual([1, 2, 4, 32, 60, 60]);
 });

@@ -43,7 +43,7 @@ test("the first final state wins, whoever writes it under whatever runtime", asy
 	const box = sandbox();
 	const id = await box.run(["sleep", "60"]);
 	await box.untilTask(id, ({ process }) => process, "its process");
-	const bundle = join(root, "dist", "bg.cjs");
+	const bundle = join(root, "dist", "bg.mjs");
 	const runtimes = [
 		["bun", bundle],
 		["node", bundle],

@@ -206,9 +206,9 @@ describe("the droid's name", () => {
 		const plugin = join(box.home, "plugin");
 		mkdirSync(join(plugin, "hooks"), { recursive: true });
 		mkdirSync(join(plugin, "droids"));
-		copyFileSync(join(root, "dist", "bg.cjs"), join(plugin, "hooks", "bg.cjs"));
+		copyFileSync(join(root, "dist", "bg.mjs"), join(plugin, "hooks", "bg.mjs"));
 		writeFileSync(join(plugin, "droids", "plugged.md"), text);
-		const argv = ["node", join(plugin, "hooks", "bg.cjs")];
+		const argv = ["node", join(plugin, "hooks", "bg.mjs")];
 		const answer = await launch(["look", "SAY[x]", "plugged"], { argv });
 		expect(answer.json().warnings).toBeUndefined();
 		await box.bg(["wait"]);

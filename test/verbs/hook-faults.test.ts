@@ -1,0 +1,363 @@
+import { expect, test } from "bun:test";
+import {
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	readFileSync,
+	statSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Task } from "../../lib/task.ts";
+import {
+	program,
+	type Sandbox,
+	sandbox,
+	smallDisk,
+	unprivileged,
+} from "../harness.ts";
+
+import {
+	addEnd,
+	addTask,
+	child,
+	expectHarmless,
+	faults,
+	lock,
+	nativeTask,
+	nested,
+	noticeIn,
+	other,
+	parent,
+	payload,
+	send,
+	sessionEnd,
+	sessionStart,
+	stopOf,
+	taskCall,
+	toolUse,
+	transcript,
+} from "../hooks.ts";
+
+const deep = "[".repeat(100_000) + "]".repeat(100_000);
+
+/** Inputs, and whether they are faults. */
+const inputs: Record<string, [input: string, isFault: boolean]> = {
+	"an empty stdin": ["", true],
+	"blanks alone": [" \n", true],
+	"half a JSON": ['{"session_id":"x","hook_event_na', true],
+	"20 MB of JSON": [
+		JSON.stringify(toolUse(parent, { tool_response: "x".repeat(2e7) })),
+		true,
+	],
+	"deep nesting": [
+		`{"hook_event_name":"SubagentStop","session_id":"${other}","tool_input":${deep}}`,
+		false,
+	],
+	"nesting that never ends": [`{"a":${"[".repeat(100_000)}`, true],
+	"an array": ["[1,2]", true],
+	"a string": ['"SessionStart"', true],
+	null: ["null", true],
+	"two objects": ["{}{}", true],
+	"wrong types": [
+		'{"hook_event_name":"SessionEnd","session_id":{},"transcript_path":7}',
+		true,
+	],
+	"an event that is no string": ['{"hook_event_name":["Stop"]}', false],
+	"no session": ['{"hook_event_name":"SessionEnd"}', false],
+	"a session that is a path": [
+		JSON.stringify(stopOf("../../etc/passwd")),
+		true,
+	],
+	"a caller that is a path": [
+		JSON.stringify(sessionStart(parent, { calling_session_id: "../x" })),
+		true,
+	],
+	"bytes that are no UTF-8": ['{"hook_event_name":"Stop","x":"\udc80"}', false],
+};
+
+test.each(Object.entries(inputs))(
+	"a hook survives %s",
+	async (_, [input, isFault]) => {
+		const box = sandbox();
+		const id = addTask(box, { session_id: "ses_0123456789ab" });
+		expectHarmless(await box.bg(["hook"], { input }));
+		expect(faults(box)).toHaveLength(isFault ? 1 : 0);
+		expectHarmless(await box.bg(["hook-complete"], { input }));
+		expect(box.record(id).status).toBe("running");
+	},
+);
+
+test.each([
+	["a folder", (path: string) => mkdirSync(path)],
+	["a FIFO", (path: string) => Bun.spawnSync(["mkfifo", path])],
+	["a device", (path: string) => symlinkSync("/dev/zero", path)],
+	["a link to itself", (path: string) => symlinkSync(path, path)],
+	["not there", () => {}],
+	["empty", (path: string) => writeFileSync(path, "")],
+	["no text", (path: string) => writeFileSync(path, Buffer.alloc(9999, 0xff))],
+])("a transcript that is %s has no words", async (_, make) => {
+	const box = sandbox();
+	const path = join(box.home, "transcript.jsonl");
+	make(path);
+	const id = addTask(box, { session_id: "ses_0123456789ab" });
+	const stop = stopOf("ses_0123456789ab", { transcript_path: path });
+	expectHarmless(await send(box, stop));
+	expect(box.record(id)).toMatchObject({ status: "completed", result: "" });
+});
+
+const events = [
+	sessionStart(parent),
+	toolUse(parent),
+	stopOf(parent),
+	payload("UserPromptSubmit", parent),
+	payload("Stop", parent),
+	sessionEnd(parent),
+];
+
+test("events without anything to remember make no store", async () => {
+	const box = sandbox();
+	for (const event of events)
+		expect(await send(box, event)).toMatchObject({ code: 0, stdout: "" });
+	expectHarmless(await box.bg(["hook"], { input: "{" }));
+	expect(existsSync(box.dir)).toBe(false);
+});
+
+test.each([
+	["a file", (dir: string) => writeFileSync(dir, "mine")],
+	["open to others", (dir: string) => mkdirSync(dir)],
+	["below a file", (dir: string) => writeFileSync(join(dir, ".."), "")],
+	["a link to nowhere", (dir: string) => symlinkSync("/nowhere/x", dir)],
+])("a store that is %s does no harm and takes none", async (what, make) => {
+	const box = sandbox();
+	const dir = join(box.home, "x", "store");
+	if (what !== "below a file") mkdirSync(join(dir, ".."));
+	make(dir);
+	if (what === "open to others") Bun.spawnSync(["chmod", "777", dir]);
+	const env = { BG_DIR: dir, BG_STOP: "wait" };
+	for (const event of [...events, taskCall(parent, child)])
+		expectHarmless(await send(box, event, { env }));
+	if (what === "a file") expect(readFileSync(dir, "utf8")).toBe("mine");
+	if (what === "open to others")
+		expect(readdirSync(dir).filter((name) => name !== ".hook.log")).toEqual([]);
+});
+
+/** Calls a hook whose stdin stays open behind the text. */
+async function callOpen(box: Sandbox, text: string): Promise<void> {
+	const hook = Bun.spawn([...program, "hook"], {
+		cwd: box.home,
+		env: box.env,
+		stdin: "pipe",
+		stdout: "pipe",
+		stderr: "pipe",
+	});
+	const start = performance.now();
+	hook.stdin.write(text);
+	hook.stdin.flush();
+	const stdout = await new Response(hook.stdout).text();
+	const stderr = await new Response(hook.stderr).text();
+	await hook.exited;
+	const spent = performance.now() - start;
+	await Promise.resolve(hook.stdin.end()).catch(() => {});
+	const json = () => JSON.parse(stdout);
+	expectHarmless({ code: hook.exitCode, stdout, stderr, json });
+	expect(spent).toBeLessThan(3000);
+}
+
+const openStop = JSON.stringify(
+	stopOf("ses_0123456789ab", { last_assistant_message: "words" }),
+);
+
+test("a stdin that never closes holds nobody up", async () => {
+	const box = sandbox();
+	const id = addTask(box, { session_id: "ses_0123456789ab" });
+	await Promise.all([callOpen(box, openStop.slice(0, -20)), callOpen(box, "")]);
+	expect(box.record(id).status).toBe("running");
+	await callOpen(box, openStop);
+	expect(box.record(id)).toMatchObject({ result: "words" });
+});
+
+test.each([
+	["half a JSON", openStop.slice(0, -20)],
+	["nothing", ""],
+])("%s on a stdin that never closes is a line in the log", async (_, text) => {
+	const box = sandbox();
+	addTask(box);
+	await callOpen(box, text);
+	expect(faults(box)).toHaveLength(1);
+});
+
+test("a native subagent's end that met a lock is made good by the next hook", async () => {
+	const box = sandbox();
+	await send(box, sessionStart(child, { calling_session_id: parent }));
+	await send(box, taskCall(parent, child));
+	const id = nativeTask(box);
+	const unlock = lock(box, id);
+	await send(box, sessionEnd(child, transcript(box, nested("Hello."))));
+	unlock();
+	await send(box, payload("Stop", parent, { stop_hook_active: false }));
+	expect(box.record(id)).toMatchObject({ status: "completed" });
+});
+
+test("hook-complete does not say completed of a task that is being stopped", async () => {
+	const box = sandbox();
+	const stop = {
+		reason: "cancel",
+		at: "2026-01-01T00:00:00Z",
+		by: "bg cancel",
+	};
+	const id = addTask(box, {
+		session_id: "ses_0123456789ab",
+		stop: stop as Task["stop"],
+	});
+	const answer = await box.bg(["hook-complete"], { input: openStop });
+	expect(box.record(id).status).toBe("running");
+	expect(answer.json().completed).not.toBe(true);
+});
+
+test("a lock that a living process holds is given up, and nothing is lost by it", async () => {
+	const box = sandbox();
+	const id = addTask(box, {
+		session_id: "ses_0123456789ab",
+		parent_session_id: parent,
+	});
+	const stop = stopOf("ses_0123456789ab", { last_assistant_message: "words" });
+	const told = addEnd(box, parent);
+	const unlock = lock(box, id);
+	expectHarmless(await send(box, stop));
+	expect(faults(box)).toHaveLength(1);
+	expect(faults(box)[0]).toContain(`held by process ${process.pid}`);
+	expect(box.record(id).status).toBe("running");
+	// Who tells needs no lock.
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(told);
+	unlock();
+	expect((await send(box, stop)).json()).toMatchObject({ completed: true });
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
+});
+
+test("the log of faults is its owner's alone, and one line a fault", async () => {
+	const box = sandbox();
+	addTask(box);
+	for (let n = 0; n < 3; n++) await send(box, stopOf("../../etc/passwd"));
+	expect(faults(box)).toHaveLength(3);
+	expect(statSync(join(box.dir, ".hook.log")).mode & 0o777).toBe(0o600);
+});
+
+test("a subagent's empty words leave its end to its own session", async () => {
+	const box = sandbox();
+	const hook = (payload: object) =>
+		box.bg(["hook"], { input: JSON.stringify(payload) });
+	await hook({
+		hook_event_name: "PostToolUse",
+		session_id: "par-1",
+		tool_name: "Task",
+		tool_input: { subagent_type: "worker", description: "d", prompt: "p" },
+		tool_response: "Task launched in background.\ntask_id: sub-1\n",
+	});
+	await hook({
+		hook_event_name: "SubagentStop",
+		session_id: "par-1",
+		task_name: "d",
+		task_result: "",
+	});
+	expect((await box.bg(["list"])).json()).toMatchObject({ running: 1 });
+	const transcript = join(box.home, "t.jsonl");
+	const content = [{ type: "text", text: "true words" }];
+	const line = { type: "message", message: { role: "assistant", content } };
+	await Bun.write(transcript, `${JSON.stringify(line)}\n`);
+	await hook({
+		hook_event_name: "SessionEnd",
+		session_id: "sub-1",
+		transcript_path: transcript,
+	});
+	const [task] = (await box.bg(["list", "--full"])).json().tasks;
+	expect(task).toMatchObject({ status: "completed", result: "true words" });
+});
+
+test("on a full disk a hook does no harm, and once there is room nothing was lost", async () => {
+	const box = sandbox();
+	const disk = await smallDisk(box);
+	const argv = [...disk.argv, ...program];
+	const fields = { session_id: "ses_0123456789ab", parent_session_id: parent };
+	const id = addTask(disk, fields);
+	const stop = stopOf("ses_0123456789ab", {
+		last_assistant_message: "words ".repeat(2000),
+	});
+	disk.fill();
+	for (const event of [stop, ...events, taskCall(parent, child)])
+		expectHarmless(await send(box, event, { argv }));
+	const record = () =>
+		JSON.parse(readFileSync(join(disk.dir, `${id}.json`), "utf8"));
+	expect(record()).toMatchObject({ status: "running" });
+	disk.free();
+	expect((await send(box, stop, { argv })).json().completed).toBe(true);
+	expect(record()).toMatchObject({ status: "completed" });
+	const notice = noticeIn(await send(box, toolUse(parent), { argv }));
+	expect(notice).toContain(id);
+});
+
+test("a store that may only be read does no harm, and loses nothing", async () => {
+	const box = sandbox();
+	const id = addTask(box, { session_id: "ses_0123456789ab" });
+	const told = addEnd(box, parent);
+	const argv = [...unprivileged, ...program];
+	const stop = stopOf("ses_0123456789ab");
+	const lockUp = "find . -type d -exec chmod 500 {} +";
+	const handOver = unprivileged.length ? "chown -R 65534:65534 .. && " : "";
+	const shell = (script: string) =>
+		expect(Bun.spawnSync(["sh", "-c", script], { cwd: box.dir }).exitCode).toBe(
+			0,
+		);
+	shell(handOver + lockUp);
+	for (const event of [stop, ...events, taskCall(parent, child)])
+		expectHarmless(await send(box, event, { argv }));
+	expect(box.record(id).status).toBe("running");
+	shell("find . -type d -exec chmod 700 {} +");
+	expect((await send(box, stop, { argv })).json().completed).toBe(true);
+	expect(noticeIn(await send(box, toolUse(parent), { argv }))).toContain(told);
+});
+
+test("a transcript that may not be read has no words", async () => {
+	const box = sandbox();
+	const id = addTask(box, { session_id: "ses_0123456789ab" });
+	const fields = transcript(box, nested("secret"));
+	Bun.spawnSync(["chmod", "000", String(fields.transcript_path)]);
+	if (unprivileged.length)
+		Bun.spawnSync(["chown", "-R", "65534:65534", join(box.dir, "..")]);
+	const argv = [...unprivileged, ...program];
+	expectHarmless(await send(box, stopOf("ses_0123456789ab", fields), { argv }));
+	expect(box.record(id)).toMatchObject({ status: "completed", result: "" });
+});
+
+test("10,000 records of the old script: no hook is cut off, and the task is found in the end", async () => {
+	const box = sandbox();
+	mkdirSync(box.dir, { mode: 0o755 });
+	const session = "ses_0123456789ab";
+	for (let n = 0; n < 10_000; n++) {
+		const id = `bg_${(0x18c0000000 + n).toString(16)}`;
+		const old = {
+			id,
+			description: "old",
+			status: n === 7 ? "running" : "completed",
+			session_id: n === 7 ? session : `ses_${id.slice(3)}`,
+		};
+		writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(old));
+	}
+	const stop = stopOf(session, { last_assistant_message: "words" });
+	let slowest = 0;
+	let calls = 0;
+	for (; !existsSync(join(box.dir, ".sessions", ".whole")); calls++) {
+		expect(calls).toBeLessThan(500);
+		const start = performance.now();
+		expectHarmless(await send(box, stop));
+		slowest = Math.max(slowest, performance.now() - start);
+	}
+	// Droid cuts a hook off after 5 s; a call spends 300 ms of them on the index.
+	expect(slowest).toBeLessThan(5000);
+	expect(calls).toBeGreaterThan(1);
+	expect(box.record("bg_18c0000007")).toMatchObject({
+		status: "completed",
+		result: "words",
+	});
+});
