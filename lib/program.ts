@@ -1,5 +1,5 @@
 /**
- * Which file: the one this program is, and the ones that will run. A program is looked for in
+ * Which file will run, and by what argv this program starts itself again. A program is looked for in
  * absolute folders of PATH only, and a runtime gets the flags that keep it from reading `.env`,
  * `bunfig.toml` or `deno.json` of the folder bg is called in. Nothing is started here.
  */
@@ -9,11 +9,11 @@ import {
 	constants,
 	openSync,
 	readSync,
-	realpathSync,
 	statSync,
 } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { BgError, codeOf } from "./error.ts";
+import { isCompiled, programFile } from "./self.ts";
 
 /**
  * What keeps each runtime from obeying files of the folder it is called in. Bun reads `.env`,
@@ -24,12 +24,6 @@ export const runtimeFlags = {
 	deno: ["run", "-A", "--no-config", "--no-lock"],
 	node: [],
 } as const;
-
-/** The file this program is: the script, or the executable. */
-function programFile(): string {
-	const script = process.argv[1];
-	return script && !isCompiled() ? realpathSync(script) : process.execPath;
-}
 
 /** The argv that starts this program again, whatever form it runs in. */
 export function selfCommand(): [string, ...string[]] {
@@ -122,11 +116,6 @@ export function findRunnable(
 }
 
 // --- internal ---
-
-/** Bun's compiled programs run from a virtual folder. */
-function isCompiled(): boolean {
-	return process.argv[1]?.startsWith("/$bunfs/") ?? false;
-}
 
 function isExecutable(file: string): boolean {
 	try {

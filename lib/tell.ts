@@ -11,6 +11,7 @@ import {
 	settleNotices,
 } from "./notices.ts";
 import { formatAge, toJson, toLine, writeAll } from "./print.ts";
+import { typedCommand } from "./self.ts";
 import { findTask } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
@@ -63,15 +64,14 @@ export function holdSession(store: Store, session: string): void {
 		awaited.length && `still running: ${named(awaited)}`,
 		due.length && `ended and not collected: ${named(due)}`,
 	].filter((part) => part);
-	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: bg wait ${named([...awaited, ...due]).replaceAll(",", "")}`;
+	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${toLine(typedCommand())} wait ${named([...awaited, ...due]).replaceAll(",", "")}`;
 	answer({ decision: "block", reason });
 }
 
 // --- internal ---
 
 function noticeOf(ends: readonly (Task | string)[]): string {
-	const head =
-		"Background tasks ended (told by bg; `bg output ID` shows more):";
+	const head = `Background tasks ended (told by bg; \`${toLine(typedCommand())} output ID\` shows more):`;
 	const lines = ends.map((end) =>
 		typeof end === "string"
 			? `- ${end}: its record cannot be read`
@@ -79,7 +79,7 @@ function noticeOf(ends: readonly (Task | string)[]): string {
 	);
 	let text = head;
 	for (const [index, line] of lines.entries()) {
-		const rest = `\n- and ${lines.length - index} more: bg list`;
+		const rest = `\n- and ${lines.length - index} more: ${toLine(typedCommand())} list`;
 		if (text.length + line.length + 1 + rest.length > maxNotice)
 			return text + rest;
 		text += `\n${line}`;

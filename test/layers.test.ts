@@ -6,7 +6,7 @@ import { root } from "./harness.ts";
 /** The rooms from the ground up: each imports only from those before it. */
 const layers = [
 	["error"],
-	["patterns", "runtime"],
+	["patterns", "runtime", "self"],
 	["task"],
 	["process"],
 	["tree"],

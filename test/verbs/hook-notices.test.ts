@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatHolder, self } from "../../lib/process.ts";
-import { type Answer, sandbox } from "../harness.ts";
+import { type Answer, program, sandbox } from "../harness.ts";
 
 import {
 	addEnd,
@@ -228,5 +228,6 @@ test("Stop blocks once where BG_STOP=wait asks for it, naming what is left", asy
 	expect(decision).toBe("block");
 	expect(reason).toContain(`still running: ${running}`);
 	expect(reason).toContain(`not collected: ${ended}`);
-	expect(reason).toContain(`bg wait ${running} ${ended}`);
+	// `bg` alone is a word of every shell: what is to be typed names the program itself.
+	expect(reason).toContain(`${program.at(-1)} wait ${running} ${ended}`);
 });

@@ -1,0 +1,22 @@
+/**
+ * This program itself: the file it is, and how a shell is told to call it. `bg` alone will not do
+ * there, for that is a word of the shell's own (job control): it has to be a path.
+ */
+import { realpathSync } from "node:fs";
+
+/** Bun's compiled programs run from a virtual folder. */
+export const isCompiled = () =>
+	process.argv[1]?.startsWith("/$bunfs/") ?? false;
+
+/** The file this program is: the script, or the executable. */
+export function programFile(): string {
+	const script = process.argv[1];
+	return script && !isCompiled() ? realpathSync(script) : process.execPath;
+}
+
+/** What to type in a shell to call this program. */
+export function typedCommand(file = programFile()): string {
+	return /^[\w@%+=:,./-]+$/.test(file)
+		? file
+		: `'${file.replaceAll("'", "'\\''")}'`;
+}
