@@ -2,8 +2,21 @@
  * Writes what users get: `dist/bg`, an executable of this platform, and `dist/bg.mjs`, one script
  * that runs under Bun, Deno and Node from any folder. Run it with Bun.
  */
-import { chmod, mkdir, rename, rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import {
+	chmod,
+	copyFile,
+	mkdir,
+	readdir,
+	readFile,
+	rename,
+	rm,
+	writeFile,
+} from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
 import type { BunPlugin } from "bun";
 import { runtimeFlags } from "./lib/program.ts";
 
@@ -17,6 +30,18 @@ const runtimes = Object.entries(runtimeFlags).map(
 );
 const none = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
 const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
+
+/** The platforms of a release, by Bun's names. */
+export const targets = [
+	"linux-x64",
+	"linux-arm64",
+	"linux-x64-musl",
+	"linux-arm64-musl",
+	"darwin-x64",
+	"darwin-arm64",
+] as const;
+
+type Target = (typeof targets)[number];
 
 const root = import.meta.dir;
 const dist = join(root, "dist");
@@ -96,9 +121,13 @@ async function bundle(
 }
 
 /** Each piece of an executable is a file to open and to link: what a hook does comes in one. */
-async function buildExecutable(entry: string): Promise<void> {
+async function buildExecutable(
+	entry: string,
+	outfile: string,
+	target?: Target,
+): Promise<void> {
 	const contents = await bundle(join(root, "lib/react.ts"), "bun", "esm");
-	await compile(entry, join(dist, "bg"), {
+	const plugin: BunPlugin = {
 		name: "the hook in one piece",
 		setup(build) {
 			build.onLoad({ filter: /\/lib\/react\.ts$/ }, () => ({
@@ -106,14 +135,18 @@ async function buildExecutable(entry: string): Promise<void> {
 				loader: "js",
 			}));
 		},
-	});
+	};
+	await compile(entry, outfile, { plugin, ...(target && { target }) });
 }
 
-/** Compiles a program into an executable that obeys no file of the folder it is called in. */
+/**
+ * Compiles a program into an executable that obeys no file of the folder it is called in; for this
+ * platform where no other is named.
+ */
 export async function compile(
 	entry: string,
 	outfile: string,
-	plugin?: BunPlugin,
+	{ plugin, target }: { plugin?: BunPlugin; target?: Target } = {},
 ): Promise<void> {
 	const made = `${outfile}.new`;
 	await Bun.build({
@@ -126,6 +159,7 @@ export async function compile(
 		...(plugin && { plugins: [plugin] }),
 		compile: {
 			outfile: made,
+			...(target && { target: `bun-${target}` }),
 			autoloadDotenv: false,
 			autoloadBunfig: false,
 			autoloadTsconfig: false,
@@ -138,8 +172,39 @@ export async function compile(
 	await rm(made);
 }
 
+/** Writes `dist/release/`: what is there to download, and the sums to check it by. */
+async function buildRelease(entry: string): Promise<void> {
+	const folder = join(dist, "release");
+	await rm(folder, { recursive: true, force: true });
+	await mkdir(folder);
+	await copyFile(join(dist, "bg.mjs"), join(folder, "bg.mjs"));
+	for (const target of targets) {
+		const path = join(folder, `bg-${target}`);
+		await buildExecutable(entry, path, target);
+		await pipeline(
+			createReadStream(path),
+			createGzip(),
+			createWriteStream(`${path}.gz`),
+		);
+		await rm(path);
+	}
+	const names = (await readdir(folder)).sort();
+	const sums = names.map(async (name) => {
+		const bytes = await readFile(join(folder, name));
+		return `${createHash("sha256").update(bytes).digest("hex")}  ${name}\n`;
+	});
+	await writeFile(
+		join(folder, "SHA256SUMS"),
+		(await Promise.all(sums)).join(""),
+	);
+}
+
 if (import.meta.main) {
 	await mkdir(dist, { recursive: true });
 	const door = join(root, "bg.ts");
-	await Promise.all([buildScript(door), buildExecutable(door)]);
+	await Promise.all([
+		buildScript(door),
+		buildExecutable(door, join(dist, "bg")),
+	]);
+	if (process.argv[2] === "release") await buildRelease(door);
 }
