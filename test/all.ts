@@ -12,7 +12,7 @@ const forms = [
 
 let passed = 0;
 let failed = 0;
-const names: string[] = [];
+const names = new Set<string>();
 for (const [index, form] of forms.entries()) {
 	console.log(`\n== ${form} ==`);
 	const paths = index === 0 ? ["test"] : ["test/verbs"];
@@ -27,7 +27,7 @@ for (const [index, form] of forms.entries()) {
 		Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
 	passed += count("pass");
 	for (const [, name] of text.matchAll(/^\(fail\) (.*)$/gm))
-		names.push(`${form}: ${name}`);
+		names.add(`${form}: ${name}`);
 	// A run that died without saying so has failed as well.
 	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
 }

@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
+import { removeEmpty } from "../lib/files.ts";
 import { formatHolder, self } from "../lib/process.ts";
 import { createTask, updateTask } from "../lib/store.ts";
 import { finish, newTaskId, type Task } from "../lib/task.ts";
@@ -156,9 +157,14 @@ export function nativeTask(box: Sandbox): string {
 
 export function lock(box: Sandbox, id: string): () => void {
 	const folder = join(box.dir, ".locks", id);
+	const holder = join(folder, formatHolder(self(), "x"));
 	mkdirSync(folder, { recursive: true });
-	writeFileSync(join(folder, formatHolder(self(), "x")), "");
-	return () => rmSync(folder, { recursive: true });
+	writeFileSync(holder, "");
+	return () => {
+		rmSync(holder);
+		// Whoever waited may have taken the folder over by now: only an empty one goes.
+		removeEmpty(folder);
+	};
 }
 
 /** A hook never harms its caller. */
