@@ -102,6 +102,18 @@ new Function("exports", "require", "module", lines.join("\\n"))(rest.exports, re
 export const { react, noteFault, supervise, cli } = rest.exports;
 `;
 
+/** What is called for later stays where it is. */
+const leaveDynamic: BunPlugin = {
+	name: "leave dynamic imports",
+	setup(build) {
+		build.onResolve({ filter: /^\.\/.*\.ts$/ }, ({ kind, path, importer }) =>
+			kind === "dynamic-import"
+				? { path: join(dirname(importer), path), external: true }
+				: undefined,
+		);
+	},
+};
+
 async function bundle(
 	entry: string,
 	target: "node" | "bun",
@@ -120,20 +132,25 @@ async function bundle(
 	return file.text();
 }
 
-/** Each piece of an executable is a file to open and to link: what a hook does comes in one. */
+/**
+ * Each piece of an executable is a file to open and to link: the door comes in one, and so does
+ * what a hook does.
+ */
 async function buildExecutable(
 	entry: string,
 	outfile: string,
 	target?: Target,
 ): Promise<void> {
-	const contents = await bundle(join(root, "lib/react.ts"), "bun", "esm");
+	const pieces = new Map<string, string>();
+	for (const path of [entry, join(root, "lib/react.ts")])
+		pieces.set(path, await bundle(path, "bun", "esm", leaveDynamic));
 	const plugin: BunPlugin = {
-		name: "the hook in one piece",
+		name: "pieces",
 		setup(build) {
-			build.onLoad({ filter: /\/lib\/react\.ts$/ }, () => ({
-				contents,
-				loader: "js",
-			}));
+			build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+				const contents = pieces.get(path);
+				return contents === undefined ? undefined : { contents, loader: "js" };
+			});
 		},
 	};
 	await compile(entry, outfile, { plugin, ...(target && { target }) });

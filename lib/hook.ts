@@ -5,7 +5,7 @@
  */
 import { dueMark, type Store, storeDir } from "./names.ts";
 import { sessionPattern } from "./patterns.ts";
-import { after, eachChunk, exists, variable } from "./runtime.ts";
+import { after, exists, exit, openInput, variable } from "./runtime.ts";
 
 /** How long the payload may take to come, in ms. */
 const inputPatience = 750;
@@ -17,8 +17,15 @@ const lively = ["SessionStart", "SessionEnd", "SubagentStop", "Stop"];
 
 /** `hook`, or `hook-complete`: SubagentStop under the old script's name. */
 export async function hook(verb: string): Promise<void> {
+	let isRead = false;
+	after(inputPatience, async () => {
+		if (isRead) return;
+		await fail(new Error(`no payload within ${inputPatience} ms`), verb);
+		exit(0);
+	});
 	try {
 		const payload = await readPayload();
+		isRead = true;
 		const event =
 			verb === "hook-complete"
 				? "SubagentStop"
@@ -29,12 +36,17 @@ export async function hook(verb: string): Promise<void> {
 		const { react } = await import("./react.ts");
 		react(store, verb, { ...payload, hook_event_name: event });
 	} catch (error) {
-		const { noteFault } = await import("./react.ts");
-		noteFault(error, verb);
+		isRead = true;
+		await fail(error, verb);
 	}
 }
 
 // --- internal ---
+
+async function fail(error: unknown, verb: string): Promise<void> {
+	const { noteFault } = await import("./react.ts");
+	noteFault(error, verb);
+}
 
 type Raw = Record<string, unknown>;
 
@@ -52,23 +64,22 @@ async function hasWork(
 }
 
 /** Done as soon as the JSON is whole: whoever calls may never close the pipe. */
-function readPayload(): Promise<Raw> {
-	return new Promise((resolve, reject) => {
-		const fail = (problem: string) => reject(new Error(problem));
-		after(inputPatience, () => fail(`no payload within ${inputPatience} ms`));
-		const decoder = new TextDecoder();
-		let text = "";
-		eachChunk((chunk) => {
-			text += decoder.decode(chunk, { stream: chunk !== undefined });
-			if (text.length > maxPayload) return fail("a payload over 16 MiB");
-			if (chunk && !text.trimEnd().endsWith("}")) return;
-			try {
-				const value: unknown = JSON.parse(text);
-				if (typeof value === "object" && value && !Array.isArray(value))
-					return resolve(value as Raw);
-			} catch {}
-			if (!chunk)
-				fail(text.trim() ? "a payload that is no JSON object" : "no payload");
-		}, reject);
-	});
+async function readPayload(): Promise<Raw> {
+	const decoder = new TextDecoder();
+	const read = openInput();
+	for (let text = ""; ; ) {
+		const { value: chunk } = await read();
+		text += decoder.decode(chunk, { stream: chunk !== undefined });
+		if (text.length > maxPayload) throw new Error("a payload over 16 MiB");
+		if (chunk && !text.trimEnd().endsWith("}")) continue;
+		try {
+			const value: unknown = JSON.parse(text);
+			if (typeof value === "object" && value && !Array.isArray(value))
+				return value as Raw;
+		} catch {}
+		if (chunk) continue;
+		throw new Error(
+			text.trim() ? "a payload that is no JSON object" : "no payload",
+		);
+	}
 }

@@ -39,23 +39,15 @@ export async function exists(path: string): Promise<boolean> {
 	}
 }
 
-/** Hands on standard input as it comes, and at its end nothing. A process may exit meanwhile. */
-export function eachChunk(
-	take: (chunk?: Uint8Array) => void,
-	fail: (error: unknown) => void,
-): void {
+/** Opens standard input: each call reads on, and at the end answers nothing. */
+export function openInput(): () => Promise<{ value?: Uint8Array | undefined }> {
 	const stream = bun?.stdin.stream() ?? deno?.stdin.readable;
-	if (!stream) {
-		process.stdin.on("data", take).on("end", take).on("error", fail);
-		return;
+	if (stream) {
+		const reader = stream.getReader();
+		return () => reader.read();
 	}
-	const reader = stream.getReader();
-	const next = (): Promise<void> =>
-		reader.read().then(({ value }) => {
-			take(value);
-			return value && next();
-		});
-	next().catch(fail);
+	const chunks = process.stdin[Symbol.asyncIterator]();
+	return () => chunks.next();
 }
 
 export const exit = (code: number): never =>
