@@ -107,7 +107,7 @@ export function replaceFile(
 	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
 	const fd = openSync(temporary, "wx", 0o600);
 	try {
-		const bytes = Buffer.from(text);
+		const bytes = new TextEncoder().encode(text);
 		for (let done = 0; done < bytes.length; )
 			done += writeSync(fd, bytes, done);
 		if (durable) fsyncSync(fd);
