@@ -35,7 +35,12 @@ const layers = [
 	["subagents"],
 	["react"],
 	["hook"],
+	["width"],
+	["terminal"],
 	["answer"],
+	["glance"],
+	["table", "card"],
+	["watch"],
 	[
 		"commands/again",
 		"commands/batch",
@@ -51,6 +56,7 @@ const layers = [
 		"commands/run",
 		"commands/status",
 		"commands/wait",
+		"commands/watch",
 	],
 	["cli"],
 ];
@@ -58,6 +64,7 @@ const layers = [
 /** Who may use what comes from outside. */
 const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|cli|commands\/.*)$/,
+	"string-width": /^width$/,
 	valibot: /^(batch|payload|react|task|stream|hook|commands\/.*)$/,
 };
 

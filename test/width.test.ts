@@ -1,0 +1,75 @@
+import { expect, test } from "bun:test";
+import * as fc from "fast-check";
+import { toLine } from "../lib/print.ts";
+import { fit, pad, widthOf, wrap } from "../lib/width.ts";
+import { eachWords } from "./words.ts";
+
+const oneLine = (text: string) => toLine(text);
+const columns = fc.integer({ min: 8, max: 60 });
+
+test.each([
+	["plain", 5],
+	["日本語", 6],
+	["한글", 4],
+	["ｱｲｳ", 3],
+	["e\u0301", 1],
+	["👍🏽", 2],
+	["👨‍👩‍👧", 2],
+	["🇩🇪", 2],
+	["❤️", 2],
+	["▶ ✔ ✖ ◼ · …", 11],
+])("%p takes %p columns", (text, columns) => {
+	expect(widthOf(text)).toBe(columns);
+});
+
+test.each([
+	["abcdef", 6, "abcdef"],
+	["abcdef", 5, "abcd…"],
+	["日本語", 6, "日本語"],
+	["日本語", 5, "日本…"],
+	["日本語", 4, "日…"],
+	["👨‍👩‍👧👨‍👩‍👧", 3, "👨‍👩‍👧…"],
+	["ab cd", 4, "ab…"],
+	["ab", 0, ""],
+])("%p in %p columns is %p", (text, width, shown) => {
+	expect(fit(text, width)).toBe(shown);
+});
+
+test.each(eachWords)(
+	"%s words that are cut are never wider than they may be, and stay where they fit",
+	(_, { texts, measure }) => {
+		fc.assert(
+			fc.property(texts.map(oneLine), columns, (text, width) => {
+				const cut = fit(text, width);
+				expect(measure(cut)).toBeLessThanOrEqual(width);
+				if (measure(text) <= width) expect(cut).toBe(text);
+				for (const side of ["left", "right"] as const)
+					expect(measure(pad(text, width, side))).toBe(width);
+			}),
+			{ numRuns: 1000 },
+		);
+	},
+);
+
+test.each(eachWords)(
+	"%s words that are wrapped lose nothing but spaces, and no line is too wide",
+	(_, { texts, measure }) => {
+		fc.assert(
+			fc.property(texts.map(oneLine), columns, (text, width) => {
+				const lines = wrap(text, width);
+				for (const line of lines)
+					expect(measure(line)).toBeLessThanOrEqual(width);
+				const dense = (each: string) => each.replace(/\s/g, "");
+				expect(dense(lines.join(""))).toBe(dense(text));
+			}),
+			{ numRuns: 1000 },
+		);
+	},
+);
+
+test("a line is broken between words where it can be", () => {
+	expect(wrap("all 42 tests pass", 8)).toEqual(["all 42", "tests", "pass"]);
+	expect(wrap("  indented text", 10)).toEqual(["  indented", "text"]);
+	expect(wrap("abcdefgh", 3)).toEqual(["abc", "def", "gh"]);
+	expect(wrap("", 3)).toEqual([""]);
+});
