@@ -5,7 +5,14 @@
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { dropNotice } from "./notices.ts";
-import { formatAge, isTerminal, toJson, toLine, writeAll } from "./print.ts";
+import {
+	formatAge,
+	isDumb,
+	isTerminal,
+	toJson,
+	toLine,
+	writeAll,
+} from "./print.ts";
 import { describeStanding, standingOf } from "./prune.ts";
 import { isFinal, type Status, type Task } from "./task.ts";
 
@@ -45,20 +52,37 @@ export function remark(line: string): void {
 	writeAll(2, `bg: ${toLine(line, 2000)}\n`);
 }
 
+/** A mark and one of the 16 colours a theme sets: those that can be read on black and on white. */
 const marks = {
-	queued: ["·", 90],
+	queued: ["·", 39],
 	running: ["▶", 36],
 	completed: ["✔", 32],
 	error: ["✖", 31],
-	cancelled: ["◼", 33],
+	cancelled: ["◼", 35],
 } as const satisfies Record<Status, readonly [string, number]>;
 
-/** A status with its mark, coloured where the terminal wants colours (no-color.org). */
+/** The mark of a status alone. */
+export const markOf = (status: Status) => marks[status][0];
+
+/** Text in the colour of a status. */
+export const tint = (text: string, status: Status) =>
+	`\u001b[${marks[status][1]}m${text}\u001b[39m`;
+
+/** Whether a terminal wants colours (no-color.org). */
+export const wantsColour = (env = process.env) =>
+	!env.NO_COLOR && !isDumb(env) && isTerminal(1);
+
+/** A status with its mark, coloured where the terminal wants colours. */
 export function paintStatus(status: Status, env = process.env): string {
-	const [mark, colour] = marks[status];
-	const word = `${mark} ${status}`;
-	const plain = env.NO_COLOR || env.TERM === "dumb" || !isTerminal(1);
-	return plain ? word : `\u001b[${colour}m${word}\u001b[39m`;
+	const word = `${markOf(status)} ${status}`;
+	return wantsColour(env) ? tint(word, status) : word;
+}
+
+/** A line on stderr that says how far something is, where a terminal can show it. */
+export async function progressLine() {
+	if (isDumb() || !isTerminal(2)) return undefined;
+	const { statusLine } = await import("./terminal.ts");
+	return statusLine();
 }
 
 /** How long a task took, or has taken so far. */

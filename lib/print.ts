@@ -40,6 +40,9 @@ export function isTerminal(fd: number): boolean {
 	}
 }
 
+/** Whether a terminal can only print, or nothing is known of it: no colours, no moving about. */
+export const isDumb = ({ TERM } = process.env) => !TERM || TERM === "dumb";
+
 /**
  * JSON on one line. What JSON allows and a terminal obeys (C1 controls, and marks that
  * turn the direction of text) is escaped as well.

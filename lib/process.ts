@@ -118,6 +118,12 @@ export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (target.paused) kill(target.pid, "SIGCONT");
 }
 
+/** Lets a signal that was listened to act on this process after all. */
+export const raise = (name: NodeJS.Signals) => kill(process.pid, name);
+
+/** Stops the job this process belongs to, as Ctrl-Z does, until its shell wakes it again. */
+export const suspendJob = () => kill(0, "SIGTSTP");
+
 /** All processes that live. */
 export function listProcesses(): Process[] {
 	const all = hasProc()

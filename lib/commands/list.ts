@@ -5,20 +5,23 @@ import {
 	noteOf,
 	paintStatus,
 	remark,
+	wantsColour,
 	wantsJson,
 } from "../answer.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
+import type { Store } from "../names.ts";
 import { withProgress } from "../output.ts";
 import {
 	escapeJson,
 	formatMarkdown,
 	formatTable,
+	isTerminal,
 	toLine,
 	writeAll,
 } from "../print.ts";
 import { settle } from "../prune.ts";
-import { eachTask, type Unreadable } from "../store.ts";
+import { eachTask, listIds, type Unreadable } from "../store.ts";
 import { isFinal, type Status, statuses, type Task } from "../task.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -65,6 +68,11 @@ export const list = defineCommand({
 			valueHint: "tag",
 			description: "only those with it",
 		},
+		limit: {
+			type: "string",
+			valueHint: "n",
+			description: "only so many, the newest; all are counted",
+		},
 		all: { type: "boolean", description: "also those that cleanup put away" },
 		full: { type: "boolean", description: "the whole records" },
 		format: {
@@ -80,6 +88,7 @@ export const list = defineCommand({
 			formatOf(args.format) ?? (wantsJson(args) ? "json" : "table");
 		const wanted = statusesOf(args.status);
 		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
+		const limit = limitOf(args.limit);
 		const store = openStore();
 		const unreadable: Unreadable[] = [];
 		const counts = Object.fromEntries(
@@ -90,6 +99,7 @@ export const list = defineCommand({
 		const tasks: Task[] = [];
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
+		let total = 0;
 		for (const each of eachTask(store, unreadable)) {
 			const task = settle(store, each);
 			if (
@@ -101,12 +111,13 @@ export const list = defineCommand({
 			)
 				continue;
 			counts[task.status]++;
+			if (++total > limit) continue;
 			if (!asJson) tasks.push(withProgress(store, task));
 			else
 				rows.push(JSON.stringify(row(withProgress(store, task), noteOf(task))));
 		}
 		if (format === "json") {
-			const head = JSON.stringify({ total: rows.length, ...counts });
+			const head = JSON.stringify({ total, ...counts });
 			const broken = unreadable.length
 				? `,"unreadable":${JSON.stringify(unreadable)}`
 				: "";
@@ -117,7 +128,8 @@ export const list = defineCommand({
 		}
 		if (format === "jsonl") writePieces([...rows, ""], "\n");
 		else if (format === "md") writeAll(1, `${report(tasks)}\n`);
-		else writeAll(1, `${table(tasks)}\n`);
+		else if (!isTerminal(1) || total === 0) writeAll(1, `${table(tasks)}\n`);
+		else writeAll(1, `${await screenTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
 			remark(`the record of ${taskId} cannot be read: ${problem}`);
 	},
@@ -130,6 +142,13 @@ function formatOf(given: string | undefined) {
 	if (given !== undefined && !format)
 		throw new BgError("usage", `--format takes ${formats.join(", ")}`);
 	return format;
+}
+
+function limitOf(given: string | undefined): number {
+	if (given === undefined) return Number.POSITIVE_INFINITY;
+	if (!/^[1-9]\d{0,8}$/.test(given))
+		throw new BgError("usage", `--limit ${given}: it takes a whole number`);
+	return Number(given);
 }
 
 function statusesOf(given: string | undefined): readonly Status[] | undefined {
@@ -176,6 +195,30 @@ function table(tasks: readonly Task[]): string {
 				.join(" · "),
 		]),
 	);
+}
+
+/** The same for a terminal, in its width; ids are as short as they can be typed. */
+async function screenTable(
+	store: Store,
+	tasks: readonly Task[],
+	counts: Readonly<Record<Status, number>>,
+): Promise<string> {
+	const { glanceAt } = await import("../glance.ts");
+	const { layTable, shortenIds, summarize } = await import("../table.ts");
+	const { terminalSize } = await import("../terminal.ts");
+	const shorten = shortenIds(listIds(store));
+	const rows = tasks.map((task) => {
+		const glance = glanceAt(store, task);
+		return { ...glance, short: shorten(task.id) };
+	});
+	const { head, line } = layTable(rows, terminalSize().columns);
+	const colour = wantsColour();
+	return [
+		colour ? `\u001b[1m${head}\u001b[22m` : head,
+		...rows.map((row) => line(row, colour)),
+		"",
+		summarize(counts),
+	].join("\n");
 }
 
 function report(tasks: readonly Task[]): string {

@@ -1,19 +1,21 @@
 import { defineCommand } from "citty";
 import {
-	ageOf,
 	answer,
 	formatFlags,
 	markCollected,
 	noteOf,
-	paintStatus,
+	wantsColour,
+	wantsJson,
 } from "../answer.ts";
 import { openStore } from "../directory.ts";
 import { outputFile } from "../names.ts";
 import { withProgress } from "../output.ts";
-import { formatTable, toLine } from "../print.ts";
+import { isTerminal, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId } from "../store.ts";
-import type { Task } from "../task.ts";
+
+/** Of a line that no terminal breaks, in columns. */
+const maxWidth = 500;
 
 export const status = defineCommand({
 	meta: {
@@ -24,54 +26,22 @@ export const status = defineCommand({
 		id: { type: "positional", required: true, description: "a task id" },
 		...formatFlags,
 	},
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		const store = openStore();
 		const id = resolveId(store, args.id);
 		const settled = settle(store, readTask(store, id));
 		markCollected(store, settled);
-		const task = { ...withProgress(store, settled), note: noteOf(settled) };
-		answer(args, task, () => card(task, outputFile(store, id)));
+		const note = noteOf(settled);
+		const task = { ...withProgress(store, settled), note };
+		if (wantsJson(args)) return answer(args, task, () => "");
+		const { drawCard } = await import("../card.ts");
+		const { terminalSize } = await import("../terminal.ts");
+		const card = drawCard(task, {
+			note,
+			output: outputFile(store, id),
+			width: isTerminal(1) ? terminalSize().columns : maxWidth,
+			colour: wantsColour(),
+		});
+		writeAll(1, `${card.join("\n")}\n`);
 	},
 });
-
-// --- internal ---
-
-function card(
-	task: Task & { note: string | undefined },
-	output: string,
-): string {
-	const { progress, usage } = task;
-	const words = [task.error, task.note].filter((part) => part).join(", ");
-	const fields: Record<string, string | undefined> = {
-		task: `${task.id}  ${task.description}`,
-		why: words,
-		age: ageOf(task),
-		droid: task.agent,
-		model: task.model,
-		command: task.kind === "command" ? task.command?.join(" ") : undefined,
-		folder: task.cwd,
-		prompt: task.prompt,
-		progress:
-			progress &&
-			`${progress.toolCalls} tool calls${progress.lastTool ? `, last ${progress.lastTool}` : ""}`,
-		said: isNew(progress?.lastMessage, task)
-			? progress?.lastMessage
-			: undefined,
-		usage:
-			usage &&
-			`${usage.input_tokens ?? "?"} tokens in, ${usage.output_tokens ?? "?"} out`,
-		result: task.result,
-		"left behind": task.left_behind
-			?.map(({ pid, command }) => `${pid} ${command}`)
-			.join("; "),
-		session: task.droid_session_id,
-		output,
-	};
-	const rows = Object.entries(fields).flatMap(([name, value]) =>
-		value ? [[name, toLine(value, 500)]] : [],
-	);
-	return formatTable([["status", paintStatus(task.status)], ...rows]);
-}
-
-const isNew = (message: string | undefined, task: Task) =>
-	message !== task.result;

@@ -1,0 +1,80 @@
+/**
+ * All that is known of one task, as a card a person reads: what it is and how it stands first, then
+ * what there is to say, wrapped to the width of the terminal. Pure.
+ */
+import { ageOf, markOf, tint } from "./answer.ts";
+import { progressOf } from "./glance.ts";
+import { toLine, toPlain } from "./print.ts";
+import type { Task } from "./task.ts";
+import { fit, wrap } from "./width.ts";
+
+export type CardOptions = {
+	/** What a person should know beside the record. */
+	note?: string | undefined;
+	/** The file it writes to. */
+	output: string;
+	/** In columns. */
+	width: number;
+	colour: boolean;
+};
+
+/** A field of many lines shows so many of them. */
+const mostLines = 12;
+
+/** Draws a task as lines, none of them wider than `width`. */
+export function drawCard(task: Task, options: CardOptions): string[] {
+	const { note, output, width, colour } = options;
+	const { status, progress, usage } = task;
+	const status_ = `${markOf(status)} ${status}`;
+	const fields: Record<string, string | undefined> = {
+		id: task.id,
+		why: task.error,
+		note,
+		age: ageOf(task),
+		droid: task.agent,
+		model: task.model,
+		command: task.kind === "command" ? task.command?.join(" ") : undefined,
+		folder: task.cwd,
+		tags: task.tags?.join(", "),
+		after: task.after?.join(", "),
+		prompt: task.prompt,
+		progress: progressOf(task).join(", last "),
+		said:
+			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
+		usage:
+			usage &&
+			`${usage.input_tokens ?? "?"} tokens in, ${usage.output_tokens ?? "?"} out`,
+		result: task.result,
+		"left behind": task.left_behind
+			?.map(({ pid, command }) => `${pid} ${command}`)
+			.join("; "),
+		session: task.droid_session_id,
+		output,
+	};
+	const shown = Object.entries(fields).filter(([, value]) => value);
+	const indent = Math.max(...shown.map(([name]) => name.length)) + 2;
+	const room = Math.max(8, width - indent);
+	const title = fit(`${status_}  ${toLine(task.description)}`, width);
+	return [
+		colour ? title.replace(status_, (word) => tint(word, status)) : title,
+		...shown.flatMap(([name, value = ""]) =>
+			linesOf(value, room).map((line, at) =>
+				fit((at === 0 ? name : "").padEnd(indent) + line, width),
+			),
+		),
+	];
+}
+
+// --- internal ---
+
+/** The first lines of a text; a last one says where there are more. */
+function linesOf(text: string, width: number): string[] {
+	const lines = toPlain(text.slice(0, 16_384))
+		.trim()
+		.split("\n")
+		.slice(0, mostLines + 1)
+		.flatMap((line) => wrap(line.replaceAll("\t", "  "), width));
+	return lines.length > mostLines
+		? [...lines.slice(0, mostLines - 1), "… (--json shows all of it)"]
+		: lines;
+}

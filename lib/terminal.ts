@@ -1,0 +1,199 @@
+/**
+ * The terminal as a device: its size, one line of progress, and the whole of it for a while. Whoever
+ * takes it gives it back as it was: at the end, at a fault, at a signal, and while its job is
+ * stopped. Only SIGKILL leaves it as it is.
+ */
+import { constants } from "node:os";
+import { toLine, writeAll } from "./print.ts";
+import { raise, suspendJob } from "./process.ts";
+import { fit } from "./width.ts";
+
+export type Size = { columns: number; rows: number };
+
+/** The size of the terminal as of now; where it does not know, the usual one. */
+export function terminalSize(): Size {
+	const { stdout, stderr } = process;
+	const device = [stdout, stderr].find(({ isTTY }) => isTTY);
+	const [columns, rows] = device?.getWindowSize() ?? [];
+	return { columns: columns || 80, rows: rows || 24 };
+}
+
+// --- signals ---
+
+const endings = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+export type Interrupt = {
+	/** Comes with the first signal that asks to end. */
+	signal: Promise<(typeof endings)[number]>;
+	ignore: () => void;
+};
+
+/** Listens to what would end this process at once, so that it can tidy up before. */
+export function catchEndings(): Interrupt {
+	let ignore = () => {};
+	const signal = new Promise<(typeof endings)[number]>((resolve) => {
+		const listeners = endings.map(
+			(name) => [name, () => resolve(name)] as const,
+		);
+		for (const [name, listener] of listeners) process.on(name, listener);
+		ignore = () => {
+			for (const [name, listener] of listeners) process.off(name, listener);
+		};
+	});
+	return { signal, ignore };
+}
+
+/**
+ * Ends as the signal would have done, had nobody listened: who waits for this process sees that.
+ * @returns the exit code to the same effect, where the runtime still holds the signal back.
+ */
+export function endBy({ ignore }: Interrupt, name: (typeof endings)[number]) {
+	ignore();
+	raise(name);
+	return 128 + constants.signals[name];
+}
+
+// --- one line of progress ---
+
+export type StatusLine = {
+	show: (text: string) => void;
+	clear: () => void;
+	/** Waits for work; at a signal the line goes first. An exit code where the signal came. */
+	during: <T>(work: Promise<T>) => Promise<T | number>;
+};
+
+/** Not more often than this, in ms: nobody reads faster. */
+const pace = 50;
+
+/** A line on stderr, which must be a terminal that is not dumb, to say how far something is. */
+export function statusLine(): StatusLine {
+	let shownAt = Number.NEGATIVE_INFINITY;
+	let isShown = false;
+	const clear = () => {
+		if (isShown) writeAll(2, `\r${eraseToEnd}`);
+		isShown = false;
+	};
+	return {
+		show: (text) => {
+			if (isShown && performance.now() - shownAt < pace) return;
+			const line = fit(toLine(text, 500), terminalSize().columns - 1);
+			writeAll(2, `\r${line}${eraseToEnd}`);
+			shownAt = performance.now();
+			isShown = true;
+		},
+		clear,
+		during: async (work) => {
+			const interrupt = catchEndings();
+			try {
+				const first = await Promise.race([
+					work.then((value) => ({ value })),
+					interrupt.signal,
+				]);
+				clear();
+				return typeof first === "string"
+					? endBy(interrupt, first)
+					: first.value;
+			} finally {
+				interrupt.ignore();
+			}
+		},
+	};
+}
+
+// --- the whole screen ---
+
+export type Screen = {
+	/** Shows as many lines as there are rows, none of them wider than the terminal. */
+	draw: (lines: readonly string[]) => void;
+	/** Gives the terminal back, stops this job, and takes the terminal again when it goes on. */
+	suspend: () => void;
+	/** Gives the terminal back; once is enough. */
+	close: () => void;
+};
+
+export type ScreenListener = {
+	/** What was typed, as it came. */
+	onText: (text: string) => void;
+	/** All must be drawn again: another size, or the job goes on. */
+	onChange: () => void;
+	/** Nobody will ever type again. */
+	onEnd: () => void;
+};
+
+// The control sequences of xterm that every terminal of today takes (or ignores: 2026).
+const eraseToEnd = "\u001b[K";
+const home = "\u001b[H";
+const takeScreen = "\u001b[?1049h\u001b[?25l\u001b[?7l";
+const giveScreen = "\u001b[?2026l\u001b[m\u001b[?7h\u001b[?25h\u001b[?1049l";
+const beginFrame = "\u001b[?2026h";
+const endFrame = "\u001b[?2026l";
+
+/** Takes the whole terminal. A frame is one write, and one that was drawn already is not written. */
+export function openScreen(listener: ScreenListener): Screen {
+	const { stdin, stdout } = process;
+	let isOpen = false;
+	let drawn: string | undefined;
+	const enter = () => {
+		if (isOpen) return;
+		isOpen = true;
+		drawn = undefined;
+		stdin.setRawMode(true);
+		writeAll(1, takeScreen);
+	};
+	const leave = () => {
+		if (!isOpen) return;
+		isOpen = false;
+		// A terminal that is gone needs nothing back.
+		attempt(() => writeAll(1, giveScreen));
+		attempt(() => stdin.setRawMode(false));
+	};
+	const change = () => {
+		drawn = undefined;
+		listener.onChange();
+	};
+	const wake = () => {
+		leave();
+		enter();
+		change();
+	};
+	const onData = (bytes: Uint8Array) => listener.onText(bytes.toString());
+	const stops = [
+		() => process.off("exit", leave).off("SIGCONT", wake),
+		() => stdout.off("resize", change),
+		() => stdin.off("data", onData).off("end", listener.onEnd).pause(),
+		() => stdin.off("error", listener.onEnd),
+	];
+	process.on("exit", leave).on("SIGCONT", wake);
+	stdout.on("resize", change);
+	stdin.on("data", onData).on("end", listener.onEnd);
+	stdin.on("error", listener.onEnd);
+	enter();
+	return {
+		draw: (lines) => {
+			// Erased first: behind a full line the cursor still stands on its last character.
+			const frame = lines.map((line) => eraseToEnd + line).join("\r\n");
+			if (!isOpen || frame === drawn) return;
+			drawn = frame;
+			writeAll(1, beginFrame + home + frame + endFrame);
+		},
+		suspend: () => {
+			leave();
+			suspendJob();
+			// Where no shell could ever wake it, it was not stopped either.
+			enter();
+			change();
+		},
+		close: () => {
+			leave();
+			for (const stop of stops) stop();
+		},
+	};
+}
+
+// --- internal ---
+
+function attempt(act: () => unknown): void {
+	try {
+		act();
+	} catch {}
+}
