@@ -32,6 +32,7 @@ const verbs: Record<string, () => Promise<Verb>> = {
 		command: (await import("./commands/output.ts")).output,
 	}),
 	wait: async () => ({ command: (await import("./commands/wait.ts")).wait }),
+	watch: async () => ({ command: (await import("./commands/watch.ts")).watch }),
 	cancel: async () => ({
 		command: (await import("./commands/cancel.ts")).cancel,
 	}),

@@ -1,0 +1,101 @@
+/**
+ * A terminal for tests: a program runs in it as in a person's, with the terminal as its controlling
+ * one, and what it drew last can be read. Bun makes the terminal, setsid hands it over.
+ */
+import { onTestFinished } from "bun:test";
+import { program, type Sandbox, until } from "./harness.ts";
+
+export type Pty = {
+	/** All that was ever written. */
+	text: () => string;
+	/** The lines of the last whole frame; none where no frame was drawn. */
+	screen: () => string[];
+	/** Waits until what was written, or what is on the screen, is as it shall be. */
+	untilText: (wanted: RegExp) => Promise<unknown>;
+	untilScreen: (wanted: RegExp) => Promise<unknown>;
+	type: (keys: string) => void;
+	resize: (columns: number, rows: number) => void;
+	kill: (signal: NodeJS.Signals) => void;
+	/** The exit code, or the name of the signal that ended it. */
+	ended: Promise<number | NodeJS.Signals | null>;
+	/** Whether the terminal is one that lines are typed into, as shells leave it. */
+	isCooked: () => boolean;
+	/** Whether another screen was taken and not given back, or the cursor hidden. */
+	isTaken: () => boolean;
+	/** Hangs up. */
+	close: () => void;
+};
+
+export type PtyOptions = {
+	columns?: number;
+	rows?: number;
+	env?: Record<string, string>;
+	/** What runs in it; without, the program under test. */
+	argv?: string[];
+	/** Where its standard output goes, if not to the terminal. */
+	stdout?: string;
+};
+
+const begin = "\u001b[?2026h\u001b[H";
+const end = "\u001b[?2026l";
+/** ICANON and ECHO of termios. */
+const cooked = 0o2 | 0o10;
+
+/** Runs `bg` with these arguments in a terminal. */
+export function openPty(
+	box: Sandbox,
+	args: readonly string[],
+	options: PtyOptions = {},
+): Pty {
+	const { columns = 80, rows = 24, argv = program, env } = options;
+	let text = "";
+	const decoder = new TextDecoder();
+	const terminal = new Bun.Terminal({
+		cols: columns,
+		rows,
+		data: (_, bytes) => {
+			text += decoder.decode(bytes, { stream: true });
+		},
+	});
+	const child = Bun.spawn(["setsid", "--ctty", "--wait", ...argv, ...args], {
+		cwd: box.home,
+		env: { ...box.env, TERM: "xterm-256color", ...env },
+		terminal,
+	});
+	onTestFinished(async () => {
+		child.kill("SIGKILL");
+		await child.exited;
+		terminal.close();
+	});
+	const screen = () => {
+		const frames = text.slice(0, text.lastIndexOf(end)).split(begin);
+		return frames.length > 1
+			? Bun.stripANSI(frames.at(-1) ?? "").split("\r\n")
+			: [];
+	};
+	const seen = () => JSON.stringify(text.slice(-2000));
+	return {
+		text: () => text,
+		screen,
+		untilText: (wanted) =>
+			until(() => wanted.test(text), String(wanted), seen),
+		untilScreen: (wanted) =>
+			until(() => wanted.test(screen().join("\n")), String(wanted), seen),
+		type: (keys) => {
+			terminal.write(keys);
+		},
+		resize: (columns, rows) => terminal.resize(columns, rows),
+		kill: (signal) => child.kill(signal),
+		ended: child.exited.then(() => child.signalCode ?? child.exitCode),
+		isCooked: () => (terminal.localFlags & cooked) === cooked,
+		isTaken: () =>
+			isOn(text, "1049") || (text.includes("[?25l") && !isOn(text, "25")),
+		close: () => terminal.close(),
+	};
+}
+
+// --- internal ---
+
+/** Whether a mode of the terminal was set last, and not reset. */
+const isOn = (text: string, mode: string) =>
+	text.lastIndexOf(`\u001b[?${mode}h`) > text.lastIndexOf(`\u001b[?${mode}l`);
