@@ -75,6 +75,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
 
 async function runVerb(argv: readonly string[]): Promise<number> {
 	const [name, ...rest] = argv;
+	if (name === undefined && isTerminal(1)) return printHome();
 	if (
 		name === undefined ||
 		name === "--help" ||
@@ -104,6 +105,15 @@ async function runVerb(argv: readonly string[]): Promise<number> {
 		cmd: command,
 	});
 	return typeof code === "number" ? code : exitCodes.ok;
+}
+
+/** Without a verb: the newest tasks, as many as the screen holds, and where to go on. */
+async function printHome(): Promise<number> {
+	const { terminalSize } = await import("./terminal.ts");
+	const limit = Math.max(1, terminalSize().rows - 6);
+	const code = await runVerb(["list", "--text", "--limit", String(limit)]);
+	writeAll(1, "bg watch shows them live, bg --help lists the verbs\n");
+	return code;
 }
 
 async function printHelp(verb: string | undefined): Promise<number> {
