@@ -14,6 +14,8 @@ export type CleanupOptions = {
 	maxSize?: number | undefined;
 	/** Say what would happen, and do none of it. */
 	dryRun: boolean;
+	/** Told before each task how many were looked at, and how many there are. */
+	onLook?: (done: number, all: number) => void;
 };
 
 export type Cleaned = {
@@ -24,7 +26,7 @@ export type Cleaned = {
 };
 
 export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
-	const { olderThan, maxSize, dryRun } = options;
+	const { olderThan, maxSize, dryRun, onLook } = options;
 	const all = [...eachTask(store)];
 	const over = all.filter((task) => standingOf(task) === "over");
 	const awaited = new Set(
@@ -39,7 +41,8 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 	// Newest first: what is past the size is the oldest.
 	let size = 0;
 	let isTooMuch = false;
-	for (const task of over) {
+	for (const [done, task] of over.entries()) {
+		onLook?.(done, over.length);
 		const bytes = sizeOfTask(store, task.id);
 		size += bytes;
 		const isTooOld = olderThan !== undefined && ageOf(task) > olderThan;

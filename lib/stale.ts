@@ -25,6 +25,8 @@ export type PruneOptions = {
 	stale: number;
 	/** Say what would happen, and do none of it. */
 	dryRun: boolean;
+	/** Told before each task that is not over. */
+	onLook?: (task: Task) => void;
 };
 
 export type Pruned = {
@@ -51,6 +53,7 @@ export async function pruneTasks(
 	};
 	for (const each of eachTask(store, pruned.unreadable)) {
 		if (isFinal(each)) continue;
+		options.onLook?.(each);
 		try {
 			await pruneTask(store, each, options, pruned);
 		} catch (error) {

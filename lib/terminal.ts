@@ -58,8 +58,8 @@ export function endBy({ ignore }: Interrupt, name: (typeof endings)[number]) {
 export type StatusLine = {
 	show: (text: string) => void;
 	clear: () => void;
-	/** Waits for work; at a signal the line goes first. An exit code where the signal came. */
-	during: <T>(work: Promise<T>) => Promise<T | number>;
+	/** Does work; at a signal the line goes first. An exit code where the signal came. */
+	during: <T>(work: () => Promise<T>) => Promise<T | number>;
 };
 
 /** Not more often than this, in ms: nobody reads faster. */
@@ -86,7 +86,7 @@ export function statusLine(): StatusLine {
 			const interrupt = catchEndings();
 			try {
 				const first = await Promise.race([
-					work.then((value) => ({ value })),
+					work().then((value) => ({ value })),
 					interrupt.signal,
 				]);
 				clear();

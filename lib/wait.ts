@@ -18,6 +18,8 @@ export type WaitOptions = {
 	timeout?: number | undefined;
 	/** Told of each end as it comes. */
 	onEnd?: (task: Task) => void;
+	/** Told at each look, once a second at least, which are not over. */
+	onLook?: (pending: ReadonlySet<string>) => void;
 };
 
 export type Waited = {
@@ -34,7 +36,7 @@ const slowLook = 1000;
 /** Waits until the tasks are over, or their records are gone. */
 export async function waitForTasks(
 	store: Store,
-	{ ids, includes = () => true, any, timeout, onEnd }: WaitOptions,
+	{ ids, includes = () => true, any, timeout, onEnd, onLook }: WaitOptions,
 ): Promise<Waited> {
 	const deadline = performance.now() + (timeout ?? Number.POSITIVE_INFINITY);
 	const bell = new Bell();
@@ -83,6 +85,7 @@ export async function waitForTasks(
 					missing,
 					timedOut: !enough,
 				};
+			onLook?.(pending);
 			await bell.wait(Math.min(left, slowLook));
 		}
 	} finally {

@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { answer, formatFlags } from "../answer.ts";
+import { answer, formatFlags, progressLine } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { cleanUp } from "../cleanup.ts";
 import { openStore } from "../directory.ts";
@@ -31,7 +31,7 @@ export const cleanup = defineCommand({
 		"dry-run": { type: "boolean", description: "only say what would happen" },
 		...formatFlags,
 	},
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		const given = [args["older-than"], args["max-size"]];
 		const [age, size] = given;
 		if (!args.delete && given.some((each) => each !== undefined))
@@ -46,11 +46,14 @@ export const cleanup = defineCommand({
 		const dryRun = args["dry-run"] ?? false;
 		const store = openStore({ write: !dryRun });
 		const usual = args.delete && maxSize === undefined ? week : undefined;
+		const line = await progressLine();
 		const cleaned = cleanUp(store, {
 			olderThan: olderThan ?? usual,
 			maxSize,
 			dryRun,
+			onLook: (done, all) => line?.show(`cleaning up: ${done} of ${all}`),
 		});
+		line?.clear();
 		answer(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
 			const { archived, deleted, freedBytes } = cleaned;
 			const would = dryRun ? "would be " : "";

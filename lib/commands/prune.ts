@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { answer, formatFlags } from "../answer.ts";
+import { answer, formatFlags, progressLine } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { type Pruned, pruneTasks } from "../stale.ts";
@@ -33,13 +33,17 @@ export const prune = defineCommand({
 		const ttl = durationOf("--ttl", args.ttl);
 		const stale = durationOf("--stale", args.stale) ?? usualStale;
 		const store = openStore({ write: !dryRun });
+		const line = await progressLine();
 		const pruned = await pruneTasks(store, {
+			onLook: ({ id, description }) =>
+				line?.show(`looking at ${id} ${description}`),
 			ttl: ttl ?? usualTtl,
 			ageAlone: ttl !== undefined,
 			stale,
 			dryRun,
 		});
 		if (!dryRun) sweepStore(store);
+		line?.clear();
 		const { unreadable, ...rest } = pruned;
 		const json = unreadable.length ? pruned : rest;
 		answer(args, { ...json, ...(dryRun && { dryRun }) }, () =>

@@ -5,18 +5,20 @@ import {
 	formatFlags,
 	markCollected,
 	paintStatus,
+	progressLine,
 	remark,
 	wantsJson,
 } from "../answer.ts";
 import { durationOf, valuesOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
+import type { Store } from "../names.ts";
 import { cutBytes, toLine, writeAll } from "../print.ts";
 import { standingOf } from "../prune.ts";
-import { ancestorsOf, readTask, resolveId } from "../store.ts";
+import { ancestorsOf, findTask, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { taskVariable } from "../tree.ts";
-import { waitForTasks } from "../wait.ts";
+import { type WaitOptions, waitForTasks } from "../wait.ts";
 
 const maxResult = 2000;
 
@@ -58,7 +60,8 @@ export const wait = defineCommand({
 		const timeout = durationOf("--timeout", args.timeout);
 		const session = args.session ?? process.env.BG_SESSION_ID;
 		const json = wantsJson(args);
-		const { ended, running, missing, timedOut } = await waitForTasks(store, {
+		const line = await progressLine();
+		const options: WaitOptions = {
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
 				!own.has(task.id) &&
@@ -67,8 +70,16 @@ export const wait = defineCommand({
 				standingOf(task) !== "unknown",
 			any: args.any,
 			timeout,
-			...(!json && { onEnd: (task) => writeAll(1, `${describe(task)}\n`) }),
-		});
+			onEnd: (task) => {
+				line?.clear();
+				if (!json) writeAll(1, `${describe(task)}\n`);
+			},
+			...(line && { onLook: (ids) => line.show(progressOf(store, ids)) }),
+		};
+		const start = () => waitForTasks(store, options);
+		const waited = await (line?.during(start) ?? start());
+		if (typeof waited === "number") return waited;
+		const { ended, running, missing, timedOut } = waited;
 		for (const task of ended) markCollected(store, task);
 		const [gone] = missing;
 		// Nothing else to tell than that: in the words of the record's own fault.
@@ -96,6 +107,16 @@ export const wait = defineCommand({
 });
 
 // --- internal ---
+
+/** What is waited for, and for how long already. */
+function progressOf(store: Store, ids: ReadonlySet<string>): string {
+	const names = [...ids].slice(0, 10).flatMap((id) => {
+		const task = findTask(store, id);
+		return task ? `${task.description} (${task.status} ${ageOf(task)})` : [];
+	});
+	const what = ids.size === 1 ? "1 task" : `${ids.size} tasks`;
+	return `waiting for ${what}: ${names.join(", ")}`;
+}
 
 function describe(task: Task): string {
 	const what = `${task.id}  ${paintStatus(task.status)}  ${ageOf(task)}  ${toLine(task.description, 60)}`;
