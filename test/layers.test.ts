@@ -140,6 +140,25 @@ test("a hook that has nothing to do loads no module of a runtime, and no schema"
 	}
 });
 
+test("an answer in JSON loads nothing of what only a terminal needs", () => {
+	const atOnce = (room: string, seen = new Set<string>()): Set<string> => {
+		if (seen.has(room)) return seen;
+		seen.add(room);
+		const text = readFileSync(join(root, `${room}.ts`), "utf8");
+		for (const [, name = ""] of text.matchAll(
+			/^(?:import|\}) .*"(\..*)\.ts"/gm,
+		))
+			atOnce(resolve("/", room, "..", name).slice(1), seen);
+		return seen;
+	};
+	for (const verb of ["launch", "list", "status", "wait", "prune", "cleanup"])
+		for (const room of ["width", "terminal", "table", "card"])
+			expect([verb, ...atOnce(`lib/commands/${verb}`)]).not.toContain(
+				`lib/${room}`,
+			);
+	expect(atOnce("lib/commands/watch")).toContain("lib/width");
+});
+
 test("a runtime is named in one room alone", () => {
 	for (const room of rooms.filter((each) => each !== "runtime"))
 		expect(readFileSync(join(root, "lib", `${room}.ts`), "utf8")).not.toMatch(

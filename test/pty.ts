@@ -16,7 +16,7 @@ export type Pty = {
 	type: (keys: string) => void;
 	resize: (columns: number, rows: number) => void;
 	kill: (signal: NodeJS.Signals) => void;
-	/** The exit code, or the name of the signal that ended it. */
+	/** The exit code, or the name of the signal that ended it, once all it wrote is here. */
 	ended: Promise<number | NodeJS.Signals | null>;
 	/** Whether the terminal is one that lines are typed into, as shells leave it. */
 	isCooked: () => boolean;
@@ -40,6 +40,10 @@ const begin = "\u001b[?2026h\u001b[H";
 const end = "\u001b[?2026l";
 /** ICANON and ECHO of termios. */
 const cooked = 0o2 | 0o10;
+const mark = "§";
+
+/** What is written, in lines and without colours. */
+export const linesOf = (text: string) => Bun.stripANSI(text).split(/\r+\n/);
 
 /** Runs `bg` with these arguments in a terminal. */
 export function openPty(
@@ -69,16 +73,14 @@ export function openPty(
 	});
 	const screen = () => {
 		const frames = text.slice(0, text.lastIndexOf(end)).split(begin);
-		return frames.length > 1
-			? Bun.stripANSI(frames.at(-1) ?? "").split("\r\n")
-			: [];
+		return frames.length > 1 ? linesOf(frames.at(-1) ?? "") : [];
 	};
 	const seen = () => JSON.stringify(text.slice(-2000));
+	const isCooked = () => (terminal.localFlags & cooked) === cooked;
 	return {
 		text: () => text,
 		screen,
-		untilText: (wanted) =>
-			until(() => wanted.test(text), String(wanted), seen),
+		untilText: (wanted) => until(() => wanted.test(text), String(wanted), seen),
 		untilScreen: (wanted) =>
 			until(() => wanted.test(screen().join("\n")), String(wanted), seen),
 		type: (keys) => {
@@ -86,8 +88,16 @@ export function openPty(
 		},
 		resize: (columns, rows) => terminal.resize(columns, rows),
 		kill: (signal) => child.kill(signal),
-		ended: child.exited.then(() => child.signalCode ?? child.exitCode),
-		isCooked: () => (terminal.localFlags & cooked) === cooked,
+		ended: child.exited.then(async () => {
+			// What is echoed comes behind all that was written.
+			if (!terminal.closed && isCooked()) {
+				terminal.write(mark);
+				await until(() => text.endsWith(mark), "the last of the text", seen);
+				text = text.slice(0, -mark.length);
+			}
+			return child.signalCode ?? child.exitCode;
+		}),
+		isCooked,
 		isTaken: () =>
 			isOn(text, "1049") || (text.includes("[?25l") && !isOn(text, "25")),
 		close: () => terminal.close(),
