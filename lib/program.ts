@@ -18,10 +18,11 @@ import { isCompiled, programFile } from "./self.ts";
 /**
  * What keeps each runtime from obeying files of the folder it is called in. Bun reads `.env`,
  * `bunfig.toml` with its preloads, and `tsconfig.json`, whose `paths` may even name another program.
+ * Deno is quiet: else it moves the cursor of any terminal before a program begins.
  */
 export const runtimeFlags = {
 	bun: ["--no-env-file", "--config=/dev/null", "--tsconfig-override=/dev/null"],
-	deno: ["run", "-A", "--no-config", "--no-lock"],
+	deno: ["run", "-A", "--quiet", "--no-config", "--no-lock"],
 	node: [],
 } as const;
 

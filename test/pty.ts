@@ -3,6 +3,7 @@
  * one, and what it drew last can be read. Bun makes the terminal, setsid hands it over.
  */
 import { onTestFinished } from "bun:test";
+import { constants } from "node:os";
 import { program, type Sandbox, until } from "./harness.ts";
 
 export type Pty = {
@@ -41,6 +42,12 @@ const end = "\u001b[?2026l";
 /** ICANON and ECHO of termios. */
 const cooked = 0o2 | 0o10;
 const mark = "§";
+
+/** How a program ends that a signal ended: by it, or, where its runtime holds that back, as shells say it. */
+export const endsOf = (signal: NodeJS.Signals): unknown[] => [
+	signal,
+	128 + constants.signals[signal],
+];
 
 /** What is written, in lines and without colours. */
 export const linesOf = (text: string) => Bun.stripANSI(text).split(/\r+\n/);
