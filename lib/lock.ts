@@ -14,7 +14,7 @@ import {
 	touch,
 } from "./files.ts";
 import { inStore, lockFolder, type Store } from "./names.ts";
-import { liveness, parseHolder } from "./process.ts";
+import { describeMachine, liveness, parseHolder } from "./process.ts";
 
 /**
  * Does something while nobody else may: change a task's record, or what all share.
@@ -69,7 +69,7 @@ function takeLock(
 				throw new BgError(
 					"refused",
 					held
-						? `unable to lock ${lock}: held by ${holdersOf(lock)} for more than ${patience} ms (try again)`
+						? `unable to lock ${lock}: held by ${describeHold(lock)}`
 						: `unable to lock ${lock}: ${messageOf(error)}`,
 				);
 			}
@@ -90,13 +90,21 @@ function breakDeadLock(lock: string): boolean {
 	return broken;
 }
 
-function holdersOf(lock: string): string {
+/** Who holds a lock, and the way out of it: only a person may know that another machine is gone. */
+function describeHold(lock: string): string {
+	let isStuck = false;
 	const names = namesIn(lock).map((name) => {
 		const holder = parseHolder(name);
+		const isHere = holder && liveness(holder) !== "elsewhere";
+		isStuck ||= !isHere;
 		if (!holder) return `the unknown file ${name}`;
-		return liveness(holder) === "elsewhere"
-			? `process ${holder.pid} on ${holder.machine}`
-			: `process ${holder.pid}`;
+		const where = isHere ? "" : ` ${describeMachine(holder.machine)}`;
+		return `process ${holder.pid}${where}`;
 	});
-	return names.join(", ") || "nobody any more";
+	const holders = names.join(", ") || "nobody any more";
+	return isStuck
+		? `${holders} (if that is gone for good: rm -r ${quoteForShell(lock)})`
+		: `${holders} (try again)`;
 }
+
+const quoteForShell = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;

@@ -76,7 +76,11 @@ export const progressFile = (store: Store, id: string) =>
 
 /** A lock is of a task, or of what all share: the order of starting, or the keys of tasks. */
 export const lockFolder = (store: Store, what: string) =>
-	`${inStore(store, "locks")}/${what === "queue" || what === "unique" ? what : checkedId(what)}`;
+	`${inStore(store, "locks")}/${isShared(what) ? what : checkedId(what)}`;
+
+/** What the supervisors of one machine share: each machine has a queue and places of its own. */
+export const queueLock = (machine: string) =>
+	`queue,${encodeURIComponent(machine)}`;
 
 export const onEndMark = (store: Store, id: string) =>
 	`${inStore(store, "onEnd")}/${checkedId(id)}`;
@@ -99,6 +103,9 @@ export const dueMark = (store: Store, session: string) =>
 	`${inStore(store, "due")}/${session}`;
 
 // --- internal ---
+
+const isShared = (what: string) =>
+	what === "unique" || /^queue,[^/]+$/.test(what);
 
 /** An id never becomes a path unchecked. */
 function checkedId(id: string): string {

@@ -72,6 +72,14 @@ export function liveness(identity: Identity): Liveness {
 	return identify(identity.pid)?.start === identity.start ? "alive" : "gone";
 }
 
+/** Where a process is of which nobody here can say anything. */
+export function describeMachine(machine: string): string {
+	const [host, namespace] = machine.split(":");
+	return thisMachine().machine.startsWith(`${host}:`)
+		? `in another pid namespace (${namespace})`
+		: `on ${host}`;
+}
+
 /** An identity as a file name: what a claim is called. */
 export function formatHolder(identity: Identity, nonce: string): string {
 	const { machine, boot, pid, start } = identity;

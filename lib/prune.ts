@@ -9,6 +9,7 @@ import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
 import {
+	describeMachine,
 	type Liveness,
 	liveness,
 	type Process,
@@ -65,13 +66,8 @@ export function describeStanding(
 	if (standing === "alive") return "process alive";
 	if (standing === "unknown") return "nobody watches it";
 	if (standing === "native") return "droid runs it";
-	if (standing === "elsewhere") {
-		const machine = task.supervisor?.machine ?? "";
-		const [host, namespace] = machine.split(":");
-		return thisMachine().machine.startsWith(`${host}:`)
-			? `in another pid namespace (${namespace})`
-			: `on ${host}`;
-	}
+	if (standing === "elsewhere")
+		return describeMachine(task.supervisor?.machine ?? "");
 	return undefined;
 }
 

@@ -5,17 +5,18 @@
  * rename, made under a lock that all share, so the limits hold at every instant.
  *
  * An entry's name says all that the order needs: `ready` or `held` (it waits for other tasks, for
- * its next attempt, or to be continued), priority, depth, id and droid. Each depth has its own
- * places, so a task that waits for tasks it launched cannot starve them. A slot is free once the
- * task's supervisor and its process are both gone.
+ * its next attempt, or to be continued), priority, depth, id, machine and droid. Each depth has its
+ * own places, so a task that waits for tasks it launched cannot starve them. So has each machine: of
+ * a container that is gone nobody could ever say whether its places are free. A slot is free once
+ * the task's supervisor and its process are both gone.
  */
 import { existsSync, rmSync } from "node:fs";
 import { BgError } from "./error.ts";
 import { making, moveFile, namesIn, touch } from "./files.ts";
 import { withLock } from "./lock.ts";
-import { inStore, type Store } from "./names.ts";
+import { inStore, queueLock, type Store } from "./names.ts";
 import { idPattern } from "./patterns.ts";
-import { liveness } from "./process.ts";
+import { liveness, thisMachine } from "./process.ts";
 import { findTask, recordVersion } from "./store.ts";
 import { compareIds, isBeingLaunched, isFinal, type Task } from "./task.ts";
 import { findTree } from "./tree.ts";
@@ -59,7 +60,7 @@ export function enqueue(
 	making(inStore(store, "queue"), () => {
 		for (const task of tasks) touch(pathOf(store, "queue", "held", task));
 	});
-	const count = () => entriesIn(store, "queue").length;
+	const count = () => entriesHere(store, "queue").length;
 	if (count() <= BG_MAX_QUEUED) return;
 	sweepQueue(store);
 	const waiting = count();
@@ -116,7 +117,7 @@ export function claimSlots(
 	if (thorough) sweepQueue(store, ["slots"]);
 	const look = () => nextOf(store, ours, limits, thorough);
 	if (look().length === 0) return [];
-	return withLock(store, "queue", lockPatience, () =>
+	return whileNobodyElse(store, () =>
 		(isQueuePaused(store) ? [] : look()).filter((id) => {
 			const task = ours.get(id) as Task;
 			return moveFile(
@@ -148,7 +149,7 @@ export function sweepQueue(
 			.map(({ name }) => ({ folder, name })),
 	);
 	if (dead.length === 0) return;
-	withLock(store, "queue", lockPatience, () => {
+	whileNobodyElse(store, () => {
 		for (const { folder, name } of dead) {
 			const id = parseEntry(name)?.id;
 			if (id && !isHeld(store, id, folder))
@@ -162,6 +163,9 @@ export function sweepQueue(
 /** How long to wait for the shared lock, in ms. */
 const lockPatience = 5000;
 
+const whileNobodyElse = <T>(store: Store, act: () => T): T =>
+	withLock(store, queueLock(thisMachine().machine), lockPatience, act);
+
 const folders = ["slots", "queue"] as const;
 type Folder = (typeof folders)[number];
 
@@ -174,6 +178,7 @@ type Entry = {
 	order: number;
 	depth: number;
 	id: string;
+	machine: string;
 	droid: string;
 };
 
@@ -188,13 +193,15 @@ function pathOf(
 ): string {
 	const order = priorities.highest - (task.priority ?? priorities.usual);
 	const droid = task.kind === "droid" ? (task.agent ?? "") : "";
-	const name = [state, order, task.depth ?? 1, task.id, droid].join(",");
+	const { machine } = task.supervisor ?? thisMachine();
+	const where = encodeURIComponent(machine);
+	const name = [state, order, task.depth ?? 1, task.id, where, droid].join(",");
 	return `${inStore(store, folder)}/${name}`;
 }
 
 function parseEntry(name: string): Entry | undefined {
-	const [, state, order, depth, id = "", droid = ""] =
-		/^(held|ready),(\d+),(\d+),([^,]+),(.*)$/.exec(name) ?? [];
+	const [, state, order, depth, id = "", machine = "", droid = ""] =
+		/^(held|ready),(\d+),(\d+),([^,]+),([^,]+),(.*)$/.exec(name) ?? [];
 	if (!state || !idPattern.test(id)) return undefined;
 	return {
 		name,
@@ -202,6 +209,7 @@ function parseEntry(name: string): Entry | undefined {
 		order: Number(order),
 		depth: Number(depth),
 		id,
+		machine,
 		droid,
 	};
 }
@@ -210,6 +218,12 @@ function entriesIn(store: Store, folder: Folder): Entry[] {
 	return namesIn(inStore(store, folder)).flatMap(
 		(name) => parseEntry(name) ?? [],
 	);
+}
+
+/** The entries that this machine's limits and order are about. */
+function entriesHere(store: Store, folder: Folder): Entry[] {
+	const here = encodeURIComponent(thisMachine().machine);
+	return entriesIn(store, folder).filter(({ machine }) => machine === here);
 }
 
 /** Which of ours start next. Who else is before them takes up a place as well. */
@@ -221,7 +235,7 @@ function nextOf(
 ): string[] {
 	const depths = new Set([...ours.values()].map(({ depth = 1 }) => depth));
 	// Whoever of ours waits has no place, whatever is left of an attempt to take one.
-	const running = entriesIn(store, "slots").filter(
+	const running = entriesHere(store, "slots").filter(
 		(each) => depths.has(each.depth) && !ours.has(each.id),
 	);
 	const at = (depth: number) => running.filter((each) => each.depth === depth);
@@ -230,7 +244,7 @@ function nextOf(
 	const isFull = (depth: number) => at(depth).length >= BG_MAX_RUNNING;
 	const next: string[] = [];
 	if ([...depths].every(isFull)) return next;
-	const waiting = entriesIn(store, "queue")
+	const waiting = entriesHere(store, "queue")
 		.filter(({ state }) => state === "ready")
 		.sort((a, b) => a.order - b.order || compareIds(a.id, b.id));
 	for (const entry of waiting) {

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { openStore } from "../lib/directory.ts";
-import type { Store } from "../lib/names.ts";
-import { self } from "../lib/process.ts";
+import { queueLock, type Store } from "../lib/names.ts";
+import { formatHolder, self } from "../lib/process.ts";
 import {
 	claimSlots,
 	enqueue,
@@ -120,6 +120,29 @@ test("the dead take up no place, and keep nobody who comes after them", () => {
 	expect(entries(store)).toHaveLength(2);
 	sweepQueue(store);
 	expect(entries(store)).toEqual([expect.stringContaining(next.id)]);
+});
+
+test("what another machine left takes up no place here, keeps nobody, and stays its own", () => {
+	const store = open();
+	const limits = limitsOf({ BG_MAX_RUNNING: "1", BG_MAX_QUEUED: "1" });
+	const elsewhere = { ...self(), machine: "a container:1" };
+	const running = add(store, { supervisor: elsewhere });
+	const entry = entries(store).find((name) => name.includes(running.id));
+	renameSync(
+		join(store.dir, ".queue", `${entry}`),
+		join(store.dir, ".slots", `${entry}`),
+	);
+	createTask(store, { ...running, status: "running", process: elsewhere });
+	const waiting = add(store, { supervisor: elsewhere, priority: 1 });
+	const lock = join(store.dir, ".locks", queueLock(elsewhere.machine));
+	mkdirSync(lock);
+	writeFileSync(join(lock, formatHolder(elsewhere, "0")), "");
+	const ours = add(store);
+	enqueue(store, [], limits);
+	expect(claimSlots(store, mapOf([ours]), limits, true)).toEqual([ours.id]);
+	sweepQueue(store);
+	const left = entries(store).map((name) => name.split(",")[3]);
+	expect(left).toEqual(expect.arrayContaining([running.id, waiting.id]));
 });
 
 test("a queue that is full takes none of a launch, and is not full of the dead", () => {

@@ -183,13 +183,34 @@ test("the lock of a dead process is broken, that of a living one is waited for",
 	);
 });
 
-test("a lock of another machine is never broken", () => {
-	const { store, id } = openWithTask();
-	holdLock(store, id, formatHolder({ ...self(), machine: "other" }, "0"));
-	expect(() => updateTask(store, id, end, { patience: 50 })).toThrow(
-		/on other/,
-	);
-});
+test.each([
+	["on another machine", { machine: "other" }, "on other"],
+	[
+		"in another pid namespace",
+		{ machine: self().machine.replace(/:.*/, ":1") },
+		"in another pid namespace (1)",
+	],
+])(
+	"a lock held %s is never broken; the refusal names the holder and the command that frees it",
+	(_, fields, where) => {
+		const dir = join(sandbox().dir, "it's $(touch here)");
+		mkdirSync(dir, { recursive: true });
+		const store = openStore({ dir, write: true });
+		const task = newTask();
+		createTask(store, task);
+		holdLock(store, task.id, formatHolder({ ...self(), ...fields }, "0"));
+		const write = () => updateTask(store, task.id, end, { patience: 50 });
+		expect(write).toThrow(`held by process ${process.pid} ${where} (if`);
+		let command = "";
+		try {
+			write();
+		} catch (error) {
+			command = /gone for good: (.*)\)$/.exec(String(error))?.[1] ?? "";
+		}
+		expect(Bun.spawnSync(["sh", "-c", command]).exitCode).toBe(0);
+		expect(write().status).toBe("completed");
+	},
+);
 
 test("writers that are killed at random lose no change and hold no lock", async () => {
 	const { store, id } = openWithTask();

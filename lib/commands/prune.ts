@@ -63,7 +63,10 @@ function describe(pruned: Pruned, dryRun: boolean): string {
 			({ taskId, age, note }) =>
 				`${taskId}  overdue: runs for ${age}, ${note ?? "and is active"}`,
 		),
-		...unknown.map(({ taskId, note }) => `${taskId}  left alone: ${note}`),
+		...unknown.map(
+			({ taskId, note }) =>
+				`${taskId}  left alone: ${note} (bg complete says what came of it)`,
+		),
 		...unreadable.map(
 			({ taskId, problem }) => `${taskId}  cannot be read: ${problem}`,
 		),

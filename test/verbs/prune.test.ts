@@ -130,6 +130,10 @@ test("records of another machine and old ones are left alone and named", async (
 		{ taskId: "bg_00000002", note: "nobody watches it" },
 		{ taskId: "bg_00000001", note: "on elsewhere" },
 	]);
+	const words = (await box.bg(["prune", "--text"])).stdout;
+	expect(words).toContain("on elsewhere (bg complete says what came of it)");
+	await box.bg(["complete", "bg_00000001", "", "its machine is gone"]);
+	expect((await prune(box)).unknown).toHaveLength(1);
 });
 
 test("cleanup takes finished tasks off the list and deletes nothing", async () => {

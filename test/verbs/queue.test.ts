@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { queueLock } from "../../lib/names.ts";
+import { thisMachine } from "../../lib/process.ts";
 import { listIds } from "../../lib/store.ts";
 import {
 	isAlive,
@@ -451,7 +453,7 @@ test.each(["queue", "task"])(
 		await isOver(box, await run(box, ["true"]));
 		// As it leaves, it sweeps away what looks like a lock that nobody holds.
 		await until(() => box.alive().length === 0, "its supervisor gone");
-		const unlock = lock(box, "queue");
+		const unlock = lock(box, queueLock(thisMachine().machine));
 		const id = await run(box, ["true"]);
 		await isReady(box);
 		const prepared = () =>
