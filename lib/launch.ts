@@ -28,17 +28,16 @@ import {
 } from "./droid.ts";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import { writePrivate } from "./files.ts";
-import { withLock } from "./lock.ts";
+import { claimKeys } from "./keys.ts";
+import { whileLaunching } from "./launching.ts";
 import { promptFile, type Store, storeDir, systemPromptFile } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
-import { settle } from "./prune.ts";
 import { enqueue, leaveQueue, readLimits } from "./queue.ts";
 import { indexSlice } from "./reindex.ts";
 import { checkNotAbove } from "./schedule.ts";
 import { startSupervisor } from "./spawn.ts";
-import { createTask, findTask, markOnEnd, removePrompts } from "./store.ts";
-import { isFinal, newTaskId, type Task } from "./task.ts";
-import { holdKey, readKey } from "./unique.ts";
+import { createTask, markOnEnd, removePrompts } from "./store.ts";
+import { newTaskId, type Task } from "./task.ts";
 
 export type Launched = {
 	task: Task;
@@ -136,16 +135,14 @@ export function planCommand(
 export function launchPlans(plans: readonly Plan[]): Launched[] {
 	const store = openStore({ write: true });
 	indexSlice(store, Number.POSITIVE_INFINITY);
-	if (!plans.some(({ task }) => task.unique_key)) return begin(store, plans);
-	return withLock(store, "unique", uniquePatience, () => {
-		const answers = plans.map(({ task }) => task);
-		const fresh = plans.filter(({ task }, index) => {
-			const key = task.unique_key;
-			const holder = key && holderOf(store, key, answers.slice(0, index));
-			if (holder) answers[index] = holder;
-			else if (key) holdKey(store, key, task.id);
-			return !holder;
-		});
+	const ids = plans.map(({ task }) => task.id);
+	return whileLaunching(store, ids, () => {
+		if (!plans.some(({ task }) => task.unique_key)) return begin(store, plans);
+		const answers = claimKeys(
+			store,
+			plans.map(({ task }) => task),
+		);
+		const fresh = plans.filter(({ task }, index) => answers[index] === task);
 		const answered = new Map(
 			plans.map(({ task }, index) => [task.id, answers[index]?.id ?? task.id]),
 		);
@@ -166,9 +163,6 @@ export function launchPlans(plans: readonly Plan[]): Launched[] {
 }
 
 // --- internal ---
-
-/** How long to wait for who launches with a key as well, in ms. */
-const uniquePatience = 5000;
 
 /** The act behind all: places in the queue, the supervisor, files, records. */
 function begin(store: Store, plans: readonly Plan[]): Launched[] {
@@ -207,20 +201,6 @@ function environmentsOf(
 			`--env holds more than ${maxEnvironment} bytes: use a file`,
 		);
 	return all;
-}
-
-/** The unfinished task that has a key: of these, else of the store. */
-function holderOf(
-	store: Store,
-	key: string,
-	earlier: readonly Task[],
-): Task | undefined {
-	const sibling = earlier.find((task) => task.unique_key === key);
-	if (sibling) return sibling;
-	const id = readKey(store, key);
-	const found = id ? findTask(store, id) : undefined;
-	const task = found && settle(store, found);
-	return task && !isFinal(task) ? task : undefined;
 }
 
 function findDefinition(

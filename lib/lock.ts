@@ -4,6 +4,7 @@
  * unlinking the file of a dead holder, which can never hurt anybody else's.
  */
 import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { basename } from "node:path";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import {
 	namesIn,
@@ -40,6 +41,27 @@ export function withLock<T>(
 	}
 }
 
+/**
+ * Whose claims these files are, and the way out: only a person may know that another machine is gone
+ * for good.
+ */
+export function describeHold(paths: readonly string[]): string {
+	const stuck: string[] = [];
+	const holders = paths.map((path) => {
+		const name = basename(path);
+		const holder = parseHolder(name);
+		const isHere = holder && liveness(holder) !== "elsewhere";
+		if (!isHere) stuck.push(path);
+		if (!holder) return `the unknown file ${name}`;
+		const where = isHere ? "" : ` ${describeMachine(holder.machine)}`;
+		return `process ${holder.pid}${where}`;
+	});
+	const wayOut = stuck.length
+		? `if that is gone for good: rm -r ${stuck.map(quoteForShell).join(" ")}`
+		: "try again";
+	return `${holders.join(", ") || "nobody any more"} (${wayOut})`;
+}
+
 // --- internal ---
 
 function takeLock(
@@ -69,7 +91,7 @@ function takeLock(
 				throw new BgError(
 					"refused",
 					held
-						? `unable to lock ${lock}: held by ${describeHold(lock)}`
+						? `unable to lock ${lock}: held by ${describeHold(namesIn(lock).map((name) => `${lock}/${name}`))}`
 						: `unable to lock ${lock}: ${messageOf(error)}`,
 				);
 			}
@@ -88,23 +110,6 @@ function breakDeadLock(lock: string): boolean {
 		broken = true;
 	}
 	return broken;
-}
-
-/** Who holds a lock, and the way out of it: only a person may know that another machine is gone. */
-function describeHold(lock: string): string {
-	let isStuck = false;
-	const names = namesIn(lock).map((name) => {
-		const holder = parseHolder(name);
-		const isHere = holder && liveness(holder) !== "elsewhere";
-		isStuck ||= !isHere;
-		if (!holder) return `the unknown file ${name}`;
-		const where = isHere ? "" : ` ${describeMachine(holder.machine)}`;
-		return `process ${holder.pid}${where}`;
-	});
-	const holders = names.join(", ") || "nobody any more";
-	return isStuck
-		? `${holders} (if that is gone for good: rm -r ${quoteForShell(lock)})`
-		: `${holders} (try again)`;
 }
 
 const quoteForShell = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;

@@ -17,6 +17,7 @@
  *     .ends/last              empty; renamed into place at every end, which wakes all who wait
  *     .queue/<entry>          a task that waits for its turn (see queue.ts); `.queue/paused`: none starts
  *     .slots/<entry>          a task that takes up one of the places there are
+ *     .launches/<holder>      the ids whose records somebody is about to write
  *     .unique/<hash>          the id of the task that was launched last under a key
  *     .on-end/<id>            what is to be run at a task's end was not run yet
  *     .broken/                records that could not be read when their end had to be written
@@ -37,6 +38,7 @@ export const folders = {
 	ends: ".ends",
 	queue: ".queue",
 	slots: ".slots",
+	launches: ".launches",
 	unique: ".unique",
 	onEnd: ".on-end",
 	broken: ".broken",

@@ -13,12 +13,13 @@
 import { existsSync, rmSync } from "node:fs";
 import { BgError } from "./error.ts";
 import { making, moveFile, namesIn, touch } from "./files.ts";
+import { isBeingLaunched } from "./launching.ts";
 import { withLock } from "./lock.ts";
 import { inStore, queueLock, type Store } from "./names.ts";
 import { idPattern } from "./patterns.ts";
 import { liveness, thisMachine } from "./process.ts";
 import { findTask, recordVersion } from "./store.ts";
-import { compareIds, isBeingLaunched, isFinal, type Task } from "./task.ts";
+import { compareIds, isFinal, type Task } from "./task.ts";
 import { findTree } from "./tree.ts";
 
 /** What the environment may limit, and what holds where it says nothing; 0 is no limit. */
@@ -263,7 +264,7 @@ function isHeld(store: Store, id: string, folder: Folder): boolean {
 	const task = findTask(store, id);
 	// A record that cannot be read now says nothing of its task.
 	if (!task)
-		return isBeingLaunched(id) || recordVersion(store, id) !== undefined;
+		return isBeingLaunched(store, id) || recordVersion(store, id) !== undefined;
 	const isAlive = (who: Task["process"]) =>
 		who !== undefined && liveness(who) !== "gone";
 	if (folder === "queue")

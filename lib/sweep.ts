@@ -4,6 +4,7 @@
  */
 import { rmSync, statSync } from "node:fs";
 import { namesIn, removeEmpty, touch } from "./files.ts";
+import { isBeingLaunched } from "./launching.ts";
 import {
 	type folders,
 	inStore,
@@ -18,7 +19,7 @@ import { liveness, parseHolder } from "./process.ts";
 import { sweepQueue, withdrawEntries } from "./queue.ts";
 import { runOnEnd } from "./spawn.ts";
 import { findTask, recordVersion, removePrompts } from "./store.ts";
-import { isBeingLaunched, isFinal } from "./task.ts";
+import { isFinal } from "./task.ts";
 import { sweepKeys } from "./unique.ts";
 
 /** How often a launch sweeps, in ms. */
@@ -37,6 +38,7 @@ export function sweepSometimes(store: Store): void {
 /** Removes what nobody else will ever remove. */
 export function sweepStore(store: Store): void {
 	removeOfTheDead(inStore(store, "temporary"));
+	removeOfTheDead(inStore(store, "launches"));
 	for (const name of namesIn(inStore(store, "locks"))) {
 		const lock = `${inStore(store, "locks")}/${name}`;
 		removeOfTheDead(lock);
@@ -104,5 +106,5 @@ function namesOfTasks(
 function isOver(store: Store, id: string): boolean {
 	const task = findTask(store, id);
 	if (task) return isFinal(task);
-	return recordVersion(store, id) === undefined && !isBeingLaunched(id);
+	return !isBeingLaunched(store, id) && recordVersion(store, id) === undefined;
 }

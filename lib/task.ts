@@ -209,15 +209,6 @@ export function newTaskId(now = Date.now()): string {
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
-/** How long a launcher may be between a task's first name on disk and its record, in ms. */
-const launchPatience = 60_000;
-
-/** Whether a task that has no record may be about to get one. An id begins with its time. */
-export function isBeingLaunched(id: string, now = Date.now()): boolean {
-	const made = Number.parseInt(id.slice("bg_".length, -6), 16);
-	return now - made < launchPatience;
-}
-
 /** The time as records have it. */
 export const timestamp = () => new Date().toISOString();
 

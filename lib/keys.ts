@@ -1,0 +1,67 @@
+/**
+ * Who answers a launch with keys (`--unique`): its own task, or the one that has its key and is not
+ * over. The lock is held for the decision alone. Another launch that has a key and is still under
+ * way is waited for outside of it, so a long batch keeps nobody who wants another key.
+ */
+import { BgError } from "./error.ts";
+import { sleepSync } from "./files.ts";
+import { findLaunch } from "./launching.ts";
+import { describeHold, withLock } from "./lock.ts";
+import type { Store } from "./names.ts";
+import { settle } from "./prune.ts";
+import { findTask } from "./store.ts";
+import { isFinal, type Task } from "./task.ts";
+import { holdKey, readKey } from "./unique.ts";
+
+/**
+ * Takes the keys of tasks that are about to be launched, all of them at once.
+ * @returns for each task itself, or the one to answer with.
+ * @throws BgError (refused) naming the launcher that a key is not to be had from.
+ */
+export function claimKeys(store: Store, tasks: readonly Task[]): Task[] {
+	const deadline = performance.now() + patience;
+	for (;;) {
+		const claimed = withLock(store, "unique", patience, () => {
+			const holders = tasks.map((task) => holderOf(store, task, tasks));
+			const launch = holders.find((each) => typeof each === "string");
+			if (launch !== undefined) return launch;
+			for (const [index, { unique_key, id }] of tasks.entries())
+				if (unique_key && !holders[index]) holdKey(store, unique_key, id);
+			return tasks.map((task, index) => (holders[index] as Task) ?? task);
+		});
+		if (typeof claimed !== "string") return claimed;
+		if (performance.now() > deadline)
+			throw new BgError(
+				"refused",
+				`a task with the same --unique is being launched by ${describeHold([claimed])}`,
+			);
+		sleepSync(10);
+	}
+}
+
+// --- internal ---
+
+/** How long to wait for who launches with a key as well, in ms. */
+const patience = 5000;
+
+/**
+ * The unfinished task that has another one's key: of those before it in the same launch, else of the
+ * store. Of one whose record is still to come, the file of its launch.
+ */
+function holderOf(
+	store: Store,
+	task: Task,
+	launched: readonly Task[],
+): Task | string | undefined {
+	const key = task.unique_key;
+	if (key === undefined) return undefined;
+	const first = launched.find(({ unique_key }) => unique_key === key);
+	const id = readKey(store, key);
+	// Asked before the record is read: it may come in between.
+	const launch = id && findLaunch(store, id);
+	const found = id ? findTask(store, id) : undefined;
+	const holder = found && settle(store, found);
+	if (holder && !isFinal(holder)) return holder;
+	if (!found && launch) return launch;
+	return first === task ? undefined : first;
+}

@@ -1,0 +1,112 @@
+import { expect, test } from "bun:test";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openStore } from "../lib/directory.ts";
+import { writePrivate } from "../lib/files.ts";
+import { isBeingLaunched, whileLaunching } from "../lib/launching.ts";
+import { onEndMark, promptFile, type Store } from "../lib/names.ts";
+import { formatHolder, self } from "../lib/process.ts";
+import { enqueue, readLimits } from "../lib/queue.ts";
+import { createTask, markOnEnd } from "../lib/store.ts";
+import { sweepStore } from "../lib/sweep.ts";
+import { newTaskId, parseTask } from "../lib/task.ts";
+import { holdKey, readKey } from "../lib/unique.ts";
+import { sandbox } from "./harness.ts";
+
+const open = (): Store => openStore({ dir: sandbox().dir, write: true });
+
+const hour = 3_600_000;
+
+/** An id as the clock of `at` would give it, in ms. */
+const idOf = (at: number) => `bg_${at.toString(16)}000000`;
+
+/** Everything that a launch writes before its record. */
+function begin(store: Store, id: string): void {
+	enqueue(
+		store,
+		[parseTask(JSON.stringify({ id, status: "queued" }))],
+		readLimits({}),
+	);
+	writePrivate(promptFile(store, id), "words");
+	markOnEnd(store, id);
+	holdKey(store, "key", id);
+}
+
+const leftOf = (store: Store, id: string) => [
+	readdirSync(join(store.dir, ".queue")).some((name) => name.includes(id)),
+	existsSync(promptFile(store, id)),
+	existsSync(onEndMark(store, id)),
+	readKey(store, "key") === id,
+];
+
+test.each([
+	["an hour ago", -hour],
+	["in an hour, for the clock was set back", hour],
+])(
+	"what is launched by a clock of %s is swept once its launcher is gone, and not before",
+	(_, shift) => {
+		const store = open();
+		const id = idOf(Date.now() + shift);
+		whileLaunching(store, [newTaskId(), id], () => {
+			begin(store, id);
+			sweepStore(store);
+			expect(leftOf(store, id)).toEqual([true, true, true, true]);
+		});
+		sweepStore(store);
+		expect(leftOf(store, id)).toEqual([false, false, false, false]);
+	},
+);
+
+test("the claim of a launcher that died stands for nothing, and goes", () => {
+	const store = open();
+	const id = newTaskId();
+	const dead = formatHolder({ ...self(), start: "0" }, "0");
+	writeFileSync(join(store.dir, ".launches", dead), id);
+	expect(isBeingLaunched(store, id)).toBe(false);
+	sweepStore(store);
+	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
+});
+
+test("a launch that fails leaves no claim", () => {
+	const store = open();
+	const fail = () =>
+		whileLaunching(store, [newTaskId()], () => {
+			throw new Error("no room");
+		});
+	expect(fail).toThrow("no room");
+	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
+});
+
+test("a key whose task is still being launched is waited for, and another one is not", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = newTaskId();
+	const claim = join(box.dir, ".launches", formatHolder(self(), "0"));
+	writePrivate(claim, id);
+	holdKey(store, "key", id);
+	const launch = (key: string) =>
+		box.bg(["run", "--unique", key, "d", "--", "true"]);
+	const same = launch("key");
+	expect((await launch("other")).json().existing).toBeUndefined();
+	createTask(store, {
+		...parseTask(JSON.stringify({ id, status: "running" })),
+		unique_key: "key",
+		supervisor: self(),
+	});
+	expect((await same).json()).toMatchObject({ taskId: id, existing: true });
+});
+
+test("a launch under way that never ends is named, with the way out", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = newTaskId();
+	const stuck = { ...self(), machine: "a container" };
+	const claim = join(box.dir, ".launches", formatHolder(stuck, "0"));
+	writePrivate(claim, id);
+	holdKey(store, "key", id);
+	const words = ["run", "--unique", "key", "d", "--", "true"];
+	const { code, stderr } = await box.bg(words);
+	expect(code).toBe(111);
+	expect(stderr).toContain(`process ${process.pid} on a container`);
+	expect(stderr).toContain(`rm -r '${claim}'`);
+});
