@@ -25,7 +25,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { findTree, takeSnapshot } from "./tree.ts";
+import { findTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =
@@ -74,12 +74,19 @@ export function describeStanding(
 /**
  * Sets a task right that nobody watches, and returns it as it now is. Where the store cannot be
  * written, the answer is the same and stays unwritten.
+ * @param look a look over the processes, taken after the task was seen to be lost; many may share it.
  */
-export function settle(store: Store, task: Task): Task {
+export function settle(
+	store: Store,
+	task: Task,
+	look: () => Snapshot = takeSnapshot,
+): Task {
 	const standing = standingOf(task);
 	if (standing !== "lost" && standing !== "orphaned") return task;
 	try {
-		const settled = updateTask(store, task.id, (now) => rescue(store, now));
+		const settled = updateTask(store, task.id, (now) =>
+			rescue(store, now, look),
+		);
 		if (isFinal(settled)) runOnEnd(store, task.id);
 		return settled;
 	} catch (error) {
@@ -118,13 +125,13 @@ export function lose(store: Store, task: Task): Task {
 // --- internal ---
 
 /** Under the lock: what the record says now decides. */
-function rescue(store: Store, task: Task): Task {
+function rescue(store: Store, task: Task, look: () => Snapshot): Task {
 	const standing = standingOf(task);
 	if (standing === "orphaned") return adopt(store, task);
 	if (standing !== "lost") return task;
 	// A supervisor that died right after it started the process could not write that down.
 	if (task.status === "queued") {
-		const oldest = oldestOf(task);
+		const oldest = oldestOf(task, look());
 		if (oldest) {
 			leaveQueue(store, task);
 			return adopt(store, {
@@ -144,8 +151,10 @@ function rescue(store: Store, task: Task): Task {
 }
 
 /** The first process of a task's attempt that is about to be written down. */
-function oldestOf({ id, attempt = 1 }: Task): Process | undefined {
-	const snapshot = takeSnapshot();
+function oldestOf(
+	{ id, attempt = 1 }: Task,
+	snapshot: Snapshot,
+): Process | undefined {
 	return findTree(id, undefined, undefined, snapshot)
 		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
 		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid)[0];

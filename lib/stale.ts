@@ -15,6 +15,7 @@ import {
 } from "./prune.ts";
 import { eachTask, type Unreadable, updateTask } from "./store.ts";
 import { finish, isFinal, type Reason, type Task, timestamp } from "./task.ts";
+import { type Snapshot, takeSnapshot } from "./tree.ts";
 
 export type PruneOptions = {
 	/** How old a task may be, in ms. */
@@ -43,53 +44,72 @@ export type Pruned = {
 export async function pruneTasks(
 	store: Store,
 	options: PruneOptions,
+	take: () => Snapshot = takeSnapshot,
 ): Promise<Pruned> {
-	const pruned: Pruned = {
-		removed: [],
-		tasks: [],
-		overdue: [],
-		unknown: [],
-		unreadable: [],
+	const unreadable: Unreadable[] = [];
+	const candidates: Candidate[] = [];
+	for (const task of eachTask(store, unreadable))
+		if (!isFinal(task)) candidates.push({ task, standing: standingOf(task) });
+	// One look over the processes serves all, for it comes after all standings were seen.
+	let snapshot: Snapshot | undefined;
+	const look = () => {
+		snapshot ??= take();
+		return snapshot;
 	};
-	for (const each of eachTask(store, pruned.unreadable)) {
-		if (isFinal(each)) continue;
-		options.onLook?.(each);
-		try {
-			await pruneTask(store, each, options, pruned);
-		} catch (error) {
-			if (!(error instanceof BgError)) throw error;
-			pruned.unknown.push({ taskId: each.id, note: error.message });
-		}
-	}
-	return pruned;
+	// What is to be stopped is stopped together: each may take its 5 s and more.
+	const findings = await Promise.all(
+		candidates.map(async (each) => {
+			options.onLook?.(each.task);
+			try {
+				return await pruneTask(store, each, options, look);
+			} catch (error) {
+				if (!(error instanceof BgError)) throw error;
+				return { unknown: { taskId: each.task.id, note: error.message } };
+			}
+		}),
+	);
+	const gather = <K extends keyof Finding>(kind: K) =>
+		findings.flatMap((each) => each?.[kind] ?? []);
+	const tasks = gather("ended");
+	return {
+		removed: tasks.map(({ taskId }) => taskId),
+		tasks,
+		overdue: gather("overdue"),
+		unknown: gather("unknown"),
+		unreadable,
+	};
 }
+
+/** What prune has to say of a task: one of these. */
+type Finding = {
+	ended?: Pruned["tasks"][number];
+	overdue?: Pruned["overdue"][number];
+	unknown?: Pruned["unknown"][number];
+};
+
+type Candidate = { task: Task; standing: Standing };
 
 /** Looks at one task. Who lost its supervisor gets a new one, and is judged by a later prune. */
 async function pruneTask(
 	store: Store,
-	each: Task,
+	{ task: found, standing }: Candidate,
 	options: PruneOptions,
-	pruned: Pruned,
-): Promise<void> {
-	const standing = standingOf(each);
+	look: () => Snapshot,
+): Promise<Finding | undefined> {
 	const isAdopted = standing === "orphaned" && !options.dryRun;
-	const task = isAdopted ? settle(store, each) : each;
+	const task = isAdopted ? settle(store, found) : found;
 	const { id: taskId } = task;
 	const wrote = lastWrite(store, taskId);
 	const choice = judge(task, standing, { ...options, now: Date.now(), wrote });
-	if (choice === "leave") return;
-	if (choice === "unknown") {
-		const note = describeStanding(task, standing) ?? standing;
-		pruned.unknown.push({ taskId, note });
-	} else if ("age" in choice) {
-		pruned.overdue.push({ taskId, ...choice });
-	} else {
-		const now = options.dryRun ? task : await act(store, task, choice);
-		if (!options.dryRun && !isFinal(now)) return;
-		const reason = now.reason ?? choice.reason;
-		pruned.removed.push(taskId);
-		pruned.tasks.push({ taskId, reason });
-	}
+	if (choice === "leave") return undefined;
+	if (choice === "unknown")
+		return {
+			unknown: { taskId, note: describeStanding(task, standing) ?? standing },
+		};
+	if ("age" in choice) return { overdue: { taskId, ...choice } };
+	const now = options.dryRun ? task : await act(store, task, choice, look);
+	if (!options.dryRun && !isFinal(now)) return undefined;
+	return { ended: { taskId, reason: now.reason ?? choice.reason } };
 }
 
 /** An end that prune gives; `by` says why in the words of the error. */
@@ -132,10 +152,15 @@ export function judge(
 
 // --- internal ---
 
-async function act(store: Store, task: Task, verdict: Verdict): Promise<Task> {
+async function act(
+	store: Store,
+	task: Task,
+	verdict: Verdict,
+	look: () => Snapshot,
+): Promise<Task> {
 	const { reason, by } = verdict;
 	if (task.supervisor) {
-		if (reason === "lost") return settle(store, task);
+		if (reason === "lost") return settle(store, task, look);
 		await cancelTasks(store, [task.id], {
 			only: true,
 			because: { reason, by },

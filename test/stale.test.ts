@@ -1,7 +1,12 @@
 import { expect, test } from "bun:test";
+import { openStore } from "../lib/directory.ts";
+import { self } from "../lib/process.ts";
 import type { Standing } from "../lib/prune.ts";
-import { judge } from "../lib/stale.ts";
-import type { Task } from "../lib/task.ts";
+import { judge, pruneTasks } from "../lib/stale.ts";
+import { createTask, readTask } from "../lib/store.ts";
+import { newTaskId, type Task } from "../lib/task.ts";
+import { takeSnapshot } from "../lib/tree.ts";
+import { sandbox, until } from "./harness.ts";
 
 const minute = 60_000;
 const now = Date.parse("2026-01-01T12:00:00Z");
@@ -85,4 +90,43 @@ test("a native subagent whose end never came is over at the TTL", () => {
 		reason: "lost",
 		by: "its end was not reported",
 	});
+});
+
+test("however many are lost, the processes are looked over once", async () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const gone = { ...self(), start: "0" };
+	const ids = Array.from({ length: 20 }, () => newTaskId());
+	for (const id of ids)
+		createTask(store, { ...task(), id, status: "queued", supervisor: gone });
+	let looks = 0;
+	const pruned = await pruneTasks(store, { ...facts, dryRun: false }, () => {
+		looks++;
+		return takeSnapshot();
+	});
+	expect(pruned.removed.toSorted()).toEqual(ids.toSorted());
+	for (const id of ids)
+		expect(readTask(store, id)).toMatchObject({ reason: "lost" });
+	expect(looks).toBe(1);
+});
+
+test("all that is to be stopped is stopped together", async () => {
+	const box = sandbox();
+	const deaf = 'trap "" TERM; echo deaf; while :; do sleep 0.1; done';
+	const ids = await Promise.all(
+		[1, 2, 3].map(() => box.run(["sh", "-c", deaf])),
+	);
+	for (const id of ids)
+		await until(() => Bun.file(`${box.dir}/${id}.out`).size > 0, "its trap");
+	expect((await box.bg(["prune", "--ttl", "0s"])).json().removed).toHaveLength(
+		3,
+	);
+	const ends = ids.map((id) => box.record(id));
+	const lastIntent = ends
+		.map(({ stop }) => stop?.at ?? "z")
+		.toSorted()
+		.at(-1);
+	const firstEnd = ends
+		.map(({ completed_at }) => completed_at ?? "")
+		.toSorted()[0];
+	expect((lastIntent ?? "z") < (firstEnd ?? "")).toBe(true);
 });
