@@ -28,7 +28,8 @@ const tailWindow = 1024 * 1024;
 
 /** What a droid's stream says as of now. */
 export function currentDigest(store: Store, task: Task): Digest {
-	const noted = readDigest(readProgress(store, task.id));
+	const { attempt = 1 } = task;
+	const noted = readDigest(readProgress(store, task.id, attempt));
 	const size = outputSize(store, task.id);
 	const before = noted.offset <= size ? noted : readDigest(undefined);
 	if (before.offset === size) return before;
@@ -42,7 +43,8 @@ export function currentDigest(store: Store, task: Task): Digest {
 	// A line that fills the window says nothing that is worth more than going on behind it.
 	if (digest.offset === before.offset && bytes.length === window)
 		digest = { ...digest, offset: digest.offset + window };
-	if (digest.offset !== before.offset) writeProgress(store, task.id, digest);
+	if (digest.offset !== before.offset)
+		writeProgress(store, task.id, attempt, digest);
 	return digest;
 }
 

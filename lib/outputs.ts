@@ -80,18 +80,32 @@ export function readOutput(
 	}
 }
 
-/** What an earlier reader noted of a stream; undefined where there is none. */
-export function readProgress(store: Store, id: string): unknown {
+/** What an earlier reader noted of the stream of an attempt; undefined where there is none. */
+export function readProgress(
+	store: Store,
+	id: string,
+	attempt: number,
+): unknown {
 	try {
-		return JSON.parse(readFile(progressFile(store, id)));
+		const noted = JSON.parse(readFile(progressFile(store, id)));
+		return noted.attempt === attempt ? noted : undefined;
 	} catch {
 		return undefined;
 	}
 }
 
-/** Notes what a stream said so far. A note is a help, never a truth: a lost one is made again. */
-export function writeProgress(store: Store, id: string, note: unknown): void {
+/**
+ * Notes what the stream of an attempt said so far. A note is a help, never a truth: a lost one is
+ * made again. One that comes late, of an attempt that is over, replaces a newer one and counts as lost.
+ */
+export function writeProgress(
+	store: Store,
+	id: string,
+	attempt: number,
+	note: object,
+): void {
 	try {
-		replaceFile(store, progressFile(store, id), JSON.stringify(note), false);
+		const text = JSON.stringify({ ...note, attempt });
+		replaceFile(store, progressFile(store, id), text, false);
 	} catch {}
 }

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
 import { currentDigest, readEnd, readText } from "../lib/output.ts";
+import { keepOutput, writeProgress } from "../lib/outputs.ts";
 import { newTaskId, parseTask, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 
@@ -54,6 +55,21 @@ test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
 	);
 	expect(counts[0]).toBeLessThan(4);
 	expect(counts.at(-1)).toBe(4);
+});
+
+test("what a reader of an earlier attempt notes late says nothing of the next one", () => {
+	const { store, task } = streamed(call, call, said("first"));
+	const old = currentDigest(store, task);
+	keepOutput(store, task.id, 1);
+	const next = { ...task, attempt: 2 };
+	const lines = [call, said("second"), said("x".repeat(100)), call];
+	const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+	writeFileSync(outputFile(store, task.id), text);
+	for (const late of [task, next]) {
+		writeProgress(store, task.id, 1, old);
+		currentDigest(store, late);
+		expect(currentDigest(store, next).progress.toolCalls).toBe(2);
+	}
 });
 
 test("a line longer than a look does not hold the reader up", () => {
