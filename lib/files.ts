@@ -7,6 +7,7 @@ import {
 	constants,
 	fstatSync,
 	fsyncSync,
+	mkdirSync,
 	openSync,
 	readdirSync,
 	readFileSync,
@@ -43,6 +44,28 @@ export function writePrivate(path: string, text: string): void {
  */
 export function touch(path: string): void {
 	closeSync(openSync(path, "a", 0o600));
+}
+
+/** Makes a folder, or leaves the one that is there. */
+export function makeFolder(folder: string): void {
+	try {
+		mkdirSync(folder, { recursive: true, mode: 0o700 });
+	} catch (error) {
+		// Bun says so of a folder that somebody removes meanwhile.
+		if (codeOf(error) !== "EEXIST") throw error;
+	}
+}
+
+/** Makes an empty file in a folder that is made with its first file and may be swept away with its last. */
+export function touchIn(folder: string, name: string): void {
+	for (let tries = 0; ; tries++)
+		try {
+			makeFolder(folder);
+			touch(`${folder}/${name}`);
+			return;
+		} catch (error) {
+			if (codeOf(error) !== "ENOENT" || tries === 99) throw error;
+		}
 }
 
 /** Makes an empty file; false where there is one already, which somebody else was first to make. */

@@ -5,8 +5,16 @@
  * wins. The mark goes last, and comes back where something fell due meanwhile. The claim of a hook
  * that died is taken over: told twice at worst, never lost.
  */
-import { mkdirSync, rmSync } from "node:fs";
-import { moveFile, namesIn, ownName, removeEmpty, touch } from "./files.ts";
+import { rmSync } from "node:fs";
+import {
+	makeFolder,
+	moveFile,
+	namesIn,
+	ownName,
+	removeEmpty,
+	touch,
+	touchIn,
+} from "./files.ts";
 import { dueMark, inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
@@ -26,9 +34,7 @@ export function expectNotice(
 	id: string,
 ): void {
 	if (!isKnown(session)) return;
-	const folder = folderOf(store, session);
-	mkdirSync(folder, { recursive: true, mode: 0o700 });
-	touch(`${folder}/${id}`);
+	touchIn(folderOf(store, session), id);
 }
 
 /** The task ended: its notice is due, in its session or, where that ended, in its caller's. */
@@ -87,8 +93,8 @@ export function claimNotices(store: Store, session: string): Claim[] {
 	return claims;
 }
 
-/** What a hook that died was about to tell is due again. */
-export function retakeNotices(store: Store, session: string): void {
+/** What a hook that died was about to tell is due again; where nothing is left, the folder goes. */
+export function sweepNotices(store: Store, session: string): void {
 	if (!isKnown(session)) return;
 	const folder = folderOf(store, session);
 	let isDue = false;
@@ -99,6 +105,7 @@ export function retakeNotices(store: Store, session: string): void {
 		isDue = moveFile(`${folder}/${name}`, `${folder}/${id}.due`) || isDue;
 	}
 	if (isDue) markDue(store, session);
+	removeEmpty(folder);
 }
 
 /** The claims were told. The mark goes, unless something fell due meanwhile. */
@@ -126,23 +133,21 @@ export function dropNotice(
 /** A session ended: what it was not told goes to its caller. */
 export function passOnNotices(store: Store, from: string, to: string): void {
 	if (!isKnown(from) || !isKnown(to) || from === to) return;
-	mkdirSync(folderOf(store, to), { recursive: true, mode: 0o700 });
-	// An entry may fall due between a look and its renaming: look until none is left.
-	for (let moved = true; moved; ) {
-		moved = false;
+	// An entry may fall due between a look and its renaming, and an empty folder may be swept away:
+	// look until none is left.
+	for (let isLeft = true; isLeft; ) {
+		isLeft = false;
+		makeFolder(folderOf(store, to));
 		for (const name of namesIn(folderOf(store, from))) {
 			const { id, state } = parseEntry(name);
 			if (!id) continue;
+			isLeft = true;
 			const entry = state === "awaited" ? id : `${id}.due`;
-			if (
-				!moveFile(
-					`${folderOf(store, from)}/${name}`,
-					`${folderOf(store, to)}/${entry}`,
-				)
-			)
-				continue;
-			moved = true;
-			if (state !== "awaited") markDue(store, to);
+			const isMoved = moveFile(
+				`${folderOf(store, from)}/${name}`,
+				`${folderOf(store, to)}/${entry}`,
+			);
+			if (isMoved && state !== "awaited") markDue(store, to);
 		}
 	}
 	removeEmpty(folderOf(store, from));

@@ -3,15 +3,17 @@
  * with 10,000; and what is known of a session itself. Over a folder of the old script it is built
  * in slices, unfinished tasks first; the mark that says "whole" is written last.
  */
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { codeOf } from "./error.ts";
 import {
 	claimFile,
+	makeFolder,
 	namesIn,
 	readFile,
 	removeEmpty,
 	replaceFile,
 	touch,
+	touchIn,
 } from "./files.ts";
 import { inStore, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
@@ -19,15 +21,7 @@ import { idPattern, sessionPattern } from "./patterns.ts";
 /** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
-	for (let tries = 0; ; tries++)
-		try {
-			makeSession(store, key);
-			touch(`${sessionFolder(store, key)}/${id}`);
-			return;
-		} catch (error) {
-			// Its last task may be deleted at this moment, and the folder with it.
-			if (codeOf(error) !== "ENOENT" || tries === 9) throw error;
-		}
+	touchIn(sessionFolder(store, key), id);
 }
 
 /** Takes a task away from a session's key. */
@@ -115,5 +109,5 @@ const noteFile = (store: Store, key: string, note: SessionNote) =>
 const wholeMark = (store: Store) => `${inStore(store, "sessions")}/.whole`;
 
 function makeSession(store: Store, key: string): void {
-	mkdirSync(sessionFolder(store, key), { recursive: true, mode: 0o700 });
+	makeFolder(sessionFolder(store, key));
 }

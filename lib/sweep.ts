@@ -13,7 +13,7 @@ import {
 	type Store,
 	sweptMark,
 } from "./names.ts";
-import { retakeNotices } from "./notices.ts";
+import { sweepNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
 import { sweepQueue, withdrawEntries } from "./queue.ts";
@@ -45,7 +45,7 @@ export function sweepStore(store: Store): void {
 		removeEmpty(lock);
 	}
 	for (const session of namesIn(inStore(store, "notices")))
-		retakeNotices(store, session);
+		sweepNotices(store, session);
 	sweepQueue(store);
 	sweepKeys(store, (id) => isOver(store, id));
 	for (const { id } of namesOfTasks(store, "onEnd")) runOnEnd(store, id);

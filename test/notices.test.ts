@@ -15,6 +15,7 @@ import {
 } from "../lib/notices.ts";
 import { formatHolder, self } from "../lib/process.ts";
 import { noteSession } from "../lib/sessions.ts";
+import { sweepStore } from "../lib/sweep.ts";
 import { newTaskId } from "../lib/task.ts";
 import { root, sandbox } from "./harness.ts";
 
@@ -50,6 +51,40 @@ test("an entry is awaited, then due, then claimed once, then gone", () => {
 	settleNotices(store, "s", claims);
 	expect(readdirSync(folder(store, "s"))).toEqual([]);
 	expect(existsSync(dueMark(store, "s"))).toBe(false);
+});
+
+test("the folder of a session that has nothing to be told is swept; another stays", () => {
+	const store = open();
+	endsOf(store, "told", 1);
+	settleNotices(store, "told", claimNotices(store, "told"));
+	endsOf(store, "due", 1);
+	expectNotice(store, "awaited", newTaskId());
+	sweepStore(store);
+	expect(readdirSync(join(store.dir, ".notices")).toSorted()).toEqual([
+		"awaited",
+		"due",
+	]);
+});
+
+test("an entry is made and handed on while somebody sweeps", async () => {
+	const store = open();
+	const sweeper = `
+		import { sweepNotices } from ${JSON.stringify(join(root, "lib/notices.ts"))};
+		const store = { dir: ${JSON.stringify(store.dir)} };
+		for (;;) for (const session of ["from", "to"]) sweepNotices(store, session);`;
+	const child = Bun.spawn(["bun", "-e", sweeper], { stderr: "inherit" });
+	try {
+		for (let n = 0; n < 300; n++) {
+			const id = newTaskId();
+			expectNotice(store, "from", id);
+			passOnNotices(store, "from", "to");
+			expect(readNotices(store, "to")).toEqual({ due: [], awaited: [id] });
+			dropNotice(store, "to", id);
+		}
+	} finally {
+		child.kill("SIGKILL");
+		await child.exited;
+	}
 });
 
 test("what fell due while a notice was told brings the mark back", () => {
