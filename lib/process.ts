@@ -7,7 +7,7 @@
  * machine nobody here can say anything.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { codeOf } from "./error.ts";
+import { BgError, codeOf } from "./error.ts";
 import type { Identity } from "./task.ts";
 
 export type Liveness = "alive" | "gone" | "elsewhere";
@@ -165,7 +165,10 @@ export function hasProc(): boolean {
 	return proc;
 }
 
-/** What `ps` says, in UTC and without a language; empty where it fails. */
+/**
+ * What `ps` says, in UTC and without a language; empty where it knows of no such process.
+ * @throws BgError (refused) where it cannot tell: that must not pass for a death.
+ */
 export function ps(args: string[]): string {
 	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
 	return capture("ps", args, env);
@@ -247,11 +250,15 @@ function parseCpuTime(text: string): number {
 }
 
 function sysctl(name: string): string {
-	return capture("sysctl", ["-n", name]).trim() || "unknown";
+	return attempt(() => capture("sysctl", ["-n", name]).trim()) || "unknown";
 }
 
-/** What a short program says; empty where it fails. Where there is a /proc, nothing loads this. */
+/** What a short program says. Where there is a /proc, nothing loads this. */
 function capture(program: string, args: string[], env = process.env): string {
 	const { spawnSync } = process.getBuiltinModule("node:child_process");
-	return spawnSync(program, args, { env, encoding: "utf8" }).stdout ?? "";
+	const said = spawnSync(program, args, { env, encoding: "utf8" });
+	const problem =
+		said.error?.message ?? (said.status ? said.stderr.trim() : said.signal);
+	if (!problem) return said.stdout;
+	throw new BgError("refused", `unable to run ${program}: ${problem}`);
 }
