@@ -152,11 +152,23 @@ function marksReader(): (pid: number) => Marks {
 	};
 	if (hasProc())
 		return (pid) => marksIn(readUnlessGone(`/proc/${pid}/environ`) ?? "", "\0");
-	const lines = new Map(
-		ps(["eww", "-ax", "-o", "pid=,command="])
-			.split("\n")
-			.map((line) => line.trim())
-			.map((line) => [Number.parseInt(line, 10), line]),
+	// What follows the arguments is the environment: a mark among the arguments is none.
+	const [bare, whole] = [commandLines("axww"), commandLines("axeww")];
+	return (pid) => {
+		const args = bare.get(pid);
+		const line = whole.get(pid) ?? "";
+		const isSame = args !== undefined && line.startsWith(args);
+		return marksIn(isSame ? line.slice(args.length) : "", " ");
+	};
+}
+
+/** What every process was started as. Written without a dash, for there the systems agree. */
+function commandLines(options: string): Map<number, string> {
+	const lines = ps([options, "-o", "pid=,command="]).split("\n");
+	return new Map(
+		lines.map((line) => {
+			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];
+			return [Number(pid), command];
+		}),
 	);
-	return (pid) => marksIn(lines.get(pid) ?? "", " ");
 }

@@ -79,19 +79,25 @@ test("without /proc an identity is the same in every time zone and language", as
 test("without /proc the whole tree is found and stopped, what moved and what is deaf as well", async () => {
 	const box = sandbox();
 	const bg = withoutProc(box);
-	const script = `setsid sleep 601 & (sleep 602 &) ; env -i sleep 603 & trap "" TERM; while :; do sleep 0.2; done`;
+	const script = `setsid sleep 601 & (setsid sleep 604 &); (sleep 602 &) ; env -i sleep 603 & trap "" TERM; while :; do sleep 0.2; done`;
 	const words = ["run", "-q", "d", "--", "sh", "-c", script];
 	const id = (await bg(words, { env: auckland })).stdout.trim();
-	await until(() => processesWith(`BG_TASK_ID=${id}`).length >= 4, "its tree");
+	await until(() => processesWith(`BG_TASK_ID=${id}`).length >= 5, "its tree");
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
 	const bare = childrenOf(task.pid ?? 0);
 	expect(bare.length).toBeGreaterThan(1);
+	const stranger = Bun.spawn(["sh", "-c", "sleep 600; :", `BG_TASK_ID=${id}`]);
 	const answer = await bg(["cancel", id], { env: newYork });
 	expect(answer.json().tasks).toMatchObject([
 		{ cancelled: true, survivors: [] },
 	]);
 	expect(processesWith(`BG_TASK_ID=${id}`)).toEqual([]);
 	for (const pid of bare) expect(isAlive(pid)).toBe(false);
+	// It only speaks of the task.
+	expect(isAlive(stranger.pid)).toBe(true);
+	for (const pid of [...childrenOf(stranger.pid), stranger.pid])
+		process.kill(pid, "SIGKILL");
+	await stranger.exited;
 });
 
 test("without /proc an orphan is taken over, and what is lost is marked", async () => {
