@@ -217,6 +217,34 @@ export async function smallDisk(box: Sandbox, KiB = 256): Promise<SmallDisk> {
 	};
 }
 
+/**
+ * A pid namespace that the test alone has: runs the rest of an argv in it. Its first process buries
+ * the dead, and all in it end with the test.
+ */
+export async function pidNamespace(): Promise<string[]> {
+	const init = "echo here; while :; do sleep 1; done";
+	const holder = Bun.spawn(
+		[
+			"unshare",
+			...["--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"],
+			...["sh", "-c", init],
+		],
+		{ stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+	);
+	onTestFinished(async () => {
+		holder.kill("SIGKILL");
+		await holder.exited;
+	});
+	const { value } = await holder.stdout.getReader().read();
+	if (!value) throw new Error("no pid namespace to be had");
+	return [
+		"nsenter",
+		`--target=${holder.pid}`,
+		...["--user", "--mount", "--preserve-credentials"],
+		`--pid=/proc/${holder.pid}/ns/pid_for_children`,
+	];
+}
+
 /** Writes an executable file and returns its path. */
 export function executable(dir: string, name: string, text: string): string {
 	mkdirSync(dir, { recursive: true });
