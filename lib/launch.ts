@@ -4,7 +4,6 @@
  * come takes those that are there away again, and leaves.
  */
 import { readFileSync, statSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import {
 	allowedAutonomy,
@@ -30,7 +29,13 @@ import { BgError, codeOf, messageOf } from "./error.ts";
 import { writePrivate } from "./files.ts";
 import { claimKeys } from "./keys.ts";
 import { whileLaunching } from "./launching.ts";
-import { promptFile, type Store, storeDir, systemPromptFile } from "./names.ts";
+import {
+	homeFolder,
+	promptFile,
+	type Store,
+	storeDir,
+	systemPromptFile,
+} from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
 import { enqueue, leaveQueue, readLimits } from "./queue.ts";
 import { indexSlice } from "./reindex.ts";
@@ -208,8 +213,7 @@ function findDefinition(
 	cwd: string,
 	warnings: string[],
 ): Definition | undefined {
-	const home = process.env.HOME || homedir();
-	for (const folder of definitionFolders(cwd, home)) {
+	for (const folder of definitionFolders(cwd, homeFolder())) {
 		const path = join(folder, `${droid}.md`);
 		try {
 			const status = statSync(path, { throwIfNoEntry: false });

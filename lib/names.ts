@@ -48,12 +48,32 @@ export const folders = {
 /** Who writes a log of faults. */
 export type Faulty = "supervisor" | "hook";
 
-/** `$BG_DIR`, or where the old script kept its tasks. */
+/** `$HOME`, or what the system knows of this user; undefined where that is nothing. */
+export function homeFolder(
+	env: NodeJS.ProcessEnv = process.env,
+): string | undefined {
+	if (env.HOME) return env.HOME;
+	try {
+		return process.getBuiltinModule("node:os").homedir() || undefined;
+	} catch {
+		return undefined;
+	}
+}
+
+/**
+ * `$BG_DIR`, or where the old script kept its tasks.
+ * @throws Error of the system's kind (see error.ts, which a hook does not load) without a home.
+ */
 export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
-	const { BG_DIR, HOME } = env;
+	const { BG_DIR } = env;
 	if (BG_DIR)
 		return BG_DIR.startsWith("/") ? BG_DIR : `${process.cwd()}/${BG_DIR}`;
-	const home = HOME || process.getBuiltinModule("node:os").homedir();
+	const home = homeFolder(env);
+	if (!home)
+		throw Object.assign(
+			new Error("no home to keep tasks in: set HOME or BG_DIR"),
+			{ code: "ENOENT", syscall: "homedir" },
+		);
 	return `${home}/.factory/.omd/background-tasks`;
 }
 

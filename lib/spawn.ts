@@ -82,9 +82,11 @@ export function startSupervisor({
 		});
 		// A failure arrives here too; without a pid there is nothing to identify.
 		child.on("error", () => {});
+		if (!child.pid)
+			throw new Error(`no process or no descriptor left for ${program}`);
 		child.unref();
-		const identity = child.pid && identify(child.pid);
-		if (!identity) throw new Error(`unable to start ${program}`);
+		const identity = identify(child.pid);
+		if (!identity) throw new Error(`${program} ended at once`);
 		return identity;
 	} catch (error) {
 		throw new BgError(
