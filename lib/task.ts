@@ -259,7 +259,7 @@ export function start(
 }
 
 /** How long a task waits before its n-th attempt, in ms: 1 s, 2 s, 4 s … at most 60 s. */
-const backoff = (attempt: number) =>
+export const backoff = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);
 
 /** Whether a task that ended like this is to be tried again. */

@@ -9,7 +9,7 @@ import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
 import { claimSlots, type Limits, leaveQueue, setReady } from "./queue.ts";
 import { findTask, recordVersion, updateTask, watchEnds } from "./store.ts";
-import { finish, isFinal, type Task, timestamp } from "./task.ts";
+import { backoff, finish, isFinal, type Task, timestamp } from "./task.ts";
 
 /** How often to look without an event, in ms. */
 const slowLook = 1000;
@@ -45,7 +45,11 @@ export class Turns {
 
 	/** Waits in the queue: true once the task has a place, false once it will never start. */
 	wait(task: Task): Promise<boolean> {
-		const pause = Date.parse(task.not_before ?? "") - Date.now() || 0;
+		// A clock that is set back makes no pause longer.
+		const pause = Math.min(
+			Date.parse(task.not_before ?? "") - Date.now() || 0,
+			backoff(task.attempt ?? 1),
+		);
 		return new Promise((resolve) => {
 			this.#waiting.set(task.id, {
 				task,
