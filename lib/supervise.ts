@@ -117,7 +117,12 @@ async function runTask(
 	// Somebody held it, or its lock, at the last moment: it waits for its turn once more.
 	if (isHeld) {
 		releaseSlot(store, task);
-		setReady(store, task, false);
+		try {
+			setReady(store, task, false);
+		} catch (error) {
+			// No descriptor left, say. Its turn makes the entry again.
+			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+		}
 		ringEnds(store);
 		return task;
 	}
