@@ -4,7 +4,6 @@
  * unlinking the file of a dead holder, which can never hurt anybody else's.
  */
 import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { basename } from "node:path";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import {
 	namesIn,
@@ -16,6 +15,7 @@ import {
 } from "./files.ts";
 import { inStore, lockFolder, type Store } from "./names.ts";
 import { describeMachine, liveness, parseHolder } from "./process.ts";
+import { quoteForShell } from "./self.ts";
 
 /**
  * Does something while nobody else may: change a task's record, or what all share.
@@ -48,7 +48,7 @@ export function withLock<T>(
 export function describeHold(paths: readonly string[]): string {
 	const stuck: string[] = [];
 	const holders = paths.map((path) => {
-		const name = basename(path);
+		const name = path.slice(path.lastIndexOf("/") + 1);
 		const holder = parseHolder(name);
 		const isHere = holder && liveness(holder) !== "elsewhere";
 		if (!isHere) stuck.push(path);
@@ -111,5 +111,3 @@ function breakDeadLock(lock: string): boolean {
 	}
 	return broken;
 }
-
-const quoteForShell = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;

@@ -14,9 +14,9 @@ export function programFile(): string {
 	return script && !isCompiled() ? realpathSync(script) : process.execPath;
 }
 
+/** A word as a shell takes it for what it is. */
+export const quoteForShell = (word: string) =>
+	/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
 /** What to type in a shell to call this program. */
-export function typedCommand(file = programFile()): string {
-	return /^[\w@%+=:,./-]+$/.test(file)
-		? file
-		: `'${file.replaceAll("'", "'\\''")}'`;
-}
+export const typedCommand = () => quoteForShell(programFile());
