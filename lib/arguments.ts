@@ -7,11 +7,29 @@ import type { ArgDef, ArgsDef } from "citty";
 import { BgError } from "./error.ts";
 import { parseDuration } from "./print.ts";
 
+/** Where the values of an argument come from: these words, or what stands for them at hand. */
+export type Source =
+	| readonly string[]
+	| "tasks"
+	| "unfinished"
+	| "files"
+	| "folders"
+	| "commands"
+	| "verbs";
+
 /**
  * A flag or positional. With `multiple` its values arrive as one string: see valuesOf. With
- * `inline` its value may be left out, or follows `=`; left out it is "".
+ * `inline` its value may be left out, or follows `=`; left out it is "". With `dashes` it stands
+ * behind `--`. A shell completes its values `from` somewhere.
  */
-export type Arg = ArgDef & { multiple?: boolean; inline?: boolean };
+export type Arg = ArgDef & {
+	multiple?: boolean;
+	inline?: boolean;
+	dashes?: boolean;
+	from?: Source;
+};
+
+export type Args = Record<string, Arg>;
 
 type Flag = Arg & { alias?: string };
 

@@ -20,6 +20,8 @@ const layers = [
 	["droid", "stream"],
 	["print"],
 	["arguments"],
+	["verb"],
+	["help"],
 	["output"],
 	["program"],
 	["spawn"],
@@ -47,6 +49,7 @@ const layers = [
 		"commands/cancel",
 		"commands/cleanup",
 		"commands/complete",
+		"commands/help",
 		"commands/hook",
 		"commands/launch",
 		"commands/list",
@@ -58,12 +61,13 @@ const layers = [
 		"commands/wait",
 		"commands/watch",
 	],
+	["verbs"],
 	["cli"],
 ];
 
 /** Who may use what comes from outside. */
 const dependencies: Record<string, RegExp> = {
-	citty: /^(arguments|cli|commands\/.*)$/,
+	citty: /^(arguments|verb|commands\/.*)$/,
 	"string-width": /^width$/,
 	valibot: /^(batch|payload|react|task|stream|hook|commands\/.*)$/,
 };

@@ -1,19 +1,25 @@
-import { defineCommand } from "citty";
 import { planResume, planRetry } from "../again.ts";
 import { openStore } from "../directory.ts";
 import { type Launched, launchPlans } from "../launch.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
+import { defineVerb } from "../verb.ts";
 import { answerFlags, tellLaunched } from "./launch.ts";
 
-export const retry = defineCommand({
+export const retry = defineVerb({
 	meta: {
 		name: "retry",
 		description: "Launch the same task again, as a new one",
 	},
+	examples: [["bg retry @last", "the same again, as a new task"]],
 	args: {
-		id: { type: "positional", required: true, description: "a task id" },
+		id: {
+			type: "positional",
+			required: true,
+			from: "tasks",
+			description: "a task id",
+		},
 		...answerFlags,
 	},
 	run: ({ args }) => {
@@ -22,13 +28,24 @@ export const retry = defineCommand({
 	},
 });
 
-export const resume = defineCommand({
+export const resume = defineVerb({
 	meta: {
 		name: "resume",
 		description: "Carry on the session of a droid that is done, as a new task",
 	},
+	examples: [
+		[
+			'bg resume @last "Now write a test for it."',
+			"the newest droid goes on where it stopped",
+		],
+	],
 	args: {
-		id: { type: "positional", required: true, description: "a task id" },
+		id: {
+			type: "positional",
+			required: true,
+			from: "tasks",
+			description: "a task id",
+		},
 		prompt: {
 			type: "positional",
 			required: true,

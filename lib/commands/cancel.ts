@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { type Cancelled, cancelTasks } from "../cancel.ts";
@@ -9,17 +8,23 @@ import { toLine } from "../print.ts";
 import { ancestorsOf, eachTask, readTask, resolveId } from "../store.ts";
 import { isFinal, stopSignals } from "../task.ts";
 import { taskVariable } from "../tree.ts";
+import { defineVerb } from "../verb.ts";
 
-export const cancel = defineCommand({
+export const cancel = defineVerb({
 	meta: {
 		name: "cancel",
 		description: "Stop tasks with everything they started",
 	},
+	examples: [
+		["bg cancel @last", "the newest task"],
+		["bg cancel --all --signal INT", "all of this session, gently at first"],
+	],
 	args: {
 		ids: {
 			type: "positional",
 			required: false,
 			multiple: true,
+			from: "unfinished",
 			description: "task ids",
 		},
 		all: {
@@ -33,7 +38,7 @@ export const cancel = defineCommand({
 		},
 		signal: {
 			type: "string",
-			valueHint: stopSignals.join("|"),
+			from: stopSignals,
 			description: "what to begin with (TERM); KILL follows after 5 s",
 		},
 		only: {

@@ -1,18 +1,22 @@
-import { defineCommand } from "citty";
 import { answer, formatFlags, progressLine } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { cleanUp } from "../cleanup.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import { parseSize } from "../print.ts";
+import { defineVerb } from "../verb.ts";
 
 const week = 7 * 86_400_000;
 
-export const cleanup = defineCommand({
+export const cleanup = defineVerb({
 	meta: {
 		name: "cleanup",
 		description: "Take finished tasks off the list; no file is deleted",
 	},
+	examples: [
+		["bg cleanup", "off the list, not off the disk"],
+		["bg cleanup --delete --older-than 30d", "off the disk as well"],
+	],
 	args: {
 		delete: {
 			type: "boolean",

@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import { answer, formatFlags } from "../answer.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
@@ -12,14 +11,24 @@ import {
 	type Task,
 	timestamp,
 } from "../task.ts";
+import { defineVerb } from "../verb.ts";
 
-export const complete = defineCommand({
+export const complete = defineVerb({
 	meta: {
 		name: "complete",
 		description: "Say what came out of a task (this does not end its process)",
 	},
+	examples: [
+		['bg complete @last "It works."', "ends the task as completed"],
+		['bg complete @last "" "It does not build."', "ends the task as error"],
+	],
 	args: {
-		id: { type: "positional", required: true, description: "a task id" },
+		id: {
+			type: "positional",
+			required: true,
+			from: "unfinished",
+			description: "a task id",
+		},
 		result: {
 			type: "positional",
 			required: true,

@@ -1,4 +1,4 @@
-import { type ArgsDef, defineCommand } from "citty";
+import type { ArgsDef } from "citty";
 import { answer, formatFlags, remark } from "../answer.ts";
 import { firstPositional, readArguments, valuesOf } from "../arguments.ts";
 import type { LaunchOptions } from "../check.ts";
@@ -6,6 +6,7 @@ import { BgError, exitCodes } from "../error.ts";
 import { type Launched, launchPlans, planDroid } from "../launch.ts";
 import { writeAll } from "../print.ts";
 import { autonomies } from "../task.ts";
+import { defineVerb } from "../verb.ts";
 
 /** How a launch answers. */
 export const answerFlags = {
@@ -19,7 +20,12 @@ export const answerFlags = {
 
 /** Flags of everything that is launched. */
 export const launchFlags = {
-	cwd: { type: "string", valueHint: "dir", description: "where it runs" },
+	cwd: {
+		type: "string",
+		valueHint: "dir",
+		from: "folders",
+		description: "where it runs",
+	},
 	env: {
 		type: "string",
 		valueHint: "name=value",
@@ -29,6 +35,7 @@ export const launchFlags = {
 	stdin: {
 		type: "string",
 		valueHint: "file",
+		from: "files",
 		description: "its standard input (/dev/null)",
 	},
 	tag: {
@@ -45,11 +52,13 @@ export const launchFlags = {
 	after: {
 		type: "string",
 		valueHint: "ids",
+		from: "tasks",
 		description: "start once these tasks completed (commas between)",
 	},
 	"after-any": {
 		type: "string",
 		valueHint: "ids",
+		from: "tasks",
 		description: "start once these are over, whatever way",
 	},
 	priority: {
@@ -104,7 +113,8 @@ const args = {
 	autonomy: {
 		type: "positional",
 		required: false,
-		description: `${autonomies.join(", ")} (medium)`,
+		from: autonomies,
+		description: "what it may do by itself (medium)",
 	},
 	model: {
 		type: "positional",
@@ -114,6 +124,7 @@ const args = {
 	"prompt-file": {
 		type: "string",
 		valueHint: "file",
+		from: "files",
 		description: "the prompt stands in a file (-: standard input)",
 	},
 	private: {
@@ -129,6 +140,7 @@ const args = {
 	batch: {
 		type: "string",
 		valueHint: "file",
+		from: "files",
 		description: "launch what stands in a file, JSON lines (-: standard input)",
 	},
 	...launchFlags,
@@ -142,12 +154,27 @@ const flagsAlone = Object.fromEntries(
 	Object.entries(args).filter(([, { type }]) => type !== "positional"),
 ) as ArgsDef;
 
-export const launch = defineCommand({
+export const launch = defineVerb({
 	meta: {
 		name: "launch",
 		description: "Start a droid in the background and return at once",
 	},
+	examples: [
+		[
+			'bg launch "fix the tests" "Run the tests and fix what fails."',
+			"with the usual droid",
+		],
+		[
+			'bg launch -q "review" "Review the last commit." reviewer main high',
+			"a droid of yours; answers with the id alone",
+		],
+		[
+			"bg launch --batch tasks.jsonl",
+			"all lines of a file, or none where one is wrong",
+		],
+	],
 	args,
+	read: readLaunch,
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
 			const { launchBatch } = await import("./batch.ts");
@@ -199,7 +226,7 @@ type BooleanFlag = "quiet" | keyof typeof formatFlags;
  * Flags stand before the description or after the prompt; what stands right after the description
  * is the prompt, whatever it looks like.
  */
-export function readLaunch(argv: readonly string[]) {
+function readLaunch(argv: readonly string[]) {
 	const at = firstPositional(argsWithoutPrompt, argv);
 	const before = argv.slice(0, at);
 	if (before.some((each) => /^--batch(=|$)/.test(each)))

@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import {
 	ageOf,
 	formatFlags,
@@ -23,6 +22,7 @@ import {
 import { settle } from "../prune.ts";
 import { eachTask, listIds, type Unreadable } from "../store.ts";
 import { isFinal, type Status, statuses, type Task } from "../task.ts";
+import { defineVerb } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
 
@@ -45,12 +45,16 @@ const shortKeys = [
 	"progress",
 ] as const satisfies readonly (keyof Task)[];
 
-export const list = defineCommand({
+export const list = defineVerb({
 	meta: { name: "list", description: "Show the tasks, newest first" },
+	examples: [
+		["bg list --status queued,running", "what is not over"],
+		["bg list --tag nightly --full --json", "whole records, for a program"],
+	],
 	args: {
 		status: {
 			type: "string",
-			valueHint: statuses.join("|"),
+			from: statuses,
 			description: "only these; several apart by commas",
 		},
 		session: {
@@ -61,6 +65,7 @@ export const list = defineCommand({
 		cwd: {
 			type: "string",
 			valueHint: "dir",
+			from: "folders",
 			description: "only those that run there",
 		},
 		tag: {
@@ -77,7 +82,7 @@ export const list = defineCommand({
 		full: { type: "boolean", description: "the whole records" },
 		format: {
 			type: "string",
-			valueHint: formats.join("|"),
+			from: formats,
 			description: "the form of the answer",
 		},
 		...formatFlags,

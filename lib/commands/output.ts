@@ -1,5 +1,4 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { defineCommand } from "citty";
 import { formatFlags, markCollected, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
@@ -11,6 +10,7 @@ import { isTerminal, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId, watchEnds } from "../store.ts";
 import { isFinal } from "../task.ts";
+import { defineVerb } from "../verb.ts";
 
 const defaultMax = 16 * 1024;
 const chunk = 1024 * 1024;
@@ -20,6 +20,7 @@ const args = {
 		type: "positional",
 		required: true,
 		multiple: true,
+		from: "tasks",
 		description: "task ids",
 	},
 	tail: {
@@ -51,11 +52,19 @@ const args = {
 	...formatFlags,
 } as const;
 
-export const output = defineCommand({
+export const output = defineVerb({
 	meta: {
 		name: "output",
 		description: "Show what a task wrote; of a droid, what it said and did",
 	},
+	examples: [
+		["bg output @last --tail 20", "its last lines"],
+		["bg output bg_19f0c2a4 --follow", "as it comes, until the task is over"],
+		[
+			"bg output @last --since 4096 --json",
+			"what came after an earlier nextOffset",
+		],
+	],
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();

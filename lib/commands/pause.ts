@@ -1,4 +1,3 @@
-import { type CommandDef, defineCommand } from "citty";
 import { answer, formatFlags } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
@@ -6,12 +5,14 @@ import { BgError } from "../error.ts";
 import { pauseTask } from "../pause.ts";
 import { isQueuePaused, pauseQueue } from "../queue.ts";
 import { resolveId, ringEnds } from "../store.ts";
+import { defineVerb, type Verb } from "../verb.ts";
 
 const args = {
 	ids: {
 		type: "positional",
 		required: false,
 		multiple: true,
+		from: "unfinished",
 		description: "task ids",
 	},
 	queue: {
@@ -21,9 +22,15 @@ const args = {
 	...formatFlags,
 } as const;
 
-const command = (name: string, description: string, paused: boolean) =>
-	defineCommand({
+const command = (
+	name: string,
+	description: string,
+	paused: boolean,
+	examples: Verb["examples"],
+) =>
+	defineVerb({
 		meta: { name, description },
+		examples,
 		args,
 		run: async ({ args: given }) => {
 			const words = valuesOf(given.ids);
@@ -52,16 +59,24 @@ const command = (name: string, description: string, paused: boolean) =>
 				].join("\n"),
 			);
 		},
-	}) as CommandDef;
+	});
 
 export const pause = command(
 	"pause",
 	"Hold tasks where they are, or the whole queue",
 	true,
+	[
+		["bg pause @last", "it stops where it is, and its time with it"],
+		["bg pause --queue", "what runs goes on, nothing new starts"],
+	],
 );
 
 export const unpause = command(
 	"unpause",
 	"Let tasks go on, or the queue",
 	false,
+	[
+		["bg unpause @last", "it goes on"],
+		["bg unpause --queue", "the next one starts"],
+	],
 );

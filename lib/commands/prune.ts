@@ -1,19 +1,23 @@
-import { defineCommand } from "citty";
 import { answer, formatFlags, progressLine } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { type Pruned, pruneTasks } from "../stale.ts";
 import { sweepStore } from "../sweep.ts";
+import { defineVerb } from "../verb.ts";
 
 const usualTtl = 30 * 60_000;
 const usualStale = 10 * 60_000;
 
-export const prune = defineCommand({
+export const prune = defineVerb({
 	meta: {
 		name: "prune",
 		description:
 			"Set right what is lost, and stop what is old and does nothing",
 	},
+	examples: [
+		["bg prune --dry-run", "only say what would happen"],
+		["bg prune --ttl 2h", "end all that is older, busy or not"],
+	],
 	args: {
 		ttl: {
 			type: "string",

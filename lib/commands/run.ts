@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import {
 	joinValues,
 	readArguments,
@@ -7,6 +6,7 @@ import {
 } from "../arguments.ts";
 import { BgError } from "../error.ts";
 import { type Launched, launchPlans, planCommand } from "../launch.ts";
+import { defineVerb } from "../verb.ts";
 import { launchFlags, optionsOf, tellLaunched } from "./launch.ts";
 
 const args = {
@@ -19,19 +19,29 @@ const args = {
 		type: "positional",
 		required: true,
 		multiple: true,
-		description: "behind --, the program and its arguments",
+		dashes: true,
+		from: "commands",
+		description: "the program and its arguments, untouched",
 	},
 	...launchFlags,
 } as const;
 
 const { command: _, ...argsBefore } = args;
 
-export const run = defineCommand({
+export const run = defineVerb({
 	meta: {
 		name: "run",
 		description: "Start a command in the background and return at once",
 	},
+	examples: [
+		['bg run "build" -- make -j8', "a command, as it stands behind --"],
+		[
+			'bg run --timeout 10m --after @last "test" -- npm test',
+			"once the newest task completed",
+		],
+	],
 	args,
+	read: readRun,
 	run: ({ args: parsed }) => {
 		const plan = planCommand({
 			...optionsOf(parsed),
@@ -42,7 +52,7 @@ export const run = defineCommand({
 });
 
 /** What stands behind `--` is the command, untouched. */
-export function readRun(argv: readonly string[]) {
+function readRun(argv: readonly string[]) {
 	const [before, command] = splitAtDashes(argv);
 	const parsed = readArguments("run", argsBefore, before);
 	if (parsed.help) return parsed;

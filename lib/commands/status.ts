@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import {
 	answer,
 	formatFlags,
@@ -13,17 +12,24 @@ import { withProgress } from "../output.ts";
 import { isTerminal, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId } from "../store.ts";
+import { defineVerb } from "../verb.ts";
 
 /** Of a line that no terminal breaks, in columns. */
 const maxWidth = 500;
 
-export const status = defineCommand({
+export const status = defineVerb({
 	meta: {
 		name: "status",
 		description: "Show all that is known of a task, its progress as of now",
 	},
+	examples: [["bg status @last", "the newest task"]],
 	args: {
-		id: { type: "positional", required: true, description: "a task id" },
+		id: {
+			type: "positional",
+			required: true,
+			from: "tasks",
+			description: "a task id",
+		},
 		...formatFlags,
 	},
 	run: async ({ args }) => {

@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import {
 	ageOf,
 	answer,
@@ -18,20 +17,26 @@ import { standingOf } from "../prune.ts";
 import { ancestorsOf, findTask, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { taskVariable } from "../tree.ts";
+import { defineVerb } from "../verb.ts";
 import { type WaitOptions, waitForTasks } from "../wait.ts";
 
 const maxResult = 2000;
 
-export const wait = defineCommand({
+export const wait = defineVerb({
 	meta: {
 		name: "wait",
 		description: "Wait until tasks are over, and bring their results",
 	},
+	examples: [
+		["bg wait", "all that are not over"],
+		["bg wait --any --timeout 10m", "the first one, and no longer than that"],
+	],
 	args: {
 		ids: {
 			type: "positional",
 			required: false,
 			multiple: true,
+			from: "unfinished",
 			description: "task ids; without, all that are not over",
 		},
 		any: { type: "boolean", description: "until the first one is over" },

@@ -1,4 +1,3 @@
-import { defineCommand } from "citty";
 import { markCollected, wantsColour } from "../answer.ts";
 import { cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
@@ -13,6 +12,7 @@ import { findTask, listIds, recordVersion, watchEnds } from "../store.ts";
 import { shortenIds } from "../table.ts";
 import { isFinal } from "../task.ts";
 import { catchEndings, endBy, openScreen, terminalSize } from "../terminal.ts";
+import { defineVerb } from "../verb.ts";
 import { drawView, emptyView, keysOf, press, show } from "../watch.ts";
 
 /** How often to look at all tasks, and at the output that is followed, in ms. */
@@ -22,11 +22,12 @@ const quickLook = 200;
 /** How much of an output is shown at most, in bytes. */
 const shownBytes = 64 * 1024;
 
-export const watch = defineCommand({
+export const watch = defineVerb({
 	meta: {
 		name: "watch",
 		description: "Show the tasks live; select, follow and cancel them",
 	},
+	examples: [["bg watch", "arrows select, f follows, c cancels, q leaves"]],
 	args: {},
 	run: async () => {
 		checkTerminal();
