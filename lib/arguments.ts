@@ -136,7 +136,8 @@ export function durationOf(flag: string, given: string | undefined) {
 
 const usage = (message: string) => new BgError("usage", message);
 
-function flagsOf(definitions: ArgsDef): Record<string, Flag> {
+/** The flags among a verb's arguments. */
+export function flagsOf(definitions: ArgsDef): Record<string, Flag> {
 	return Object.fromEntries(
 		Object.entries(definitions).filter(([, { type }]) => type !== "positional"),
 	) as Record<string, Flag>;
@@ -147,8 +148,8 @@ type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
 
-/** Takes argv apart; node:util can as well, but loading it costs more than a whole launch may. */
-function tokenize(
+/** Takes argv apart, faults and all; node:util can as well, but loading it costs more than a whole launch may. */
+export function tokenize(
 	flags: Record<string, Flag>,
 	argv: readonly string[],
 ): Token[] {

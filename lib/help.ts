@@ -37,7 +37,7 @@ export function renderOverview(
 /** All of one verb: how it is called, what it takes, examples. */
 export function renderVerb(verb: Verb): string {
 	const { examples, meta } = verb;
-	const [takes, flags] = [positionalsOf(verb), flagsOf(verb)];
+	const [takes, flags] = [positionalRows(verb), flagRows(verb)];
 	return [
 		...wrap(`usage: ${synopsisOf(verb)}`, 0, 7),
 		"",
@@ -58,20 +58,20 @@ export function synopsisOf(verb: Verb): string {
 	);
 	const dashes = words.findIndex((word) => word.startsWith("-- "));
 	const at = dashes < 0 ? words.length : dashes;
-	const flags = flagsOf(verb).length ? ["[flags]"] : [];
+	const flags = flagRows(verb).length ? ["[flags]"] : [];
 	return ["bg", verb.meta.name]
 		.concat(words.slice(0, at), flags, words.slice(at))
 		.join(" ");
 }
 
 /** What it takes in order, and what each is. */
-export const positionalsOf = ({ args }: Verb): [string, string][] =>
+export const positionalRows = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) =>
 		arg.type === "positional" ? [[name, describe(arg)]] : [],
 	);
 
 /** Its flags as they are typed, and what each does. */
-export const flagsOf = ({ args }: Verb): [string, string][] =>
+export const flagRows = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) => {
 		if (arg.type === "positional") return [];
 		const alias = "alias" in arg && arg.alias ? `-${arg.alias}, ` : "";

@@ -66,6 +66,10 @@ export const verbs = {
 		group: "more",
 		load: async () => (await import("./commands/help.ts")).help,
 	},
+	completion: {
+		group: "more",
+		load: async () => (await import("./commands/completion.ts")).completion,
+	},
 	hook: {
 		group: "more",
 		load: async () => (await import("./commands/hook.ts")).hook,

@@ -40,7 +40,7 @@ test.each(
 		verb.examples.map(([line]) => [line, verb] as [string, Verb]),
 	),
 )("the example %j can be typed like that", (line, verb) => {
-	const [typed = ""] = line.split(/ [<>|] /);
+	const [, typed = ""] = /\b(bg .*?)( [<>|] .*|\)")?$/.exec(line) ?? [];
 	const { stdout } = Bun.spawnSync(["bash", "-c", `printf '%s\\0' ${typed}`]);
 	const [bg, name, ...argv] = stdout.toString().split("\0").slice(0, -1);
 	expect([bg, name]).toEqual(["bg", verb.meta.name]);

@@ -1,0 +1,109 @@
+import { valuesOf } from "../arguments.ts";
+import {
+	answerOf,
+	type Choice,
+	type Place,
+	placeOf,
+	scriptFor,
+	shells,
+} from "../completion.ts";
+import { openStore } from "../directory.ts";
+import { BgError } from "../error.ts";
+import { writeAll } from "../print.ts";
+import { selfCommand } from "../program.ts";
+import { findTask, listIds } from "../store.ts";
+import { isFinal } from "../task.ts";
+import { defineVerb, findVerb, type VerbTable } from "../verb.ts";
+
+/** How many tasks a shell is offered, and how many records are read for that. */
+const maxOffered = 50;
+const maxRead = 500;
+
+export const completion = defineVerb({
+	meta: {
+		name: "completion",
+		description: "Write the script with which a shell completes words of bg",
+	},
+	examples: [
+		['eval "$(env bg completion bash)"', "in ~/.bashrc (env: bash has a bg)"],
+		['eval "$(env bg completion zsh)"', "in ~/.zshrc, behind compinit"],
+		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
+	],
+	args: {
+		shell: {
+			type: "positional",
+			required: true,
+			from: shells,
+			description: "which shell",
+		},
+		words: {
+			type: "positional",
+			required: false,
+			multiple: true,
+			dashes: true,
+			description: "what is typed so far: the script asks what may follow",
+		},
+	},
+	run: async ({ args, verbs }) => {
+		const shell = shells.find((each) => each === args.shell);
+		if (!shell)
+			throw new BgError(
+				"usage",
+				`no completions for ${JSON.stringify(args.shell)}: bg completion takes ${shells.join(", ")}`,
+			);
+		if (args.words === undefined) writeAll(1, scriptFor(shell, selfCommand()));
+		else writeAll(1, await complete(verbs, valuesOf(args.words)));
+	},
+});
+
+// --- internal ---
+
+/** What a shell asks for at each key: it is answered, or not; there is nobody to tell of a fault. */
+async function complete(
+	verbs: VerbTable,
+	words: readonly string[],
+): Promise<string> {
+	try {
+		const [name = "", ...rest] = words;
+		const place: Place = rest.length
+			? placeOf((await findVerb(verbs, name).load()).args, rest)
+			: { from: "verbs", typed: name, before: "", given: [] };
+		const { from } = place;
+		if (from === "files" || from === "folders" || from === "commands")
+			return `:${from}\n`;
+		if (from === "verbs") return answerOf(place, await allVerbs(verbs));
+		if (from === "tasks" || from === "unfinished")
+			return answerOf(place, tasks(place, from));
+		return answerOf(
+			place,
+			from.map((each) =>
+				typeof each === "string" ? { value: each, about: "" } : each,
+			),
+		);
+	} catch {
+		return "";
+	}
+}
+
+const allVerbs = (verbs: VerbTable): Promise<Choice[]> =>
+	Promise.all(
+		Object.entries(verbs).map(async ([value, { load }]) => ({
+			value,
+			about: (await load()).meta.description,
+		})),
+	);
+
+/** The newest tasks whose id goes on like that. Nothing is written, nothing started. */
+function tasks({ typed }: Place, which: "tasks" | "unfinished"): Choice[] {
+	if (typed.startsWith("@")) return [{ value: "@last", about: "the newest" }];
+	const store = openStore();
+	const choices: Choice[] = [];
+	const ids = listIds(store).filter((id) => id.startsWith(typed));
+	for (const id of ids.reverse().slice(0, maxRead)) {
+		const task = findTask(store, id);
+		if (!task || (which === "unfinished" && isFinal(task))) continue;
+		choices.push({ value: id, about: `${task.status}, ${task.description}` });
+		if (choices.length === maxOffered) break;
+	}
+	return choices;
+}
