@@ -1,6 +1,6 @@
 /**
- * Writes what users get: `dist/bg`, an executable of this platform, and `dist/bg.mjs`, one script
- * that runs under Bun, Deno and Node from any folder. Run it with Bun.
+ * Writes what users get: `dist/bg`, an executable of this platform, `dist/bg.mjs`, one script that
+ * runs under Bun, Deno and Node from any folder, and `dist/bg.1`, the man page. Run it with Bun.
  */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
@@ -18,7 +18,11 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { BunPlugin } from "bun";
+import { renderMan } from "./lib/man.ts";
 import { runtimeFlags } from "./lib/program.ts";
+import { loadVerbs } from "./lib/verb.ts";
+import { verbs } from "./lib/verbs.ts";
+import { version } from "./package.json" with { type: "json" };
 
 /**
  * The first line of the script is for the kernel, the second for `sh` (for JavaScript it is a
@@ -194,7 +198,8 @@ async function buildRelease(entry: string): Promise<void> {
 	const folder = join(dist, "release");
 	await rm(folder, { recursive: true, force: true });
 	await mkdir(folder);
-	await copyFile(join(dist, "bg.mjs"), join(folder, "bg.mjs"));
+	for (const name of ["bg.mjs", "bg.1"])
+		await copyFile(join(dist, name), join(folder, name));
 	for (const target of targets) {
 		const path = join(folder, `bg-${target}`);
 		await buildExecutable(entry, path, target);
@@ -222,6 +227,9 @@ if (import.meta.main) {
 	await Promise.all([
 		buildScript(door),
 		buildExecutable(door, join(dist, "bg")),
+		loadVerbs(verbs).then((known) =>
+			Bun.write(join(dist, "bg.1"), renderMan(known, version)),
+		),
 	]);
 	if (process.argv[2] === "release") await buildRelease(door);
 }

@@ -3,10 +3,7 @@
  * Derived from the verbs themselves; the man page (man.ts) says the same. Pure.
  */
 import type { Arg } from "./arguments.ts";
-import { type Group, groups, type Verb } from "./verb.ts";
-
-/** A verb that is loaded, with its place in the help. */
-export type KnownVerb = Verb & { group: Group };
+import { groups, type KnownVerb, type Verb } from "./verb.ts";
 
 /** Columns of the smallest terminal that is thought of. */
 const columns = 80;

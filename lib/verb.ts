@@ -35,6 +35,18 @@ export type VerbTable = Readonly<
 	Record<string, { group: Group; load: () => Promise<Verb> }>
 >;
 
+/** A verb that is loaded, with its place in the help. */
+export type KnownVerb = Verb & { group: Group };
+
+/** Loads them all: for what speaks of each. */
+export const loadVerbs = (verbs: VerbTable): Promise<KnownVerb[]> =>
+	Promise.all(
+		Object.values(verbs).map(async ({ group, load }) => ({
+			...(await load()),
+			group,
+		})),
+	);
+
 /** A verb whose `run` knows its arguments; the table does not. */
 export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
 	verb as unknown as Verb;

@@ -1,15 +1,14 @@
 import { expect, test } from "bun:test";
 import { readArguments } from "../lib/arguments.ts";
 import { renderOverview, renderVerb } from "../lib/help.ts";
-import type { Verb } from "../lib/verb.ts";
+import { renderMan } from "../lib/man.ts";
+import { loadVerbs, type Verb } from "../lib/verb.ts";
 import { verbs } from "../lib/verbs.ts";
 
-const known = await Promise.all(
-	Object.entries(verbs).map(async ([name, { group, load }]) => {
-		const verb: Verb = await load();
-		return { name, group, ...verb };
-	}),
-);
+const known = (await loadVerbs(verbs)).map((verb, index) => ({
+	name: Object.keys(verbs)[index] ?? "",
+	...verb,
+}));
 
 test("all verbs fit a screen of 24 lines, its prompt included", () => {
 	const lines = renderOverview(known, "10.10.10").split("\n");
@@ -48,4 +47,40 @@ test.each(
 		? verb.read(argv)
 		: readArguments(verb.meta.name, verb.args, argv);
 	expect(parsed.help).toBeUndefined();
+});
+
+test("the man page has all verbs with all they take, and no word is taken for a request", () => {
+	const page = renderMan(known, "1.0");
+	const requests = page.match(/^[.'].*/gm) ?? [];
+	for (const request of requests)
+		expect(request).toMatch(/^\.(TH BG 1|S[HS] "|B bg$|PP$|TP$|nf$|fi$)/);
+	for (const verb of known) {
+		const at = page.indexOf(`.SS "bg ${verb.name.replaceAll("-", "\\-")}`);
+		expect(at).toBeGreaterThan(0);
+		const own = page.slice(at, page.indexOf("\n.S", at + 1));
+		for (const name of Object.keys(verb.args))
+			expect(own).toContain(name.replaceAll("-", "\\-"));
+	}
+});
+
+const readers = [
+	["groff", "-man", "-ww", "-Tascii", "-P-cbou"],
+	["mandoc", "-Tascii", "-Werror"],
+].filter(([reader = ""]) => {
+	if (!Bun.which(reader)) console.log(`not on PATH, so not tried: ${reader}`);
+	return Bun.which(reader);
+});
+
+const overstruck = /.\x08/g;
+
+test.each(readers)("%s shows the man page without a complaint", (...reader) => {
+	const { stdout, stderr } = Bun.spawnSync(reader, {
+		stdin: Buffer.from(renderMan(known, "1.0")),
+	});
+	expect(stderr.toString()).toBe("");
+	const shown = stdout.toString().replace(overstruck, "");
+	for (const { name, examples } of known) {
+		expect(shown).toContain(`bg ${name}`);
+		for (const [line] of examples) expect(shown).toContain(line);
+	}
 });

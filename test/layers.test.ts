@@ -22,6 +22,7 @@ const layers = [
 	["arguments"],
 	["verb"],
 	["help", "completion"],
+	["man"],
 	["output"],
 	["program"],
 	["spawn"],

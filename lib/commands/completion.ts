@@ -13,7 +13,7 @@ import { writeAll } from "../print.ts";
 import { selfCommand } from "../program.ts";
 import { findTask, listIds } from "../store.ts";
 import { isFinal } from "../task.ts";
-import { defineVerb, findVerb, type VerbTable } from "../verb.ts";
+import { defineVerb, findVerb, loadVerbs, type VerbTable } from "../verb.ts";
 
 /** How many tasks a shell is offered, and how many records are read for that. */
 const maxOffered = 50;
@@ -71,7 +71,14 @@ async function complete(
 		const { from } = place;
 		if (from === "files" || from === "folders" || from === "commands")
 			return `:${from}\n`;
-		if (from === "verbs") return answerOf(place, await allVerbs(verbs));
+		if (from === "verbs") {
+			const known = await loadVerbs(verbs);
+			const choices = known.map(({ meta: { name, description } }) => ({
+				value: name,
+				about: description,
+			}));
+			return answerOf(place, choices);
+		}
 		if (from === "tasks" || from === "unfinished")
 			return answerOf(place, tasks(place, from));
 		return answerOf(
@@ -84,14 +91,6 @@ async function complete(
 		return "";
 	}
 }
-
-const allVerbs = (verbs: VerbTable): Promise<Choice[]> =>
-	Promise.all(
-		Object.entries(verbs).map(async ([value, { load }]) => ({
-			value,
-			about: (await load()).meta.description,
-		})),
-	);
 
 /** The newest tasks whose id goes on like that. Nothing is written, nothing started. */
 function tasks({ typed }: Place, which: "tasks" | "unfinished"): Choice[] {

@@ -1,11 +1,15 @@
 import { version } from "../../package.json" with { type: "json" };
-import { type KnownVerb, renderOverview, renderVerb } from "../help.ts";
+import { BgError } from "../error.ts";
+import { renderOverview, renderVerb } from "../help.ts";
 import { writeAll } from "../print.ts";
-import { defineVerb, findVerb, type VerbTable } from "../verb.ts";
+import { defineVerb, findVerb, loadVerbs } from "../verb.ts";
 
 export const help = defineVerb({
 	meta: { name: "help", description: "Say what bg can do, or all of one verb" },
-	examples: [["bg help wait", "the same as bg wait --help"]],
+	examples: [
+		["bg help wait", "the same as bg wait --help"],
+		["bg help --man > bg.1", "for a folder of man pages: man ./bg.1"],
+	],
 	args: {
 		verb: {
 			type: "positional",
@@ -13,26 +17,16 @@ export const help = defineVerb({
 			from: "verbs",
 			description: "the verb; without, all in short",
 		},
+		man: { type: "boolean", description: "all of all verbs, as a man page" },
 	},
 	run: async ({ args, verbs }) => {
-		writeAll(1, await textOf(verbs, args.verb));
+		if (args.verb !== undefined && args.man)
+			throw new BgError("usage", "--man is of all verbs: bg help --man");
+		if (args.verb !== undefined)
+			writeAll(1, renderVerb(await findVerb(verbs, args.verb).load()));
+		else if (args.man) {
+			const { renderMan } = await import("../man.ts");
+			writeAll(1, renderMan(await loadVerbs(verbs), version));
+		} else writeAll(1, renderOverview(await loadVerbs(verbs), version));
 	},
 });
-
-// --- internal ---
-
-async function textOf(
-	verbs: VerbTable,
-	name: string | undefined,
-): Promise<string> {
-	const names = name === undefined ? Object.keys(verbs) : [name];
-	const known: KnownVerb[] = [];
-	for (const each of names) {
-		const { group, load } = findVerb(verbs, each);
-		known.push({ ...(await load()), group });
-	}
-	const [only] = known;
-	return name !== undefined && only
-		? renderVerb(only)
-		: renderOverview(known, version);
-}
