@@ -35,7 +35,7 @@ export function planRetry(task: Task): Plan {
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (task.prompt === undefined)
 		throw refused(
-			`the prompt of ${id} was private, and is gone: launch it again`,
+			`the prompt of ${id} was private, and is gone: launch it again (bg launch --private)`,
 		);
 	const { prompt, agent, autonomy, model, worktree } = task;
 	const droid = { prompt, droid: agent, autonomy, model, worktree };
@@ -50,7 +50,9 @@ export function planRetry(task: Task): Plan {
 export function planResume(task: Task, prompt: string, fork: boolean): Plan {
 	const { id, description, cwd, agent, autonomy, model } = task;
 	if (task.kind !== "droid")
-		throw refused(`${id} is no droid's task: only those can be resumed`);
+		throw refused(
+			`${id} is no droid's task, only those can be resumed: bg retry ${id} starts it again`,
+		);
 	checkOver(task, "resumed");
 	if (!task.droid_session_id)
 		throw refused(

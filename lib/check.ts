@@ -162,7 +162,7 @@ export function commandAutonomy(): Autonomy | undefined {
 	if (cap === "low")
 		throw new BgError(
 			"refused",
-			"run is refused under autonomy low: launch a droid, or ask for more autonomy",
+			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
 		);
 	return cap;
 }

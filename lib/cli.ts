@@ -11,11 +11,13 @@ import { verbs } from "./verbs.ts";
 
 /** Runs one verb. Faults of the user's are told in one line; a bug is thrown. */
 export async function cli(argv: readonly string[]): Promise<number> {
+	const name = nameOf(argv[0]);
 	try {
-		return await runVerb(argv);
+		if (argv.length === 0 && isTerminal(1)) return await printHome();
+		return await runVerb(name, argv.slice(1));
 	} catch (error) {
 		if (!(error instanceof BgError) && !isSystemError(error)) throw error;
-		const message = toLine(messageOf(error), 2000);
+		const message = toLine(messageOf(error) + wayOut(name, error), 2000);
 		if (argv.includes("--json") || !isTerminal(1))
 			writeAll(1, `${toJson({ error: message })}\n`);
 		writeAll(2, `bg: ${message}\n`);
@@ -25,22 +27,20 @@ export async function cli(argv: readonly string[]): Promise<number> {
 
 // --- internal ---
 
-async function runVerb(argv: readonly string[]): Promise<number> {
-	const [first, ...rest] = argv;
-	if (first === undefined && isTerminal(1)) return printHome();
-	if (first === "--version" || first === "-v") {
+/** The verb that was called; flags that stand for it, and nothing, are help. */
+const nameOf = (first: string | undefined) =>
+	first === undefined || first === "--help" || first === "-h" ? "help" : first;
+
+async function runVerb(name: string, argv: readonly string[]): Promise<number> {
+	if (name === "--version" || name === "-v") {
 		writeAll(1, `${version}\n`);
 		return exitCodes.ok;
 	}
-	const name =
-		first === undefined || first === "--help" || first === "-h"
-			? "help"
-			: first;
 	const verb = await findVerb(verbs, name).load();
 	const args = verb.read
-		? verb.read(rest)
-		: readArguments(name, verb.args, rest);
-	if (args.help && name !== "help") return runVerb(["help", name]);
+		? verb.read(argv)
+		: readArguments(name, verb.args, argv);
+	if (args.help) return runVerb("help", [name]);
 	const code = await verb.run?.({ args: args as never, verbs });
 	return typeof code === "number" ? code : exitCodes.ok;
 }
@@ -49,7 +49,15 @@ async function runVerb(argv: readonly string[]): Promise<number> {
 async function printHome(): Promise<number> {
 	const { terminalSize } = await import("./terminal.ts");
 	const limit = Math.max(1, terminalSize().rows - 6);
-	const code = await runVerb(["list", "--text", "--limit", String(limit)]);
+	const code = await runVerb("list", ["--text", "--limit", String(limit)]);
 	writeAll(1, "bg watch shows them live, bg --help lists the verbs\n");
 	return code;
+}
+
+/** What to type next, where the message does not say it itself. */
+function wayOut(name: string, error: unknown): string {
+	const isUsage = error instanceof BgError && error.exit === "usage";
+	if (!isUsage || !Object.hasOwn(verbs, name)) return "";
+	const says = /did you mean|[(:] ?bg /.test(error.message);
+	return says ? "" : ` (bg ${name} --help)`;
 }

@@ -87,7 +87,7 @@ function checkOwner(dir: string): number {
 	if (status.mode & 0o022)
 		throw new BgError(
 			"refused",
-			`${dir} can be written by others: chmod 700 it once you trust what is in it`,
+			`${dir} can be written by others: once you trust what is in it, chmod 700 ${dir}`,
 		);
 	return status.mode;
 }

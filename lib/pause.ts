@@ -27,12 +27,15 @@ export async function pauseTask(
 		return before;
 	}
 	if (isFinal(before))
-		throw new BgError("refused", `${id} is already ${before.status}`);
+		throw new BgError(
+			"refused",
+			`${id} is already ${before.status} (bg status ${id})`,
+		);
 	const standing = standingOf(before);
 	if (standing !== "watched" && standing !== "orphaned")
 		throw new BgError(
 			"refused",
-			`${id} cannot be held here: ${describeStanding(before, standing) ?? standing}`,
+			`${id} cannot be held here: ${describeStanding(before, standing) ?? standing} (bg status ${id})`,
 		);
 	const task = updateTask(store, id, (now) => hold(now, paused));
 	if (task.status === "running") await pauseTree(id, task.process, paused);

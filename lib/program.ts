@@ -58,7 +58,7 @@ export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	throw new BgError(
 		"refused",
 		given
-			? `BG_DROID is ${given}, which is not an executable file`
+			? `BG_DROID is ${given}, which is not an executable file: set it to the droid to run, or unset it`
 			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
 	);
 }

@@ -107,7 +107,11 @@ export function listIds(store: Store): string[] {
 export function resolveId(store: Store, given: string): string {
 	if (given === "@last") {
 		const newest = listIds(store).at(-1);
-		if (!newest) throw new BgError("missing", "no task yet (bg launch)");
+		if (!newest)
+			throw new BgError(
+				"missing",
+				"no task yet (bg launch and bg run make some)",
+			);
 		return newest;
 	}
 	if (!idPrefixPattern.test(given))
@@ -121,7 +125,7 @@ export function resolveId(store: Store, given: string): string {
 	if (found.length > 1)
 		throw new BgError(
 			"missing",
-			`"${given}" could be ${found.length} tasks (${found.slice(0, 3).join(", ")}${found.length > 3 ? ", …" : ""}): type more of it`,
+			`"${given}" could be ${found.length} tasks (${found.slice(0, 3).join(", ")}${found.length > 3 ? ", …" : ""}): type more of it (bg list shows them)`,
 		);
 	const [only] = found;
 	if (!only) throw noSuchTask(given);

@@ -71,7 +71,8 @@ const readers = [
 	return Bun.which(reader);
 });
 
-const overstruck = /.\x08/g;
+const backspace = String.fromCharCode(8);
+const overstruck = new RegExp(`.${backspace}`, "g");
 
 test.each(readers)("%s shows the man page without a complaint", (...reader) => {
 	const { stdout, stderr } = Bun.spawnSync(reader, {

@@ -137,7 +137,7 @@ function earlierAttempt(
 	if (attempt >= 1 && attempt < last) return attempt;
 	throw new BgError(
 		"missing",
-		`${id} has no attempt ${attempt}: it had ${last === 1 ? "one" : last}`,
+		`${id} has no attempt ${attempt}: it had ${last === 1 ? "one" : last} (bg output ${id} shows the last)`,
 	);
 }
 

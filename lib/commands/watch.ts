@@ -27,7 +27,9 @@ export const watch = defineVerb({
 		name: "watch",
 		description: "Show the tasks live; select, follow and cancel them",
 	},
-	examples: [["bg watch", "arrows select, f follows, c cancels, q leaves"]],
+	examples: [
+		["bg watch", "arrows select, Enter shows the output, c cancels, q quits"],
+	],
 	args: {},
 	run: async () => {
 		checkTerminal();

@@ -306,7 +306,9 @@ describe("pause", () => {
 			await endOf(box, id);
 			const answer = await box.bg([verb, id]);
 			expect(answer).toMatchObject({ code: 111 });
-			expect(answer.stderr).toBe(`bg: ${id} is already completed\n`);
+			expect(answer.stderr).toBe(
+				`bg: ${id} is already completed (bg status ${id})\n`,
+			);
 			expect(box.record(id)).not.toHaveProperty("paused_at");
 		},
 	);
