@@ -84,6 +84,10 @@ export function toLine(text: string, length = 200): string {
 		: line;
 }
 
+/** A task's words as data among the words of others: one line, nothing in it that could pass for markup. */
+export const toData = (text: string, length: number) =>
+	toLine(text, length).replace(/[`<>"]/g, "'");
+
 /** A time in ms as people say it: `4s`, `12m`, `3h`, `5d`. */
 export function formatAge(ms: number): string {
 	const seconds = Math.max(0, Math.round(ms / 1000));
@@ -141,21 +145,6 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 				.trimEnd(),
 		)
 		.join("\n");
-}
-
-/** A Markdown table; bars and angle brackets of the cells are taken literally. */
-export function formatMarkdown(
-	head: readonly string[],
-	rows: readonly (readonly string[])[],
-): string {
-	const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-	const escapeCell = (cell: string) =>
-		toLine(cell).replace(/[\\|`<>]/g, (char) => `\\${char}`);
-	return [
-		line(head),
-		line(head.map(() => "---")),
-		...rows.map((row) => line(row.map(escapeCell))),
-	].join("\n");
 }
 
 /** Cuts text to its last or first `bytes` bytes of UTF-8, never within a character. */

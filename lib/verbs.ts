@@ -30,6 +30,10 @@ export const verbs = {
 		group: "look",
 		load: async () => (await import("./commands/output.ts")).output,
 	},
+	report: {
+		group: "look",
+		load: async () => (await import("./commands/report.ts")).report,
+	},
 	wait: {
 		group: "look",
 		load: async () => (await import("./commands/wait.ts")).wait,

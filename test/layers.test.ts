@@ -44,6 +44,7 @@ const layers = [
 	["glance"],
 	["table", "card"],
 	["watch"],
+	["report"],
 	[
 		"commands/again",
 		"commands/batch",
@@ -58,6 +59,7 @@ const layers = [
 		"commands/output",
 		"commands/pause",
 		"commands/prune",
+		"commands/report",
 		"commands/run",
 		"commands/status",
 		"commands/wait",

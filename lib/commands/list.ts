@@ -13,15 +13,15 @@ import type { Store } from "../names.ts";
 import { withProgress } from "../output.ts";
 import {
 	escapeJson,
-	formatMarkdown,
 	formatTable,
 	isTerminal,
 	toLine,
 	writeAll,
 } from "../print.ts";
 import { settle } from "../prune.ts";
+import { type Reported, renderReport } from "../report.ts";
 import { eachTask, listIds, type Unreadable } from "../store.ts";
-import { isFinal, type Status, statuses, type Task } from "../task.ts";
+import { type Status, statuses, type Task } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -101,7 +101,7 @@ export const list = defineVerb({
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
 		const row = args.full ? whole : short;
-		const tasks: Task[] = [];
+		const tasks: Reported[] = [];
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
 		let total = 0;
@@ -117,7 +117,8 @@ export const list = defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			if (!asJson) tasks.push(withProgress(store, task));
+			if (!asJson)
+				tasks.push({ ...withProgress(store, task), note: noteOf(task) });
 			else
 				rows.push(JSON.stringify(row(withProgress(store, task), noteOf(task))));
 		}
@@ -132,7 +133,7 @@ export const list = defineVerb({
 			return;
 		}
 		if (format === "jsonl") writePieces([...rows, ""], "\n");
-		else if (format === "md") writeAll(1, `${report(tasks)}\n`);
+		else if (format === "md") writeAll(1, renderReport(tasks));
 		else if (!isTerminal(1) || total === 0) writeAll(1, `${table(tasks)}\n`);
 		else writeAll(1, `${await screenTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
@@ -185,7 +186,7 @@ function writePieces(rows: readonly string[], separator: string): void {
 	}
 }
 
-function table(tasks: readonly Task[]): string {
+function table(tasks: readonly Reported[]): string {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run make some, --all shows more)";
 	return formatTable(
@@ -194,7 +195,7 @@ function table(tasks: readonly Task[]): string {
 			paintStatus(task.status),
 			ageOf(task),
 			toLine(task.agent ?? task.kind, 20),
-			[task.description, task.error, noteOf(task)]
+			[task.description, task.error, task.note]
 				.filter((part) => part)
 				.map((part) => toLine(part ?? "", 80))
 				.join(" · "),
@@ -223,43 +224,5 @@ async function screenTable(
 		...rows.map((row) => line(row, colour)),
 		"",
 		summarize(counts),
-	].join("\n");
-}
-
-function report(tasks: readonly Task[]): string {
-	const summary = (task: Task) => toLine(task.error ?? task.result ?? "", 200);
-	const item = (task: Task, words: string) =>
-		`- **${task.id}** ${toLine(task.description, 80)}${words && `: ${words}`}`;
-	const section = (title: string, items: string[]) => [
-		`### ${title}`,
-		"",
-		...(items.length ? items : ["None."]),
-	];
-	return [
-		"## Background Tasks",
-		"",
-		formatMarkdown(
-			["Task ID", "Droid", "Status", "Result"],
-			tasks.map((task) => [
-				task.id,
-				task.agent ?? task.kind,
-				task.status,
-				summary(task),
-			]),
-		),
-		"",
-		...section(
-			"Completed",
-			tasks.filter(isFinal).map((task) => item(task, summary(task))),
-		),
-		"",
-		...section(
-			"Still Running",
-			tasks
-				.filter((task) => !isFinal(task))
-				.map((task) =>
-					item(task, toLine(task.progress?.lastMessage ?? ageOf(task), 200)),
-				),
-		),
 	].join("\n");
 }
