@@ -75,6 +75,6 @@ function linesOf(text: string, width: number): string[] {
 		.slice(0, mostLines + 1)
 		.flatMap((line) => wrap(line.replaceAll("\t", "  "), width));
 	return lines.length > mostLines
-		? [...lines.slice(0, mostLines - 1), "… (--json shows all of it)"]
+		? [...lines.slice(0, mostLines - 1), "… (--full --json: all of it)"]
 		: lines;
 }

@@ -5,6 +5,7 @@
  * A task's words are data: they stand in code spans, where no reader of Markdown obeys anything.
  */
 import { ageOf } from "./answer.ts";
+import { callFor } from "./brief.ts";
 import { toData } from "./print.ts";
 import { isFinal, type Task } from "./task.ts";
 
@@ -74,7 +75,9 @@ function endOf(task: Reported, now: number): string {
 	const age = task.started_at ? ` after ${ageOf(task, now)}` : "";
 	return itemOf(task, [status + age, quote(error, 200), task.note ?? ""])
 		.concat(wordsOf("output", result))
-		.concat(isCut(result) ? ` (bg status ${id} --full shows all)` : "");
+		.concat(
+			isCut(result) ? ` (${callFor(`status ${id} --full`)} shows all)` : "",
+		);
 }
 
 /** How far a task is. */
@@ -84,7 +87,7 @@ function progressOf(task: Reported, now: number): string {
 	const words = progress?.lastMessage;
 	return itemOf(task, [since, workOf(task), note ?? ""])
 		.concat(wordsOf("last words", words))
-		.concat(isCut(words) ? ` (bg output ${id} shows more)` : "");
+		.concat(isCut(words) ? ` (${callFor(`output ${id}`)} shows more)` : "");
 }
 
 function workOf({ progress }: Task): string {

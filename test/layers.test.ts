@@ -19,6 +19,7 @@ const layers = [
 	["reindex"],
 	["droid", "stream"],
 	["print"],
+	["brief"],
 	["arguments"],
 	["verb"],
 	["help", "completion"],

@@ -78,13 +78,13 @@ test("a task takes at most 2,000 characters, and what is cut says how to get the
 	const progress = { toolCalls: 1, lastTool: long, lastMessage: long };
 	const over = renderReport([task({ ...fields, result: long })], now);
 	expect(over.length - empty).toBeLessThanOrEqual(2000);
-	expect(over).toContain("(bg status bg_19f0c2a4b1c000001 --full shows all)");
+	expect(over).toContain(" status bg_19f0c2a4b1c000001 --full shows all)");
 	const live = renderReport(
 		[task({ ...fields, status: "running", progress })],
 		now,
 	);
 	expect(live.length - empty).toBeLessThanOrEqual(2000);
-	expect(live).toContain("(bg output bg_19f0c2a4b1c000001 shows more)");
+	expect(live).toContain(" output bg_19f0c2a4b1c000001 shows more)");
 });
 
 const odd = fc.oneof(

@@ -190,7 +190,7 @@ test("a card says what it is first, wraps what is long and cuts what is longer",
 	expect(lines).toContain("result  line 0");
 	expect(lines).toContain("        line 10");
 	expect(lines).not.toContain("        line 11");
-	expect(lines).toContain("        … (--json shows all of it)");
+	expect(lines).toContain("        … (--full --json: all of it)");
 	expect(lines.at(-1)).toBe("output  /tmp/x.out");
 });
 

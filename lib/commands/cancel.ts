@@ -1,5 +1,6 @@
 import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
+import { brief } from "../brief.ts";
 import { type Cancelled, cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
@@ -71,7 +72,9 @@ export const cancel = defineVerb({
 			readTask(store, first.taskId);
 		answer(
 			args,
-			{ tasks },
+			{
+				tasks: tasks.map((task) => brief(task, `status ${task.taskId} --full`)),
+			},
 			() => tasks.map(describe).join("\n") || "nothing to cancel",
 		);
 		return tasks.every(({ cancelled }) => cancelled)

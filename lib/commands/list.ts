@@ -7,6 +7,7 @@ import {
 	wantsColour,
 	wantsJson,
 } from "../answer.ts";
+import { briefJson } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import type { Store } from "../names.ts";
@@ -119,8 +120,7 @@ export const list = defineVerb({
 			if (++total > limit) continue;
 			if (!asJson)
 				tasks.push({ ...withProgress(store, task), note: noteOf(task) });
-			else
-				rows.push(JSON.stringify(row(withProgress(store, task), noteOf(task))));
+			else rows.push(row(withProgress(store, task), noteOf(task)));
 		}
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
@@ -166,14 +166,15 @@ function statusesOf(given: string | undefined): readonly Status[] | undefined {
 	});
 }
 
-const whole = (task: Task, note: string | undefined) => ({ ...task, note });
+const whole = (task: Task, note: string | undefined) =>
+	JSON.stringify({ ...task, note });
 
 function short(task: Task, note: string | undefined) {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
 	picked.note = note;
-	return picked;
+	return briefJson(picked, `status ${task.id} --full`);
 }
 
 /** Writes rows of JSON some hundreds at a time: as one string they would be copied over and over. */

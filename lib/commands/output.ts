@@ -1,18 +1,27 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { formatFlags, markCollected, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
+import { callFor, maxBrief } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import type { Store } from "../names.ts";
 import { readText, type Text, type TextOptions } from "../output.ts";
 import { outputSize, readOutput } from "../outputs.ts";
-import { isTerminal, parseSize, toJson, toPlain, writeAll } from "../print.ts";
+import {
+	cutBytes,
+	isTerminal,
+	parseSize,
+	toJson,
+	toPlain,
+	writeAll,
+} from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId, watchEnds } from "../store.ts";
 import { isFinal } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
-const defaultMax = 16 * 1024;
+/** The most text where nothing else is said, in bytes: with its keys the answer stays brief. */
+const defaultMax = 1600;
 const chunk = 1024 * 1024;
 
 const args = {
@@ -36,7 +45,7 @@ const args = {
 	max: {
 		type: "string",
 		valueHint: "bytes",
-		description: "at most so much text (16K)",
+		description: "at most so much text (1600)",
 	},
 	attempt: {
 		type: "string",
@@ -99,11 +108,13 @@ export const output = defineVerb({
 			const task = settle(store, readTask(store, id));
 			const { status } = task;
 			markCollected(store, task);
-			return {
-				taskId: id,
-				...readText(store, task, { since, tail, max, attempt: attemptOf(id) }),
-				status,
-			};
+			const options = { since, tail, max, attempt: attemptOf(id) };
+			const text = readText(store, task, options);
+			const more = text.truncated && { more: moreOf(id, text, options) };
+			const whole = { taskId: id, ...text, status, ...more };
+			return given === undefined && since === undefined
+				? fit(whole, moreOf(id, text, options))
+				: whole;
 		});
 		if (wantsJson(parsed)) {
 			const json = answers.length === 1 ? answers[0] : answers;
@@ -112,7 +123,7 @@ export const output = defineVerb({
 		}
 		for (const each of answers) {
 			if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
-			writeText(each, since === undefined);
+			writeText(each, each.more ?? "", since === undefined);
 		}
 	},
 });
@@ -141,13 +152,42 @@ function earlierAttempt(
 	);
 }
 
-const cutMark = "[… cut: --max BYTES shows more, --raw all]\n";
+/** Says that something was left out, and how to get it. */
+const cutMark = (more: string) => `[… cut: ${more} shows more]\n`;
 
-function writeText({ output, truncated }: Text, fromTheEnd: boolean): void {
+function writeText(
+	{ output, truncated }: Text,
+	more: string,
+	fromTheEnd: boolean,
+): void {
 	const text = toPlain(output);
 	const whole = text && !text.endsWith("\n") ? `${text}\n` : text;
-	const marked = fromTheEnd ? cutMark + whole : whole + cutMark;
+	const mark = cutMark(more);
+	const marked = fromTheEnd ? mark + whole : whole + mark;
 	writeAll(1, truncated ? marked : whole);
+}
+
+/** Escaped, a text may be some times as long: of that as well only the end is kept. */
+function fit<T extends Text>(answer: T, more: string): T {
+	let fitting = answer;
+	while (toJson(fitting).length > maxBrief && fitting.output) {
+		const { length } = Buffer.from(fitting.output);
+		const output = cutBytes(fitting.output, Math.floor(length * 0.9), "last");
+		fitting = { ...fitting, output, truncated: true, more };
+	}
+	return fitting;
+}
+
+/** How to get what an answer left out: what comes next, or more of what was before. */
+function moreOf(
+	id: string,
+	{ nextOffset }: Text,
+	{ since, attempt }: TextOptions,
+): string {
+	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
+	return since === undefined
+		? callFor(`output ${which} --max 1M`)
+		: callFor(`output ${which} --since ${nextOffset}`);
 }
 
 /** Follows a task's words from where the first answer begins until it is over. */
@@ -165,9 +205,10 @@ async function followText(
 			const text = readText(
 				store,
 				task,
-				isFirst ? options : { ...options, since, tail: undefined },
+				isFirst ? options : { since, max: chunk },
 			);
-			const mark = isFirst && text.truncated ? cutMark : "";
+			const isCut = isFirst && text.truncated;
+			const mark = isCut ? cutMark(moreOf(id, text, options)) : "";
 			const output = mark + toPlain(text.output);
 			if (!writeAll(1, output)) return false;
 			if (output) endsLine = output.endsWith("\n");

@@ -6,6 +6,7 @@ import {
 	wantsColour,
 	wantsJson,
 } from "../answer.ts";
+import { brief, callFor } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { outputFile } from "../names.ts";
 import { withProgress } from "../output.ts";
@@ -22,7 +23,10 @@ export const status = defineVerb({
 		name: "status",
 		description: "Show all that is known of a task, its progress as of now",
 	},
-	examples: [["bg status @last", "the newest task"]],
+	examples: [
+		["bg status @last", "the newest task"],
+		["bg status @last --full --json", "the whole record, however long"],
+	],
 	args: {
 		id: {
 			type: "positional",
@@ -30,6 +34,7 @@ export const status = defineVerb({
 			from: "tasks",
 			description: "a task id",
 		},
+		full: { type: "boolean", description: "nothing cut, however long it is" },
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -38,7 +43,8 @@ export const status = defineVerb({
 		const settled = settle(store, readTask(store, id));
 		markCollected(store, settled);
 		const note = noteOf(settled);
-		const task = { ...withProgress(store, settled), note };
+		const whole = { ...withProgress(store, settled), note };
+		const task = args.full ? whole : brief(whole, `status ${id} --full`);
 		if (wantsJson(args)) return answer(args, task, () => "");
 		const { drawCard } = await import("../card.ts");
 		const { terminalSize } = await import("../terminal.ts");
@@ -48,6 +54,7 @@ export const status = defineVerb({
 			width: isTerminal(1) ? terminalSize().columns : maxWidth,
 			colour: wantsColour(),
 		});
-		writeAll(1, `${card.join("\n")}\n`);
+		const more = task === whole ? [] : [callFor(`status ${id} --full`)];
+		writeAll(1, `${[...card, ...more].join("\n")}\n`);
 	},
 });

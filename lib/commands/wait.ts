@@ -9,18 +9,17 @@ import {
 	wantsJson,
 } from "../answer.ts";
 import { durationOf, valuesOf } from "../arguments.ts";
+import { brief, callFor } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
 import type { Store } from "../names.ts";
-import { cutBytes, toLine, writeAll } from "../print.ts";
+import { toLine, writeAll } from "../print.ts";
 import { standingOf } from "../prune.ts";
 import { ancestorsOf, findTask, readTask, resolveId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { taskVariable } from "../tree.ts";
 import { defineVerb } from "../verb.ts";
 import { type WaitOptions, waitForTasks } from "../wait.ts";
-
-const maxResult = 2000;
 
 export const wait = defineVerb({
 	meta: {
@@ -89,13 +88,12 @@ export const wait = defineVerb({
 		const [gone] = missing;
 		// Nothing else to tell than that: in the words of the record's own fault.
 		if (gone && ended.length + running.length === 0) readTask(store, gone);
-		const tasks = ended.map(({ id, status, exit_code, error, result }) => ({
-			taskId: id,
-			status,
-			exit_code,
-			error,
-			result: result && cutBytes(result, maxResult, "first"),
-		}));
+		const tasks = ended.map(({ id, status, exit_code, error, result }) =>
+			brief(
+				{ taskId: id, status, exit_code, error, result },
+				`status ${id} --full`,
+			),
+		);
 		const lost = missing.length ? { missing } : {};
 		if (json) answer(args, { tasks, running, timedOut, ...lost }, () => "");
 		else if (running.length)
@@ -125,6 +123,9 @@ function progressOf(store: Store, ids: ReadonlySet<string>): string {
 
 function describe(task: Task): string {
 	const what = `${task.id}  ${paintStatus(task.status)}  ${ageOf(task)}  ${toLine(task.description, 60)}`;
-	const said = toLine(task.error ?? task.result ?? "");
-	return said ? `${what}\n    ${said}` : what;
+	const words = task.error ?? task.result ?? "";
+	const said = toLine(words);
+	const rest = toLine(words, words.length);
+	const more = said === rest ? "" : ` (${callFor(`status ${task.id} --full`)})`;
+	return said ? `${what}\n    ${said}${more}` : what;
 }
