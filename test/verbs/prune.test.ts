@@ -87,17 +87,21 @@ test("what is lost is marked, and what it held is swept", async () => {
 	const box = sandbox();
 	const env = { BG_MAX_RUNNING: "1" };
 	const id = await box.run(sleeper, { env });
-	const queued = (
-		await box.bg(["run", "-q", "--unique", "key", "x", "--", ...sleeper], {
-			env,
-		})
-	).stdout.trim();
 	const { process: task, supervisor } = await box.untilTask(
 		id,
 		({ status }) => status === "running",
 		"a start",
 	);
-	const waiting = box.record(queued).supervisor;
+	const queued = (
+		await box.bg(["run", "-q", "--unique", "key", "x", "--", ...sleeper], {
+			env,
+		})
+	).stdout.trim();
+	const { supervisor: waiting } = await box.untilTask(
+		queued,
+		(each) => each.supervisor,
+		"a supervisor",
+	);
 	for (const each of [supervisor, task, waiting])
 		process.kill(each?.pid ?? 0, "SIGKILL");
 	await until(() => box.alive().length === 0, "all gone");
