@@ -20,7 +20,7 @@ import {
 	writeAll,
 } from "../print.ts";
 import { settle } from "../prune.ts";
-import { type Reported, renderReport } from "../report.ts";
+import type { Reported } from "../report.ts";
 import { eachTask, listIds, type Unreadable } from "../store.ts";
 import { type Status, statuses, type Task } from "../task.ts";
 import { defineVerb } from "../verb.ts";
@@ -133,8 +133,10 @@ export const list = defineVerb({
 			return;
 		}
 		if (format === "jsonl") writePieces([...rows, ""], "\n");
-		else if (format === "md") writeAll(1, renderReport(tasks));
-		else if (!isTerminal(1) || total === 0) writeAll(1, `${table(tasks)}\n`);
+		else if (format === "md") {
+			const { renderReport } = await import("../report.ts");
+			writeAll(1, renderReport(tasks));
+		} else if (!isTerminal(1) || total === 0) writeAll(1, `${table(tasks)}\n`);
 		else writeAll(1, `${await screenTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
 			remark(`the record of ${taskId} cannot be read: ${problem}`);
