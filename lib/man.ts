@@ -50,7 +50,7 @@ export function renderMan(
 		),
 		".PP",
 		text(
-			"Shells have a bg of their own, for their jobs: type env bg, or load the completions, which keep the two apart (bg help completion).",
+			"Shells have a bg of their own, for their jobs: type env bg, or bg-tasks where npm installed it, or load the completions, which keep the two apart (bg help completion).",
 		),
 		...Object.entries(groups).flatMap(([group, title]) => [
 			...heading(title.toUpperCase()),

@@ -53,6 +53,7 @@ const layers = [
 		"commands/cleanup",
 		"commands/complete",
 		"commands/completion",
+		"commands/follow",
 		"commands/help",
 		"commands/hook",
 		"commands/launch",

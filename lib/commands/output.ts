@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { formatFlags, markCollected, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
 import { callFor, maxBrief } from "../brief.ts";
@@ -6,23 +5,14 @@ import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import type { Store } from "../names.ts";
 import { readText, type Text, type TextOptions } from "../output.ts";
-import { outputSize, readOutput } from "../outputs.ts";
-import {
-	cutBytes,
-	isTerminal,
-	parseSize,
-	toJson,
-	toPlain,
-	writeAll,
-} from "../print.ts";
+import { cutBytes, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
-import { readTask, resolveId, watchEnds } from "../store.ts";
-import { isFinal } from "../task.ts";
+import { readTask, resolveId } from "../store.ts";
 import { defineVerb } from "../verb.ts";
+import { cutMark, followRaw, followText, writeRaw } from "./follow.ts";
 
 /** The most text where nothing else is said, in bytes: with its keys the answer stays brief. */
 const defaultMax = 1600;
-const chunk = 1024 * 1024;
 
 const args = {
 	ids: {
@@ -102,28 +92,32 @@ export const output = defineVerb({
 			return;
 		}
 		const max = given ?? defaultMax;
-		if (parsed.follow && first)
-			return followText(store, first, { since, tail, max });
+		if (parsed.follow && first) {
+			const options = { since, tail, max };
+			const more = (text: Text) => moreOf(first, text, options);
+			return followText(store, first, options, more);
+		}
 		const answers = ids.map((id) => {
 			const task = settle(store, readTask(store, id));
-			const { status } = task;
 			markCollected(store, task);
 			const options = { since, tail, max, attempt: attemptOf(id) };
 			const text = readText(store, task, options);
-			const more = text.truncated && { more: moreOf(id, text, options) };
-			const whole = { taskId: id, ...text, status, ...more };
-			return given === undefined && since === undefined
-				? fit(whole, moreOf(id, text, options))
-				: whole;
+			const more = moreOf(id, text, options);
+			return { taskId: id, ...text, status: task.status, more };
 		});
 		if (wantsJson(parsed)) {
-			const json = answers.length === 1 ? answers[0] : answers;
+			const isBrief = given === undefined && since === undefined;
+			const fitting = answers.map(({ more, ...each }) => {
+				const marked = each.truncated ? { ...each, more } : each;
+				return isBrief ? fit(marked, more) : marked;
+			});
+			const json = fitting.length === 1 ? fitting[0] : fitting;
 			writeAll(1, `${toJson(json)}\n`);
 			return;
 		}
 		for (const each of answers) {
 			if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
-			writeText(each, each.more ?? "", since === undefined);
+			writeText(each, each.more, since === undefined);
 		}
 	},
 });
@@ -152,9 +146,6 @@ function earlierAttempt(
 	);
 }
 
-/** Says that something was left out, and how to get it. */
-const cutMark = (more: string) => `[… cut: ${more} shows more]\n`;
-
 function writeText(
 	{ output, truncated }: Text,
 	more: string,
@@ -182,105 +173,10 @@ function fit<T extends Text>(answer: T, more: string): T {
 function moreOf(
 	id: string,
 	{ nextOffset }: Text,
-	{ since, attempt }: TextOptions,
+	{ since, attempt, max }: TextOptions,
 ): string {
 	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
-	return since === undefined
-		? callFor(`output ${which} --max 1M`)
-		: callFor(`output ${which} --since ${nextOffset}`);
-}
-
-/** Follows a task's words from where the first answer begins until it is over. */
-async function followText(
-	store: Store,
-	id: string,
-	options: TextOptions,
-): Promise<void> {
-	let since = options.since;
-	let endsLine = true;
-	const show = (): boolean => {
-		const task = settle(store, readTask(store, id));
-		for (;;) {
-			const isFirst = since === undefined;
-			const text = readText(
-				store,
-				task,
-				isFirst ? options : { since, max: chunk },
-			);
-			const isCut = isFirst && text.truncated;
-			const mark = isCut ? cutMark(moreOf(id, text, options)) : "";
-			const output = mark + toPlain(text.output);
-			if (!writeAll(1, output)) return false;
-			if (output) endsLine = output.endsWith("\n");
-			if (text.nextOffset === since) return true;
-			since = text.nextOffset;
-		}
-	};
-	await follow(store, id, show);
-	if (!endsLine) writeAll(1, "\n");
-}
-
-async function followRaw(
-	store: Store,
-	id: string,
-	from: number,
-): Promise<void> {
-	let at: number | undefined = from;
-	await follow(store, id, () => {
-		if (at !== undefined && outputSize(store, id) > at)
-			at = writeRaw(store, id, at);
-		return at !== undefined;
-	});
-}
-
-/** Shows what is new until the task is over and all of it was shown, or nobody reads any more. */
-async function follow(
-	store: Store,
-	id: string,
-	show: () => boolean,
-): Promise<void> {
-	let ended = false;
-	const disarm = watchEnds(store, () => {
-		ended = true;
-	});
-	try {
-		for (;;) {
-			const final = isFinal(settle(store, readTask(store, id)));
-			if (!show() || final) return;
-			ended = false;
-			for (let waited = 0; waited < 200 && !ended; waited += 20)
-				await delay(20);
-		}
-	} finally {
-		disarm();
-	}
-}
-
-/**
- * Writes the bytes as they are; in a terminal, without what a terminal would obey.
- * @returns the offset behind what was written; undefined where nobody reads any more.
- */
-function writeRaw(
-	store: Store,
-	id: string,
-	from: number,
-	max = Number.POSITIVE_INFINITY,
-	attempt?: number,
-): number | undefined {
-	readTask(store, id);
-	const end = Math.min(outputSize(store, id, attempt), from + max);
-	const plain = isTerminal(1);
-	const decoder = new TextDecoder();
-	let at = from;
-	while (at < end) {
-		const to = Math.min(end, at + chunk);
-		const bytes = readOutput(store, id, at, to, attempt);
-		if (bytes.length === 0) break;
-		at += bytes.length;
-		const shown = plain
-			? toPlain(decoder.decode(bytes, { stream: true }))
-			: bytes;
-		if (!writeAll(1, shown)) return undefined;
-	}
-	return at;
+	if (since !== undefined)
+		return callFor(`output ${which} --since ${nextOffset}`);
+	return callFor(`output ${which} ${max < 1024 ** 2 ? "--max 1M" : "--raw"}`);
 }

@@ -126,6 +126,19 @@ describe("offsets", () => {
 		const { stdout } = await box.bg(["output", "--text", id]);
 		expect(stdout).toStartWith("[… cut: ");
 	});
+
+	test("what is cut says how to get the rest", async () => {
+		const box = sandbox();
+		const id = wrote(box, "a line\n".repeat(300_000));
+		const cut = async (...flags: string[]) =>
+			(await box.bg(["output", id, ...flags])).json();
+		expect((await cut()).more).toEndWith(` output ${id} --max 1M`);
+		expect((await cut("--max", "2M")).more).toEndWith(` output ${id} --raw`);
+		const { more, nextOffset } = await cut("--since", "0");
+		expect(nextOffset).toBeGreaterThan(1000);
+		expect(more).toEndWith(` output ${id} --since ${nextOffset}`);
+		expect(await cut("--tail", "2")).not.toHaveProperty("more");
+	});
 });
 
 test("--tail 20 of a 1 GiB output answers with the last 20 lines", async () => {
