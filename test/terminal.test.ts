@@ -69,7 +69,7 @@ test("bg alone shows what the screen holds and where to go on; in a pipe, its he
 		"30 completed",
 		"bg watch shows them live, bg --help lists the verbs",
 	]);
-	expect((await box.bg([])).stdout).toContain("USAGE");
+	expect((await box.bg([])).stdout).toContain("usage: bg <verb>");
 });
 
 test("in a pipe there is no escape sequence and no progress", async () => {
