@@ -1,18 +1,27 @@
 /**
  * The directory of the store: made for its owner alone, refused where somebody else could have put
- * records there.
+ * records there, or where a part of it lies elsewhere. Root may look at another user's.
  */
 import {
-	appendFileSync,
 	chmodSync,
-	existsSync,
+	closeSync,
+	constants,
+	fstatSync,
 	lstatSync,
 	mkdirSync,
+	readdirSync,
 	type Stats,
 	statSync,
+	writeSync,
 } from "node:fs";
-import { BgError, messageOf } from "./error.ts";
-import { making, namesIn } from "./files.ts";
+import { BgError, codeOf, messageOf } from "./error.ts";
+import {
+	checkFolder,
+	checkWritable,
+	makeFolder,
+	making,
+	openFile,
+} from "./files.ts";
 import {
 	type Faulty,
 	folders,
@@ -37,65 +46,104 @@ export function openStore({
 } = {}): Store {
 	if (write)
 		making(dir, () => mkdirSync(dir, { recursive: true, mode: 0o700 }));
-	else if (!existsSync(dir)) return { dir };
-	const mode = checkOwner(dir);
-	if (write) {
-		const isNew = !existsSync(`${dir}/${folders.sessions}`);
-		if (mode & 0o077) making(dir, () => chmodSync(dir, 0o700));
-		for (const name of Object.values(folders)) {
-			const folder = `${dir}/${name}`;
-			if (existsSync(folder)) continue;
-			making(folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
-		}
-		const isEmpty = isNew && !namesIn(dir).some((name) => /\.json$/.test(name));
-		if (isEmpty) making(dir, () => markIndexWhole({ dir }));
-	}
-	return { dir };
+	const status = checkOwner(dir);
+	if (!status) return { dir };
+	const store = storeOf(dir, status);
+	if (write) checkWritable(store);
+	const missing = Object.values(folders)
+		.map((name) => `${dir}/${name}`)
+		.filter((path) => {
+			const folder = statOrRefuse(path, lstatSync);
+			if (folder) checkFolder(store, path, folder);
+			return !folder;
+		});
+	if (!write) return store;
+	const isNew = missing.includes(`${dir}/${folders.sessions}`);
+	const hasRecords = isNew && checkPurpose(dir, status);
+	if (status.mode & 0o077) making(dir, () => chmodSync(dir, 0o700));
+	for (const path of missing) making(path, () => makeFolder(store, path));
+	if (isNew && !hasRecords) making(dir, () => markIndexWhole(store));
+	return store;
 }
 
-/** Notes a fault of a supervisor or a hook, which have nobody to tell. */
-export function logFault(store: Store, who: Faulty, line: string): void {
-	const path = logFile(store, who);
+/** Notes a fault of a supervisor or a hook, which have nobody to tell; nothing in what is not ours. */
+export function logFault({ dir }: Store, who: Faulty, line: string): void {
+	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
 	try {
-		const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-		if (size < maxLogBytes)
-			appendFileSync(path, `${new Date().toISOString()} ${line}\n`, {
-				mode: 0o600,
-			});
+		const status = checkOwner(dir);
+		if (!status) return;
+		const store = storeOf(dir, status);
+		checkWritable(store);
+		const path = logFile(store, who);
+		const fd = openFile(store, path, O_WRONLY | O_APPEND | O_CREAT);
+		try {
+			if (fstatSync(fd).size < maxLogBytes)
+				writeSync(fd, `${new Date().toISOString()} ${line}\n`);
+		} finally {
+			closeSync(fd);
+		}
 	} catch {}
 }
 
 // --- internal ---
 
-/** Refuses a directory in which another user could have put records; returns its mode. */
-function checkOwner(dir: string): number {
-	const uid = process.geteuid?.() ?? 0;
+const uid = () => process.geteuid?.() ?? 0;
+
+const refused = (message: string) => new BgError("refused", message);
+
+function storeOf(dir: string, { uid: owner }: Stats): Store {
+	return { dir, owner, ...(owner !== uid() && { isForeign: true }) };
+}
+
+/**
+ * Refuses a directory in which another user could have put records, but for root, which may look at
+ * any user's. Undefined where there is none.
+ */
+function checkOwner(dir: string): Stats | undefined {
 	const link = statOrRefuse(dir, lstatSync);
-	if (link.isSymbolicLink() && link.uid !== uid && link.uid !== 0)
-		throw new BgError(
-			"refused",
+	if (!link) return undefined;
+	const isLink = link.isSymbolicLink();
+	if (isLink && link.uid !== uid() && link.uid !== 0)
+		throw refused(
 			`${dir} is a link that another user made: set BG_DIR to a folder of yours`,
 		);
-	const status = statOrRefuse(dir, statSync);
-	if (!status.isDirectory())
-		throw new BgError("refused", `${dir} is not a folder: set BG_DIR to one`);
-	if (status.uid !== uid)
-		throw new BgError(
-			"refused",
+	const status = isLink ? statOrRefuse(dir, statSync) : link;
+	if (!status?.isDirectory())
+		throw refused(`${dir} is not a folder: set BG_DIR to one`);
+	if (status.uid !== uid() && uid() !== 0)
+		throw refused(
 			`${dir} belongs to another user (uid ${status.uid}): set BG_DIR to a folder of yours`,
 		);
 	if (status.mode & 0o022)
-		throw new BgError(
-			"refused",
-			`${dir} can be written by others: once you trust what is in it, chmod 700 ${dir}`,
+		throw refused(
+			`${dir} can be written by others: once you trust what is in it, chmod -R go-w ${dir}`,
 		);
-	return status.mode;
+	return status;
 }
 
-function statOrRefuse(dir: string, read: (path: string) => Stats): Stats {
+/**
+ * Whether a folder that has never been a store of ours holds records. Somebody's folder of other
+ * things, open to others, is not closed to them by a slip of BG_DIR.
+ */
+function checkPurpose(dir: string, { mode }: Stats): boolean {
+	const names = making(dir, () => readdirSync(dir));
+	const hasRecords = names.some((name) => /^bg_.*\.json$/.test(name));
+	const others = names.filter((name) => !name.startsWith("."));
+	if (mode & 0o077 && others.length && !hasRecords)
+		throw refused(
+			`${dir} holds other things (${others[0]}): set BG_DIR to a folder for bg alone`,
+		);
+	return hasRecords;
+}
+
+function statOrRefuse(
+	path: string,
+	read: (path: string) => Stats,
+): Stats | undefined {
 	try {
-		return read(dir);
+		return read(path);
 	} catch (error) {
-		throw new BgError("refused", `unable to use ${dir}: ${messageOf(error)}`);
+		if (codeOf(error) === "ENOENT") return undefined;
+		throw refused(`unable to use ${path}: ${messageOf(error)}`);
 	}
 }

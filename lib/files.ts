@@ -1,18 +1,21 @@
 /**
- * Files of the store: read without trust, written as a whole. A link is not followed and a pipe not
- * waited for, for neither is ours; whoever reads sees the old file or the new one.
+ * Files of the store: read without trust, written as a whole. A link is not followed, a pipe not
+ * waited for, and nothing read that another user made or could change; whoever reads sees the old
+ * file or the new one.
  */
 import {
 	closeSync,
 	constants,
 	fstatSync,
 	fsyncSync,
+	lstatSync,
 	mkdirSync,
 	openSync,
 	readdirSync,
-	readFileSync,
+	readSync,
 	renameSync,
 	rmdirSync,
+	type Stats,
 	unlinkSync,
 	writeFileSync,
 	writeSync,
@@ -26,10 +29,8 @@ export function making<T>(path: string, act: () => T): T {
 	try {
 		return act();
 	} catch (error) {
-		throw new BgError(
-			"refused",
-			`unable to write ${path}: ${messageOf(error)}`,
-		);
+		if (error instanceof BgError) throw error;
+		throw refused(`unable to write ${path}: ${messageOf(error)}`);
 	}
 }
 
@@ -43,24 +44,15 @@ export function writePrivate(path: string, text: string): void {
  * process unlinks the file meanwhile.)
  */
 export function touch(path: string): void {
-	closeSync(openSync(path, "a", 0o600));
-}
-
-/** Makes a folder, or leaves the one that is there. */
-export function makeFolder(folder: string): void {
-	try {
-		mkdirSync(folder, { recursive: true, mode: 0o700 });
-	} catch (error) {
-		// Bun says so of a folder that somebody removes meanwhile.
-		if (codeOf(error) !== "EEXIST") throw error;
-	}
+	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
+	closeSync(open(path, O_WRONLY | O_APPEND | O_CREAT));
 }
 
 /** Makes an empty file in a folder that is made with its first file and may be swept away with its last. */
-export function touchIn(folder: string, name: string): void {
+export function touchIn(store: Store, folder: string, name: string): void {
 	for (let tries = 0; ; tries++)
 		try {
-			makeFolder(folder);
+			makeFolder(store, folder);
 			touch(`${folder}/${name}`);
 			return;
 		} catch (error) {
@@ -101,20 +93,85 @@ export function takeFile(path: string): boolean {
 	}
 }
 
-/** Reads a file of the store: of a pipe nothing is waited for, a link is an error. */
-export function readFile(path: string): string {
-	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-	const flag = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-	return readFileSync(path, { encoding: "utf8", flag });
+/**
+ * Refuses what another user made, or could change: of a store all is its owner's alone.
+ * @throws BgError (refused) that says what to do.
+ */
+export function checkOurs(
+	{ owner = process.geteuid?.() ?? 0 }: Store,
+	path: string,
+	{ uid, mode }: Stats,
+): void {
+	if (uid !== owner)
+		throw refused(
+			`${path} belongs to another user (uid ${uid}): remove it, or give it its owner back`,
+		);
+	if (mode & 0o022)
+		throw refused(
+			`${path} can be written by others: chmod go-w it once you trust what is in it`,
+		);
 }
 
-/** Opens a file of the store. A link is not followed, a pipe not waited for: neither is ours. */
-export function openFile(path: string, flags: number): number {
-	const { O_NOFOLLOW, O_NONBLOCK } = constants;
-	const fd = openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);
-	if (fstatSync(fd).isFile()) return fd;
-	closeSync(fd);
-	throw new BgError("refused", `${path} is not a file`);
+/** Refuses a folder that is none, or a link to one: what is behind it may be anybody's. */
+export function checkFolder(store: Store, path: string, status: Stats): void {
+	if (status.isSymbolicLink()) throw isLink(path);
+	if (!status.isDirectory())
+		throw refused(`${path} is not a folder: remove it`);
+	checkOurs(store, path, status);
+}
+
+/** Makes a folder of the store for its owner alone, or takes the one that is there. */
+export function makeFolder(store: Store, path: string): void {
+	const status = lstatSync(path, { throwIfNoEntry: false });
+	if (status) return checkFolder(store, path, status);
+	try {
+		mkdirSync(path, { recursive: true, mode: 0o700 });
+	} catch (error) {
+		// Bun says so of a folder that somebody removes meanwhile.
+		if (codeOf(error) !== "EEXIST") throw error;
+	}
+}
+
+/** Root may look at another user's store, and leaves nothing of its own in it. */
+export function checkWritable({ dir, owner, isForeign }: Store): void {
+	if (isForeign)
+		throw refused(
+			`${dir} belongs to another user (uid ${owner}): root only looks at it (call bg as that user, or set BG_DIR)`,
+		);
+}
+
+let buffer = Buffer.alloc(0);
+
+/** Reads a small file of the store as text. */
+export function readFile(store: Store, path: string): string {
+	const fd = open(path, constants.O_RDONLY);
+	try {
+		const { size } = checkedFile(store, path, fd);
+		// One call less for each of ten thousand records than reading until there is no more.
+		if (size > buffer.length)
+			buffer = Buffer.allocUnsafe(Math.max(size, 65_536));
+		let got = 0;
+		while (got < size) {
+			const read = readSync(fd, buffer, got, size - got, got);
+			if (read === 0) break;
+			got += read;
+		}
+		return buffer.toString("utf8", 0, got);
+	} finally {
+		closeSync(fd);
+	}
+}
+
+/** Opens a file of the store. */
+export function openFile(store: Store, path: string, flags: number): number {
+	const fd = open(path, flags);
+	try {
+		checkedFile(store, path, fd);
+		return fd;
+	} catch (error) {
+		closeSync(fd);
+		throw error;
+	}
 }
 
 let nonce = 0;
@@ -127,6 +184,7 @@ export function replaceFile(
 	text: string,
 	durable: boolean,
 ): void {
+	checkWritable(store);
 	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
 	const fd = openSync(temporary, "wx", 0o600);
 	try {
@@ -150,15 +208,45 @@ export function removeEmpty(folder: string): void {
 	} catch {}
 }
 
-export function namesIn(dir: string): string[] {
+/** The names in a folder of the store; none where it is not there. */
+export function namesIn(store: Store, folder: string): string[] {
 	try {
-		return readdirSync(dir);
+		const status = lstatSync(folder, { throwIfNoEntry: false });
+		if (!status) return [];
+		// The folder of all may be a link: that was looked at when it was opened.
+		if (folder !== store.dir) checkFolder(store, folder, status);
+		return readdirSync(folder);
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") return [];
-		throw new BgError("refused", `unable to read ${dir}: ${messageOf(error)}`);
+		if (error instanceof BgError) throw error;
+		throw refused(`unable to read ${folder}: ${messageOf(error)}`);
 	}
 }
 
 export function sleepSync(ms: number): void {
 	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+// --- internal ---
+
+const refused = (message: string) => new BgError("refused", message);
+
+const isLink = (path: string) =>
+	refused(`${path} is a link, and bg follows none: remove it`);
+
+/** Opens without following a link or waiting for who is at the other end of a pipe. */
+function open(path: string, flags: number): number {
+	const { O_NOFOLLOW, O_NONBLOCK } = constants;
+	try {
+		return openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);
+	} catch (error) {
+		throw codeOf(error) === "ELOOP" ? isLink(path) : error;
+	}
+}
+
+function checkedFile(store: Store, path: string, fd: number): Stats {
+	const status = fstatSync(fd);
+	if (!status.isFile()) throw refused(`${path} is not a file: remove it`);
+	checkOurs(store, path, status);
+	return status;
 }

@@ -31,11 +31,11 @@ export function whileLaunching<T>(
  */
 export function findLaunch(store: Store, id: string): string | undefined {
 	const folder = inStore(store, "launches");
-	const name = namesIn(folder).find((each) => {
+	const name = namesIn(store, folder).find((each) => {
 		const launcher = parseHolder(each);
 		if (!launcher || liveness(launcher) === "gone") return false;
 		try {
-			return readFile(`${folder}/${each}`).split("\n").includes(id);
+			return readFile(store, `${folder}/${each}`).split("\n").includes(id);
 		} catch (error) {
 			if (codeOf(error) === "ENOENT") return false;
 			throw error;

@@ -6,6 +6,7 @@
 import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import {
+	checkWritable,
 	namesIn,
 	ownName,
 	removeEmpty,
@@ -29,6 +30,7 @@ export function withLock<T>(
 	patience: number,
 	act: () => T,
 ): T {
+	checkWritable(store);
 	const lock = lockFolder(store, id);
 	const holder = ownName();
 	takeLock(store, lock, holder, patience);
@@ -91,19 +93,19 @@ function takeLock(
 				throw new BgError(
 					"refused",
 					held
-						? `unable to lock ${lock}: held by ${describeHold(namesIn(lock).map((name) => `${lock}/${name}`))}`
+						? `unable to lock ${lock}: held by ${describeHold(namesIn(store, lock).map((name) => `${lock}/${name}`))}`
 						: `unable to lock ${lock}: ${messageOf(error)}`,
 				);
 			}
 		}
-		if (!breakDeadLock(lock)) sleepSync(pause);
+		if (!breakDeadLock(store, lock)) sleepSync(pause);
 	}
 }
 
 /** Frees a lock of its dead holders; true where there was one. */
-function breakDeadLock(lock: string): boolean {
+function breakDeadLock(store: Store, lock: string): boolean {
 	let broken = false;
-	for (const name of namesIn(lock)) {
+	for (const name of namesIn(store, lock)) {
 		const holder = parseHolder(name);
 		if (!holder || liveness(holder) !== "gone") continue;
 		rmSync(`${lock}/${name}`, { force: true });

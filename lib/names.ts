@@ -26,7 +26,13 @@
  */
 import { idPattern } from "./patterns.ts";
 
-export type Store = { readonly dir: string };
+export type Store = {
+	readonly dir: string;
+	/** The user it belongs to (uid); ours where it is not said. */
+	readonly owner?: number;
+	/** It is another user's, and we are root: we may look at it, and change nothing. */
+	readonly isForeign?: boolean;
+};
 
 export const folders = {
 	sessions: ".sessions",

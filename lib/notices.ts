@@ -7,6 +7,7 @@
  */
 import { rmSync } from "node:fs";
 import {
+	checkWritable,
 	makeFolder,
 	moveFile,
 	namesIn,
@@ -34,7 +35,7 @@ export function expectNotice(
 	id: string,
 ): void {
 	if (!isKnown(session)) return;
-	touchIn(folderOf(store, session), id);
+	touchIn(store, folderOf(store, session), id);
 }
 
 /** The task ended: its notice is due, in its session or, where that ended, in its caller's. */
@@ -67,7 +68,7 @@ export function readNotices(
 	const due: string[] = [];
 	const awaited: string[] = [];
 	if (isKnown(session))
-		for (const name of namesIn(folderOf(store, session))) {
+		for (const name of namesIn(store, folderOf(store, session))) {
 			const { id, state } = parseEntry(name);
 			if (!id) continue;
 			if (state === "awaited") awaited.push(id);
@@ -81,7 +82,7 @@ export function claimNotices(store: Store, session: string): Claim[] {
 	if (!isKnown(session)) return [];
 	const folder = folderOf(store, session);
 	const claims: Claim[] = [];
-	for (const name of namesIn(folder).sort()) {
+	for (const name of namesIn(store, folder).sort()) {
 		const { id, state, holder } = parseEntry(name);
 		if (!id || state === "awaited") continue;
 		const claimer = holder && parseHolder(holder);
@@ -98,7 +99,7 @@ export function sweepNotices(store: Store, session: string): void {
 	if (!isKnown(session)) return;
 	const folder = folderOf(store, session);
 	let isDue = false;
-	for (const name of namesIn(folder)) {
+	for (const name of namesIn(store, folder)) {
 		const { id, holder } = parseEntry(name);
 		const claimer = holder && parseHolder(holder);
 		if (!id || !claimer || liveness(claimer) !== "gone") continue;
@@ -126,6 +127,7 @@ export function dropNotice(
 	id: string,
 ): void {
 	if (!isKnown(session)) return;
+	checkWritable(store);
 	for (const suffix of ["", ".due"])
 		rmSync(`${folderOf(store, session)}/${id}${suffix}`, { force: true });
 }
@@ -137,8 +139,8 @@ export function passOnNotices(store: Store, from: string, to: string): void {
 	// look until none is left.
 	for (let isLeft = true; isLeft; ) {
 		isLeft = false;
-		makeFolder(folderOf(store, to));
-		for (const name of namesIn(folderOf(store, from))) {
+		makeFolder(store, folderOf(store, to));
+		for (const name of namesIn(store, folderOf(store, from))) {
 			const { id, state } = parseEntry(name);
 			if (!id) continue;
 			isLeft = true;

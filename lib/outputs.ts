@@ -7,9 +7,9 @@ import {
 	constants,
 	fstatSync,
 	ftruncateSync,
+	lstatSync,
 	readSync,
 	rmSync,
-	statSync,
 	writeSync,
 } from "node:fs";
 import { codeOf } from "./error.ts";
@@ -19,13 +19,13 @@ import { outputFile, progressFile, type Store } from "./names.ts";
 /** Opens a task's output for its process to append to. */
 export function openOutput(store: Store, id: string): number {
 	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
-	return openFile(outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
+	return openFile(store, outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
 }
 
 /** How many bytes a task has written; 0 where there is no output yet. */
 export function outputSize(store: Store, id: string, attempt?: number): number {
 	const path = outputFile(store, id, attempt);
-	return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+	return lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** Keeps what an attempt wrote, before the next one writes. */
@@ -60,7 +60,7 @@ export function readOutput(
 ): Buffer {
 	let fd: number;
 	try {
-		fd = openFile(outputFile(store, id, attempt), constants.O_RDONLY);
+		fd = openFile(store, outputFile(store, id, attempt), constants.O_RDONLY);
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") return Buffer.alloc(0);
 		throw error;
@@ -87,7 +87,7 @@ export function readProgress(
 	attempt: number,
 ): unknown {
 	try {
-		const noted = JSON.parse(readFile(progressFile(store, id)));
+		const noted = JSON.parse(readFile(store, progressFile(store, id)));
 		return noted.attempt === attempt ? noted : undefined;
 	} catch {
 		return undefined;

@@ -216,7 +216,7 @@ function parseEntry(name: string): Entry | undefined {
 }
 
 function entriesIn(store: Store, folder: Folder): Entry[] {
-	return namesIn(inStore(store, folder)).flatMap(
+	return namesIn(store, inStore(store, folder)).flatMap(
 		(name) => parseEntry(name) ?? [],
 	);
 }

@@ -21,7 +21,7 @@ import { idPattern, sessionPattern } from "./patterns.ts";
 /** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
-	touchIn(sessionFolder(store, key), id);
+	touchIn(store, sessionFolder(store, key), id);
 }
 
 /** Takes a task away from a session's key. */
@@ -35,7 +35,7 @@ export function forgetSession(store: Store, key: string, id: string): void {
 /** The ids of the tasks that stand under a session's key. */
 export function tasksOfSession(store: Store, key: string): string[] {
 	if (!sessionPattern.test(key)) return [];
-	const names = namesIn(sessionFolder(store, key));
+	const names = namesIn(store, sessionFolder(store, key));
 	return names.filter((name) => idPattern.test(name));
 }
 
@@ -60,7 +60,7 @@ export function readSessionNote(
 ): string | undefined {
 	if (!sessionPattern.test(key)) return undefined;
 	try {
-		return readFile(noteFile(store, key, note));
+		return readFile(store, noteFile(store, key, note));
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") return undefined;
 		throw error;
@@ -84,7 +84,7 @@ export function markIndexWhole(store: Store): void {
 /** How far the building of the index is: the pass, and the id it stands at. */
 export function readIndexing(store: Store): { pass: number; at: string } {
 	try {
-		const text = readFile(`${wholeMark(store)}.at`);
+		const text = readFile(store, `${wholeMark(store)}.at`);
 		const [, pass, at = ""] = /^([01]) (bg_[0-9a-f]+)?$/.exec(text) ?? [];
 		return pass && (!at || idPattern.test(at))
 			? { pass: Number(pass), at }
@@ -109,5 +109,5 @@ const noteFile = (store: Store, key: string, note: SessionNote) =>
 const wholeMark = (store: Store) => `${inStore(store, "sessions")}/.whole`;
 
 function makeSession(store: Store, key: string): void {
-	makeFolder(sessionFolder(store, key));
+	makeFolder(store, sessionFolder(store, key));
 }

@@ -2,7 +2,7 @@
  * What prune makes of the tasks that are not over: a pure choice, then the act. Nobody is stopped
  * for being slow: only who is older than the TTL and has neither written nor computed for long.
  */
-import { statSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { cancelTasks } from "./cancel.ts";
 import { BgError } from "./error.ts";
 import { outputFile, type Store } from "./names.ts";
@@ -176,6 +176,6 @@ async function act(
 
 /** When a task last wrote anything, in ms; 0 where it never did. */
 function lastWrite(store: Store, id: string): number {
-	const status = statSync(outputFile(store, id), { throwIfNoEntry: false });
+	const status = lstatSync(outputFile(store, id), { throwIfNoEntry: false });
 	return status?.size ? status.mtimeMs : 0;
 }

@@ -2,7 +2,7 @@
  * The records: how they are found, read and changed. A record changes in one way only: lock, read,
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
-import { existsSync, renameSync, rmSync, statSync, watch } from "node:fs";
+import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
 import { BgError, codeOf, messageOf } from "./error.ts";
 import {
 	making,
@@ -53,6 +53,7 @@ export function readTask(store: Store, id: string): Task {
 		return loadTask(store, id);
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") throw noSuchTask(id);
+		if (error instanceof BgError) throw error;
 		throw unreadable(store, id, error);
 	}
 }
@@ -69,7 +70,7 @@ export function findTask(store: Store, id: string): Task | undefined {
 
 /** Changes with every write of a record; undefined where there is none. Cheaper than reading it. */
 export function recordVersion(store: Store, id: string): string | undefined {
-	const status = statSync(recordFile(store, id), { throwIfNoEntry: false });
+	const status = lstatSync(recordFile(store, id), { throwIfNoEntry: false });
 	return status && `${status.ino}:${status.mtimeMs}`;
 }
 
@@ -92,7 +93,7 @@ export function* eachTask(
 /** The ids of all records, oldest first. */
 export function listIds(store: Store): string[] {
 	const ids: string[] = [];
-	for (const name of namesIn(store.dir)) {
+	for (const name of namesIn(store, store.dir)) {
 		if (!name.endsWith(".json")) continue;
 		const id = name.slice(0, -".json".length);
 		if (idPattern.test(id)) ids.push(id);
@@ -146,7 +147,7 @@ export function createTask(store: Store, task: Task): void {
 /** What a finished task takes up on disk, in bytes. */
 export function sizeOfTask(store: Store, id: string): number {
 	return filesOf(store, id)
-		.map((path) => statSync(path, { throwIfNoEntry: false })?.size ?? 0)
+		.map((path) => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0)
 		.reduce((sum, size) => sum + size, 0);
 }
 
@@ -287,7 +288,7 @@ function unreadable(store: Store, id: string, error: unknown): BgError {
 
 /** @throws Error where there is no record of that id, with code ENOENT where there is no file. */
 function loadTask(store: Store, id: string): Task {
-	const task = parseTask(readFile(recordFile(store, id)));
+	const task = parseTask(readFile(store, recordFile(store, id)));
 	if (task.id !== id) throw new Error(`it is that of ${task.id}`);
 	return task;
 }

@@ -2,7 +2,7 @@
  * What the dead leave behind: names that stand for a process that is gone, and what only a running
  * task needs. What they stood for is made good first: a notice falls due again, an `--on-end` runs.
  */
-import { rmSync, statSync } from "node:fs";
+import { lstatSync, rmSync } from "node:fs";
 import { namesIn, removeEmpty, touch } from "./files.ts";
 import { isBeingLaunched } from "./launching.ts";
 import {
@@ -28,7 +28,7 @@ const sweepEvery = 3_600_000;
 /** Sweeps where nobody did for an hour. */
 export function sweepSometimes(store: Store): void {
 	const mark = sweptMark(store);
-	const last = statSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+	const last = lstatSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 	if (Math.abs(Date.now() - last) < sweepEvery) return;
 	rmSync(mark, { force: true });
 	touch(mark);
@@ -37,14 +37,14 @@ export function sweepSometimes(store: Store): void {
 
 /** Removes what nobody else will ever remove. */
 export function sweepStore(store: Store): void {
-	removeOfTheDead(inStore(store, "temporary"));
-	removeOfTheDead(inStore(store, "launches"));
-	for (const name of namesIn(inStore(store, "locks"))) {
+	removeOfTheDead(store, inStore(store, "temporary"));
+	removeOfTheDead(store, inStore(store, "launches"));
+	for (const name of namesIn(store, inStore(store, "locks"))) {
 		const lock = `${inStore(store, "locks")}/${name}`;
-		removeOfTheDead(lock);
+		removeOfTheDead(store, lock);
 		removeEmpty(lock);
 	}
-	for (const session of namesIn(inStore(store, "notices")))
+	for (const session of namesIn(store, inStore(store, "notices")))
 		sweepNotices(store, session);
 	sweepQueue(store);
 	sweepKeys(store, (id) => isOver(store, id));
@@ -65,10 +65,10 @@ export function sweepStore(store: Store): void {
 export function withdrawTasks(store: Store, ids: readonly string[]): void {
 	const all = new Set(ids);
 	for (const folder of ["sessions", "notices"] as const)
-		for (const key of namesIn(inStore(store, folder))) {
+		for (const key of namesIn(store, inStore(store, folder))) {
 			const path = `${inStore(store, folder)}/${key}`;
-			if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
-			for (const name of namesIn(path))
+			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
+			for (const name of namesIn(store, path))
 				if (all.has(name)) rmSync(`${path}/${name}`, { force: true });
 			removeEmpty(path);
 		}
@@ -82,8 +82,8 @@ export function withdrawTasks(store: Store, ids: readonly string[]): void {
 
 // --- internal ---
 
-function removeOfTheDead(folder: string): void {
-	for (const name of namesIn(folder)) {
+function removeOfTheDead(store: Store, folder: string): void {
+	for (const name of namesIn(store, folder)) {
 		const holder = parseHolder(name);
 		if (holder && liveness(holder) === "gone")
 			rmSync(`${folder}/${name}`, { recursive: true, force: true });
@@ -95,7 +95,7 @@ function namesOfTasks(
 	store: Store,
 	folder: keyof typeof folders,
 ): { id: string; path: string }[] {
-	return namesIn(inStore(store, folder)).flatMap((name) => {
+	return namesIn(store, inStore(store, folder)).flatMap((name) => {
 		const [id = ""] = name.split(".");
 		const path = `${inStore(store, folder)}/${name}`;
 		return idPattern.test(id) ? [{ id, path }] : [];

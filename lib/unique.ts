@@ -11,18 +11,18 @@ export function holdKey(store: Store, key: string, id: string): void {
 }
 
 export function readKey(store: Store, key: string): string | undefined {
-	return readId(fileOf(store, key));
+	return readId(store, fileOf(store, key));
 }
 
 /** Removes the keys of tasks that are over: such a key is free, whatever its file says. */
 export function sweepKeys(store: Store, isOver: (id: string) => boolean): void {
-	const files = namesIn(inStore(store, "unique")).map((hash) =>
+	const files = namesIn(store, inStore(store, "unique")).map((hash) =>
 		uniqueFile(store, hash),
 	);
 	if (files.length === 0) return;
 	withLock(store, "unique", lockPatience, () => {
 		for (const file of files) {
-			const id = readId(file);
+			const id = readId(store, file);
 			if (!id || isOver(id)) rmSync(file, { force: true });
 		}
 	});
@@ -33,9 +33,9 @@ export function sweepKeys(store: Store, isOver: (id: string) => boolean): void {
 /** How long to wait for who launches with a key, in ms. */
 const lockPatience = 5000;
 
-function readId(file: string): string | undefined {
+function readId(store: Store, file: string): string | undefined {
 	try {
-		const id = readFile(file);
+		const id = readFile(store, file);
 		return idPattern.test(id) ? id : undefined;
 	} catch (error) {
 		if (codeOf(error) === "ENOENT") return undefined;

@@ -8,12 +8,15 @@
 import { onTestFinished } from "bun:test";
 import {
 	appendFileSync,
+	chownSync,
+	lstatSync,
 	mkdirSync,
 	mkdtempSync,
 	readdirSync,
 	readFileSync,
 	realpathSync,
 	rmSync,
+	statSync,
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -170,6 +173,32 @@ export const unprivileged =
 	process.getuid?.() === 0
 		? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 		: [];
+
+/**
+ * Makes a file or folder another user's, as the rest of an argv sees it. Who is not root puts one of
+ * the system's in its place, in a namespace that the argv alone has.
+ */
+export function giveAway(path: string): string[] {
+	if (unprivileged.length) {
+		chownSync(path, 65534, 65534);
+		return [];
+	}
+	const theirs = statSync(path).isDirectory() ? "/etc" : "/etc/passwd";
+	const mount = 'mount --rbind "$0" "$1" && shift && exec "$@"';
+	const shell = ["sh", "-c", mount, theirs, path];
+	return ["unshare", "--map-root-user", "--mount", ...shell];
+}
+
+/** All that stands below a folder, and when each was last changed in any way. */
+export function snapshot(dir: string): Record<string, string> {
+	const names = readdirSync(dir, { recursive: true }).map(String).sort();
+	return Object.fromEntries(
+		["", ...names].map((name) => {
+			const { mode, uid, gid, size, ctimeMs } = lstatSync(join(dir, name));
+			return [name, [mode.toString(8), uid, gid, size, ctimeMs].join(" ")];
+		}),
+	);
+}
 
 /** A disk for the store of a sandbox. */
 export type SmallDisk = {

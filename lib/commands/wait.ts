@@ -52,7 +52,7 @@ export const wait = defineVerb({
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const store = openStore({ write: true });
+		const store = openStore();
 		const own = ancestorsOf(store, process.env[taskVariable]);
 		const given = valuesOf(args.ids).map((id) => resolveId(store, id));
 		for (const id of given)

@@ -172,6 +172,6 @@ test("a folder that is not ours to trust is refused in one line", async () => {
 	for (const args of [["list"], ["run", "d", "--", "true"]]) {
 		const { code, stderr } = await box.bg(args);
 		expect(code).toBe(111);
-		expect(stderr).toContain("chmod 700");
+		expect(stderr).toContain("chmod -R go-w");
 	}
 });
