@@ -5,7 +5,7 @@
 import type { Store } from "./names.ts";
 import { standingOf } from "./prune.ts";
 import { deleteTask, eachTask, sizeOfTask, updateTask } from "./store.ts";
-import { isFinal, type Task, timestamp } from "./task.ts";
+import { isFinal, isNewer, type Task, timestamp } from "./task.ts";
 
 export type CleanupOptions = {
 	/** Delete what ended longer ago than this, in ms. */
@@ -28,7 +28,9 @@ export type Cleaned = {
 export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 	const { olderThan, maxSize, dryRun, onLook } = options;
 	const all = [...eachTask(store)];
-	const over = all.filter((task) => standingOf(task) === "over");
+	const over = all.filter(
+		(task) => standingOf(task) === "over" && !isNewer(task),
+	);
 	const awaited = new Set(
 		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
 	);

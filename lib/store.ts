@@ -3,7 +3,7 @@
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
 import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { BgError, codeOf, isSystemError, messageOf } from "./error.ts";
 import {
 	making,
 	namesIn,
@@ -31,8 +31,9 @@ import { forgetSession, indexSession } from "./sessions.ts";
 import {
 	compareIds,
 	isFinal,
+	isNewer,
+	NewerError,
 	parseTask,
-	schemaVersion,
 	type Task,
 } from "./task.ts";
 
@@ -52,9 +53,7 @@ export function readTask(store: Store, id: string): Task {
 	try {
 		return loadTask(store, id);
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") throw noSuchTask(id);
-		if (error instanceof BgError) throw error;
-		throw unreadable(store, id, error);
+		throw faultOf(store, id, error);
 	}
 }
 
@@ -155,7 +154,7 @@ export function sizeOfTask(store: Store, id: string): number {
 export function deleteTask(store: Store, id: string): boolean {
 	return withLock(store, id, lockPatience, () => {
 		const task = findTask(store, id);
-		if (!task || !isFinal(task)) return false;
+		if (!task || !isFinal(task) || isNewer(task)) return false;
 		const { session_id, droid_session_id, parent_session_id } = task;
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) forgetSession(store, key, id);
@@ -187,13 +186,14 @@ export function updateTask(
 ): Task {
 	return withLock(store, id, patience, () => {
 		const before = readOrReplace(store, id, fallback);
-		const after = decide(before);
-		if (!after || after === before) return before;
-		if ((before.schema ?? 0) > schemaVersion)
+		// Before the decision, which may start or remove something.
+		if (isNewer(before))
 			throw new BgError(
 				"refused",
 				`${id} was written by a newer bg (schema ${before.schema}): update this one`,
 			);
+		const after = decide(before);
+		if (!after || after === before) return before;
 		const ended = isFinal(after) && !isFinal(before);
 		writeRecord(store, after, ended);
 		if (ended) announceEnd(store, after);
@@ -279,7 +279,10 @@ function filesOf(store: Store, id: string): string[] {
 const noSuchTask = (id: string) =>
 	new BgError("missing", `no task "${id}" (bg list shows them)`);
 
-function unreadable(store: Store, id: string, error: unknown): BgError {
+/** Why a record was not read, in words for a person. */
+function faultOf(store: Store, id: string, error: unknown): BgError {
+	if (codeOf(error) === "ENOENT") return noSuchTask(id);
+	if (error instanceof BgError) return error;
 	return new BgError(
 		"refused",
 		`the record of ${id} cannot be read: ${messageOf(error)} (mend or remove ${recordFile(store, id)})`,
@@ -296,10 +299,13 @@ function loadTask(store: Store, id: string): Task {
 /** The record; where it is gone or broken and the caller knows better, the caller's. */
 function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	try {
-		return readTask(store, id);
+		return loadTask(store, id);
 	} catch (error) {
-		if (!fallback || !(error instanceof BgError)) throw error;
-		if (error.exit === "refused")
+		const isGone = codeOf(error) === "ENOENT";
+		// What cannot be read for a moment, or only by a newer bg, is not broken.
+		const isWhole = isSystemError(error) || error instanceof NewerError;
+		if (!fallback || (isWhole && !isGone)) throw faultOf(store, id, error);
+		if (!isGone)
 			renameSync(
 				recordFile(store, id),
 				`${inStore(store, "broken")}/${id}.${Date.now()}.json`,

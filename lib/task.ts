@@ -217,6 +217,13 @@ export function newSessionId(): string {
 	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
 }
 
+/** By a bg that knows more than this one: its record is shown, and left as it is. */
+export const isNewer = ({ schema = 0 }: Pick<Task, "schema">) =>
+	schema > schemaVersion;
+
+/** Says that of a record which says nothing else to this one. */
+export class NewerError extends Error {}
+
 export function isFinal(task: Pick<Task, "status">): boolean {
 	return task.status !== "queued" && task.status !== "running";
 }
@@ -228,7 +235,8 @@ export function compareIds(a: string, b: string): number {
 
 /**
  * Reads one record, as JSON text. A null (the old script wrote them) counts as absent. Half of the
- * fields are checked by a table, for a list reads ten thousand records at once.
+ * fields are checked by a table, for a list reads ten thousand records at once. Of a record by a newer
+ * schema what this one does not understand is left out.
  * @throws Error where the text is no record.
  */
 export function parseTask(json: string): Task {
@@ -236,6 +244,8 @@ export function parseTask(json: string): Task {
 	if (typeof raw !== "object" || raw === null) throw new Error("not an object");
 	const record = raw as Record<string, unknown>;
 	for (const key in record) if (record[key] === null) delete record[key];
+	if (typeof record.schema === "number" && isNewer(record))
+		return parseNewer(record);
 	checkType(record, texts, "string");
 	checkType(record, numbers, "number");
 	return v.parse(Structure, record);
@@ -327,6 +337,17 @@ export function endSentence(
 }
 
 // --- internal ---
+
+function parseNewer(record: Record<string, unknown>): Task {
+	const types = { string: texts, number: numbers };
+	for (const [type, keys] of Object.entries(types))
+		for (const key of keys) if (typeof record[key] !== type) delete record[key];
+	for (const { path } of v.safeParse(Structure, record).issues ?? [])
+		delete record[String(path?.[0]?.key)];
+	const parsed = v.safeParse(Structure, record);
+	if (parsed.success) return parsed.output;
+	throw new NewerError(`it is by a newer bg (schema ${record.schema})`);
+}
 
 function checkType(
 	record: Record<string, unknown>,

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { folders } from "../lib/names.ts";
+import { folders, outputFile, recordFile } from "../lib/names.ts";
 import { expectNotice, markDue } from "../lib/notices.ts";
 import { openOutput } from "../lib/outputs.ts";
 import { self } from "../lib/process.ts";
@@ -36,6 +36,7 @@ import {
 	child,
 	expectHarmless,
 	faults,
+	other,
 	parent,
 	payload,
 	send,
@@ -327,4 +328,91 @@ test("root looks at another user's store and leaves nothing of its own in it", a
 	const status = await box.bg(["status", lost], { argv });
 	expect(status.json()).toMatchObject({ status: "error", reason: "lost" });
 	expect(box.record(lost).reason).toBe("lost");
+});
+
+// --- records by a newer bg ---
+
+test("a record by a newer bg is shown, and rewritten by nobody", async () => {
+	const box = sandbox();
+	const at = new Date(Date.now() - 1e9).toISOString();
+	const add = (fields: object) => {
+		const id = addTask(box, {
+			kind: "droid",
+			parent_session_id: parent,
+			queued_at: at,
+			supervisor: gone,
+			on_end: ["touch", join(box.home, "canary")],
+			...fields,
+		} as Partial<Task>);
+		const path = join(box.dir, `${id}.json`);
+		const record = JSON.parse(readFileSync(path, "utf8"));
+		// What this one knows under another type, and what it has never heard of.
+		const news = { schema: 2, via: "pigeon", tags: { a: 1 }, model: 7, x: [1] };
+		writeFileSync(path, JSON.stringify({ ...record, ...news }));
+		writeFileSync(join(box.dir, `${id}.out`), "words\n", { mode: 0o600 });
+		return id;
+	};
+	const [lost, orphan, queued, ended] = [
+		add({ droid_session_id: other }),
+		add({ process: self() }),
+		add({ status: "queued" }),
+		add({ status: "completed", completed_at: at }),
+	];
+	const ids = [lost, orphan, queued, ended].map(String);
+	const before = ids.map((id) => readFileSync(join(box.dir, `${id}.json`)));
+	const env = { BG_SESSION_ID: parent };
+	for (const args of looks(ids).filter(([verb]) => verb !== "wait"))
+		expect(await box.bg(args, { env })).toMatchObject({ code: 0, stderr: "" });
+	const { tasks } = (await box.bg(["list", "--full"])).json();
+	expect(tasks.map(({ id }: Task) => id)).toEqual(ids.toReversed());
+	expect(tasks[0]).toMatchObject({ schema: 2, x: [1], status: "completed" });
+	expect((await box.bg(["output", lost])).json().output).toBe("words\n");
+	for (const args of [
+		["complete", lost, "x"],
+		["pause", orphan],
+	])
+		expectRefused(await box.bg(args), "was written by a newer bg (schema 2)");
+	const cancel = (await box.bg(["cancel", lost, orphan, queued])).json();
+	for (const { cancelled, note } of cancel.tasks)
+		expect({ cancelled, note }).toMatchObject({ cancelled: false });
+	for (const args of [["prune"], ["prune", "--ttl", "1s"], ["cleanup"]])
+		expect(await box.bg(args)).toMatchObject({ code: 0 });
+	const old = ["cleanup", "--delete", "--older-than", "0s"];
+	expect((await box.bg(old)).json()).toMatchObject({
+		deleted: [],
+		archived: [],
+	});
+	for (const event of [...events, stopOf(other), sessionEnd(other)])
+		expectHarmless(await send(box, event));
+	const inside = { env: { BG_TASK_ID: lost } };
+	expectHarmless(await send(box, sessionStart(child), inside));
+	const after = ids.map((id) => readFileSync(join(box.dir, `${id}.json`)));
+	expect(after).toEqual(before);
+	expect(existsSync(join(box.home, "canary"))).toBe(false);
+	expect(box.alive()).toEqual([]);
+});
+
+test("a record by a newer bg that says nothing to this one is told as such, and stays", async () => {
+	const box = sandbox();
+	const id = addTask(box);
+	const path = recordFile({ dir: box.dir }, id);
+	const text = JSON.stringify({ schema: 3, id, status: "postponed" });
+	writeFileSync(path, text);
+	const list = (await box.bg(["list"])).json();
+	expect(list.unreadable).toMatchObject([
+		{ taskId: id, problem: "it is by a newer bg (schema 3)" },
+	]);
+	expectRefused(await box.bg(["status", id]), "newer bg (schema 3)");
+	const fallback: Task = {
+		id,
+		kind: "command",
+		description: "",
+		status: "running",
+	};
+	const store = openStore({ dir: box.dir, write: true });
+	const end = () =>
+		updateTask(store, id, (task) => ({ ...task, tags: [] }), { fallback });
+	expect(end).toThrow("newer bg (schema 3)");
+	expect(readFileSync(path, "utf8")).toBe(text);
+	expect(existsSync(outputFile(store, id))).toBe(false);
 });
