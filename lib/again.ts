@@ -2,6 +2,7 @@
 import type { DroidOptions } from "./check.ts";
 import { BgError } from "./error.ts";
 import { type Plan, planCommand, planDroid } from "./launch.ts";
+import { sessionPattern } from "./patterns.ts";
 import { isFinal, type Task } from "./task.ts";
 
 /** What a task keeps that is launched once more. */
@@ -59,7 +60,7 @@ export function planResume(task: Task, prompt: string, fork: boolean): Plan {
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
 	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
-	const session = { id: task.droid_session_id, fork };
+	const session = { id: checkedSession(task.droid_session_id), fork };
 	const same = { description, cwd, droid: agent, autonomy, model };
 	const plan = planDroid({ ...same, parentSession, prompt, session });
 	return linked(plan, {}, { resume_of: id });
@@ -71,7 +72,13 @@ export function planResume(task: Task, prompt: string, fork: boolean): Plan {
 function sessionOf({ resume_of, command = [] }: Task): DroidOptions["session"] {
 	if (!resume_of) return undefined;
 	const [flag, id] = command.slice(-2);
-	return id ? { id, fork: flag === "--fork" } : undefined;
+	return id ? { id: checkedSession(id), fork: flag === "--fork" } : undefined;
+}
+
+/** A stream may call its session what it likes: it goes into an argv, and is no flag there. */
+function checkedSession(id: string): string {
+	if (sessionPattern.test(id) && !id.startsWith("-")) return id;
+	throw refused(`${JSON.stringify(id)} is no session of droid's`);
 }
 
 const refused = (message: string) => new BgError("refused", message);

@@ -132,6 +132,15 @@ export function durationOf(flag: string, given: string | undefined) {
 	return duration;
 }
 
+/** The value of a flag that may not be empty: a variable nobody set is not "all". */
+export function filledOf(
+	flag: string,
+	given: string | undefined,
+): string | undefined {
+	if (given === "") throw usage(`${flag} is empty: leave it out, or fill it`);
+	return given;
+}
+
 // --- internal ---
 
 const usage = (message: string) => new BgError("usage", message);
@@ -154,10 +163,9 @@ export function tokenize(
 	argv: readonly string[],
 ): Token[] {
 	const tokens: Token[] = [];
-	const aliases = Object.entries(flags).map(([name, { alias }]) => [
-		alias,
-		name,
-	]);
+	const aliases = Object.entries(flags).flatMap(([name, { alias }]) =>
+		alias ? [[alias, name]] : [],
+	);
 	const byAlias = Object.fromEntries(aliases);
 	for (let index = 0; index < argv.length; index++) {
 		const word = argv[index] ?? "";

@@ -5,7 +5,7 @@
  * A check returns what is safe to record and to start, or throws BgError: usage for what cannot
  * be, refused for what may not be. Nothing is written and nothing started here.
  */
-import { readFileSync, readSync, statSync } from "node:fs";
+import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
@@ -13,6 +13,7 @@ import { BgError, codeOf, messageOf } from "./error.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { readLimits } from "./queue.ts";
 import {
+	checkedKey,
 	checkWhole,
 	type ScheduleOptions,
 	scheduleFields,
@@ -80,7 +81,9 @@ export function commonFields(options: LaunchOptions) {
 		depth,
 		status: "queued" as const,
 		queued_at: timestamp(),
-		...(options.tags?.length && { tags: [...options.tags] }),
+		...(options.tags?.length && {
+			tags: options.tags.map((tag) => checkedKey("--tag", "tag", tag)),
+		}),
 		...scheduleFields(options),
 	};
 }
@@ -180,7 +183,7 @@ export function checkedWorktree(name: string | undefined): string | undefined {
 export function readTextFile(flag: string, path: string): string {
 	let bytes: Buffer;
 	try {
-		bytes = path === "-" ? readInput() : readFileSync(path);
+		bytes = readBounded(path);
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${messageOf(error)}`);
 	}
@@ -220,6 +223,7 @@ function folderOf(given: string | undefined): string {
 	} catch {
 		throw usage("the current folder is gone: cd to one that is there");
 	}
+	checkWhole(given ?? "", "--cwd", "name another folder");
 	const cwd = resolve(here, given ?? ".");
 	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
 		throw usage(
@@ -231,6 +235,7 @@ function folderOf(given: string | undefined): string {
 }
 
 function inputFile(cwd: string, given: string): string {
+	checkWhole(given, "--stdin", "name another file");
 	const path = resolve(cwd, given);
 	const status = statSync(path, { throwIfNoEntry: false });
 	if (!status) throw usage(`--stdin ${given}: no such file`);
@@ -239,13 +244,27 @@ function inputFile(cwd: string, given: string): string {
 	return path;
 }
 
-/** Standard input, up to one byte more than a prompt may have; it may not block, then we wait. */
-function readInput(): Buffer {
+/**
+ * A file, a pipe or standard input (`-`), up to one byte more than a prompt may have: there may be no
+ * end of it.
+ */
+function readBounded(path: string): Buffer {
+	if (path === "-") return readInput(0);
+	const fd = openSync(path, "r");
+	try {
+		return readInput(fd);
+	} finally {
+		closeSync(fd);
+	}
+}
+
+/** Where nothing is there yet and the descriptor does not wait, we do. */
+function readInput(fd: number): Buffer {
 	const parts: Buffer[] = [];
 	for (let length = 0; length <= maxPrompt; ) {
 		const part = Buffer.alloc(65_536);
 		try {
-			const read = readSync(0, part);
+			const read = readSync(fd, part);
 			if (read === 0) break;
 			parts.push(part.subarray(0, read));
 			length += read;

@@ -123,13 +123,14 @@ export function checkFolder(store: Store, path: string, status: Stats): void {
 /** Makes a folder of the store for its owner alone, or takes the one that is there. */
 export function makeFolder(store: Store, path: string): void {
 	const status = lstatSync(path, { throwIfNoEntry: false });
-	if (status) return checkFolder(store, path, status);
-	try {
-		mkdirSync(path, { recursive: true, mode: 0o700 });
-	} catch (error) {
-		// Bun says so of a folder that somebody removes meanwhile.
-		if (codeOf(error) !== "EEXIST") throw error;
-	}
+	if (status) checkFolder(store, path, status);
+	else
+		try {
+			mkdirSync(path, { recursive: true, mode: 0o700 });
+		} catch (error) {
+			// Bun says so of a folder that somebody removes meanwhile.
+			if (codeOf(error) !== "EEXIST") throw error;
+		}
 }
 
 /** Root may look at another user's store, and leaves nothing of its own in it. */

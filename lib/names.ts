@@ -71,16 +71,15 @@ export function homeFolder(
  * @throws Error of the system's kind (see error.ts, which a hook does not load) without a home.
  */
 export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
-	const { BG_DIR } = env;
-	if (BG_DIR)
-		return BG_DIR.startsWith("/") ? BG_DIR : `${process.cwd()}/${BG_DIR}`;
-	const home = homeFolder(env);
-	if (!home)
+	const home = env.BG_DIR ? "" : homeFolder(env);
+	if (home === undefined)
 		throw Object.assign(
 			new Error("no home to keep tasks in: set HOME or BG_DIR"),
 			{ code: "ENOENT", syscall: "homedir" },
 		);
-	return `${home}/.factory/.omd/background-tasks`;
+	const dir = env.BG_DIR || `${home}/.factory/.omd/background-tasks`;
+	// A supervisor works in `/`.
+	return dir.startsWith("/") ? dir : `${process.cwd()}/${dir}`;
 }
 
 export const inStore = (store: Store, folder: keyof typeof folders) =>

@@ -54,7 +54,9 @@ export function scheduleFields(options: ScheduleOptions) {
 		}),
 		...(priority && { priority }),
 		...(retries && { retries }),
-		...(unique !== undefined && { unique_key: checkedKey(unique) }),
+		...(unique !== undefined && {
+			unique_key: checkedKey("--unique", "key", unique),
+		}),
 		...(onEnd !== undefined && { on_end: checkedOnEnd(onEnd) }),
 	};
 }
@@ -73,8 +75,12 @@ export function checkNotAbove(
 			);
 }
 
-/** Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. */
+/**
+ * Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. And no argv, no
+ * path and no variable can hold a NUL, which JSON can.
+ */
 export function checkWhole(text: string, what: string, wayOut: string): void {
+	if (text.includes("\0")) throw usage(`${what} holds a NUL: ${wayOut}`);
 	if (text.includes("\uFFFD"))
 		throw usage(`${what} arrived broken (it was not UTF-8): ${wayOut}`);
 }
@@ -124,11 +130,12 @@ function checkedSize(given: string): number {
 	return size;
 }
 
-function checkedKey(key: string): string {
-	checkWhole(key, "--unique", "use another key");
+/** A key or a tag: short, and plain enough to be shown and typed. */
+export function checkedKey(flag: string, what: string, key: string): string {
+	checkWhole(key, flag, "use another one");
 	if (!key.trim() || key.length > maxKey || /\p{Cc}/u.test(key))
 		throw usage(
-			`--unique takes a key of 1 to ${maxKey} characters, none of them a control character`,
+			`${flag} takes a ${what} of 1 to ${maxKey} characters, none of them a control character`,
 		);
 	return key;
 }
@@ -149,4 +156,5 @@ function checkedOnEnd(given: string): string[] {
 }
 
 const isArgv = (value: unknown): value is string[] =>
-	Array.isArray(value) && value.every((each) => typeof each === "string");
+	Array.isArray(value) &&
+	value.every((each) => typeof each === "string" && !each.includes("\0"));

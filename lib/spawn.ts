@@ -109,7 +109,7 @@ function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
 		if (env[name] === value) delete env[name];
 	return {
 		...env,
-		...(JSON.parse(process.env[taskEnvVariable] || "{}")[task.id] as object),
+		...givenEnvironment(task.id),
 		[taskVariable]: task.id,
 		[attemptVariable]: String(task.attempt ?? 1),
 		BG_DEPTH: String(task.depth ?? 1),
@@ -193,6 +193,15 @@ export function lowerFileLimit(limit: string): void {
 }
 
 // --- internal ---
+
+/** What `--env` gave a task; nothing where this is no supervisor, whatever stands there. */
+function givenEnvironment(id: string): NodeJS.ProcessEnv {
+	try {
+		return JSON.parse(process.env[taskEnvVariable] || "{}")[id];
+	} catch {
+		return {};
+	}
+}
 
 /** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
 function openInput(path: string): number {

@@ -1,5 +1,5 @@
 import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
-import { valuesOf } from "../arguments.ts";
+import { filledOf, valuesOf } from "../arguments.ts";
 import { brief } from "../brief.ts";
 import { type Cancelled, cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
@@ -50,9 +50,8 @@ export const cancel = defineVerb({
 	},
 	run: async ({ args }) => {
 		const given = valuesOf(args.ids);
-		const ways = [given.length > 0, args.all, args.session].filter(
-			(way) => way,
-		);
+		const session = filledOf("--session", args.session);
+		const ways = [given.length > 0, args.all, session].filter((way) => way);
 		if (ways.length !== 1)
 			throw new BgError(
 				"usage",
@@ -62,7 +61,7 @@ export const cancel = defineVerb({
 		const store = openStore({ write: true });
 		const ids = given.length
 			? [...new Set(given.map((id) => resolveId(store, id)))]
-			: unfinished(store, args.session ?? process.env.BG_SESSION_ID);
+			: unfinished(store, session ?? process.env.BG_SESSION_ID);
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
 		for (const { taskId: id, status } of tasks)
@@ -109,6 +108,10 @@ function describe({ taskId, status, note, survivors }: Cancelled): string {
 	const left = survivors
 		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
 		.join(", ");
-	const more = left ? `  still alive: ${left}` : note ? `  ${note}` : "";
+	const more = left
+		? `  still alive: ${left}`
+		: note
+			? `  ${toLine(note, 500)}`
+			: "";
 	return `${taskId}  ${status ? paintStatus(status) : "?"}${more}`;
 }

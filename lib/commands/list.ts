@@ -7,6 +7,7 @@ import {
 	wantsColour,
 	wantsJson,
 } from "../answer.ts";
+import { filledOf } from "../arguments.ts";
 import { briefJson } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
@@ -95,6 +96,8 @@ export const list = defineVerb({
 		const wanted = statusesOf(args.status);
 		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
 		const limit = limitOf(args.limit);
+		const session = filledOf("--session", args.session);
+		const tag = filledOf("--tag", args.tag);
 		const store = openStore();
 		const unreadable: Unreadable[] = [];
 		const counts = Object.fromEntries(
@@ -111,9 +114,9 @@ export const list = defineVerb({
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
-				(args.session && task.parent_session_id !== args.session) ||
+				(session && task.parent_session_id !== session) ||
 				(cwd && task.cwd !== cwd) ||
-				(args.tag && !task.tags?.includes(args.tag))
+				(tag && !task.tags?.includes(tag))
 			)
 				continue;
 			counts[task.status]++;

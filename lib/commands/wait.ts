@@ -8,7 +8,7 @@ import {
 	remark,
 	wantsJson,
 } from "../answer.ts";
-import { durationOf, valuesOf } from "../arguments.ts";
+import { durationOf, filledOf, valuesOf } from "../arguments.ts";
 import { brief, callFor } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError, exitCodes } from "../error.ts";
@@ -62,7 +62,8 @@ export const wait = defineVerb({
 					`${id} is the task this runs in, or one it was launched from: it cannot be waited for here`,
 				);
 		const timeout = durationOf("--timeout", args.timeout);
-		const session = args.session ?? process.env.BG_SESSION_ID;
+		const session =
+			filledOf("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const json = wantsJson(args);
 		const line = await progressLine();
 		const options: WaitOptions = {

@@ -1,0 +1,224 @@
+/** Ids, names and keys that are paths, empty, huge, or look like flags: refused, or taken as they are. */
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { exitCodes } from "../lib/error.ts";
+import { self } from "../lib/process.ts";
+import { markOnEnd } from "../lib/store.ts";
+import { executable, type Sandbox, sandbox, until } from "./harness.ts";
+import { addTask, parent } from "./hooks.ts";
+
+const words = {
+	empty: "",
+	"a path": "../../../etc/passwd",
+	"a flag": "--help",
+	"a short flag": "-rf",
+	"a command": "$(touch made)",
+	huge: "x".repeat(100_000),
+	"orders to a terminal": "\x1b[2J\x9b31m",
+	"a property": "__proto__",
+};
+
+/** Where a word goes, and which of them are right there; every other one is a usage error. */
+const places: Record<
+	string,
+	{ call: (word: string) => string[]; right?: (keyof typeof words)[] }
+> = {
+	"an id": { call: (word) => ["status", "--", word] },
+	"--after": { call: (word) => ["run", `--after=${word}`, "d", "--", "true"] },
+	"--unique": {
+		call: (word) => ["run", `--unique=${word}`, "d", "--", "true"],
+		right: [
+			"a path",
+
+			"a flag",
+			"a short flag",
+			"a command",
+			"a property",
+		],
+	},
+	"--tag": {
+		call: (word) => ["run", `--tag=${word}`, "d", "--", "true"],
+		right: [
+			"a path",
+
+			"a flag",
+			"a short flag",
+			"a command",
+			"a property",
+		],
+	},
+	"a droid": { call: (word) => ["launch", "d", "p", "--", word] },
+	"a parent session": {
+		call: (word) => ["launch", "d", "p", "--", "worker", word],
+		// None, or what may be one.
+		right: ["empty", "a flag", "a short flag", "a property"],
+	},
+	"an autonomy": {
+		call: (word) => ["launch", "d", "p", "--", "w", "main", word],
+	},
+	"a model": {
+		call: (word) => ["launch", "d", "p", "--", "w", "main", "low", word],
+		// It goes to droid as it is, and is no path of ours.
+		right: [
+			"empty",
+
+			"a path",
+
+			"a command",
+			"a property",
+		],
+	},
+	"a worktree": {
+		call: (word) => ["launch", `--worktree=${word}`, "d", "p"],
+		right: ["empty"],
+	},
+	"--session": {
+		call: (word) => ["list", `--session=${word}`],
+		right: Object.keys(words).slice(1) as (keyof typeof words)[],
+	},
+	"a tag to list": {
+		call: (word) => ["list", `--tag=${word}`],
+		right: Object.keys(words).slice(1) as (keyof typeof words)[],
+	},
+	"a verb": { call: (word) => [word, "x"], right: ["a flag"] },
+};
+
+const recordsOf = ({ dir }: Sandbox) =>
+	readdirSync(dir).filter((name) => name.endsWith(".json"));
+
+test.each(Object.entries(places))(
+	"%s that is no such thing is refused in one line, and nothing is launched or made by it",
+	async (_, { call, right = [] }) => {
+		const box = sandbox();
+		box.env.BG_DROID = executable(box.home, "droid", "#!/bin/sh\necho done\n");
+		box.env.BUN_RUNTIME_TRANSPILER_CACHE_PATH = "0";
+		addTask(box, { status: "completed" });
+		for (const [what, word] of Object.entries(words)) {
+			const before = recordsOf(box);
+			const { code, stderr } = await box.bg(call(word));
+			if (right.some((each) => each === what)) {
+				expect({ what, code, stderr }).toMatchObject({ code: 0 });
+				continue;
+			}
+			expect({ what, code, stderr }).toEqual({
+				what,
+				code: exitCodes.usage,
+				stderr: expect.stringMatching(/^bg: [^\n]{1,2000}\n$/),
+			});
+			expect(stderr).not.toMatch(/(?!\n)\p{Cc}/u);
+			expect(recordsOf(box)).toEqual(before);
+		}
+		await until(() => box.alive().length === 0, "every task over");
+		expect(readdirSync(box.home)).toEqual(["droid"]);
+	},
+);
+
+test("a session that is empty is not every session", async () => {
+	const box = sandbox();
+	const id = addTask(box, { parent_session_id: parent });
+	for (const args of [["cancel", "--all"], ["cancel"], ["wait"], ["list"]]) {
+		const answer = await box.bg([...args, "--session", ""]);
+		expect(answer).toMatchObject({ code: 2 });
+		expect(answer.stderr).toContain("--session is empty");
+	}
+	expect(box.record(id).status).toBe("running");
+});
+
+test("a flag that has no short form has none called -undefined", async () => {
+	const { code, stderr } = await sandbox().bg(["list", "-undefined"]);
+	expect({ code, stderr }).toMatchObject({ code: 2 });
+	expect(stderr).toContain("no flag -undefined");
+});
+
+test("a prompt or a batch that never ends is refused", async () => {
+	const box = sandbox();
+	box.env.BG_DROID = "/bin/true";
+	for (const flag of ["--prompt-file", "--batch"]) {
+		const answer = await box.bg(
+			["launch", flag, "/dev/zero", "d"].slice(0, flag === "--batch" ? 3 : 4),
+		);
+		expect(answer).toMatchObject({ code: 2 });
+		expect(answer.stderr).toContain(`${flag} /dev/zero: more than 16 MiB`);
+	}
+});
+
+test("a NUL, which JSON can hold and no argv, is refused with its line", async () => {
+	const box = sandbox();
+	box.env.BG_DROID = "/bin/true";
+	const fields = {
+		cwd: "/\0",
+		stdin: "/dev/null\0",
+		command: ["true", "\0"],
+		env: { A: "\0" },
+		on_end: ["\0"],
+		tags: ["\0"],
+		unique: "\0",
+	};
+	const lines = Object.entries(fields).map(([key, value]) =>
+		JSON.stringify({ description: "d", command: ["true"], [key]: value }),
+	);
+	lines.push(JSON.stringify({ description: "d", prompt: "\0" }));
+	const input = lines.join("\n");
+	const { code, stderr } = await box.bg(["launch", "--batch", "-"], { input });
+	expect(code).toBe(2);
+	for (const [index] of lines.entries())
+		expect(stderr).toContain(`line ${index + 1}: `);
+	expect(existsSync(box.dir)).toBe(false);
+});
+
+const gone = { ...self(), start: "1" };
+
+test("what is to be run at an end is run, whatever stands where a supervisor has the variables of its tasks", async () => {
+	const box = sandbox();
+	const made = join(box.home, "made");
+	const on_end = ["touch", made];
+	for (const BG_TASK_ENV of ["{", "null", "[]"]) {
+		const id = addTask(box, { supervisor: gone, on_end, cwd: "/" });
+		markOnEnd({ dir: box.dir }, id);
+		const answer = await box.bg(["status", id], { env: { BG_TASK_ENV } });
+		expect(answer).toMatchObject({ code: 0, stderr: "" });
+	}
+	await until(() => existsSync(made), "the command at the end");
+});
+
+test("a session that a stream calls like a flag is not carried on", async () => {
+	const box = sandbox();
+	box.env.BG_DROID = "/bin/true";
+	for (const name of [
+		"--append-system-prompt-file=/etc/passwd",
+		"-f",
+		"",
+		"a b",
+	]) {
+		const fields = {
+			kind: "droid",
+			status: "completed",
+			command: ["droid", "-s", name],
+		} as const;
+		const id = addTask(box, {
+			...fields,
+			command: [...fields.command],
+			droid_session_id: name,
+			agent: "worker",
+			prompt: "p",
+			resume_of: "bg_0123456789ab",
+		});
+		expect(await box.bg(["resume", id, "go on"])).toMatchObject({ code: 111 });
+		if (name) expect(await box.bg(["retry", id])).toMatchObject({ code: 111 });
+	}
+});
+
+test("a home that is no absolute path is below the folder bg is called in, for the supervisor too", async () => {
+	const box = sandbox();
+	mkdirSync(join(box.home, "here"));
+	const env = {
+		HOME: "here",
+		BG_DIR: "",
+		BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0",
+	};
+	const run = await box.bg(["run", "-q", "d", "--", "true"], { env });
+	const wait = await box.bg(["wait", run.stdout.trim()], { env });
+	expect(wait.json().tasks).toMatchObject([{ status: "completed" }]);
+	expect(existsSync(join(box.home, "here", ".factory"))).toBe(true);
+});
