@@ -5,6 +5,7 @@
 import { ageOf, markOf, tint } from "./answer.ts";
 import { progressOf } from "./glance.ts";
 import { toLine, toPlain } from "./print.ts";
+import { describeUsage } from "./stream.ts";
 import type { Task } from "./task.ts";
 import { fit, wrap } from "./width.ts";
 
@@ -41,9 +42,7 @@ export function drawCard(task: Task, options: CardOptions): string[] {
 		progress: progressOf(task).join(", last "),
 		said:
 			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
-		usage:
-			usage &&
-			`${usage.input_tokens ?? "?"} tokens in, ${usage.output_tokens ?? "?"} out`,
+		usage: usage && describeUsage(usage),
 		result: task.result,
 		"left behind": task.left_behind
 			?.map(({ pid, command }) => `${pid} ${command}`)

@@ -25,6 +25,9 @@ export type Definition = {
 /** What droid means by `tools: read-only`. */
 const readOnlyTools = ["Read", "LS", "Grep", "Glob"];
 
+/** The most that is told of what cannot be read. */
+const maxWarnings = 10;
+
 const toolPattern = /^[A-Za-z][A-Za-z0-9_:/.%-]*$/;
 const wordPattern = /^[A-Za-z0-9][\w.:/@-]*$/;
 
@@ -60,11 +63,16 @@ export function parseDefinition(text: string): Definition {
 	const tools = fields.get("tools");
 	if (tools === "read-only") definition.tools = readOnlyTools;
 	else if (tools !== undefined && tools !== "" && tools !== "all") {
-		const list = typeof tools === "string" ? tools.split(/\s*,\s*/) : tools;
+		const list =
+			typeof tools === "string"
+				? tools.split(",").map((each) => each.trim())
+				: tools;
 		if (list.length > 0 && list.every((tool) => toolPattern.test(tool)))
 			definition.tools = list;
 		else warnings.push("its definition has an unusable list of tools");
 	}
+	const more = warnings.splice(maxWarnings).length;
+	if (more) warnings.push(`and ${more} more faults of its definition`);
 	return definition;
 }
 
@@ -130,7 +138,10 @@ function parseFrontMatter(lines: string[]) {
 							.filter((each) => each)
 					: (list ?? unquote(value)),
 			);
-		} else warnings.push(`its definition has a line bg cannot read: ${line}`);
+		} else
+			warnings.push(
+				`its definition has a line bg cannot read: ${line.slice(0, 100)}`,
+			);
 	}
 	for (const [key, value] of fields)
 		if (Array.isArray(value) && value.length === 0) fields.set(key, "");

@@ -115,6 +115,7 @@ export function settleNotices(
 	session: string,
 	claims: readonly Claim[],
 ): void {
+	if (!isKnown(session)) return;
 	for (const { file } of claims) rmSync(file, { force: true });
 	rmSync(dueMark(store, session), { force: true });
 	if (readNotices(store, session).due.length) markDue(store, session);
@@ -156,7 +157,7 @@ export function passOnNotices(store: Store, from: string, to: string): void {
 }
 
 export function markDue(store: Store, session: string): void {
-	touch(dueMark(store, session));
+	if (isKnown(session)) touch(dueMark(store, session));
 }
 
 // --- internal ---

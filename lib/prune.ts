@@ -8,6 +8,7 @@
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
+import { toLine } from "./print.ts";
 import {
 	describeMachine,
 	type Liveness,
@@ -67,7 +68,7 @@ export function describeStanding(
 	if (standing === "unknown") return "nobody watches it";
 	if (standing === "native") return "droid runs it";
 	if (standing === "elsewhere")
-		return describeMachine(task.supervisor?.machine ?? "");
+		return toLine(describeMachine(task.supervisor?.machine ?? ""));
 	return undefined;
 }
 

@@ -11,6 +11,7 @@
  * the task's supervisor and its process are both gone.
  */
 import { existsSync, rmSync } from "node:fs";
+import { namePattern } from "./droid.ts";
 import { BgError } from "./error.ts";
 import { making, moveFile, namesIn, touch } from "./files.ts";
 import { isBeingLaunched } from "./launching.ts";
@@ -193,7 +194,8 @@ function pathOf(
 	task: Task,
 ): string {
 	const order = priorities.highest - (task.priority ?? priorities.usual);
-	const droid = task.kind === "droid" ? (task.agent ?? "") : "";
+	const { agent = "" } = task;
+	const droid = task.kind === "droid" && namePattern.test(agent) ? agent : "";
 	const { machine } = task.supervisor ?? thisMachine();
 	const where = encodeURIComponent(machine);
 	const name = [state, order, task.depth ?? 1, task.id, where, droid].join(",");

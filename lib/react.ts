@@ -61,7 +61,8 @@ export function react(at: Store, verb: string, raw: object): void {
 export function noteFault(error: unknown, verb: string): void {
 	try {
 		const dir = storeDir();
-		if (existsSync(dir)) logFault({ dir }, "hook", messageOf(error));
+		if (existsSync(dir))
+			logFault({ dir }, "hook", toLine(messageOf(error), 500));
 		if (verb === "hook-complete") answer({ error: toLine(messageOf(error)) });
 	} catch {}
 }

@@ -6,7 +6,7 @@
  * last line is left for the next look.
  */
 import * as v from "valibot";
-import { Progress } from "./task.ts";
+import { isTooDeep, Progress } from "./task.ts";
 
 const text = v.optional(v.string());
 
@@ -54,7 +54,7 @@ export function readEvent(line: string): Event {
 	if (line.startsWith("{")) {
 		try {
 			const parsed = v.safeParse(Event, JSON.parse(line));
-			if (parsed.success) return parsed.output;
+			if (parsed.success && !isTooDeep(parsed.output)) return parsed.output;
 		} catch {}
 	}
 	return { type: "text", text: line };
@@ -80,7 +80,7 @@ const maxMessage = 500;
 /** Nothing read yet, or, of something that is no digest, the same. */
 export function readDigest(from: unknown): Digest {
 	const parsed = v.safeParse(Digest, from);
-	return parsed.success
+	return parsed.success && !isTooDeep(parsed.output)
 		? parsed.output
 		: { offset: 0, progress: { toolCalls: 0 } };
 }
@@ -130,6 +130,14 @@ export function renderEvent(event: Event): string {
 		case "completion":
 			return `# done${describeCompletion(event)}`;
 	}
+}
+
+/** What a droid's words cost: `120 tokens in, 7 out`. */
+export function describeUsage(usage: Record<string, unknown>): string {
+	const [read, wrote] = [usage.input_tokens, usage.output_tokens].map((each) =>
+		typeof each === "number" ? each : "?",
+	);
+	return `${read} tokens in, ${wrote} out`;
 }
 
 // --- internal ---
@@ -201,8 +209,7 @@ function describeCompletion({
 	const parts = [
 		numTurns !== undefined && `${numTurns} turns`,
 		durationMs !== undefined && `${(durationMs / 1000).toFixed(1)}s`,
-		usage &&
-			`${usage.input_tokens ?? "?"} tokens in, ${usage.output_tokens ?? "?"} out`,
+		usage && describeUsage(usage),
 	].filter((part) => part);
 	return parts.length ? ` (${parts.join(", ")})` : "";
 }

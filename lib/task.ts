@@ -243,12 +243,24 @@ export function parseTask(json: string): Task {
 	const raw: unknown = JSON.parse(json);
 	if (typeof raw !== "object" || raw === null) throw new Error("not an object");
 	const record = raw as Record<string, unknown>;
-	for (const key in record) if (record[key] === null) delete record[key];
+	for (const key in record) {
+		if (record[key] === null) delete record[key];
+		else if (isTooDeep(record[key])) throw new Error(`its ${key} is too deep`);
+	}
 	if (typeof record.schema === "number" && isNewer(record))
 		return parseNewer(record);
 	checkType(record, texts, "string");
 	checkType(record, numbers, "number");
 	return v.parse(Structure, record);
+}
+
+/** Whether a value of JSON is nested so deep that writing it again could fail. */
+export function isTooDeep(value: unknown, levels = 100): boolean {
+	if (typeof value !== "object" || value === null) return false;
+	if (levels === 0) return true;
+	const fields = value as Record<string, unknown>;
+	for (const key in fields) if (isTooDeep(fields[key], levels - 1)) return true;
+	return false;
 }
 
 /** queued → running, or undefined where somebody ended the task first. */

@@ -1,6 +1,6 @@
 /** Ids, names and keys that are paths, empty, huge, or look like flags: refused, or taken as they are. */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodes } from "../lib/error.ts";
 import { self } from "../lib/process.ts";
@@ -169,6 +169,19 @@ test("a NUL, which JSON can hold and no argv, is refused with its line", async (
 
 const gone = { ...self(), start: "1" };
 
+test("a record whose droid is a path, huge or no name keeps no list from its answer, and removes nothing", async () => {
+	const box = sandbox();
+	writeFileSync(join(box.home, "file"), "mine");
+	const agents = [words["a path"], words.huge, "x/../../../home/file", "\0"];
+	const ids = agents.map((agent) =>
+		addTask(box, { kind: "droid", agent, status: "queued", supervisor: gone }),
+	);
+	const list = await box.bg(["list"]);
+	expect(list).toMatchObject({ code: 0, stderr: "" });
+	expect(list.json().error).toBe(ids.length);
+	expect(existsSync(join(box.home, "file"))).toBe(true);
+});
+
 test("what is to be run at an end is run, whatever stands where a supervisor has the variables of its tasks", async () => {
 	const box = sandbox();
 	const made = join(box.home, "made");
@@ -207,6 +220,39 @@ test("a session that a stream calls like a flag is not carried on", async () => 
 		expect(await box.bg(["resume", id, "go on"])).toMatchObject({ code: 111 });
 		if (name) expect(await box.bg(["retry", id])).toMatchObject({ code: 111 });
 	}
+});
+
+test("numbers of a droid that are objects are shown as unknown", async () => {
+	const box = sandbox();
+	const usage = { input_tokens: { toString: 1, valueOf: 2 } };
+	const id = addTask(box, { kind: "droid", usage, status: "completed" });
+	const out = JSON.stringify({ type: "completion", usage });
+	writeFileSync(join(box.dir, `${id}.out`), out, { mode: 0o600 });
+	const status = await box.bg(["status", "--text", id]);
+	expect(status.stdout).toContain("? tokens in, ? out");
+	expect((await box.bg(["output", "--text", id])).stdout).toContain(
+		"? tokens in",
+	);
+});
+
+test("what is nested too deep to be written again is told, and keeps no other", async () => {
+	const box = sandbox();
+	const [id, other] = [
+		addTask(box),
+		addTask(box, { kind: "droid", command: ["droid"] }),
+	];
+	const deep = "[".repeat(100_000) + "]".repeat(100_000);
+	const text = JSON.stringify(box.record(id)).replace("{", `{"more":${deep},`);
+	writeFileSync(join(box.dir, `${id}.json`), text);
+	const out = `{"type":"tool_call","toolName":"x","parameters":${deep}}\n`;
+	writeFileSync(join(box.dir, `${other}.out`), out, { mode: 0o600 });
+	const list = (await box.bg(["list", "--full"])).json();
+	expect(list).toMatchObject({
+		tasks: [{ id: other }],
+		unreadable: [{ taskId: id, problem: "its more is too deep" }],
+	});
+	expect(await box.bg(["output", other])).toMatchObject({ code: 0 });
+	expect(await box.bg(["status", id])).toMatchObject({ code: 111 });
 });
 
 test("a home that is no absolute path is below the folder bg is called in, for the supervisor too", async () => {

@@ -1,6 +1,7 @@
 import { answer, formatFlags, progressLine } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
+import { toPlain } from "../print.ts";
 import { type Pruned, pruneTasks } from "../stale.ts";
 import { sweepStore } from "../sweep.ts";
 import { defineVerb } from "../verb.ts";
@@ -75,5 +76,5 @@ function describe(pruned: Pruned, dryRun: boolean): string {
 			({ taskId, problem }) => `${taskId}  cannot be read: ${problem}`,
 		),
 	];
-	return lines.join("\n") || "nothing to prune";
+	return toPlain(lines.join("\n")) || "nothing to prune";
 }
