@@ -165,6 +165,10 @@ const Structure = v.looseObject({
 	on_end: v.optional(v.array(v.string())),
 });
 
+/** Fields that may hold anything; of all others the structure says how deep they are. */
+const isOpen = (key: string) =>
+	!(key in Structure.entries) || key === "usage" || key === "attempts";
+
 export type Task = v.InferOutput<typeof Structure> & {
 	[key in (typeof texts)[number]]?: string;
 } & { [key in (typeof numbers)[number]]?: number };
@@ -244,8 +248,10 @@ export function parseTask(json: string): Task {
 	if (typeof raw !== "object" || raw === null) throw new Error("not an object");
 	const record = raw as Record<string, unknown>;
 	for (const key in record) {
-		if (record[key] === null) delete record[key];
-		else if (isTooDeep(record[key])) throw new Error(`its ${key} is too deep`);
+		const value = record[key];
+		if (value === null) delete record[key];
+		else if (typeof value === "object" && isOpen(key) && isTooDeep(value))
+			throw new Error(`its ${key} is too deep`);
 	}
 	if (typeof record.schema === "number" && isNewer(record))
 		return parseNewer(record);
