@@ -127,7 +127,7 @@ const untilIdle = (box: Sandbox) =>
 	);
 
 /** What waits by its nature, or is told elsewhere. */
-const waiting = ["hook", "hook-complete"];
+const waiting = ["hook", "hook-complete", "watch"];
 
 test("argv of any verb: an answer, or one line of what is wrong", async () => {
 	const box = watched();
@@ -136,7 +136,8 @@ test("argv of any verb: an answer, or one line of what is wrong", async () => {
 			.filter(([name]) => !waiting.includes(name))
 			.map(async ([name, { load }]) => {
 				const { args } = await load();
-				return { name, flags: Object.keys(args).map((flag) => `--${flag}`) };
+				const flags = ["help", ...Object.keys(args)];
+				return { name, flags: flags.map((flag) => `--${flag}`) };
 			}),
 	);
 	const call = fc.oneof(

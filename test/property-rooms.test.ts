@@ -2,13 +2,11 @@
 import { expect, onTestFinished, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ArgsDef } from "citty";
 import fc from "fast-check";
 import * as v from "valibot";
 import { ageOf, noteOf } from "../lib/answer.ts";
 import { readArguments } from "../lib/arguments.ts";
 import { planBatch } from "../lib/batch.ts";
-import { verbs } from "../lib/cli.ts";
 import { openStore } from "../lib/directory.ts";
 import { execCommand, parseDefinition } from "../lib/droid.ts";
 import { BgError } from "../lib/error.ts";
@@ -18,7 +16,6 @@ import { lastAssistantText, Payload, subagentOf } from "../lib/payload.ts";
 import {
 	cutBytes,
 	escapeJson,
-	formatMarkdown,
 	formatTable,
 	toJson,
 	toLine,
@@ -44,6 +41,8 @@ import {
 	tryAgain,
 } from "../lib/task.ts";
 import { holdKey, readKey } from "../lib/unique.ts";
+import { loadVerbs } from "../lib/verb.ts";
+import { verbs } from "../lib/verbs.ts";
 import { sandbox, snapshot } from "./harness.ts";
 import { taskCall } from "./hooks.ts";
 import {
@@ -92,7 +91,6 @@ test("whatever is shown, no terminal obeys it, and JSON stays what it was", () =
 					toPlain(given),
 					toLine(given, length),
 					formatTable([["a", toLine(given)]]),
-					formatMarkdown(["a"], [[given]]),
 					toJson(given),
 					escapeJson(value),
 				])
@@ -245,14 +243,9 @@ test("no value of a droid's definition becomes a flag, and none keeps a launch",
 });
 
 test("argv of any verb is arguments, or an error that says what is wrong", async () => {
-	const table = await Promise.all(
-		Object.entries(verbs).map(async ([name, load]) => ({
-			name,
-			...(await load()),
-		})),
-	);
-	const flags = table.flatMap(({ command }) =>
-		Object.keys(command.args as ArgsDef).map((flag) => `--${flag}`),
+	const table = await loadVerbs(verbs);
+	const flags = table.flatMap(({ args }) =>
+		Object.keys(args).map((flag) => `--${flag}`),
 	);
 	const part = fc.oneof(
 		{ weight: 3, arbitrary: fc.constantFrom(...flags) },
@@ -263,14 +256,12 @@ test("argv of any verb is arguments, or an error that says what is wrong", async
 		fc.property(
 			fc.constantFrom(...table),
 			fc.array(part, { maxLength: 6 }),
-			({ name, command, read }, argv) => {
+			({ meta, args, read }, argv) => {
 				const parsed = ofUser(() =>
-					read
-						? read(argv)
-						: readArguments(name, command.args as ArgsDef, argv),
+					read ? read(argv) : readArguments(meta.name, args, argv),
 				);
 				if (!parsed || parsed.help) return;
-				const known = ["_", ...Object.keys(command.args as ArgsDef)];
+				const known = ["_", ...Object.keys(args)];
 				expect(known).toEqual(expect.arrayContaining(Object.keys(parsed)));
 				// What was given arrives, and nothing else does.
 				for (const value of Object.values(parsed).flat())
