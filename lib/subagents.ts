@@ -3,6 +3,7 @@
  * in the background. Those are tasks as well, so one list holds all.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { whileLaunching } from "./launching.ts";
 import type { Store } from "./names.ts";
 import { lastAssistantText, type Payload, subagentOf } from "./payload.ts";
 import { cutBytes } from "./print.ts";
@@ -60,7 +61,7 @@ export function recordSubagent(
 		queued_at: at,
 		started_at: at,
 	};
-	createTask(store, task);
+	whileLaunching(store, [task.id], () => createTask(store, task));
 	indexSession(store, payload.session_id, task.id);
 	indexSession(store, sessionId, task.id);
 	endNoted(store, task);

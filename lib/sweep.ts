@@ -18,7 +18,7 @@ import { idPattern } from "./patterns.ts";
 import { liveness, parseHolder } from "./process.ts";
 import { sweepQueue, withdrawEntries } from "./queue.ts";
 import { runOnEnd } from "./spawn.ts";
-import { findTask, recordVersion, removePrompts } from "./store.ts";
+import { findTask, listIds, recordVersion, removePrompts } from "./store.ts";
 import { isFinal } from "./task.ts";
 import { sweepKeys } from "./unique.ts";
 
@@ -56,6 +56,15 @@ export function sweepStore(store: Store): void {
 		if (isOver(store, id)) rmSync(path, { force: true });
 	for (const { id, path } of namesOfTasks(store, "progress"))
 		if (!recordVersion(store, id)) rmSync(path, { force: true });
+	// Launcher and supervisor may both die before the record that these names came before.
+	const recorded = new Set(listIds(store));
+	forgetTasks(
+		store,
+		(id) =>
+			!recorded.has(id) &&
+			!isBeingLaunched(store, id) &&
+			recordVersion(store, id) === undefined,
+	);
 }
 
 /**
@@ -64,14 +73,7 @@ export function sweepStore(store: Store): void {
  */
 export function withdrawTasks(store: Store, ids: readonly string[]): void {
 	const all = new Set(ids);
-	for (const folder of ["sessions", "notices"] as const)
-		for (const key of namesIn(store, inStore(store, folder))) {
-			const path = `${inStore(store, folder)}/${key}`;
-			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
-			for (const name of namesIn(store, path))
-				if (all.has(name)) rmSync(`${path}/${name}`, { force: true });
-			removeEmpty(path);
-		}
+	forgetTasks(store, (id) => all.has(id));
 	for (const id of ids) {
 		for (const path of [recordFile(store, id), onEndMark(store, id)])
 			rmSync(path, { force: true });
@@ -81,6 +83,23 @@ export function withdrawTasks(store: Store, ids: readonly string[]): void {
 }
 
 // --- internal ---
+
+/** Takes tasks out of every session's folders. */
+function forgetTasks(store: Store, isMeant: (id: string) => boolean): void {
+	for (const folder of ["sessions", "notices"] as const)
+		for (const key of namesIn(store, inStore(store, folder))) {
+			const path = `${inStore(store, folder)}/${key}`;
+			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
+			const names = namesIn(store, path);
+			const meant = names.filter((name) => {
+				const [id = ""] = name.split(".");
+				return idPattern.test(id) && isMeant(id);
+			});
+			for (const name of meant) rmSync(`${path}/${name}`, { force: true });
+			// Its last task may be launched at this moment.
+			if (meant.length) removeEmpty(path);
+		}
+}
 
 function removeOfTheDead(store: Store, folder: string): void {
 	for (const name of namesIn(store, folder)) {

@@ -1,0 +1,27 @@
+import { expect, test } from "bun:test";
+import { openStore } from "../lib/directory.ts";
+import { whileLaunching } from "../lib/launching.ts";
+import { expectNotice, fallDue, readNotices } from "../lib/notices.ts";
+import { indexSession, tasksOfSession } from "../lib/sessions.ts";
+import { sweepStore } from "../lib/sweep.ts";
+import { newTaskId } from "../lib/task.ts";
+import { sandbox } from "./harness.ts";
+import { addTask, parent } from "./hooks.ts";
+
+test("names of a task whose record never came are swept, not those of one that may come", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const recorded = addTask(store, { parent_session_id: parent });
+	indexSession(store, parent, recorded);
+	const [coming, never] = [newTaskId(), newTaskId()];
+	for (const id of [coming, never]) {
+		indexSession(store, parent, id);
+		expectNotice(store, parent, id);
+	}
+	whileLaunching(store, [coming], () => sweepStore(store));
+	const ids = [recorded, coming].sort();
+	expect(tasksOfSession(store, parent).sort()).toEqual(ids);
+	expect(readNotices(store, parent)).toEqual({ due: [], awaited: ids });
+	fallDue(store, parent, coming);
+	sweepStore(store);
+	expect(readNotices(store, parent)).toEqual({ due: [], awaited: [recorded] });
+});
