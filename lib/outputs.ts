@@ -5,6 +5,7 @@
 import {
 	closeSync,
 	constants,
+	existsSync,
 	fstatSync,
 	ftruncateSync,
 	lstatSync,
@@ -21,6 +22,10 @@ export function openOutput(store: Store, id: string): number {
 	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
 	return openFile(store, outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
 }
+
+/** Whether a task's output was opened, which is the last thing before its process starts. */
+export const hasOutput = (store: Store, id: string): boolean =>
+	existsSync(outputFile(store, id));
 
 /** How many bytes a task has written; 0 where there is no output yet. */
 export function outputSize(store: Store, id: string, attempt?: number): number {

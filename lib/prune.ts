@@ -8,6 +8,7 @@
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
+import { hasOutput } from "./outputs.ts";
 import { toLine } from "./print.ts";
 import {
 	describeMachine,
@@ -106,7 +107,8 @@ export function settle(
 /** An end nobody saw: an exit code nobody waited for cannot be known. */
 export function lose(store: Store, task: Task): Task {
 	const at = timestamp();
-	if (task.status === "queued")
+	const isQueued = task.status === "queued";
+	if (isQueued && !hasOutput(store, task.id))
 		return finish(task, {
 			reason: "lost",
 			at,
@@ -118,7 +120,9 @@ export function lose(store: Store, task: Task): Task {
 	return finish(task, {
 		reason: completed ? "stream" : "lost",
 		at,
-		error: "ended while nobody watched",
+		error: isQueued
+			? "its supervisor died while it started"
+			: "ended while nobody watched",
 		facts,
 	});
 }
