@@ -39,6 +39,12 @@ export function keepOutput(store: Store, id: string, attempt: number): void {
 	rmSync(progressFile(store, id), { force: true });
 }
 
+/** Takes that back, where whoever kept it died before there was a next attempt. */
+export function restoreOutput(store: Store, id: string, attempt: number): void {
+	if (!hasOutput(store, id))
+		moveFile(outputFile(store, id, attempt), outputFile(store, id));
+}
+
 /** Cuts a task's output and says so in a line of its own. */
 export function cutOutput(
 	store: Store,

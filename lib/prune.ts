@@ -8,7 +8,7 @@
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
-import { hasOutput } from "./outputs.ts";
+import { hasOutput, restoreOutput } from "./outputs.ts";
 import { toLine } from "./print.ts";
 import {
 	describeMachine,
@@ -148,6 +148,7 @@ function rescue(store: Store, task: Task, look: () => Snapshot): Task {
 			});
 		}
 	}
+	restoreOutput(store, task.id, task.attempt ?? 1);
 	const lost = lose(store, task);
 	removePrompts(store, task.id);
 	leaveQueue(store, task);

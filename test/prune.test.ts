@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
+import { keepOutput } from "../lib/outputs.ts";
 import { self } from "../lib/process.ts";
 import { settle } from "../lib/prune.ts";
 import { readTask } from "../lib/store.ts";
@@ -28,4 +29,18 @@ test("a task that wrote something has started, though nobody wrote that down", (
 		error: "its supervisor died while it started",
 		result: "half of it",
 	});
+});
+
+test("what an attempt wrote is the task's, where its supervisor died before the next one", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const died = { supervisor: dead, process: dead, retries: 1 };
+	const id = addTask(store, died);
+	writeFileSync(outputFile(store, id), "all of it\n");
+	keepOutput(store, id, 1);
+	expect(settle(store, readTask(store, id))).toMatchObject({
+		reason: "lost",
+		result: "all of it",
+	});
+	expect(readdirSync(store.dir)).toContain(`${id}.out`);
+	expect(readdirSync(store.dir)).not.toContain(`${id}.1.out`);
 });
