@@ -92,7 +92,7 @@ export function ageOf(task: Task, now = Date.now()): string {
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
 }
 
-/** Its session has seen this end by itself, and need not be told of it. */
+/** Its session has seen this end by itself, and need not be told of it: once that is printed. */
 export function markCollected(
 	store: Store,
 	{ id, status }: Pick<Task, "id" | "status">,

@@ -99,7 +99,6 @@ export const output = defineVerb({
 		}
 		const answers = ids.map((id) => {
 			const task = settle(store, readTask(store, id));
-			markCollected(store, task);
 			const options = { since, tail, max, attempt: attemptOf(id) };
 			const text = readText(store, task, options);
 			const more = moreOf(id, text, options);
@@ -113,12 +112,13 @@ export const output = defineVerb({
 			});
 			const json = fitting.length === 1 ? fitting[0] : fitting;
 			writeAll(1, `${toJson(json)}\n`);
-			return;
-		}
-		for (const each of answers) {
-			if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
-			writeText(each, each.more, since === undefined);
-		}
+		} else
+			for (const each of answers) {
+				if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
+				writeText(each, each.more, since === undefined);
+			}
+		for (const { taskId: id, status } of answers)
+			markCollected(store, { id, status });
 	},
 });
 

@@ -41,11 +41,13 @@ export const status = defineVerb({
 		const store = openStore();
 		const id = resolveId(store, args.id);
 		const settled = settle(store, readTask(store, id));
-		markCollected(store, settled);
 		const note = noteOf(settled);
 		const whole = { ...withProgress(store, settled), note };
 		const task = args.full ? whole : brief(whole, `status ${id} --full`);
-		if (wantsJson(args)) return answer(args, task, () => "");
+		if (wantsJson(args)) {
+			answer(args, task, () => "");
+			return markCollected(store, settled);
+		}
 		const { drawCard } = await import("../card.ts");
 		const { terminalSize } = await import("../terminal.ts");
 		const card = drawCard(task, {
@@ -56,5 +58,6 @@ export const status = defineVerb({
 		});
 		const more = task === whole ? [] : [callFor(`status ${id} --full`)];
 		writeAll(1, `${[...card, ...more].join("\n")}\n`);
+		markCollected(store, settled);
 	},
 });

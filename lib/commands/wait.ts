@@ -85,7 +85,6 @@ export const wait = defineVerb({
 		const waited = await (line?.during(start) ?? start());
 		if (typeof waited === "number") return waited;
 		const { ended, running, missing, timedOut } = waited;
-		for (const task of ended) markCollected(store, task);
 		const [gone] = missing;
 		// Nothing else to tell than that: in the words of the record's own fault.
 		if (gone && ended.length + running.length === 0) readTask(store, gone);
@@ -100,6 +99,7 @@ export const wait = defineVerb({
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
+		for (const task of ended) markCollected(store, task);
 		if (timedOut) return exitCodes.timedOut;
 		for (const id of missing)
 			remark(`nobody can say how ${id} ended: its record is gone or broken`);

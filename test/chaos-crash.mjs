@@ -1,0 +1,94 @@
+/**
+ * The program with a crash point: imports it, and dies by kill -9 right after one of the steps it
+ * takes on disk. It runs under Bun, Deno and Node, and a supervisor that it starts runs through here
+ * as well, for a program starts itself again by the file it was called by.
+ *
+ *     CHAOS_PROGRAM  the script to run
+ *     CHAOS_CRASH    `verb:12,supervise:30`: after which step whoever was called dies, and who it starts
+ *     CHAOS_UNTIL    when the fire ends, in ms since 1970: after that nobody dies
+ *     CHAOS_LOG      gets one line, of JSON, right before a death
+ *     CHAOS_CLOCK    how far the clock is ahead, in ms
+ */
+const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
+const { CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
+const fs = process.getBuiltinModule("node:fs");
+const processes = process.getBuiltinModule("node:child_process");
+const { appendFileSync } = fs;
+
+const argv = process.argv.slice(2);
+const role = argv[0] === "supervise" ? "supervise" : "verb";
+const deadly = Number(new RegExp(`${role}:(\\d+)`).exec(CHAOS_CRASH)?.[1] ?? 0);
+let steps = 0;
+
+/** Whether the step that is taken now is the last one. */
+const isLast = () => ++steps === deadly && Date.now() < Number(CHAOS_UNTIL);
+
+function die(step) {
+	const { pid } = process;
+	const line = { pid, role, argv, step, number: steps };
+	appendFileSync(CHAOS_LOG, `${JSON.stringify(line)}\n`);
+	process.kill(pid, "SIGKILL");
+	for (;;);
+}
+
+/** Puts a crash point behind a function; `torn` does half of its work. */
+function wrap(module, name, { counts = () => true, torn } = {}) {
+	const act = module[name];
+	module[name] = function (...args) {
+		const dies = counts(...args) && isLast();
+		if (dies && torn && deadly % 2) {
+			torn(act, args);
+			die(`${name}, half of it`);
+		}
+		const answer = act.apply(this, args);
+		if (dies) die(name);
+		return answer;
+	};
+}
+
+/** Opening to read changes nothing. */
+const writes = (_path, flags = "r") =>
+	typeof flags === "number" ? (flags & 0o103) !== 0 : flags !== "r";
+
+const halfOf = (data) =>
+	typeof data === "string"
+		? data.slice(0, data.length / 2)
+		: data.subarray(0, data.length / 2);
+
+for (const name of [
+	"renameSync",
+	"unlinkSync",
+	"rmSync",
+	"rmdirSync",
+	"mkdirSync",
+	"linkSync",
+	"symlinkSync",
+	"chmodSync",
+	"truncateSync",
+	"ftruncateSync",
+	"utimesSync",
+	"fsyncSync",
+	"fdatasyncSync",
+	"closeSync",
+])
+	wrap(fs, name);
+wrap(fs, "openSync", { counts: writes });
+for (const name of ["writeFileSync", "appendFileSync"])
+	wrap(fs, name, {
+		torn: (act, [path, data, ...rest]) => act(path, halfOf(data), ...rest),
+	});
+wrap(fs, "writeSync", {
+	torn(act, [fd, data, offset = 0]) {
+		const bytes = Buffer.from(data).subarray(offset ?? 0);
+		act(fd, halfOf(bytes));
+	},
+});
+wrap(processes, "spawn");
+process.getBuiltinModule("node:module").syncBuiltinESMExports?.();
+
+if (CHAOS_CLOCK) {
+	const { now } = Date;
+	Date.now = () => now() + Number(CHAOS_CLOCK);
+}
+
+await import(CHAOS_PROGRAM);
