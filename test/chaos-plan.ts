@@ -1,0 +1,272 @@
+/**
+ * What happens in one round of the chaos test, chosen by a seed alone: who is called when, in which
+ * form, with what, and how it is to die. The same seed makes the same plan; what comes of it depends
+ * on the machine as well.
+ */
+
+/** The forms of the program; a crash point needs one that is a script. */
+export const scripts = ["bun", "deno", "node"] as const;
+export const forms = [...scripts, "executable"] as const;
+export type Form = (typeof forms)[number];
+
+export const sessions = ["first", "second", "third", "fourth"] as const;
+export type Session = (typeof sessions)[number];
+
+/** The session of a subagent, which tasks are launched from as well. */
+export const subagentOf = (session: Session) => `${session}-sub`;
+
+/** What a task is to do. Its name is the description of its record. */
+export type TaskPlan = {
+	name: string;
+	kind: "command" | "nested" | "droid" | "missing";
+	session: string;
+	/** How long it takes, in s, and what it exits with. */
+	seconds: number;
+	code: number;
+	retries: number;
+	timeout?: string;
+	/** Which of those announced before it, as numbers of any size. */
+	after: number[];
+	afterAny: boolean;
+	unique?: string;
+	onEnd: boolean;
+	priority: number;
+	byFile: boolean;
+};
+
+export const events = [
+	"PostToolUse",
+	"UserPromptSubmit",
+	"SessionStart",
+	"Stop",
+] as const;
+
+/** Who is called. `of` chooses among the tasks announced until then. */
+export type Call =
+	| { verb: "run" | "launch"; task: TaskPlan }
+	| { verb: "batch"; tasks: TaskPlan[] }
+	| { verb: "hook"; event: (typeof events)[number]; session: string }
+	| { verb: "subagent"; event: Subagents; session: Session }
+	| { verb: "hook-complete" | "complete"; of: number }
+	/** `collects`: for the session that launched the first of them. */
+	| {
+			verb: "wait" | "cancel" | "status" | "output";
+			of: number[];
+			any: boolean;
+			collects: boolean;
+	  }
+	| { verb: "list" | "prune" | "cleanup" | "delete" };
+
+type Subagents = "launched" | "SessionStart" | "SubagentStop" | "SessionEnd";
+
+export type Action = {
+	/** When, in ms from the start of the round. */
+	at: number;
+	form: Form;
+	call: Call;
+	/** After which step it dies, and the supervisor it starts. */
+	crash?: number;
+	superviseCrash?: number;
+	/** How long it lives at most, in ms. */
+	killAfter?: number;
+};
+
+export type Target = "supervisor" | "task";
+export type Kill = {
+	at: number;
+	target: Target;
+	signal: NodeJS.Signals;
+	/** Which of those there are then. */
+	choice: number;
+};
+export type Plan = { actions: Action[]; kills: Kill[] };
+
+/** How long a round's fire lasts, in ms. */
+export const fire = 4000;
+
+const actionsOfRound = 60;
+const killsOfRound = 14;
+
+/** More or less how many steps each takes: a crash point is one of them. */
+const stepsOf: Record<Call["verb"], number> = {
+	run: 18,
+	launch: 22,
+	batch: 40,
+	hook: 14,
+	subagent: 30,
+	"hook-complete": 20,
+	complete: 20,
+	wait: 12,
+	status: 8,
+	output: 8,
+	cancel: 24,
+	list: 2,
+	prune: 40,
+	cleanup: 60,
+	delete: 60,
+};
+const stepsOfSupervisor = 70;
+
+/** How often each is called, among all. */
+const shares: Record<Call["verb"], number> = {
+	run: 16,
+	launch: 3,
+	batch: 2,
+	hook: 11,
+	subagent: 4,
+	"hook-complete": 1,
+	complete: 1,
+	wait: 5,
+	status: 2,
+	output: 2,
+	cancel: 2,
+	list: 2,
+	prune: 2,
+	cleanup: 1,
+	delete: 1,
+};
+
+export function planRound(seed: number): Plan {
+	const dice = new Dice(seed);
+	let count = 0;
+	const name = () => `task ${seed}.${count++}`;
+	const actions = Array.from({ length: actionsOfRound }, (_, index): Action => {
+		const at = Math.round((index * fire) / actionsOfRound);
+		// The first of all are launches: the others want something to do.
+		const verb = index < 3 ? "run" : dice.weigh(shares);
+		const call = planCall(dice, verb, name);
+		const isLaunch = ["run", "launch", "batch"].includes(verb);
+		const crash = dice.chance(0.2) ? dice.below(stepsOf[verb]) + 1 : undefined;
+		const superviseCrash =
+			crash === undefined && dice.chance(isLaunch ? 0.3 : 0.1)
+				? dice.below(stepsOfSupervisor) + 1
+				: undefined;
+		const dies = crash !== undefined || superviseCrash !== undefined;
+		const form = dice.pick(dies ? scripts : forms);
+		const isKilled = !dies && dice.chance(0.15);
+		return {
+			at,
+			form,
+			call,
+			...(crash && { crash }),
+			...(superviseCrash && { superviseCrash }),
+			...(isKilled && { killAfter: dice.below(200) }),
+		};
+	});
+	const kills = Array.from({ length: killsOfRound }, (_, index): Kill => {
+		const target = dice.weigh<Target>({ supervisor: 3, task: 2 });
+		const asks = target === "supervisor" && dice.chance(0.1);
+		return {
+			at: Math.round(((index + 3) * fire) / killsOfRound) + dice.below(60),
+			target,
+			signal: asks ? "SIGTERM" : "SIGKILL",
+			choice: dice.any(),
+		};
+	});
+	return { actions, kills };
+}
+
+// --- internal ---
+
+function planCall(dice: Dice, verb: Call["verb"], name: () => string): Call {
+	const session = dice.pick(sessions);
+	switch (verb) {
+		case "run":
+		case "launch":
+			return { verb, task: planTask(dice, verb, name()) };
+		case "batch":
+			return {
+				verb,
+				tasks: Array.from({ length: 3 }, () => planTask(dice, "run", name())),
+			};
+		case "hook": {
+			const isSub = dice.chance(0.2);
+			const at = isSub ? subagentOf(session) : session;
+			const event = dice.chance(0.6) ? "PostToolUse" : dice.pick(events);
+			return { verb, event, session: at };
+		}
+		case "subagent": {
+			const event = dice.weigh<Subagents>({
+				launched: 3,
+				SessionStart: 1,
+				SubagentStop: 1,
+				SessionEnd: 2,
+			});
+			return { verb, event, session };
+		}
+		case "wait":
+		case "cancel":
+		case "status":
+		case "output": {
+			const isOne = verb === "status" || verb === "output";
+			const of = Array.from(
+				{ length: isOne ? 1 : 1 + dice.below(2) },
+				dice.any,
+			);
+			const any = verb === "wait" && dice.chance(0.3);
+			return { verb, of, any, collects: dice.chance(0.5) };
+		}
+		case "hook-complete":
+		case "complete":
+			return { verb, of: dice.any() };
+		default:
+			return { verb };
+	}
+}
+
+function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
+	const session = dice.pick(sessions);
+	const isLong = verb === "run" && dice.chance(0.15);
+	return {
+		name,
+		kind:
+			verb === "launch"
+				? "droid"
+				: dice.weigh({ command: 17, nested: 2, missing: 1 }),
+		session: dice.chance(0.2) ? subagentOf(session) : session,
+		seconds: isLong ? 20 : dice.below(8) / 10,
+		code: dice.chance(0.3) ? 3 : 0,
+		retries: dice.chance(0.2) ? 1 : 0,
+		// A task that would take long ends by its limit.
+		...((isLong || dice.chance(0.1)) && { timeout: "0.6s" }),
+		after: dice.chance(0.2) ? [dice.any()] : [],
+		afterAny: dice.chance(0.5),
+		...(dice.chance(0.2) && { unique: `key ${dice.below(2)}` }),
+		onEnd: dice.chance(0.2),
+		priority: dice.below(3),
+		byFile: dice.chance(0.5),
+	};
+}
+
+/** Numbers that look random and follow from a seed (mulberry32). */
+class Dice {
+	#state: number;
+
+	constructor(seed: number) {
+		this.#state = seed >>> 0;
+	}
+
+	/** From 0 up to 1. */
+	roll(): number {
+		this.#state = (this.#state + 0x6d2b79f5) >>> 0;
+		let mixed = this.#state;
+		mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
+		mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+		return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+	}
+
+	chance = (share: number) => this.roll() < share;
+	below = (limit: number) => Math.floor(this.roll() * limit);
+	any = () => this.below(1_000_000);
+	pick = <T>(from: readonly T[]): T => from[this.below(from.length)] as T;
+
+	weigh<Name extends string>(weights: Record<Name, number>): Name {
+		const all = Object.entries(weights) as [Name, number][];
+		let left = this.roll() * all.reduce((sum, [, each]) => sum + each, 0);
+		for (const [name, weight] of all) {
+			left -= weight;
+			if (left < 0) return name;
+		}
+		return all.at(-1)?.[0] as Name;
+	}
+}
