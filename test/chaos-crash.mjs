@@ -5,23 +5,33 @@
  *
  *     CHAOS_PROGRAM  the script to run
  *     CHAOS_CRASH    `verb:12,supervise:30`: after which step whoever was called dies, and who it starts
- *     CHAOS_UNTIL    when the fire ends, in ms since 1970: after that nobody dies
+ *     CHAOS_NAP      the same for a nap: after which step it lets others go first
+ *     CHAOS_UNTIL    when the fire ends, in ms since 1970: after that nobody dies or naps
  *     CHAOS_LOG      gets one line, of JSON, right before a death
  *     CHAOS_CLOCK    how far the clock is ahead, in ms
  */
 const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
-const { CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
+const { CHAOS_NAP = "", CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
 const fs = process.getBuiltinModule("node:fs");
 const processes = process.getBuiltinModule("node:child_process");
 const { appendFileSync } = fs;
 
 const argv = process.argv.slice(2);
 const role = argv[0] === "supervise" ? "supervise" : "verb";
-const deadly = Number(new RegExp(`${role}:(\\d+)`).exec(CHAOS_CRASH)?.[1] ?? 0);
+const stepIn = (points) =>
+	Number(new RegExp(`${role}:(\\d+)`).exec(points)?.[1] ?? 0);
+const deadly = stepIn(CHAOS_CRASH);
+const sleepy = stepIn(CHAOS_NAP);
 let steps = 0;
 
-/** Whether the step that is taken now is the last one. */
-const isLast = () => ++steps === deadly && Date.now() < Number(CHAOS_UNTIL);
+/** How long a nap takes, in ms: long enough for others to do what they want meanwhile. */
+const nap = 300;
+
+const isFire = () => Date.now() < Number(CHAOS_UNTIL);
+
+function sleep() {
+	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, nap);
+}
 
 function die(step) {
 	const { pid } = process;
@@ -35,13 +45,15 @@ function die(step) {
 function wrap(module, name, { counts = () => true, torn } = {}) {
 	const act = module[name];
 	module[name] = function (...args) {
-		const dies = counts(...args) && isLast();
+		const step = counts(...args) ? ++steps : -1;
+		const dies = step === deadly && isFire();
 		if (dies && torn && deadly % 2) {
 			torn(act, args);
 			die(`${name}, half of it`);
 		}
 		const answer = act.apply(this, args);
 		if (dies) die(name);
+		if (step === sleepy && isFire()) sleep();
 		return answer;
 	};
 }

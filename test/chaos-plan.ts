@@ -67,6 +67,9 @@ export type Action = {
 	/** After which step it dies, and the supervisor it starts. */
 	crash?: number;
 	superviseCrash?: number;
+	/** After which step it takes a nap, and the supervisor it starts. */
+	nap?: number;
+	superviseNap?: number;
 	/** How long it lives at most, in ms. */
 	killAfter?: number;
 };
@@ -85,14 +88,14 @@ export type Plan = { actions: Action[]; kills: Kill[] };
 export const fire = 4000;
 
 const actionsOfRound = 60;
-const killsOfRound = 14;
+const killsOfRound = 10;
 
 /** More or less how many steps each takes: a crash point is one of them. */
 const stepsOf: Record<Call["verb"], number> = {
 	run: 18,
 	launch: 22,
 	batch: 40,
-	hook: 14,
+	hook: 8,
 	subagent: 30,
 	"hook-complete": 20,
 	complete: 20,
@@ -136,22 +139,21 @@ export function planRound(seed: number): Plan {
 		const verb = index < 3 ? "run" : dice.weigh(shares);
 		const call = planCall(dice, verb, name);
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
-		const crash = dice.chance(0.2) ? dice.below(stepsOf[verb]) + 1 : undefined;
-		const superviseCrash =
-			crash === undefined && dice.chance(isLaunch ? 0.3 : 0.1)
-				? dice.below(stepsOfSupervisor) + 1
-				: undefined;
-		const dies = crash !== undefined || superviseCrash !== undefined;
-		const form = dice.pick(dies ? scripts : forms);
-		const isKilled = !dies && dice.chance(0.15);
-		return {
-			at,
-			form,
-			call,
-			...(crash && { crash }),
-			...(superviseCrash && { superviseCrash }),
-			...(isKilled && { killAfter: dice.below(200) }),
+		const own = () => dice.below(stepsOf[verb]) + 1;
+		const supervisors = () => dice.below(stepsOfSupervisor) + 1;
+		const dies = dice.chance(verb === "hook" ? 0.4 : 0.2);
+		const superviseDies = !dies && dice.chance(isLaunch ? 0.4 : 0.1);
+		const points = {
+			...(dies ? { crash: own() } : dice.chance(0.3) && { nap: own() }),
+			...(superviseDies
+				? { superviseCrash: supervisors() }
+				: dice.chance(0.3) && { superviseNap: supervisors() }),
 		};
+		const isScript = Object.keys(points).length > 0;
+		const form = dice.pick(isScript ? scripts : forms);
+		const isKilled = !dies && dice.chance(0.15);
+		const killAfter = dice.below(200);
+		return { at, form, call, ...points, ...(isKilled && { killAfter }) };
 	});
 	const kills = Array.from({ length: killsOfRound }, (_, index): Kill => {
 		const target = dice.weigh<Target>({ supervisor: 3, task: 2 });

@@ -357,6 +357,11 @@ function* judgeNames(
 ): Generator<string> {
 	const mask = (name: string) =>
 		name.replace(/bg_[0-9a-f]+/, (id) => (records.has(id) ? "id" : id));
+	// Whose process lives on after an end by hand keeps its place, until somebody wants it.
+	const mayOutlive = (name: string) => {
+		const [id = ""] = /bg_[0-9a-f]+/.exec(name) ?? [];
+		return ["manual", "hook"].includes(records.get(id)?.reason ?? "");
+	};
 	const top = /^(id(\.\d+)?\.out|id\.json|\.(supervisor|hook)\.log)$/;
 	for (const entry of readdirSync(dir, { withFileTypes: true }))
 		if (!entry.isDirectory() && !top.test(mask(entry.name)))
@@ -371,7 +376,8 @@ function* judgeNames(
 				continue;
 			const path = join(entry.parentPath, entry.name);
 			const name = path.slice(join(dir, folder).length + 1);
-			if (!may?.test(mask(name))) yield `${folder}/${name} is left over`;
+			if (!may?.test(mask(name)) && !(key === "slots" && mayOutlive(name)))
+				yield `${folder}/${name} is left over`;
 		}
 	}
 }

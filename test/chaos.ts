@@ -182,11 +182,7 @@ async function makeCall(
 	{ argv, input, about, session }: Asked,
 	env: Record<string, string>,
 ): Promise<Called> {
-	const { form, crash, superviseCrash, killAfter } = action;
-	const points = [
-		...(crash ? [`verb:${crash}`] : []),
-		...(superviseCrash ? [`supervise:${superviseCrash}`] : []),
-	];
+	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
 	const isHook = /^hook/.test(argv[0] ?? "");
 	const from = performance.now();
 	const child = Bun.spawn([...commandOf(form), ...argv], {
@@ -194,7 +190,8 @@ async function makeCall(
 		env: {
 			...env,
 			...(session && !isHook && { BG_SESSION_ID: session }),
-			CHAOS_CRASH: points.join(),
+			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0}`,
+			CHAOS_NAP: `verb:${nap ?? 0},supervise:${superviseNap ?? 0}`,
 		},
 		stdin: input === undefined ? "ignore" : Buffer.from(input),
 		stdout: "pipe",
