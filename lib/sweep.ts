@@ -73,12 +73,14 @@ export function sweepStore(store: Store): void {
  */
 export function withdrawTasks(store: Store, ids: readonly string[]): void {
 	const all = new Set(ids);
-	forgetTasks(store, (id) => all.has(id));
+	// Records first: one that is left, because this dies halfway, still has all its names, and names
+	// without a record are swept.
 	for (const id of ids) {
 		for (const path of [recordFile(store, id), onEndMark(store, id)])
 			rmSync(path, { force: true });
 		removePrompts(store, id);
 	}
+	forgetTasks(store, (id) => all.has(id));
 	withdrawEntries(store, all);
 }
 

@@ -1,8 +1,40 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readNotices } from "../lib/notices.ts";
 import { type Answer, root, sandbox } from "./harness.ts";
-import { addEnd, noticeIn, parent, send, toolUse } from "./hooks.ts";
+import { addEnd, addTask, noticeIn, parent, send, toolUse } from "./hooks.ts";
+
+const crash = ["bun", join(root, "test", "chaos-crash.mjs")];
+
+test("a launch that is taken back halfway leaves no record without its notice", async () => {
+	const box = sandbox();
+	const script = join(box.home, "withdraw.ts");
+	let answer: Answer;
+	let step = 1;
+	do {
+		const fields = { parent_session_id: parent };
+		const ids = [addTask(box, fields), addTask(box, fields)];
+		writeFileSync(
+			script,
+			`import { withdrawTasks } from ${JSON.stringify(join(root, "lib/sweep.ts"))};
+			withdrawTasks({ dir: process.env.BG_DIR }, ${JSON.stringify(ids)});`,
+		);
+		answer = await box.bg([], {
+			argv: crash,
+			env: {
+				CHAOS_PROGRAM: script,
+				CHAOS_CRASH: `verb:${step++}`,
+				CHAOS_LOG: join(box.home, "crashes"),
+			},
+		});
+		const left = ids.filter((id) => existsSync(join(box.dir, `${id}.json`)));
+		expect(readNotices(box, parent).awaited).toEqual(
+			expect.arrayContaining(left),
+		);
+	} while (answer.code !== 0);
+	expect(step).toBeGreaterThan(4);
+});
 
 test.each(["status", "output", "wait"])(
 	"a session is told of an end, wherever its own %s of it died",
@@ -14,7 +46,7 @@ test.each(["status", "output", "wait"])(
 		do {
 			const id = addEnd(box, parent);
 			answer = await box.bg([verb, id, "--json"], {
-				argv: ["bun", join(root, "test", "chaos-crash.mjs")],
+				argv: crash,
 				env: {
 					BG_SESSION_ID: parent,
 					CHAOS_PROGRAM: join(root, "bg.ts"),
