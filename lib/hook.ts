@@ -3,6 +3,7 @@
  * always there is nothing to do: then nothing is loaded but this. Whatever comes in, it returns
  * within 1 s and prints valid hook JSON or nothing; a fault is a line in the log.
  */
+import { answersTo } from "./events.ts";
 import { dueMark, type Store, storeDir } from "./names.ts";
 import { sessionPattern } from "./patterns.ts";
 import { after, exists, exit, openInput, variable } from "./runtime.ts";
@@ -11,9 +12,6 @@ import { after, exists, exit, openInput, variable } from "./runtime.ts";
 const inputPatience = 750;
 
 const maxPayload = 16 * 1024 * 1024;
-
-/** Events at which there may be something to do beside a notice that is due. */
-const lively = ["SessionStart", "SessionEnd", "SubagentStop", "Stop"];
 
 /** `hook`, or `hook-complete`: SubagentStop under the old script's name. */
 export async function hook(verb: string): Promise<void> {
@@ -55,9 +53,10 @@ async function hasWork(
 	event: string,
 	{ session_id, tool_name }: Raw,
 ): Promise<boolean> {
-	if (lively.includes(event)) return true;
+	const answers = answersTo(event);
+	if (answers?.lively) return true;
 	if (event === "PostToolUse" && tool_name === "Task") return true;
-	if (event !== "PostToolUse" && event !== "UserPromptSubmit") return false;
+	if (!answers?.tells) return false;
 	if (typeof session_id !== "string" || !sessionPattern.test(session_id))
 		return false;
 	return exists(dueMark(store, session_id));

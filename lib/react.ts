@@ -14,6 +14,7 @@ import {
 import * as v from "valibot";
 import { logFault, openStore } from "./directory.ts";
 import { messageOf } from "./error.ts";
+import { answersTo } from "./events.ts";
 import { type Store, storeDir } from "./names.ts";
 import { passOnNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
@@ -53,8 +54,7 @@ export function react(at: Store, verb: string, raw: object): void {
 	if (event === "SessionEnd") endSession(store, payload);
 	if (event === "Stop") stop(store, payload);
 	if (event === "PostToolUse") recordSubagent(store, payload, ownTask());
-	if (["PostToolUse", "SessionStart", "UserPromptSubmit"].includes(event))
-		tell(store, event, payload.session_id);
+	if (answersTo(event)?.tells) tell(store, event, payload.session_id);
 }
 
 /** A fault is for the log alone: whoever calls a hook is not to be harmed by it. */

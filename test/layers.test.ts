@@ -6,7 +6,7 @@ import { root } from "./harness.ts";
 /** The rooms from the ground up: each imports only from those before it. */
 const layers = [
 	["error"],
-	["patterns", "runtime", "self"],
+	["events", "patterns", "runtime", "self"],
 	["task"],
 	["process"],
 	["tree"],
@@ -141,7 +141,7 @@ test("the hook path reaches neither citty nor what starts a process", () => {
 });
 
 test("a hook that has nothing to do loads no module of a runtime, and no schema", () => {
-	const atOnce = ["hook", "names", "patterns", "runtime"];
+	const atOnce = ["hook", "events", "names", "patterns", "runtime"];
 	for (const room of atOnce) {
 		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
 		const direct = [...text.matchAll(/^import .* from "([^"]+)"/gm)];
