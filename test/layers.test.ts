@@ -41,6 +41,8 @@ const layers = [
 	["hook"],
 	["width"],
 	["terminal"],
+	["jsonc"],
+	["merge"],
 	["answer"],
 	["glance"],
 	["table", "card"],
@@ -75,12 +77,13 @@ const layers = [
 const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|verb|commands\/.*)$/,
 	"string-width": /^width$/,
+	"jsonc-parser": /^(jsonc|merge)$/,
 	valibot: /^(batch|payload|react|task|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })
 	.map(String)
-	.filter((name) => name.endsWith(".ts"))
+	.filter((name) => /(?<!\.d)\.ts$/.test(name))
 	.map((name) => name.slice(0, -".ts".length));
 
 const imports = (room: string): string[] => {
@@ -99,6 +102,9 @@ test.each(rooms)("%s imports downwards only", (room) => {
 		if (!name.startsWith(".")) continue;
 		const path = resolve("/lib", room, "..", name);
 		if (!path.startsWith("/lib/")) continue;
+		if (path.startsWith("/lib/assets/"))
+			expect(room).toMatch(/^(completion|layout)$/);
+		if (!path.endsWith(".ts")) continue;
 		const below = path.slice("/lib/".length, -".ts".length);
 		const isSibling = /^commands\//.test(room) && /^commands\//.test(below);
 		if (!isSibling) expect(levelOf(below)).toBeLessThan(levelOf(room));
