@@ -14,6 +14,9 @@ export function programFile(): string {
 	return script && !isCompiled() ? realpathSync(script) : process.execPath;
 }
 
+/** Whether it runs from its source, which is many files. */
+export const isSource = () => programFile().endsWith(".ts");
+
 /** A word as a shell takes it for what it is. */
 export const quoteForShell = (word: string) =>
 	/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -66,6 +66,14 @@ export const verbs = {
 		group: "keep",
 		load: async () => (await import("./commands/cleanup.ts")).cleanup,
 	},
+	install: {
+		group: "keep",
+		load: async () => (await import("./commands/install.ts")).install,
+	},
+	uninstall: {
+		group: "keep",
+		load: async () => (await import("./commands/install.ts")).uninstall,
+	},
 	help: {
 		group: "more",
 		load: async () => (await import("./commands/help.ts")).help,

@@ -1,0 +1,172 @@
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import type { ArgsDef } from "citty";
+import { answer, type FormatArguments, formatFlags } from "../answer.ts";
+import { BgError } from "../error.ts";
+import { type Change, planInstall, planUninstall } from "../install.ts";
+import type { Edit } from "../jsonc.ts";
+import {
+	droidFolder,
+	marketFile,
+	pluginCommands,
+	type Target,
+} from "../layout.ts";
+import { carryOut, lookIn, ownProgram } from "../outside.ts";
+import { formatSize, toLine, toPlain } from "../print.ts";
+import { quoteForShell } from "../self.ts";
+import { defineVerb } from "../verb.ts";
+
+const targetFlags = {
+	user: {
+		type: "boolean",
+		description:
+			"for yourself, in ~/.factory (what holds where nothing is said)",
+	},
+	project: {
+		type: "boolean",
+		description: "for whoever works in this folder, in ./.factory",
+	},
+	plugin: {
+		type: "string",
+		valueHint: "dir",
+		description: "as a plugin of droid's, with a marketplace, in a folder",
+	},
+	"dry-run": { type: "boolean", description: "only say what would happen" },
+	...formatFlags,
+} as const satisfies ArgsDef;
+
+export const install = defineVerb({
+	meta: {
+		name: "install",
+		description: "Make bg known to droid: hooks, a skill and /task-bg",
+	},
+	examples: [
+		["bg install", "for yourself, in ~/.factory"],
+		["bg install --plugin ~/bg-plugin", "as a plugin, and what to type then"],
+	],
+	args: targetFlags,
+	run: ({ args }) => {
+		const target = targetOf(args);
+		const plan = planInstall(target, ownProgram(), lookIn(target));
+		const next =
+			target.kind === "plugin"
+				? pluginCommands(target.folder, isNew(target, plan))
+				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
+		conclude(target, plan, args, { next });
+	},
+});
+
+export const uninstall = defineVerb({
+	meta: { name: "uninstall", description: "Take away what install made" },
+	examples: [
+		["bg uninstall --dry-run", "what would go"],
+		["bg uninstall --project", "out of ./.factory"],
+	],
+	args: targetFlags,
+	run: ({ args }) => {
+		const target = targetOf(args);
+		conclude(target, planUninstall(target, lookIn(target)), args, {});
+	},
+});
+
+// --- internal ---
+
+type Arguments = FormatArguments & {
+	user?: boolean;
+	project?: boolean;
+	plugin?: string;
+	"dry-run"?: boolean;
+};
+
+function targetOf({ user, project, plugin }: Arguments): Target {
+	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
+		throw new BgError(
+			"usage",
+			"--user, --project and --plugin do not go together",
+		);
+	if (project) return { kind: "project", folder: resolve(".factory") };
+	if (plugin === undefined) return { kind: "user", folder: droidFolder() };
+	const folder = resolve(plugin);
+	if (!plugin || !/^[a-z0-9][\w.-]*$/i.test(basename(folder)))
+		throw new BgError(
+			"usage",
+			`--plugin ${JSON.stringify(plugin)}: droid names it by its folder, which takes letters, digits and -`,
+		);
+	return { kind: "plugin", folder };
+}
+
+/** Carries a plan out, where it is not only asked for, and says so. */
+function conclude(
+	target: Target,
+	plan: readonly Change[],
+	args: Arguments,
+	more: { next?: string[] },
+): void {
+	const dryRun = args["dry-run"] ?? false;
+	if (!dryRun) carryOut(target, plan);
+	const json = {
+		...target,
+		files: plan.map(dryRun ? inFull : ({ path, action }) => ({ path, action })),
+		...more,
+		...(dryRun && { dryRun }),
+	};
+	answer(args, json, () => {
+		const lines = plan.flatMap((change) => describe(change, dryRun));
+		const { next } = more;
+		if (lines.length === 0) lines.push("nothing of bg's is there");
+		return [
+			...lines,
+			...(next ? ["then type:", ...next.map(indent)] : []),
+		].join("\n");
+	});
+}
+
+/** A file as it would be; a program is too long for that. */
+function inFull({ path, action, next, edits }: Change) {
+	const bytes = next?.bytes.length;
+	const content =
+		next && next.mode & 0o111 ? undefined : next?.bytes.toString();
+	return { path, action, bytes, edits, content };
+}
+
+/** Whether droid cannot know a plugin's folder yet. */
+const isNew = ({ folder }: Target, plan: readonly Change[]) =>
+	!existsSync(join(folder, ".git")) ||
+	plan.some(
+		({ path, action }) => path === marketFile(folder) && action === "create",
+	);
+
+const words = {
+	create: ["created", "would create"],
+	change: ["changed", "would change"],
+	remove: ["removed", "would remove"],
+	same: ["as it should be", "as it should be"],
+	foreign: ["left alone", "would leave alone"],
+} as const satisfies Record<Change["action"], readonly [string, string]>;
+
+function describe(
+	{ path, action, next, edits }: Change,
+	dryRun: boolean,
+): string[] {
+	const size =
+		next && action === "create"
+			? ` (${formatSize(next.bytes.length)} bytes)`
+			: "";
+	const why =
+		action === "foreign"
+			? ": bg did not write it, or its marker was taken out"
+			: "";
+	const line = `${words[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
+	return [line, ...(dryRun ? (edits ?? []).flatMap(describeEdit) : [])];
+}
+
+function describeEdit({ removed, added }: Edit): string[] {
+	const lines = (mark: string, text: string) =>
+		text
+			.split("\n")
+			.filter((line) => /[^\s,]/.test(line))
+			.map((line) => indent(`${mark} ${toPlain(line)}`));
+	return [...lines("-", removed), ...lines("+", added)];
+}
+
+const indent = (line: string) => `    ${line}`;

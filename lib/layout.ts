@@ -1,0 +1,138 @@
+/**
+ * What droid has to find so that it knows bg: which files, where, and what they hold; for a user, a
+ * project, or as a plugin. Pure.
+ *
+ * Measured on droid 0.215.0: a project's hooks are read in folders below it too, and
+ * `FACTORY_PROJECT_DIR` is then that folder. In the hooks and skills of a plugin
+ * `${DROID_PLUGIN_ROOT}` becomes its path. A marketplace is called what its folder is called.
+ */
+import { homedir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { description, version } from "../package.json" with { type: "json" };
+import command from "./assets/command.md" with { type: "text" };
+import skill from "./assets/skill.md" with { type: "text" };
+import type { Place } from "./merge.ts";
+import { quoteForShell } from "./self.ts";
+
+/** Where it is put: `.factory` of a home or a project, or the folder of a marketplace. */
+export type Target = { kind: "user" | "project" | "plugin"; folder: string };
+
+/** Where droid keeps what is the user's. */
+export const droidFolder = () => join(homedir(), ".factory");
+
+/** What the program is called, as an executable and as a script. */
+export const programNames = ["bg", "bg.mjs"] as const;
+
+/** All that bg writes says so; what does not is not bg's to change. */
+export const marker = "written by bg install";
+
+export type Layout = {
+	root: string;
+	/** The command of a hook. */
+	hook: string;
+	/** Paths and what they hold. */
+	assets: [path: string, text: string][];
+};
+
+/** Where the files of a target are, and what they hold. */
+export function layoutOf(target: Target, name: string): Layout {
+	const { kind, folder } = target;
+	const root = kind === "plugin" ? join(folder, pluginName) : folder;
+	const { hook, bg, where = "" } = callsOf({ kind, folder: root }, name);
+	const report = `${bg} report`;
+	const values = { bg, where, report };
+	const assets: Layout["assets"] = [
+		[join(root, "skills", "task-bg", "SKILL.md"), fill(skill, values)],
+		[join(root, "commands", "task-bg.md"), fill(command, values)],
+	];
+	if (kind !== "plugin") return { root, hook, assets };
+	const about = {
+		name: pluginName,
+		version,
+		description: `${description} (${marker})`,
+	};
+	const market = { name: basename(folder), owner: { name: pluginName } };
+	const plugins = [{ ...about, source: `./${pluginName}` }];
+	assets.push(
+		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
+		[marketFile(folder), toText({ ...market, plugins })],
+	);
+	return { root, hook, assets };
+}
+
+/** Every file that droid may read hooks from, the one that wins first. */
+export function hookPlaces({ kind, folder }: Target): Place[] {
+	if (kind === "plugin")
+		return [{ path: join(folder, pluginName, "hooks", "hooks.json") }];
+	return [
+		{ path: join(folder, "hooks.json") },
+		{ path: join(folder, "hooks", "hooks.json") },
+		{ path: join(folder, "settings.json"), under: "hooks" },
+	];
+}
+
+/** The file that makes a folder a marketplace. */
+export const marketFile = (folder: string) =>
+	join(folder, ".factory-plugin", "marketplace.json");
+
+/** The folders that are taken away with what was in them, if nothing else is. */
+export function foldersOf(target: Target): string[] {
+	const { root, assets } = layoutOf(target, "bg");
+	const folders = [
+		...assets.map(([path]) => dirname(path)),
+		join(root, "hooks"),
+	];
+	const above = folders.map((folder) => dirname(folder));
+	return [...new Set([...folders, ...above])].filter((folder) =>
+		folder.startsWith(`${target.folder}/`),
+	);
+}
+
+/** What a person types so that droid knows a plugin's folder, or that there is something new in it. */
+export function pluginCommands(folder: string, isNew: boolean): string[] {
+	const at = quoteForShell(folder);
+	const plugin = quoteForShell(`${pluginName}@${basename(folder)}`);
+	return [
+		...(isNew ? [`git -C ${at} init`] : []),
+		`git -C ${at} add -A`,
+		`git -C ${at} commit -m ${quoteForShell(`bg ${version}`)}`,
+		...(isNew
+			? [
+					`droid plugin marketplace add ${at}`,
+					`droid plugin install ${plugin} --scope user`,
+				]
+			: [`droid plugin update ${plugin}`]),
+	];
+}
+
+// --- internal ---
+
+const pluginName = "bg";
+
+type Calls = {
+	/** How a hook calls bg, and how an agent does. */
+	hook: string;
+	bg: string;
+	/** What an agent has to know of that. */
+	where?: string;
+};
+
+function callsOf({ kind, folder }: Target, name: string): Calls {
+	if (kind === "project") {
+		const bg = `.factory/hooks/${name}`;
+		// The folder droid was started in may be one below the project's.
+		const search = `d=$FACTORY_PROJECT_DIR; until [ -z "$d" ] || [ -x "$d/${bg}" ]; do d=\${d%/*}; done`;
+		const where = " (From the project's own folder, the one `.factory` is in.)";
+		return { hook: `${search}; [ -z "$d" ] || "$d/${bg}" hook`, bg, where };
+	}
+	const bg =
+		kind === "plugin"
+			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
+			: quoteForShell(join(folder, "hooks", name));
+	return { hook: `${bg} hook`, bg };
+}
+
+const toText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+
+const fill = (text: string, values: Record<string, string>) =>
+	text.replace(/\{\{(\w+)\}\}/g, (_, name) => values[name] ?? "");

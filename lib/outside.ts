@@ -1,0 +1,129 @@
+/**
+ * Files outside the store, which droid, a person or a checkout may have made. They are replaced as a
+ * whole, never through a link that somebody else could have set: in a home one's own links count, in
+ * a project none does, for they came with it.
+ */
+import {
+	closeSync,
+	existsSync,
+	fchmodSync,
+	fsyncSync,
+	lstatSync,
+	mkdirSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	realpathSync,
+	renameSync,
+	rmSync,
+	type Stats,
+	statSync,
+	writeFileSync,
+} from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { BgError } from "./error.ts";
+import { making, ownName, removeEmpty } from "./files.ts";
+import type { Change, Found, Look, Program } from "./install.ts";
+import { foldersOf, type Target } from "./layout.ts";
+import { liveness, parseHolder } from "./process.ts";
+import { isCompiled, isSource, programFile } from "./self.ts";
+
+/** This program. @throws BgError (refused) where it runs from its source. */
+export function ownProgram(): Program {
+	const file = programFile();
+	if (isSource())
+		throw new BgError(
+			"refused",
+			`${file} is a source, and install copies one file: npm run build, then dist/bg install`,
+		);
+	const name = isCompiled() ? "bg" : "bg.mjs";
+	return { name, bytes: readFileSync(file) };
+}
+
+/** Looks at files of a target. The answer throws BgError (refused) where a path is not ours to use. */
+export const lookIn =
+	(target: Target): Look =>
+	(path) => {
+		if (!leadsToOurs(target, path)) return undefined;
+		const status = statSync(path);
+		if (!status.isFile()) throw refuse(path, "is not a file: move it away");
+		return { bytes: readFileSync(path), mode: status.mode & 0o777 };
+	};
+
+/** Carries a plan out. What it took away may leave folders empty; those go too. */
+export function carryOut(target: Target, plan: readonly Change[]): void {
+	for (const change of plan) {
+		const { path, action, next, before, edits } = change;
+		if (edits && !(before ?? Buffer.alloc(0)).equals(current(target, path)))
+			throw refuse(path, "was changed meanwhile: try again");
+		making(path, () => {
+			if (action === "remove") rmSync(path);
+			else if (next) replace(path, next, before !== undefined);
+		});
+	}
+	if (plan.some(({ action }) => action === "remove"))
+		for (const folder of foldersOf(target)) removeEmpty(folder);
+}
+
+// --- internal ---
+
+const refuse = (path: string, problem: string) =>
+	new BgError("refused", `${path} ${problem}`);
+
+const current = (target: Target, path: string): Buffer =>
+	lookIn(target)(path)?.bytes ?? Buffer.alloc(0);
+
+/** Whether there is something at a path. @throws BgError where it, or what leads to it, is not ours. */
+function leadsToOurs({ kind, folder }: Target, path: string): boolean {
+	const parts = relative(folder, path).split("/");
+	for (let count = 0; count <= parts.length; count++) {
+		const at = [folder, ...parts.slice(0, count)].join("/");
+		const status = lstatSync(at, { throwIfNoEntry: false });
+		if (!status) return false;
+		checkOwner(at, status);
+		if (!status.isSymbolicLink()) continue;
+		if (kind !== "user")
+			throw refuse(at, "is a link: put the file itself there, or remove it");
+		if (!existsSync(at))
+			throw refuse(at, "is a link that leads nowhere: remove it");
+		checkOwner(at, statSync(at));
+	}
+	return true;
+}
+
+function checkOwner(path: string, { uid }: Stats): void {
+	if (uid !== process.geteuid?.())
+		throw refuse(
+			path,
+			`belongs to another user (uid ${uid}): call bg as that user`,
+		);
+}
+
+/** Removes what an install that is gone was about to write. */
+function removeOfTheDead(folder: string): void {
+	for (const name of readdirSync(folder)) {
+		const holder = parseHolder(name);
+		if (holder && liveness(holder) === "gone")
+			rmSync(join(folder, name), { recursive: true, force: true });
+	}
+}
+
+/** Writes beside and renames: a program that runs goes on, a reader sees the old file or the new. */
+function replace(path: string, { bytes, mode }: Found, isThere: boolean): void {
+	mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+	const place = isThere ? realpathSync(path) : path;
+	removeOfTheDead(dirname(place));
+	const temporary = join(dirname(place), ownName());
+	const fd = openSync(temporary, "wx", mode);
+	try {
+		writeFileSync(fd, bytes);
+		if (isThere) fchmodSync(fd, mode);
+		fsyncSync(fd);
+		renameSync(temporary, place);
+	} catch (error) {
+		rmSync(temporary, { force: true });
+		throw error;
+	} finally {
+		closeSync(fd);
+	}
+}
