@@ -74,6 +74,10 @@ export const verbs = {
 		group: "keep",
 		load: async () => (await import("./commands/install.ts")).uninstall,
 	},
+	doctor: {
+		group: "keep",
+		load: async () => (await import("./commands/doctor.ts")).doctor,
+	},
 	help: {
 		group: "more",
 		load: async () => (await import("./commands/help.ts")).help,

@@ -46,6 +46,8 @@ const layers = [
 	["layout"],
 	["install"],
 	["outside"],
+	["installed"],
+	["doctor"],
 	["answer"],
 	["glance"],
 	["table", "card"],
@@ -58,6 +60,7 @@ const layers = [
 		"commands/cleanup",
 		"commands/complete",
 		"commands/completion",
+		"commands/doctor",
 		"commands/follow",
 		"commands/help",
 		"commands/hook",
@@ -82,7 +85,8 @@ const dependencies: Record<string, RegExp> = {
 	citty: /^(arguments|verb|commands\/.*)$/,
 	"string-width": /^width$/,
 	"jsonc-parser": /^(jsonc|merge)$/,
-	valibot: /^(batch|payload|react|task|stream|hook|commands\/.*)$/,
+	tinyexec: /^doctor$/,
+	valibot: /^(batch|installed|payload|react|task|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })

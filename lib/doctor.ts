@@ -1,0 +1,253 @@
+/**
+ * Whether all is well: what bg needs of this machine, of droid and of its own directory, each looked
+ * at and nothing changed. What is not well names the command that mends it.
+ *
+ * Measured on droid 0.215.0: a login is one of some `auth.*` files beside its settings, which droid
+ * alone can read; `--version` takes half a second and writes nothing.
+ */
+import {
+	existsSync,
+	lstatSync,
+	readdirSync,
+	statfsSync,
+	statSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { x } from "tinyexec";
+import { version } from "../package.json" with { type: "json" };
+import { openStore } from "./directory.ts";
+import { BgError, isSystemError, messageOf } from "./error.ts";
+import { readFile } from "./files.ts";
+import { findInstalled } from "./installed.ts";
+import { droidFolder } from "./layout.ts";
+import { logFile, recordFile, type Store, storeDir } from "./names.ts";
+import { toLine } from "./print.ts";
+import { findDroid } from "./program.ts";
+import { standingOf } from "./prune.ts";
+import { isQueuePaused, readLimits } from "./queue.ts";
+import {
+	isCompiled,
+	programFile,
+	quoteForShell,
+	typedCommand,
+} from "./self.ts";
+import { eachTask, type Unreadable } from "./store.ts";
+import { isFinal, type Task } from "./task.ts";
+
+/** What was found: in order, or with what mends it. */
+export type Finding =
+	| { ok: true; says: string }
+	| { ok: false; says: string; mend: string };
+
+const checks = {
+	program: checkProgram,
+	droid: checkDroid,
+	login: checkLogin,
+	hooks: checkHooks,
+	store: checkStore,
+	tasks: checkTasks,
+	queue: checkQueue,
+	limits: checkLimits,
+	disk: checkDisk,
+	faults: checkFaults,
+} as const;
+
+export type Check = keyof typeof checks;
+
+/** Looks at everything, and changes nothing. */
+export async function examine(): Promise<({ check: Check } & Finding)[]> {
+	const all = Object.entries(checks).map(async ([check, look]) => ({
+		check: check as Check,
+		...(await attempt(look)),
+	}));
+	return Promise.all(all);
+}
+
+// --- internal ---
+
+/** How long droid may take to say its version, in ms. */
+const patience = 20_000;
+
+/** Less free room than this, in bytes, and records soon cannot be written. */
+const leastFree = 64 * 2 ** 20;
+
+const well = (says: string): Finding => ({ ok: true, says });
+const ill = (says: string, mend: string): Finding => ({
+	ok: false,
+	says,
+	mend,
+});
+
+/** What mends it is what the fault says. */
+async function attempt(
+	look: () => Finding | Promise<Finding>,
+): Promise<Finding> {
+	try {
+		return await look();
+	} catch (error) {
+		if (isSystemError(error)) return ill(messageOf(error), "see what it names");
+		if (!(error instanceof BgError)) throw error;
+		const [says = "", mend] = error.message.split(/: (?=[^:]+$)/);
+		return ill(says, mend ?? "see bg --help");
+	}
+}
+
+const bg = (verb: string) => `${typedCommand()} ${verb}`;
+
+function checkProgram(): Finding {
+	const { bun, deno, node } = process.versions as Record<
+		string,
+		string | undefined
+	>;
+	const runtime = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
+	const form = isCompiled() ? "an executable" : "a script";
+	return well(`bg ${version}, ${form} on ${runtime}: ${programFile()}`);
+}
+
+// --- droid ---
+
+async function checkDroid(): Promise<Finding> {
+	const droid = findDroid();
+	const env = { FACTORY_DROID_AUTO_UPDATE_ENABLED: "false" };
+	const { stdout, exitCode } = await x(droid, ["--version"], {
+		nodePath: false,
+		timeout: patience,
+		nodeOptions: { env, stdio: ["ignore", "pipe", "ignore"] },
+	});
+	const said = toLine(stdout, 40);
+	if (exitCode === 0 && said) return well(`${said}: ${droid}`);
+	return ill(
+		`${droid} does not say its version (exit code ${exitCode ?? "none"})`,
+		"npm install -g droid, or set BG_DROID to another",
+	);
+}
+
+const logins = [
+	"auth.v2.file",
+	"auth.v2.keyring",
+	"auth.v2.loginkeychain",
+	"auth.encrypted",
+];
+
+function checkLogin(): Finding {
+	if (process.env.FACTORY_API_KEY) return well("FACTORY_API_KEY is set");
+	const found = logins.find((name) => existsSync(join(droidFolder(), name)));
+	if (found)
+		return well(
+			`there is a login (${found}); whether it holds, droid alone can tell`,
+		);
+	if (process.env.FACTORY_AIRGAP_ENABLED === "true")
+		return well("none, and FACTORY_AIRGAP_ENABLED needs none");
+	return ill(
+		"no login is to be seen",
+		"droid, then /login; or set FACTORY_API_KEY",
+	);
+}
+
+function checkHooks(): Finding {
+	const found = findInstalled();
+	const [outdated] = found.filter(({ due }) => due);
+	if (outdated)
+		return ill(
+			`not as this bg would install them: ${outdated.due}`,
+			bg(`install --${outdated.kind}`),
+		);
+	return found.length
+		? well(`installed: ${found.map(({ where }) => where).join(", ")}`)
+		: ill("droid does not know bg", bg("install"));
+}
+
+// --- the directory ---
+
+/** The directory; undefined where there is none yet. */
+function ownStore(): Store | undefined {
+	return existsSync(storeDir()) ? openStore() : undefined;
+}
+
+function checkStore(): Finding {
+	const store = ownStore();
+	if (!store) return well(`none yet: ${storeDir()}`);
+	const { dir } = store;
+	const mode = statSync(dir).mode & 0o777;
+	return mode & 0o077
+		? ill(
+				`${dir} can be read by others (mode ${mode.toString(8)})`,
+				`chmod 700 ${quoteForShell(dir)}`,
+			)
+		: well(`${dir}, for its owner alone`);
+}
+
+function checkTasks(): Finding {
+	const store = ownStore();
+	const unreadable: Unreadable[] = [];
+	const tasks = store ? [...eachTask(store, unreadable)] : [];
+	const open = tasks.filter((task) => !isFinal(task));
+	const [broken] = unreadable;
+	if (store && broken)
+		return ill(
+			`${unreadable.length} records cannot be read: ${broken.problem}`,
+			`mend or remove ${recordFile(store, broken.taskId)}`,
+		);
+	const named = (wanted: string) =>
+		open
+			.filter((task) => standingOf(task) === wanted)
+			.map(({ id }: Task) => id);
+	const [lost, orphaned] = [named("lost"), named("orphaned")];
+	if (lost.length) return ill(`lost: ${few(lost)}`, bg("prune"));
+	if (orphaned.length)
+		return ill(`nobody watches ${few(orphaned)}`, bg("prune"));
+	return well(`${tasks.length}, ${open.length} not over, none lost`);
+}
+
+const few = (ids: readonly string[]) =>
+	ids.slice(0, 5).join(" ") +
+	(ids.length > 5 ? ` and ${ids.length - 5} more` : "");
+
+function checkQueue(): Finding {
+	const store = ownStore();
+	return store && isQueuePaused(store)
+		? ill("paused: nothing new starts", bg("unpause --queue"))
+		: well("open");
+}
+
+function checkLimits(): Finding {
+	const given = Object.entries(readLimits()).map(
+		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
+	);
+	return well(given.join(", "));
+}
+
+function checkDisk(): Finding {
+	const store = ownStore();
+	const at = store?.dir ?? homedir();
+	const { bavail, bsize } = statfsSync(at);
+	const [used, free] = [store ? sizeOf(store.dir) : 0, bavail * bsize];
+	const says = `${inMebibytes(used)} used, ${inMebibytes(free)} free`;
+	return free < leastFree
+		? ill(says, bg("cleanup --delete --max-size 100M"))
+		: well(says);
+}
+
+/** What hooks and supervisors, who have nobody to tell, wrote down. */
+function checkFaults(): Finding {
+	const store = ownStore();
+	if (!store) return well("none noted");
+	const lines = [logFile(store, "hook"), logFile(store, "supervisor")]
+		.filter((path) => existsSync(path))
+		.flatMap((path) => readFile(store, path).split("\n").filter(Boolean));
+	const last = lines.sort().at(-1);
+	return well(last ? `${lines.length} noted, the last: ${last}` : "none noted");
+}
+
+const inMebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+/** A file or all that is in a folder, in bytes. */
+function sizeOf(path: string): number {
+	const status = lstatSync(path, { throwIfNoEntry: false });
+	if (!status?.isDirectory()) return status?.size ?? 0;
+	return readdirSync(path).reduce(
+		(sum, name) => sum + sizeOf(join(path, name)),
+		0,
+	);
+}
