@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { events } from "../lib/events.ts";
 import type { Identity } from "../lib/task.ts";
 import {
 	processesWith,
@@ -72,7 +73,11 @@ export type Lab = Omit<Sandbox, "run"> & {
 	droid: (prompt: string, options?: DroidOptions) => Promise<DroidRun>;
 };
 
-export type DroidOptions = { autonomy?: string; env?: Record<string, string> };
+export type DroidOptions = {
+	autonomy?: string;
+	env?: Record<string, string>;
+	cwd?: string;
+};
 
 export type DroidRun = {
 	code: number;
@@ -250,10 +255,10 @@ function openLab(model: Model): Lab {
 		openGate: () => writeFileSync(join(project, "open"), ""),
 		installHooks: () =>
 			writeFileSync(join(box.home, ".factory", "hooks.json"), hooksFile()),
-		droid: async (prompt, { autonomy, env } = {}) => {
+		droid: async (prompt, { autonomy, env, cwd = project } = {}) => {
 			const [, ...args] = droidArgv(prompt, autonomy);
 			const child = Bun.spawn([client(), ...args], {
-				cwd: project,
+				cwd,
 				env: { ...box.env, ...env },
 				stdin: "ignore",
 				stdout: "pipe",
@@ -271,17 +276,12 @@ function openLab(model: Model): Lab {
 	};
 }
 
-const hookEvents = [
-	...["SessionStart", "SessionEnd", "UserPromptSubmit", "PostToolUse"],
-	...["SubagentStop", "Stop"],
-];
-
 /** Hooks as the client keeps them: events are top-level keys. */
 function hooksFile(): string {
 	const command = `${bgProgram.map(quote).join(" ")} hook`;
 	const entry = [{ hooks: [{ type: "command", command, timeout: 5 }] }];
 	return JSON.stringify(
-		Object.fromEntries(hookEvents.map((event) => [event, entry])),
+		Object.fromEntries(Object.keys(events).map((event) => [event, entry])),
 	);
 }
 

@@ -4,11 +4,12 @@
  *
  *     RUN[command]   calls the Execute tool        TASK[prompt]   calls the Task tool
  *     SAY[text]      answers with text             FAIL[status]   fails the request
+ *     SKILL[name]    calls the Skill tool          REPEAT[]       says what the last tool said
  *     SLOW[ms]       holds the step behind it back
  *
  * The newest user message with a rule in it is the script, and its rules are steps, one a turn. A
  * rule ends at the bracket that closes its own: brackets inside stand in pairs, and may be rules of
- * a subagent's script. After the last step, and without a script, the answer is what the last tool
+ * a subagent's script. In a command `%word` is what a tool said that "`word` stands for". After the last step, and without a script, the answer is what the last tool
  * said behind `DONE. `, or `Hello from the scripted model.`
  */
 
@@ -69,10 +70,10 @@ type Reply =
 	| { fail: number };
 
 const rules = {
-	RUN: (command): Reply => ({
+	RUN: (command, tools): Reply => ({
 		call: "Execute",
 		arguments: {
-			command,
+			command: command.replace(/%(\w+)/g, (_, word) => meaningOf(word, tools)),
 			summary: "a scripted command",
 			timeout: 600,
 			riskLevel: "low",
@@ -87,9 +88,17 @@ const rules = {
 			prompt,
 		},
 	}),
+	SKILL: (skill): Reply => ({ call: "Skill", arguments: { skill } }),
 	SAY: (say): Reply => ({ say }),
+	REPEAT: (_, tools): Reply => ({ say: tools.at(-1) ?? "" }),
 	FAIL: (status): Reply => ({ fail: Number(status) }),
-} satisfies Record<string, (text: string) => Reply>;
+} satisfies Record<string, (text: string, tools: string[]) => Reply>;
+
+/** What the tools said that a word stands for. */
+function meaningOf(word: string, tools: readonly string[]): string {
+	const said = new RegExp(`\`${word}\` stands for \`([^\`]+)\``);
+	return said.exec(tools.join("\n"))?.[1] ?? `%${word}`;
+}
 
 const rulePattern = new RegExp(
 	`(?<name>${Object.keys(rules).join("|")}|SLOW)\\[`,
@@ -100,10 +109,13 @@ type Step = { wait: number; reply: Reply };
 
 /** The step a request asks for: as many answers as followed the script, as many steps are done. */
 function decide({ messages, tools = [] }: ModelRequest): Step {
+	const said = messages
+		.filter(({ role }) => role === "tool")
+		.map((message) => textsOf(message).join("\n"));
 	let steps: Step[] = [];
 	const at = messages.findLastIndex((message) => {
 		if (message.role !== "user") return false;
-		steps = textsOf(message).flatMap(readScript);
+		steps = textsOf(message).flatMap((text) => readScript(text, said));
 		return steps.length > 0;
 	});
 	const done = messages
@@ -118,7 +130,7 @@ function decide({ messages, tools = [] }: ModelRequest): Step {
 	return step;
 }
 
-function readScript(text: string): Step[] {
+function readScript(text: string, said: string[]): Step[] {
 	const steps: Step[] = [];
 	let wait = 0;
 	rulePattern.lastIndex = 0;
@@ -132,7 +144,7 @@ function readScript(text: string): Step[] {
 		rulePattern.lastIndex = end + 1;
 		if (name === "SLOW") wait = Number(inside);
 		else {
-			const reply = rules[name as keyof typeof rules](inside);
+			const reply = rules[name as keyof typeof rules](inside, said);
 			steps.push({ wait, reply });
 			wait = 0;
 		}
