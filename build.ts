@@ -210,6 +210,7 @@ async function buildRelease(entry: string): Promise<void> {
 		);
 		await rm(path);
 	}
+	await buildPlugin(join(folder, "bg-plugin.tar.gz"));
 	const names = (await readdir(folder)).sort();
 	const sums = names.map(async (name) => {
 		const bytes = await readFile(join(folder, name));
@@ -219,6 +220,15 @@ async function buildRelease(entry: string): Promise<void> {
 		join(folder, "SHA256SUMS"),
 		(await Promise.all(sums)).join(""),
 	);
+}
+
+/** The plugin as the script itself writes it; its folder gives the marketplace its name. */
+async function buildPlugin(archive: string): Promise<void> {
+	const plugin = join(dist, "bg-tasks");
+	const { execPath } = process;
+	await Bun.$`${execPath} ${join(dist, "bg.mjs")} install --plugin ${plugin}`.quiet();
+	await Bun.$`tar -czf ${archive} -C ${dist} bg-tasks`;
+	await rm(plugin, { recursive: true });
 }
 
 if (import.meta.main) {

@@ -26,11 +26,13 @@ const folder = realpathSync(mkdtempSync(join(tmpdir(), "bg-test-release-")));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
 const executable = join(folder, "bg");
+const plugin = join(folder, "bg-tasks", "bg");
 const installed = join(folder, "node_modules", ".bin", "bg-tasks");
 
 beforeAll(async () => {
 	writeFileSync(executable, unpack(here));
 	chmodSync(executable, 0o755);
+	await must(["tar", "-xzf", join(release, "bg-plugin.tar.gz")], folder);
 	writeFileSync(join(folder, "package.json"), "{}");
 	await must(["npm", "pack", "--pack-destination", folder], root);
 	const [tarball = ""] = readdirSync(folder).filter((name) =>
@@ -92,6 +94,7 @@ test.each([
 	["the script under Deno", ["deno", "run", "-A", script]],
 	["the script under Node", ["node", script]],
 	["the script by its own name", [script]],
+	["the plugin's program", [join(plugin, "hooks", "bg.mjs")]],
 	["the package as npm installs it", [installed]],
 	["the package by npx", ["npx", "--prefix", folder, "bg-tasks"]],
 ])("%s runs a task to its end", async (_, argv) => {
