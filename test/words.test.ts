@@ -28,25 +28,11 @@ const places: Record<
 	"--after": { call: (word) => ["run", `--after=${word}`, "d", "--", "true"] },
 	"--unique": {
 		call: (word) => ["run", `--unique=${word}`, "d", "--", "true"],
-		right: [
-			"a path",
-
-			"a flag",
-			"a short flag",
-			"a command",
-			"a property",
-		],
+		right: ["a path", "a flag", "a short flag", "a command", "a property"],
 	},
 	"--tag": {
 		call: (word) => ["run", `--tag=${word}`, "d", "--", "true"],
-		right: [
-			"a path",
-
-			"a flag",
-			"a short flag",
-			"a command",
-			"a property",
-		],
+		right: ["a path", "a flag", "a short flag", "a command", "a property"],
 	},
 	"a droid": { call: (word) => ["launch", "d", "p", "--", word] },
 	"a parent session": {
@@ -60,14 +46,7 @@ const places: Record<
 	"a model": {
 		call: (word) => ["launch", "d", "p", "--", "w", "main", "low", word],
 		// It goes to droid as it is, and is no path of ours.
-		right: [
-			"empty",
-
-			"a path",
-
-			"a command",
-			"a property",
-		],
+		right: ["empty", "a path", "a command", "a property"],
 	},
 	"a worktree": {
 		call: (word) => ["launch", `--worktree=${word}`, "d", "p"],
@@ -81,7 +60,7 @@ const places: Record<
 		call: (word) => ["list", `--tag=${word}`],
 		right: Object.keys(words).slice(1) as (keyof typeof words)[],
 	},
-	"a verb": { call: (word) => [word, "x"], right: ["a flag"] },
+	"a verb": { call: (word) => [word, "x"] },
 };
 
 const recordsOf = ({ dir }: Sandbox) =>
