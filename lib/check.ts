@@ -24,9 +24,9 @@ import {
 	autonomies,
 	newSessionId,
 	schemaVersion,
+	taskVariable,
 	timestamp,
 } from "./task.ts";
-import { taskVariable } from "./tree.ts";
 
 /** What is the same for a droid and for a command. */
 export type LaunchOptions = {

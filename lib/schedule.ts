@@ -9,7 +9,7 @@ import type { Store } from "./names.ts";
 import { parseSize } from "./print.ts";
 import { priorities } from "./queue.ts";
 import { ancestorsOf, resolveId } from "./store.ts";
-import { taskVariable } from "./tree.ts";
+import { taskVariable } from "./task.ts";
 
 /** As they were typed. */
 export type ScheduleOptions = {

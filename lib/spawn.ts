@@ -21,8 +21,14 @@ import { openOutput } from "./outputs.ts";
 import { identify } from "./process.ts";
 import { findOnPath, findRunnable, selfCommand } from "./program.ts";
 import { findTask, takeOnEnd } from "./store.ts";
-import { type Identity, isFinal, type Task } from "./task.ts";
-import { attemptVariable, supervisorVariable, taskVariable } from "./tree.ts";
+import {
+	attemptVariable,
+	type Identity,
+	isFinal,
+	supervisorVariable,
+	type Task,
+	taskVariable,
+} from "./task.ts";
 
 /** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
 const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];

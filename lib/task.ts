@@ -12,6 +12,15 @@ import { idPattern } from "./patterns.ts";
 
 export const schemaVersion = 1;
 
+/** Stands in the environment of every process of a task, and finds it again wherever it moved. */
+export const taskVariable = "BG_TASK_ID";
+
+/** Which attempt of the task a process belongs to: an earlier one may have left some behind. */
+export const attemptVariable = "BG_ATTEMPT";
+
+/** Stands in the environment of a supervisor, which is never part of a task's tree. */
+export const supervisorVariable = "BG_SUPERVISOR";
+
 export const statuses = [
 	"queued",
 	"running",

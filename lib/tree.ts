@@ -15,16 +15,12 @@ import {
 	readUnlessGone,
 	signalProcess,
 } from "./process.ts";
-import type { Identity } from "./task.ts";
-
-/** Stands in the environment of every process of a task, and finds it again wherever it moved. */
-export const taskVariable = "BG_TASK_ID";
-
-/** Which attempt of the task a process belongs to: an earlier one may have left some behind. */
-export const attemptVariable = "BG_ATTEMPT";
-
-/** Stands in the environment of a supervisor, which is never part of a task's tree. */
-export const supervisorVariable = "BG_SUPERVISOR";
+import {
+	attemptVariable,
+	type Identity,
+	supervisorVariable,
+	taskVariable,
+} from "./task.ts";
 
 /** All processes at one moment, and the marks they carry: dear to take, so tasks may share one. */
 export type Snapshot = { all: Process[]; marksOf: (pid: number) => Marks };

@@ -7,8 +7,7 @@ import { BgError, exitCodes } from "../error.ts";
 import type { Store } from "../names.ts";
 import { toLine } from "../print.ts";
 import { ancestorsOf, eachTask, readTask, resolveId } from "../store.ts";
-import { isFinal, stopSignals } from "../task.ts";
-import { taskVariable } from "../tree.ts";
+import { isFinal, stopSignals, taskVariable } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
 export const cancel = defineVerb({

@@ -16,8 +16,7 @@ import type { Store } from "../names.ts";
 import { toLine, writeAll } from "../print.ts";
 import { standingOf } from "../prune.ts";
 import { ancestorsOf, findTask, readTask, resolveId } from "../store.ts";
-import type { Task } from "../task.ts";
-import { taskVariable } from "../tree.ts";
+import { type Task, taskVariable } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 import { type WaitOptions, waitForTasks } from "../wait.ts";
 
