@@ -19,8 +19,13 @@ import { lowerFileLimit, startCommand } from "./spawn.ts";
 import { Stopper } from "./stopper.ts";
 import { readTask, recordVersion, ringEnds, updateTask } from "./store.ts";
 import { sweepSometimes, withdrawTasks } from "./sweep.ts";
-import { isFinal, start, type Task, timestamp } from "./task.ts";
-import { supervisorVariable } from "./tree.ts";
+import {
+	isFinal,
+	start,
+	supervisorVariable,
+	type Task,
+	timestamp,
+} from "./task.ts";
 import { Turns } from "./turns.ts";
 
 const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -138,7 +143,7 @@ async function runTask(
 
 /** Looks after a process that another supervisor started. */
 async function watchOrphan(store: Store, id: string): Promise<void> {
-	const [task] = await awaitRecords(store, [id]);
+	const [task] = await awaitRecords(store, [id], adoptPatience);
 	const root = task?.process;
 	if (!task || !root) return;
 	const stopper = new Stopper(store, task);
@@ -156,13 +161,21 @@ function noteFault(store: Store, id: string, error: unknown): void {
 }
 
 /**
+ * How long who adopts a task may take to write that down, in ms. Where it cannot, its next try
+ * starts another supervisor.
+ */
+const adoptPatience = 5000;
+
+/**
  * The records follow the start of their supervisor, all of a launch or none: where the launcher
  * died before the last one, those that are there are taken away again.
  */
 async function awaitRecords(
 	store: Store,
 	ids: readonly string[],
+	patience = Number.POSITIVE_INFINITY,
 ): Promise<Task[]> {
+	const deadline = performance.now() + patience;
 	const launcher = identify(Number(process.env[supervisorVariable]) || 0);
 	const tasks = new Map<string, Task>();
 	for (;;) {
@@ -183,6 +196,7 @@ async function awaitRecords(
 			withdrawTasks(store, ids.filter(isNew));
 			return [];
 		}
+		if (performance.now() > deadline) return [];
 		await delay(3);
 	}
 }

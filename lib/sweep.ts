@@ -2,7 +2,7 @@
  * What the dead leave behind: names that stand for a process that is gone, and what only a running
  * task needs. What they stood for is made good first: a notice falls due again, an `--on-end` runs.
  */
-import { lstatSync, rmSync } from "node:fs";
+import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { namesIn, removeEmpty, touch } from "./files.ts";
 import { isBeingLaunched } from "./launching.ts";
 import {
@@ -21,6 +21,9 @@ import { runOnEnd } from "./spawn.ts";
 import { findTask, listIds, recordVersion, removePrompts } from "./store.ts";
 import { isFinal } from "./task.ts";
 import { sweepKeys } from "./unique.ts";
+
+/** How long the notes of a session without tasks are kept, in ms. */
+const keepNotes = 7 * 86_400_000;
 
 /** How often a launch sweeps, in ms. */
 const sweepEvery = 3_600_000;
@@ -48,23 +51,18 @@ export function sweepStore(store: Store): void {
 		sweepNotices(store, session);
 	sweepQueue(store);
 	sweepKeys(store, (id) => isOver(store, id));
-	for (const { id } of namesOfTasks(store, "onEnd")) runOnEnd(store, id);
-	for (const { id, path } of [
-		...namesOfTasks(store, "onEnd"),
-		...namesOfTasks(store, "prompts"),
-	])
+	for (const { id, path } of namesOfTasks(store, "onEnd"))
+		if (isForgotten(store, id)) rmSync(path, { force: true });
+		else runOnEnd(store, id);
+	for (const { id, path } of namesOfTasks(store, "prompts"))
 		if (isOver(store, id)) rmSync(path, { force: true });
 	for (const { id, path } of namesOfTasks(store, "progress"))
 		if (!recordVersion(store, id)) rmSync(path, { force: true });
 	// Launcher and supervisor may both die before the record that these names came before.
 	const recorded = new Set(listIds(store));
-	forgetTasks(
-		store,
-		(id) =>
-			!recorded.has(id) &&
-			!isBeingLaunched(store, id) &&
-			recordVersion(store, id) === undefined,
-	);
+	forgetTasks(store, (id) => !recorded.has(id) && isForgotten(store, id));
+	for (const key of namesIn(store, inStore(store, "sessions")))
+		forgetNotes(`${inStore(store, "sessions")}/${key}`);
 }
 
 /**
@@ -126,6 +124,17 @@ function namesOfTasks(
 /** Over, or never launched: its record comes a moment after its files. */
 function isOver(store: Store, id: string): boolean {
 	const task = findTask(store, id);
-	if (task) return isFinal(task);
-	return !isBeingLaunched(store, id) && recordVersion(store, id) === undefined;
+	return task ? isFinal(task) : isForgotten(store, id);
+}
+
+/** Whether there is no record, and none to come. */
+const isForgotten = (store: Store, id: string) =>
+	!isBeingLaunched(store, id) && recordVersion(store, id) === undefined;
+
+/** What is noted of a session that has had no task for long goes. */
+function forgetNotes(folder: string): void {
+	const status = lstatSync(folder, { throwIfNoEntry: false });
+	if (!status?.isDirectory() || Date.now() - status.mtimeMs < keepNotes) return;
+	if (readdirSync(folder).every((name) => name.startsWith(".")))
+		rmSync(folder, { recursive: true, force: true });
 }

@@ -283,7 +283,7 @@ function* judgeNotices(
 		const { verb } = call.action.call;
 		if (verb !== "hook" && verb !== "subagent") continue;
 		const text = noticeIn(call);
-		unnamed += Number(/^- and (\d+) more: bg list$/m.exec(text)?.[1] ?? 0);
+		unnamed += Number(/^- and (\d+) more: .* list$/m.exec(text)?.[1] ?? 0);
 		for (const [, id = ""] of text.matchAll(/^- (bg_[0-9a-f]+)/gm))
 			told.set(id, [...(told.get(id) ?? []), call]);
 	}

@@ -1,8 +1,10 @@
 import { expect, test } from "bun:test";
+import { existsSync, utimesSync } from "node:fs";
+import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { whileLaunching } from "../lib/launching.ts";
 import { expectNotice, fallDue, readNotices } from "../lib/notices.ts";
-import { indexSession, tasksOfSession } from "../lib/sessions.ts";
+import { indexSession, noteSession, tasksOfSession } from "../lib/sessions.ts";
 import { sweepStore } from "../lib/sweep.ts";
 import { newTaskId } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
@@ -24,4 +26,20 @@ test("names of a task whose record never came are swept, not those of one that m
 	fallDue(store, parent, coming);
 	sweepStore(store);
 	expect(readNotices(store, parent)).toEqual({ due: [], awaited: [recorded] });
+});
+
+test("notes of a session that has had no task for a week are swept, others stay", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const folder = (key: string) => join(store.dir, ".sessions", key);
+	for (const key of ["old", "new", "busy"])
+		noteSession(store, key, "caller", parent);
+	indexSession(store, "busy", addTask(store, {}));
+	const longAgo = Date.now() / 1000 - 8 * 86_400;
+	for (const key of ["old", "busy"]) utimesSync(folder(key), longAgo, longAgo);
+	sweepStore(store);
+	expect(["old", "new", "busy"].map((key) => existsSync(folder(key)))).toEqual([
+		false,
+		true,
+		true,
+	]);
 });
