@@ -42,8 +42,12 @@ export async function hook(verb: string): Promise<void> {
 // --- internal ---
 
 async function fail(error: unknown, verb: string): Promise<void> {
-	const { noteFault } = await import("./react.ts");
-	noteFault(error, verb);
+	try {
+		const { noteFault } = await import("./react.ts");
+		noteFault(error, verb);
+	} catch {
+		// Nothing can be loaded any more; whoever calls is not to be harmed by that.
+	}
 }
 
 type Raw = Record<string, unknown>;

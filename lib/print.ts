@@ -5,6 +5,7 @@
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
 import { codeOf } from "./error.ts";
+import { stripEscapes } from "./runtime.ts";
 
 /** `Buffer` costs a hook a twentieth of its time to load. */
 const encoder = new TextEncoder();
@@ -62,9 +63,7 @@ export function escapeJson(json: string): string {
  * carriage return starts a line, any other control character is shown as `\x1b`.
  */
 export function toPlain(text: string): string {
-	return process
-		.getBuiltinModule("node:util")
-		.stripVTControlCharacters(text)
+	return stripEscapes(text)
 		.replace(/\r+\n?/g, "\n")
 		.replace(
 			/(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,

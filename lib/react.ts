@@ -25,14 +25,15 @@ import { findTask, updateTask } from "./store.ts";
 import {
 	endByHook,
 	endNoted,
-	lockPatience,
+	noteEnd,
 	readTranscript,
 	recordSubagent,
 	stopSubagent,
+	timeLeft,
 	unfinishedOf,
 } from "./subagents.ts";
+import { type Task, taskVariable } from "./task.ts";
 import { answer, holdSession, repairNotices, tell } from "./tell.ts";
-import { taskVariable } from "./tree.ts";
 
 /** Prints the answer to an event, where there is one. */
 export function react(at: Store, verb: string, raw: object): void {
@@ -81,23 +82,36 @@ function startSession(store: Store, payload: Payload): void {
 	const { session_id, calling_session_id } = payload;
 	const own = ownTask();
 	if (!session_id) return;
-	if (calling_session_id) {
-		noteSession(store, session_id, "caller", calling_session_id);
-	} else if (own) {
-		indexSession(store, session_id, own);
-		const task = updateTask(
-			store,
-			own,
-			(now) =>
-				now.droid_session_id === session_id
-					? undefined
-					: { ...now, droid_session_id: session_id },
-			{ patience: lockPatience },
-		);
-		if (task.parent_session_id)
-			noteSession(store, session_id, "caller", task.parent_session_id);
-	}
+	const task = own ? findTask(store, own) : undefined;
+	const caller = calling_session_id ?? task?.parent_session_id;
+	if (caller) noteSession(store, session_id, "caller", caller);
 	repairNotices(store, session_id);
+	if (task && !calling_session_id)
+		tryAll([task], ({ id }) => nameSession(store, id, session_id));
+}
+
+/** The task's own droid says which session it is. */
+function nameSession(store: Store, id: string, session: string): void {
+	indexSession(store, session, id);
+	updateTask(
+		store,
+		id,
+		(now) =>
+			now.droid_session_id === session
+				? undefined
+				: { ...now, droid_session_id: session },
+		{ patience: timeLeft() },
+	);
+}
+
+/** Does it to each; a lock that is not to be had keeps nobody from the rest. */
+function tryAll(tasks: readonly Task[], act: (task: Task) => void): void {
+	for (const task of tasks)
+		try {
+			act(task);
+		} catch (error) {
+			noteFault(error, "hook");
+		}
 }
 
 /** Puts the session's id where every later command of it finds it. */
@@ -137,22 +151,25 @@ function endSession(store: Store, payload: Payload): void {
 	const own = ownTask();
 	const isOwn = own && findTask(store, own)?.droid_session_id === session_id;
 	// First the note, then the look: a record that comes between the two finds the note.
-	if (caller && !isOwn) noteSession(store, session_id, "ended", text());
+	if (caller && !isOwn) noteEnd(store, session_id, text());
 	if (caller) {
 		repairNotices(store, session_id);
 		passOnNotices(store, session_id, caller);
 	}
-	for (const task of unfinishedOf(store, session_id))
-		if (task.kind === "native" && task.droid_session_id === session_id)
-			endByHook(store, task.id, text());
+	const ended = nativesOf(store, session_id).filter(
+		({ droid_session_id }) => droid_session_id === session_id,
+	);
+	tryAll(ended, ({ id }) => endByHook(store, id, text()));
 }
 
 /** Where `BG_STOP=wait` asks for it, a session is held once. */
 function stop(store: Store, { session_id, stop_hook_active }: Payload): void {
 	if (!session_id) return;
-	for (const task of unfinishedOf(store, session_id))
-		if (task.kind === "native") endNoted(store, task);
+	tryAll(nativesOf(store, session_id), (task) => endNoted(store, task));
 	repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		holdSession(store, session_id);
 }
+
+const nativesOf = (store: Store, session: string) =>
+	unfinishedOf(store, session).filter(({ kind }) => kind === "native");

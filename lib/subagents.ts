@@ -11,6 +11,7 @@ import { indexSlice } from "./reindex.ts";
 import {
 	claimSession,
 	indexSession,
+	noteSession,
 	readSessionNote,
 	tasksOfSession,
 } from "./sessions.ts";
@@ -27,8 +28,11 @@ import {
 } from "./task.ts";
 import { answer } from "./tell.ts";
 
-/** How long a hook waits for a lock, in ms. */
-export const lockPatience = 500;
+/** When a hook is to be done, in ms since it was started: it has 1 s in all. */
+const deadline = 900;
+
+/** What is left of that for a lock, in ms. */
+export const timeLeft = () => Math.max(50, deadline - performance.now());
 
 /** How long a hook may build on the index, in ms. */
 const indexPatience = 300;
@@ -82,7 +86,7 @@ export function stopSubagent(
 ): void {
 	const { session_id, task_name, agent_id } = payload;
 	if (!session_id) throw new Error("no session_id");
-	indexSlice(store, indexPatience);
+	indexSlice(store, Math.min(indexPatience, timeLeft()));
 	const tasks = unfinishedOf(store, session_id);
 	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
 	const matching = tasks.filter((task) =>
@@ -123,8 +127,14 @@ export function endByHook(store: Store, id: string, result: string): Task {
 						at: timestamp(),
 						facts: { result: cutBytes(result, maxResultBytes, "first") },
 					}),
-		{ patience: lockPatience },
+		{ patience: timeLeft() },
 	);
+}
+
+/** Notes what a subagent said in the end, for a record that comes later. */
+export function noteEnd(store: Store, session: string, words: string): void {
+	const text = cutBytes(words, maxResultBytes, "first");
+	noteSession(store, session, "ended", text);
 }
 
 /** The tasks of a session that are not over. */

@@ -18,10 +18,12 @@ import { isFinal, type Task } from "./task.ts";
 /** The most that one notice says, in characters. */
 const maxNotice = 2000;
 
-/** Prints a hook's answer. */
-export function answer(fields: object): void {
+/** The most ids that one answer names; `wait` without any waits for all of the session. */
+const maxNamed = 20;
+
+/** Prints a hook's answer; false where nobody reads it any more. */
+export const answer = (fields: object): boolean =>
 	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
-}
 
 /** An end whose author died before it said so: its record knows. */
 export function repairNotices(store: Store, session: string): void {
@@ -45,9 +47,11 @@ export function tell(
 		const additionalContext = noticeOf(
 			claims.map(({ id }) => findTask(store, id) ?? id),
 		);
-		answer({
+		const isTold = answer({
 			hookSpecificOutput: { hookEventName: event, additionalContext },
 		});
+		// Claimed by a hook that is gone in a moment, they fall to the next one.
+		if (!isTold) return;
 	}
 	settleNotices(store, session, claims);
 }
@@ -59,27 +63,31 @@ export function holdSession(store: Store, session: string): void {
 	const awaited = expected.filter((id) => findTask(store, id));
 	if (due.length + awaited.length === 0) return;
 	const named = (ids: string[]) =>
-		ids.slice(0, 20).join(", ") + (ids.length > 20 ? ", …" : "");
+		ids.slice(0, maxNamed).join(", ") + (ids.length > maxNamed ? ", …" : "");
+	const ids = [...awaited, ...due];
 	const parts = [
 		awaited.length && `still running: ${named(awaited)}`,
 		due.length && `ended and not collected: ${named(due)}`,
 	].filter((part) => part);
-	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${toLine(typedCommand())} wait ${named([...awaited, ...due]).replaceAll(",", "")}`;
+	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${command()} wait${ids.length > maxNamed ? "" : ` ${ids.join(" ")}`}`;
 	answer({ decision: "block", reason });
 }
 
 // --- internal ---
 
+const command = () => toLine(typedCommand(), 4096);
+
 function noticeOf(ends: readonly (Task | string)[]): string {
-	const head = `Background tasks ended (told by bg; \`${toLine(typedCommand())} output ID\` shows more):`;
+	const head = `Background tasks ended (told by bg; \`${command()} output ID\` shows more):`;
 	const lines = ends.map((end) =>
 		typeof end === "string"
 			? `- ${end}: its record cannot be read`
 			: describeEnd(end),
 	);
+	const list = `${command()} list`;
 	let text = head;
 	for (const [index, line] of lines.entries()) {
-		const rest = `\n- and ${lines.length - index} more: ${toLine(typedCommand())} list`;
+		const rest = `\n- and ${lines.length - index} more: ${list}`;
 		if (text.length + line.length + 1 + rest.length > maxNotice)
 			return text + rest;
 		text += `\n${line}`;

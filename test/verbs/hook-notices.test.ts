@@ -45,6 +45,17 @@ test.each(["PostToolUse", "UserPromptSubmit", "SessionStart"])(
 	},
 );
 
+test("what nobody read is told by the next hook", async () => {
+	const box = sandbox();
+	const id = addEnd(box, parent);
+	// Standard output is a pipe that no reader is left of.
+	const deaf = `mkfifo "$0" && exec 3<>"$0" >"$0" 3>&- && exec "$@"`;
+	const argv = ["sh", "-c", deaf, join(box.home, "pipe"), ...program];
+	expect((await send(box, toolUse(parent), { argv })).code).toBe(0);
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
+	expect(noticeIn(await send(box, toolUse(parent)))).toBe(undefined);
+});
+
 test("other events tell nothing", async () => {
 	const box = sandbox();
 	addEnd(box, parent);
@@ -230,4 +241,20 @@ test("Stop blocks once where BG_STOP=wait asks for it, naming what is left", asy
 	expect(reason).toContain(`not collected: ${ended}`);
 	// `bg` alone is a word of every shell: what is to be typed names the program itself.
 	expect(reason).toContain(`${program.at(-1)} wait ${running} ${ended}`);
+	for (let more = 0; more < 20; more++) addEnd(box, parent);
+	expect((await send(box, stop, { env })).json().reason).toEndWith(" wait");
+});
+
+test("a task that is locked keeps its droid's session from nothing", async () => {
+	const box = sandbox();
+	const own = addTask(box, { parent_session_id: parent });
+	const untold = addEnd(box, child);
+	const unlock = lock(box, own);
+	const env = { BG_TASK_ID: own };
+	const begun = await send(box, sessionStart(child), { env });
+	expect(noticeIn(begun, "SessionStart")).toContain(untold);
+	unlock();
+	const inner = addEnd(box, child);
+	await send(box, sessionEnd(child), { env });
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(inner);
 });
