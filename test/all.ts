@@ -1,28 +1,28 @@
 /**
- * The whole of the tests: every room over the source, then the verbs over each form that ships.
- * Prints one line that counts them all, below the name of each that failed.
+ * The whole of the tests: every room over the source, then the verbs over each form that ships, two
+ * at a time. Prints one line that counts them all, below the name of each that failed.
  */
-const forms = [
-	"bun bg.ts",
-	"dist/bg",
-	"bun dist/bg.mjs",
-	"deno run -A dist/bg.mjs",
-	"node dist/bg.mjs",
+const source = "bun bg.ts";
+const built = [
+	["dist/bg", "bun dist/bg.mjs"],
+	["deno run -A dist/bg.mjs", "node dist/bg.mjs"],
 ];
 
 let passed = 0;
 let failed = 0;
 const names = new Set<string>();
-for (const [index, form] of forms.entries()) {
-	console.log(`\n== ${form} ==`);
-	const paths = index === 0 ? ["test"] : ["test/verbs"];
-	const run = Bun.spawn(["bun", "test", "--timeout", "60000", ...paths], {
+
+async function testForm(form: string, path: string): Promise<void> {
+	const run = Bun.spawn(["bun", "test", "--timeout", "60000", path], {
 		env: { ...process.env, BG: form },
-		stdout: "inherit",
+		stdout: "pipe",
 		stderr: "pipe",
 	});
-	const text = await new Response(run.stderr).text();
-	process.stderr.write(text);
+	const [printed, text] = await Promise.all([
+		new Response(run.stdout).text(),
+		new Response(run.stderr).text(),
+	]);
+	process.stderr.write(`\n== ${form} ==\n${printed}${text}`);
 	const count = (word: string) =>
 		Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
 	passed += count("pass");
@@ -31,6 +31,10 @@ for (const [index, form] of forms.entries()) {
 	// A run that died without saying so has failed as well.
 	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
 }
+
+await testForm(source, "test");
+for (const forms of built)
+	await Promise.all(forms.map((form) => testForm(form, "test/verbs")));
 for (const name of names) console.log(`failed: ${name}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);
