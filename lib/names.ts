@@ -7,6 +7,7 @@
  *     .sessions/<key>/.caller the session that called this one
  *     .sessions/<key>/.recorded  a subagent's record was, or is about to be, made
  *     .sessions/<key>/.ended  what a subagent said in the end, until its record comes
+ *     .sessions/.whole        every record stands in the index; `.whole.at`: how far it is
  *     .notices/<session>/<id> a session is to be told of a task's end; `.due` behind it once there
  *                             is one, and a holder behind that while it is being told
  *     .due/<session>          there: something is due for that session
@@ -21,7 +22,7 @@
  *     .unique/<hash>          the id of the task that was launched last under a key
  *     .on-end/<id>            what is to be run at a task's end was not run yet
  *     .broken/                records that could not be read when their end had to be written
- *     .tmp/<holder>           writes on their way
+ *     .tmp/<holder>           writes on their way; `.tmp/swept`: when that was last swept
  *     .supervisor.log, .hook.log  faults of those who have no terminal
  */
 import { idPattern } from "./patterns.ts";

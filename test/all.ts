@@ -13,6 +13,7 @@ let failed = 0;
 const names = new Set<string>();
 
 async function testForm(form: string, path: string): Promise<void> {
+	console.log(`testing ${form}`);
 	const run = Bun.spawn(["bun", "test", "--timeout", "60000", path], {
 		env: { ...process.env, BG: form },
 		stdout: "pipe",
