@@ -1,6 +1,6 @@
 /** Tasks that come from another one: the same once more, or a droid's session carried on. */
 import type { DroidOptions } from "./check.ts";
-import { BgError } from "./error.ts";
+import { refused } from "./error.ts";
 import { type Plan, planCommand, planDroid } from "./launch.ts";
 import { sessionPattern } from "./patterns.ts";
 import { isFinal, type Task } from "./task.ts";
@@ -80,8 +80,6 @@ function checkedSession(id: string): string {
 	if (sessionPattern.test(id) && !id.startsWith("-")) return id;
 	throw refused(`${JSON.stringify(id)} is no session of droid's`);
 }
-
-const refused = (message: string) => new BgError("refused", message);
 
 function checkOver(task: Task, what: string): void {
 	if (!isFinal(task))

@@ -4,7 +4,7 @@
  * and nothing behind `--` is touched.
  */
 import type { ArgDef, ArgsDef } from "citty";
-import { BgError } from "./error.ts";
+import { type BgError, usage } from "./error.ts";
 import { parseDuration } from "./print.ts";
 
 /** Where the values of an argument come from: these words, or what stands for them at hand. */
@@ -142,8 +142,6 @@ export function filledOf(
 }
 
 // --- internal ---
-
-const usage = (message: string) => new BgError("usage", message);
 
 /** The flags among a verb's arguments. */
 export function flagsOf(definitions: ArgsDef): Record<string, Flag> {

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import type { DroidOptions } from "./check.ts";
-import { BgError, messageOf } from "./error.ts";
+import { BgError, messageOf, usage } from "./error.ts";
 import { type Plan, planCommand, planDroid } from "./launch.ts";
 
 /** The most lines a batch may have. */
@@ -124,8 +124,6 @@ export function planBatch(text: string): Named[] {
 }
 
 // --- internal ---
-
-const usage = (message: string) => new BgError("usage", message);
 
 function readLine(json: string): Line {
 	let value: unknown;

@@ -9,7 +9,7 @@ import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { BgError, codeOf, messageOf, usage } from "./error.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { readLimits } from "./queue.ts";
 import {
@@ -199,8 +199,6 @@ export function readTextFile(flag: string, path: string): string {
 }
 
 // --- internal ---
-
-const usage = (message: string) => new BgError("usage", message);
 
 function depthOf(value: string | undefined): number {
 	return value && /^\d{1,3}$/.test(value) ? Number(value) : 0;

@@ -14,7 +14,7 @@ import {
 	statSync,
 	writeSync,
 } from "node:fs";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { codeOf, messageOf, refused } from "./error.ts";
 import {
 	checkFolder,
 	checkWritable,
@@ -88,8 +88,6 @@ export function logFault({ dir }: Store, who: Faulty, line: string): void {
 // --- internal ---
 
 const uid = () => process.geteuid?.() ?? 0;
-
-const refused = (message: string) => new BgError("refused", message);
 
 function storeOf(dir: string, { uid: owner }: Stats): Store {
 	return { dir, owner, ...(owner !== uid() && { isForeign: true }) };

@@ -27,6 +27,12 @@ export class BgError extends Error {
 	}
 }
 
+/** It was called wrongly: what to mend is in what was typed. */
+export const usage = (message: string) => new BgError("usage", message);
+
+/** The system, or a limit, said no. */
+export const refused = (message: string) => new BgError("refused", message);
+
 /** The code of a system error (`ENOENT`), or undefined for any other value. */
 export function codeOf(error: unknown): string | undefined {
 	if (error instanceof Error && "code" in error) return String(error.code);

@@ -20,7 +20,7 @@ import {
 	writeFileSync,
 	writeSync,
 } from "node:fs";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { BgError, codeOf, messageOf, refused } from "./error.ts";
 import { inStore, type Store } from "./names.ts";
 import { formatHolder, self } from "./process.ts";
 
@@ -231,8 +231,6 @@ export function sleepSync(ms: number): void {
 }
 
 // --- internal ---
-
-const refused = (message: string) => new BgError("refused", message);
 
 const isLink = (path: string) =>
 	refused(`${path} is a link, and bg follows none: remove it`);

@@ -4,7 +4,7 @@
  */
 import { durationOf } from "./arguments.ts";
 import { openStore } from "./directory.ts";
-import { BgError, messageOf } from "./error.ts";
+import { messageOf, usage } from "./error.ts";
 import type { Store } from "./names.ts";
 import { parseSize } from "./print.ts";
 import { priorities } from "./queue.ts";
@@ -86,8 +86,6 @@ export function checkWhole(text: string, what: string, wayOut: string): void {
 }
 
 // --- internal ---
-
-const usage = (message: string) => new BgError("usage", message);
 
 /** Tasks that another comes after: they are there. */
 function predecessors(flag: string, given: string): string[] {
