@@ -143,7 +143,7 @@ test.each(forms)(
 	},
 );
 
-test.each(forms.slice(1))(
+test.each(forms)(
 	"a task whose supervisor has no descriptor left for it waits until there are some: %s",
 	async (...form) => {
 		const { box, id, limit, begin } = await waiting(form);
