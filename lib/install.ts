@@ -57,7 +57,9 @@ export function planInstall(
 			`${path} is not bg's: move it away; nothing was changed`,
 		);
 	const hooks = hookFiles(target, look).map(({ place, events: wanted }) =>
-		edit(look, place, (text) => mergeHooks(text, place, wanted, hook)),
+		edit(look, place, (text) =>
+			mergeHooks(text, place, wanted, hook(place.path)),
+		),
 	);
 	const others = programNames.filter((name) => name !== program.name);
 	return [

@@ -7,11 +7,11 @@
  * `${DROID_PLUGIN_ROOT}` becomes its path. A marketplace is called what its folder is called.
  */
 import { homedir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { description, version } from "../package.json" with { type: "json" };
 import command from "./assets/command.md" with { type: "text" };
 import skill from "./assets/skill.md" with { type: "text" };
-import type { Place } from "./merge.ts";
+import type { Command, Place } from "./merge.ts";
 import { quoteForShell } from "./self.ts";
 
 /** Where it is put: `.factory` of a home or a project, or the folder of a marketplace. */
@@ -28,8 +28,8 @@ export const marker = "written by bg install";
 
 export type Layout = {
 	root: string;
-	/** The command of a hook. */
-	hook: string;
+	/** The command of a hook that stands in a file. */
+	hook: (file: string) => Command;
 	/** Paths and what they hold. */
 	assets: [path: string, text: string][];
 };
@@ -111,7 +111,7 @@ const pluginName = "bg";
 
 type Calls = {
 	/** How a hook calls bg, and how an agent does. */
-	hook: string;
+	hook: Layout["hook"];
 	bg: string;
 	/** What an agent has to know of that. */
 	where?: string;
@@ -120,16 +120,34 @@ type Calls = {
 function callsOf({ kind, folder }: Target, name: string): Calls {
 	if (kind === "project") {
 		const bg = `.factory/hooks/${name}`;
-		// The folder droid was started in may be one below the project's.
-		const search = `d=$FACTORY_PROJECT_DIR; until [ -z "$d" ] || [ -x "$d/${bg}" ]; do d=\${d%/*}; done`;
 		const where = " (From the project's own folder, the one `.factory` is in.)";
-		return { hook: `${search}; [ -z "$d" ] || "$d/${bg}" hook`, bg, where };
+		const hook = (file: string) => ({
+			search: searchFrom(join(".factory", relative(folder, file)), bg),
+			call: `"$d/${bg}" hook`,
+		});
+		return { hook, bg, where };
 	}
 	const bg =
 		kind === "plugin"
 			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
 			: quoteForShell(join(folder, "hooks", name));
-	return { hook: `${bg} hook`, bg };
+	return { hook: () => ({ call: `${bg} hook` }), bg };
+}
+
+/**
+ * The folder droid was started in may be one below the project's, and have hooks of its own. The
+ * search ends at the file this stands in, whether the program is beside it or not: above it, as in
+ * `/tmp`, anybody may have put one. (merge.ts knows a search by its first words.)
+ */
+function searchFrom(file: string, program: string): string {
+	const isOver = `[ "$d" = "\${d#/}" ]`;
+	const isThere = `[ -x "$d/${program}" ]`;
+	const isNamed = `grep -qF '/${program}' "$d/${file}"`;
+	const isFound = `[ -f "$d/${file}" ] && { ${isThere} || ${isNamed}; }`;
+	return (
+		`d=$FACTORY_PROJECT_DIR; until ${isOver} || { ${isFound}; }; do d=\${d%/*}; done; ` +
+		`${isOver} || ! ${isThere} || `
+	);
 }
 
 const toText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;

@@ -26,25 +26,45 @@ export type Place = { path: string; under?: "hooks" };
 /** How long droid waits for a hook of ours, in seconds; it is done within one. */
 const timeout = 5;
 
+/** How a hook calls bg: what finds it first, if anything must, and the call. */
+export type Command = { search?: string; call: string };
+
 /** A hook's command that calls bg, wherever it lies. */
 const ownCommand = /(^|[/\s"'])bg(\.mjs)?["']?\s+hook$/;
 
+/* Of a command line: a part of a word, `NAME=value …`, our search of a project, a runtime. */
+const word = String.raw`(?:'[^']*'|"[^"]*"|[^\s'"\\;&|<>()]|\\.)`;
+const settings = String.raw`((?:\w+=${word}*\s+)*)`;
+const search = String.raw`d=\$FACTORY_PROJECT_DIR; .*\|\| `;
+const runtime = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|node)\s+(?:(?:-[\w./,:=-]+|run)\s+)*)?`;
+
 /**
- * Makes bg a hook of events; where it is one already, only its command is set right.
+ * A command that a call of ours may take the place of. What is set for it alone
+ * (`BG_STOP=wait bg hook`) is kept; whatever else somebody put around it is theirs.
+ */
+const plainCommand = new RegExp(
+	`^${settings}(?:${search}${settings})?${runtime}${word}+\\s+hook$`,
+);
+
+/**
+ * Makes bg a hook of events; where it is one already, only its command is set right, unless
+ * somebody made more of it.
  * @throws BgError (refused) where the text is broken.
  */
 export function mergeHooks(
 	text: string,
 	place: Place,
 	events: readonly string[],
-	command: string,
+	command: Command,
 ): Edited {
 	const edited: Edited = { text, edits: [] };
 	for (const event of events) {
 		const [first, ...others] = ownHooks(edited.text, place, event);
-		for (const other of others.reverse()) dropHook(edited, place, other);
+		for (const other of others.reverse())
+			if (other.kept !== undefined) dropHook(edited, place, other);
 		if (!first) addHook(edited, place, event, command);
-		else setCommand(edited, place, first, command);
+		else if (first.kept !== undefined)
+			setCommand(edited, place, first, callWith(command, first.kept));
 	}
 	return edited;
 }
@@ -70,15 +90,23 @@ export function eventsIn(text: string, place: Place): string[] {
 // --- internal ---
 
 /** Where a hook of ours stands: its event, its group there, its place in that. */
-type Own = { event: string; group: number; hook: number };
+type Own = {
+	event: string;
+	group: number;
+	hook: number;
+	/** What is set for its call alone; undefined where the command is somebody's own. */
+	kept?: string;
+};
 
 function ownHooks(text: string, place: Place, event: string): Own[] {
 	const groups = membersOf(listOf(text, place, event));
 	return groups.flatMap((each, group) =>
 		membersOf(valueIn(each, "hooks")).flatMap((entry, hook) => {
 			const command: unknown = valueIn(entry, "command")?.value;
-			const isOwn = typeof command === "string" && ownCommand.test(command);
-			return isOwn ? [{ event, group, hook }] : [];
+			if (typeof command !== "string" || !ownCommand.test(command)) return [];
+			const [plain, before = "", kept = ""] = plainCommand.exec(command) ?? [];
+			const own = { event, group, hook };
+			return [plain ? { ...own, kept: before + kept } : own];
 		}),
 	);
 }
@@ -87,9 +115,10 @@ function addHook(
 	edited: Edited,
 	place: Place,
 	event: string,
-	command: string,
+	command: Command,
 ): void {
-	const group = { hooks: [{ type: "command", command, timeout }] };
+	const entry = { type: "command", command: callWith(command), timeout };
+	const group = { hooks: [entry] };
 	const list = listOf(edited.text, place, event);
 	const table = tableOf(edited.text, place);
 	if (list) addMember(edited, list, "", group);
@@ -106,11 +135,13 @@ function setCommand(
 	const hooks = membersOf(listOf(edited.text, place, event))[group];
 	const entry = membersOf(valueIn(hooks, "hooks"))[hook];
 	const node = valueIn(entry, "command");
-	// What is set for it alone (`BG_STOP=wait bg hook`) stays set.
-	const [kept = ""] = /^(?:\w+=[^\s;]*\s+)*/.exec(String(node?.value)) ?? [];
-	if (node && node.value !== kept + command)
-		splice(edited, node.offset, endOf(node), JSON.stringify(kept + command));
+	if (node && node.value !== command)
+		splice(edited, node.offset, endOf(node), JSON.stringify(command));
 }
+
+/** Before the search they would be set for the shell alone. */
+const callWith = ({ search = "", call }: Command, kept = "") =>
+	`${search}${kept}${call}`;
 
 function dropHook(
 	edited: Edited,

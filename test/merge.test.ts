@@ -4,7 +4,8 @@ import { events } from "../lib/events.ts";
 import { eventsIn, mergeHooks, unmergeHooks } from "../lib/merge.ts";
 
 const names = Object.keys(events);
-const command = "/home/dev/.factory/hooks/bg hook";
+const call = "/home/dev/.factory/hooks/bg hook";
+const command = { call };
 const top = { path: "hooks.json" };
 const inSettings = { path: "settings.json", under: "hooks" } as const;
 
@@ -16,7 +17,7 @@ const unmerge = (text: string, place: typeof top | typeof inSettings = top) =>
 /** What droid makes of a file with comments. */
 const read = (text: string) => Bun.JSONC.parse(text) as Record<string, unknown>;
 
-const ours = { hooks: [{ type: "command", command, timeout: 5 }] };
+const ours = { hooks: [{ type: "command", command: call, timeout: 5 }] };
 
 const theirs = fc.record({
 	matcher: fc.constantFrom("Edit", "", "*"),
@@ -116,12 +117,9 @@ test("what is added looks like what is there", () => {
     "Stop": []
 }
 `;
-	const merged = mergeHooks(
-		text,
-		top,
-		["PostToolUse", "Stop", "SessionEnd"],
-		"bg hook",
-	);
+	const merged = mergeHooks(text, top, ["PostToolUse", "Stop", "SessionEnd"], {
+		call: "bg hook",
+	});
 	expect(merged.text).toBe(`{
     // guards what is written
     "PostToolUse": [
@@ -155,7 +153,9 @@ test("what is added looks like what is there", () => {
 
 test("under a key of settings only the lists that are there are added to", () => {
 	const text = `{"model": "x", "hooks": {"Stop": [{"hooks": []}]}, "Stop": 1}`;
-	const merged = mergeHooks(text, inSettings, ["Stop"], "bg hook").text;
+	const merged = mergeHooks(text, inSettings, ["Stop"], {
+		call: "bg hook",
+	}).text;
 	expect(read(merged)).toEqual({
 		model: "x",
 		hooks: {
@@ -178,11 +178,45 @@ test("bg as somebody wrote it by hand is set right where it stands, and once", (
   { "hooks": [{ "type": "command", "command": "bun '/old place/bg.mjs' hook" }] }] }`;
 	expect(mergeHooks(text, top, ["Stop"], command).text).toBe(
 		`{ "Stop": [{ "matcher": "*", "hooks": [
-  { "type": "command", "command": "BG_STOP=wait ${command}", "timeout": 9 },
+  { "type": "command", "command": "BG_STOP=wait ${call}", "timeout": 9 },
   { "type": "command", "command": "say bg hook." } ] }] }`,
 	);
 	expect(unmerge(text)).toBe(`{ "Stop": [{ "matcher": "*", "hooks": [
   { "type": "command", "command": "say bg hook." } ] }] }`);
+});
+
+test.each([
+	["cd x && bg hook"],
+	["PATH=/x; bg hook"],
+	["exec bg hook"],
+	["nice -n 5 /old/bg hook"],
+	["true | node /old/bg.mjs hook"],
+	["echo `date` $(cat) > x; '/old/bg' hook"],
+])("%j is more than a call of bg, so it stays as its user made it", (own) => {
+	const entry = (command: string) => [{ hooks: [{ command }] }];
+	const list = [...entry("bg hook"), ...entry(own)];
+	expect(read(merge(JSON.stringify({ Stop: entry(own) }))).Stop).toEqual(
+		entry(own),
+	);
+	expect(read(merge(JSON.stringify({ Stop: list }))).Stop).toEqual([
+		...entry(call),
+		...entry(own),
+	]);
+	expect(unmerge(JSON.stringify({ Stop: list }))).not.toContain("bg");
+});
+
+test.each([
+	["bg hook", ""],
+	["'/o'\\''neil/a bg/bg.mjs' hook", ""],
+	["/usr/bin/env node --no-warnings /old/bg.mjs hook", ""],
+	["deno run -A --quiet /old/bg.mjs hook", ""],
+	["A='1; 2' B=\"3 4\"  C=5\\ 6 bg hook", "A='1; 2' B=\"3 4\"  C=5\\ 6 "],
+	["A=1 B= /old/bg  hook", "A=1 B= "],
+])("%j is a call of bg, of which %j is kept", (own, kept) => {
+	const list = [{ hooks: [{ command: own }] }];
+	expect(read(merge(JSON.stringify({ Stop: list }))).Stop).toEqual([
+		{ hooks: [{ command: kept + call }] },
+	]);
 });
 
 test.each([
