@@ -34,7 +34,7 @@ export type Change = {
 	action: "create" | "change" | "remove" | "same" | "foreign";
 	/** What it will hold, and its mode. */
 	next?: Found;
-	/** What it held when this was planned. */
+	/** What it held when this was planned, where there was anything. */
 	before?: Buffer;
 	edits?: Edit[];
 };
@@ -170,6 +170,9 @@ function put(look: Look, path: string, next: Found): Change {
 function remove(look: Look, path: string): Change[] {
 	const found = look(path);
 	if (!found) return [];
-	const isOwn = found.bytes.includes(marker);
-	return [{ path, action: isOwn ? "remove" : "foreign" }];
+	const before = found.bytes;
+	const isOwn = before.includes(marker);
+	return [
+		isOwn ? { path, action: "remove", before } : { path, action: "foreign" },
+	];
 }

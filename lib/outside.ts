@@ -52,9 +52,11 @@ export const lookIn =
 
 /** Carries a plan out. What it took away may leave folders empty; those go too. */
 export function carryOut(target: Target, plan: readonly Change[]): void {
-	for (const change of plan) {
-		const { path, action, next, before, edits } = change;
-		if (edits && !(before ?? Buffer.alloc(0)).equals(current(target, path)))
+	const look = lookIn(target);
+	for (const { path, action, next, before } of plan) {
+		if (action === "same" || action === "foreign") continue;
+		const now = look(path)?.bytes;
+		if (before && now ? !before.equals(now) : before !== now)
 			throw refuse(path, "was changed meanwhile: try again");
 		making(path, () => {
 			if (action === "remove") rmSync(path);
@@ -69,9 +71,6 @@ export function carryOut(target: Target, plan: readonly Change[]): void {
 
 const refuse = (path: string, problem: string) =>
 	new BgError("refused", `${path} ${problem}`);
-
-const current = (target: Target, path: string): Buffer =>
-	lookIn(target)(path)?.bytes ?? Buffer.alloc(0);
 
 /** Whether there is something at a path. @throws BgError where it, or what leads to it, is not ours. */
 function leadsToOurs({ kind, folder }: Target, path: string): boolean {

@@ -6,6 +6,7 @@ import {
 	mkdirSync,
 	readdirSync,
 	readFileSync,
+	rmSync,
 	statSync,
 	symlinkSync,
 	writeFileSync,
@@ -88,6 +89,38 @@ test("hooks that somebody changed after the plan was made are not overwritten", 
 		"was changed meanwhile: try again",
 	);
 	expect(readFileSync(hooks, "utf8")).toBe('{"Stop": []}');
+});
+
+test("what somebody changed after a plan was made is neither removed nor replaced", () => {
+	const { target, hooks, plan, install } = prepare();
+	rmSync(hooks);
+	install();
+	const skill = join(target.folder, "skills", "task-bg", "SKILL.md");
+	for (const [path, makePlan] of [
+		[hooks, () => planUninstall(target, lookIn(target))],
+		[skill, () => planUninstall(target, lookIn(target))],
+		[skill, plan],
+	] as const) {
+		writeFileSync(skill, `older, ${marker}`);
+		const made = makePlan();
+		writeFileSync(path, "{ mine }");
+		expect(() => carryOut(target, made)).toThrow(
+			`${path} was changed meanwhile`,
+		);
+		expect(readFileSync(path, "utf8")).toBe("{ mine }");
+		rmSync(path);
+		install();
+	}
+});
+
+test("what somebody put there after a plan was made is not overwritten", () => {
+	const { target, plan } = prepare();
+	const made = plan();
+	const skill = join(target.folder, "skills", "task-bg", "SKILL.md");
+	mkdirSync(join(skill, ".."), { recursive: true });
+	writeFileSync(skill, "mine");
+	expect(() => carryOut(target, made)).toThrow("was changed meanwhile");
+	expect(readFileSync(skill, "utf8")).toBe("mine");
 });
 
 test("in a project no link is followed, wherever on the way it stands", () => {
