@@ -116,7 +116,9 @@ function conclude(
 		if (lines.length === 0) lines.push("nothing of bg's is there");
 		return [
 			...lines,
-			...(next ? ["then type:", ...next.map(indent)] : []),
+			...(next
+				? ["then type:", ...next.map((line) => indent(toLine(line, 1000)))]
+				: []),
 		].join("\n");
 	});
 }

@@ -5,6 +5,7 @@ import {
 	existsSync,
 	lstatSync,
 	mkdirSync,
+	readdirSync,
 	readFileSync,
 	statSync,
 	symlinkSync,
@@ -211,7 +212,16 @@ else {
 			`"\${DROID_PLUGIN_ROOT}/hooks/${name}" hook`,
 		);
 		await act(box, ["uninstall", "--plugin", folder]);
-		expect(existsSync(folder) && existsSync(join(folder, "bg"))).toBe(false);
+		expect(readdirSync(folder)).toEqual([]);
+	});
+
+	test("the name of a folder does nothing to a terminal", async () => {
+		const box = sandbox();
+		const folder = join(box.home, "a\u001b]0;b\u0007", "my-market");
+		const { stdout } = await box.bg(["install", "--text", "--plugin", folder]);
+		expect(stdout).toContain("then type:\n    git -C ");
+		// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+		expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
 	});
 }
 
