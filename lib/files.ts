@@ -15,6 +15,7 @@ import {
 	readFileSync,
 	renameSync,
 	rmdirSync,
+	rmSync,
 	type Stats,
 	unlinkSync,
 	writeFileSync,
@@ -22,7 +23,7 @@ import {
 } from "node:fs";
 import { BgError, codeOf, messageOf, refused } from "./error.ts";
 import { inStore, type Store } from "./names.ts";
-import { formatHolder, self } from "./process.ts";
+import { formatHolder, liveness, parseHolder, self } from "./process.ts";
 
 /** Runs what makes something on disk; a failure is the machine's, and said as such. */
 export function making<T>(path: string, act: () => T): T {
@@ -209,6 +210,18 @@ export function removeEmpty(folder: string): void {
 	try {
 		rmdirSync(folder);
 	} catch {}
+}
+
+/** Removes what stands in a folder under the names of processes that are gone. */
+export function removeOfTheDead(
+	folder: string,
+	names: readonly string[],
+): void {
+	for (const name of names) {
+		const holder = parseHolder(name);
+		if (holder && liveness(holder) === "gone")
+			rmSync(`${folder}/${name}`, { recursive: true, force: true });
+	}
 }
 
 /** The names in a folder of the store; none where it is not there. */

@@ -22,10 +22,9 @@ import {
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { BgError } from "./error.ts";
-import { making, ownName, removeEmpty } from "./files.ts";
+import { making, ownName, removeEmpty, removeOfTheDead } from "./files.ts";
 import type { Change, Found, Look, Program } from "./install.ts";
 import { foldersOf, type Target } from "./layout.ts";
-import { liveness, parseHolder } from "./process.ts";
 import { isCompiled, isSource, programFile } from "./self.ts";
 
 /** This program. @throws BgError (refused) where it runs from its source. */
@@ -98,21 +97,14 @@ function checkOwner(path: string, { uid }: Stats): void {
 		);
 }
 
-/** Removes what an install that is gone was about to write. */
-function removeOfTheDead(folder: string): void {
-	for (const name of readdirSync(folder)) {
-		const holder = parseHolder(name);
-		if (holder && liveness(holder) === "gone")
-			rmSync(join(folder, name), { recursive: true, force: true });
-	}
-}
-
 /** Writes beside and renames: a program that runs goes on, a reader sees the old file or the new. */
 function replace(path: string, { bytes, mode }: Found, isThere: boolean): void {
 	mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
 	const place = isThere ? realpathSync(path) : path;
-	removeOfTheDead(dirname(place));
-	const temporary = join(dirname(place), ownName());
+	const folder = dirname(place);
+	// What an install that is gone was about to write.
+	removeOfTheDead(folder, readdirSync(folder));
+	const temporary = join(folder, ownName());
 	const fd = openSync(temporary, "wx", mode);
 	try {
 		writeFileSync(fd, bytes);

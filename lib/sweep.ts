@@ -3,7 +3,7 @@
  * task needs. What they stood for is made good first: a notice falls due again, an `--on-end` runs.
  */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
-import { namesIn, removeEmpty, touch } from "./files.ts";
+import { namesIn, removeEmpty, removeOfTheDead, touch } from "./files.ts";
 import { isBeingLaunched } from "./launching.ts";
 import {
 	type folders,
@@ -15,7 +15,6 @@ import {
 } from "./names.ts";
 import { sweepNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
-import { liveness, parseHolder } from "./process.ts";
 import { sweepQueue, withdrawEntries } from "./queue.ts";
 import { runOnEnd } from "./spawn.ts";
 import { findTask, listIds, recordVersion, removePrompts } from "./store.ts";
@@ -40,11 +39,13 @@ export function sweepSometimes(store: Store): void {
 
 /** Removes what nobody else will ever remove. */
 export function sweepStore(store: Store): void {
-	removeOfTheDead(store, inStore(store, "temporary"));
-	removeOfTheDead(store, inStore(store, "launches"));
+	for (const name of ["temporary", "launches"] as const) {
+		const folder = inStore(store, name);
+		removeOfTheDead(folder, namesIn(store, folder));
+	}
 	for (const name of namesIn(store, inStore(store, "locks"))) {
 		const lock = `${inStore(store, "locks")}/${name}`;
-		removeOfTheDead(store, lock);
+		removeOfTheDead(lock, namesIn(store, lock));
 		removeEmpty(lock);
 	}
 	for (const session of namesIn(store, inStore(store, "notices")))
@@ -99,14 +100,6 @@ function forgetTasks(store: Store, isMeant: (id: string) => boolean): void {
 			// Its last task may be launched at this moment.
 			if (meant.length) removeEmpty(path);
 		}
-}
-
-function removeOfTheDead(store: Store, folder: string): void {
-	for (const name of namesIn(store, folder)) {
-		const holder = parseHolder(name);
-		if (holder && liveness(holder) === "gone")
-			rmSync(`${folder}/${name}`, { recursive: true, force: true });
-	}
 }
 
 /** What stands for tasks in a folder: names that begin with an id. */
