@@ -15,6 +15,7 @@ import bash from "./assets/completion.bash.txt" with { type: "text" };
 import fish from "./assets/completion.fish.txt" with { type: "text" };
 import zsh from "./assets/completion.zsh.txt" with { type: "text" };
 import { toLine } from "./print.ts";
+import { quoteForShell } from "./self.ts";
 
 const scripts = { bash, zsh, fish } as const;
 
@@ -123,8 +124,8 @@ function positionalAt(
 
 /** One word of a shell, nothing of it obeyed. */
 function quote(shell: Shell, word: string): string {
-	if (/^[\w@%+=:,./-]+$/.test(word)) return word;
-	return shell === "fish"
+	const quoted = quoteForShell(word);
+	return shell === "fish" && quoted !== word
 		? `'${word.replace(/[\\']/g, "\\$&")}'`
-		: `'${word.replaceAll("'", "'\\''")}'`;
+		: quoted;
 }
