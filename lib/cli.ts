@@ -4,7 +4,7 @@
  */
 import { version } from "../package.json" with { type: "json" };
 import { readArguments } from "./arguments.ts";
-import { BgError, exitCodes, isSystemError, messageOf } from "./error.ts";
+import { BgError, exitCodes, isRefusal, messageOf } from "./error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
 import { findVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
@@ -16,7 +16,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
 		if (argv.length === 0 && isTerminal(1)) return await printHome();
 		return await runVerb(name, argv.slice(1));
 	} catch (error) {
-		if (!(error instanceof BgError) && !isSystemError(error)) throw error;
+		if (!isRefusal(error)) throw error;
 		const message = toLine(messageOf(error) + wayOut(name, error), 2000);
 		if (argv.includes("--json") || !isTerminal(1))
 			writeAll(1, `${toJson({ error: message })}\n`);

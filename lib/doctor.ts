@@ -1,6 +1,7 @@
 /**
  * Whether all is well: what bg needs of this machine, of droid and of its own directory, each looked
- * at and nothing changed. What is not well names the command that mends it.
+ * at and nothing changed. What is not well names the command that mends it; where more is to be
+ * done than a command can, what was found says so.
  *
  * Measured on droid 0.215.0: a login is one of some `auth.*` files beside its settings, which droid
  * alone can read; `--version` takes half a second and writes nothing.
@@ -12,16 +13,21 @@ import {
 	statfsSync,
 	statSync,
 } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { x } from "tinyexec";
 import { version } from "../package.json" with { type: "json" };
 import { openStore } from "./directory.ts";
-import { BgError, isSystemError, messageOf } from "./error.ts";
+import { isRefusal, messageOf } from "./error.ts";
 import { readFile } from "./files.ts";
 import { findInstalled } from "./installed.ts";
 import { droidFolder } from "./layout.ts";
-import { logFile, recordFile, type Store, storeDir } from "./names.ts";
+import {
+	homeFolder,
+	logFile,
+	recordFile,
+	type Store,
+	storeDir,
+} from "./names.ts";
 import { toLine } from "./print.ts";
 import { findDroid } from "./program.ts";
 import { standingOf } from "./prune.ts";
@@ -40,26 +46,29 @@ export type Finding =
 	| { ok: true; says: string }
 	| { ok: false; says: string; mend: string };
 
+type Look = () => Finding | Promise<Finding>;
+
+/** Each with what mends it where it cannot even look. */
 const checks = {
-	program: checkProgram,
-	droid: checkDroid,
-	login: checkLogin,
-	hooks: checkHooks,
-	store: checkStore,
-	tasks: checkTasks,
-	queue: checkQueue,
-	limits: checkLimits,
-	disk: checkDisk,
-	faults: checkFaults,
-} as const;
+	program: [checkProgram, () => "npm install -g bg-tasks"],
+	droid: [checkDroid, mendDroid],
+	login: [checkLogin, () => "droid"],
+	hooks: [checkHooks, () => bg("install")],
+	store: [checkStore, mendStore],
+	tasks: [checkTasks, mendStore],
+	queue: [checkQueue, mendStore],
+	limits: [checkLimits, () => `unset ${Object.keys(readLimits({})).join(" ")}`],
+	disk: [checkDisk, mendStore],
+	faults: [checkFaults, mendStore],
+} as const satisfies Record<string, readonly [Look, () => string]>;
 
 export type Check = keyof typeof checks;
 
 /** Looks at everything, and changes nothing. */
 export async function examine(): Promise<({ check: Check } & Finding)[]> {
-	const all = Object.entries(checks).map(async ([check, look]) => ({
+	const all = Object.entries(checks).map(async ([check, [look, mend]]) => ({
 		check: check as Check,
-		...(await attempt(look)),
+		...(await attempt(look, mend)),
 	}));
 	return Promise.all(all);
 }
@@ -79,17 +88,12 @@ const ill = (says: string, mend: string): Finding => ({
 	mend,
 });
 
-/** What mends it is what the fault says. */
-async function attempt(
-	look: () => Finding | Promise<Finding>,
-): Promise<Finding> {
+async function attempt(look: Look, mend: () => string): Promise<Finding> {
 	try {
 		return await look();
 	} catch (error) {
-		if (isSystemError(error)) return ill(messageOf(error), "see what it names");
-		if (!(error instanceof BgError)) throw error;
-		const [says = "", mend] = error.message.split(/: (?=[^:]+$)/);
-		return ill(says, mend ?? "see bg --help");
+		if (!isRefusal(error)) throw error;
+		return ill(messageOf(error), mend());
 	}
 }
 
@@ -119,8 +123,12 @@ async function checkDroid(): Promise<Finding> {
 	if (exitCode === 0 && said) return well(`${said}: ${droid}`);
 	return ill(
 		`${droid} does not say its version (exit code ${exitCode ?? "none"})`,
-		"npm install -g droid, or set BG_DROID to another",
+		mendDroid(),
 	);
+}
+
+function mendDroid(): string {
+	return process.env.BG_DROID ? "unset BG_DROID" : "npm install -g droid";
 }
 
 const logins = [
@@ -140,8 +148,8 @@ function checkLogin(): Finding {
 	if (process.env.FACTORY_AIRGAP_ENABLED === "true")
 		return well("none, and FACTORY_AIRGAP_ENABLED needs none");
 	return ill(
-		"no login is to be seen",
-		"droid, then /login; or set FACTORY_API_KEY",
+		"no login is to be seen: type /login in droid, or set FACTORY_API_KEY",
+		"droid",
 	);
 }
 
@@ -162,7 +170,19 @@ function checkHooks(): Finding {
 
 /** The directory; undefined where there is none yet. */
 function ownStore(): Store | undefined {
-	return existsSync(storeDir()) ? openStore() : undefined;
+	const store = openStore();
+	return existsSync(store.dir) ? store : undefined;
+}
+
+/** Nobody else may write to any part of it; see checkOurs of files.ts. */
+function mendStore(): string {
+	if (!process.env.BG_DIR && !homeFolder())
+		return 'export BG_DIR="$PWD/bg-tasks"';
+	const dir = storeDir();
+	const isFolder = existsSync(`${dir}/.`);
+	return isFolder
+		? `chmod -R u+rwX,go-w ${quoteForShell(dir)}`
+		: "unset BG_DIR";
 }
 
 function checkStore(): Finding {
@@ -184,11 +204,13 @@ function checkTasks(): Finding {
 	const tasks = store ? [...eachTask(store, unreadable)] : [];
 	const open = tasks.filter((task) => !isFinal(task));
 	const [broken] = unreadable;
-	if (store && broken)
+	if (store && broken) {
+		const path = quoteForShell(recordFile(store, broken.taskId));
 		return ill(
 			`${unreadable.length} records cannot be read: ${broken.problem}`,
-			`mend or remove ${recordFile(store, broken.taskId)}`,
+			`mv ${path} ${path}.broken`,
 		);
+	}
 	const named = (wanted: string) =>
 		open
 			.filter((task) => standingOf(task) === wanted)
@@ -220,7 +242,7 @@ function checkLimits(): Finding {
 
 function checkDisk(): Finding {
 	const store = ownStore();
-	const at = store?.dir ?? homedir();
+	const at = store?.dir ?? homeFolder() ?? "/";
 	const { bavail, bsize } = statfsSync(at);
 	const [used, free] = [store ? sizeOf(store.dir) : 0, bavail * bsize];
 	const says = `${inMebibytes(used)} used, ${inMebibytes(free)} free`;

@@ -44,6 +44,10 @@ export function isSystemError(error: unknown): boolean {
 	return error instanceof Error && "syscall" in error;
 }
 
+/** Whether bg or the system said no, and not a bug. */
+export const isRefusal = (error: unknown) =>
+	error instanceof BgError || isSystemError(error);
+
 /** What an error says, in one line. */
 export function messageOf(error: unknown): string {
 	const text = error instanceof Error ? error.message : String(error);

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
+import { isRefusal } from "./error.ts";
 import {
 	type Change,
 	type Look,
@@ -24,7 +25,10 @@ export type Installed = {
 	due?: string;
 };
 
-/** Every place droid knows bg from. @throws BgError (refused) where a file is broken or not ours. */
+/**
+ * Every place droid knows bg from.
+ * @throws BgError (refused) where a file of the user's is broken or not ours.
+ */
 export function findInstalled(): Installed[] {
 	const user: Target = { kind: "user", folder: droidFolder() };
 	const project: Target = { kind: "project", folder: resolve(".factory") };
@@ -37,12 +41,22 @@ export function findInstalled(): Installed[] {
 function inTarget(target: Target): Installed[] {
 	const { kind, folder: where } = target;
 	const look = lookIn(target);
-	if (!planUninstall(target, look).some(isDue)) return [];
+	if (!isIn(target, look)) return [];
 	const program = programIn(target, look);
 	const [first] = program
 		? planInstall(target, program, look).filter(isDue)
 		: [{ path: join(where, "hooks", programNames[0]) }];
 	return [{ kind, where, ...(first && { due: first.path }) }];
+}
+
+/** Whether anything of bg's is there. Where a project is not for install to write, none of it is. */
+function isIn(target: Target, look: Look): boolean {
+	try {
+		return planUninstall(target, look).some(isDue);
+	} catch (error) {
+		if (target.kind === "project" && isRefusal(error)) return false;
+		throw error;
+	}
 }
 
 const isDue = ({ action }: Change) => action !== "same" && action !== "foreign";

@@ -6,19 +6,24 @@
  * `FACTORY_PROJECT_DIR` is then that folder. In the hooks and skills of a plugin
  * `${DROID_PLUGIN_ROOT}` becomes its path. A marketplace is called what its folder is called.
  */
-import { homedir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { description, version } from "../package.json" with { type: "json" };
 import command from "./assets/command.md" with { type: "text" };
 import skill from "./assets/skill.md" with { type: "text" };
+import { refused } from "./error.ts";
 import type { Command, Place } from "./merge.ts";
+import { homeFolder } from "./names.ts";
 import { quoteForShell } from "./self.ts";
 
 /** Where it is put: `.factory` of a home or a project, or the folder of a marketplace. */
 export type Target = { kind: "user" | "project" | "plugin"; folder: string };
 
-/** Where droid keeps what is the user's. */
-export const droidFolder = () => join(homedir(), ".factory");
+/** Where droid keeps what is the user's. @throws BgError (refused) without a home. */
+export function droidFolder(): string {
+	const home = homeFolder();
+	if (!home) throw refused("no home that droid has its files in: set HOME");
+	return join(home, ".factory");
+}
 
 /** What the program is called, as an executable and as a script. */
 export const programNames = ["bg", "bg.mjs"] as const;

@@ -12,6 +12,7 @@ import { type Exit, finishUp, Remains } from "./ending.ts";
 import { BgError, messageOf } from "./error.ts";
 import { promptFile, type Store } from "./names.ts";
 import { currentDigest } from "./output.ts";
+import { toLine } from "./print.ts";
 import { identify, identifyChild, liveness, lookSignal } from "./process.ts";
 import { readLimits, releaseSlot, setReady } from "./queue.ts";
 import { indexSession } from "./sessions.ts";
@@ -157,7 +158,7 @@ async function watchOrphan(store: Store, id: string): Promise<void> {
 
 function noteFault(store: Store, id: string, error: unknown): void {
 	const stack = error instanceof Error ? error.stack : error;
-	logFault(store, "supervisor", `${id} ${stack}`);
+	logFault(store, "supervisor", toLine(`${id} ${stack}`, 1000));
 }
 
 /**

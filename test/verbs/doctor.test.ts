@@ -1,5 +1,13 @@
 import { expect, test } from "bun:test";
-import { chmodSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+	chmodSync,
+	mkdirSync,
+	readdirSync,
+	readFileSync,
+	statSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { thisMachine } from "../../lib/process.ts";
 import {
@@ -29,6 +37,9 @@ async function examine(box: Sandbox, env: Record<string, string>) {
 	return { ok, ill: checks.filter((each) => !each.ok), checks };
 }
 
+const findingOf = ({ checks }: { checks: Finding[] }, wanted: string) =>
+	checks.find(({ check }) => check === wanted);
+
 /** Everything below a folder with its time and mode; what a runtime keeps for itself left out. */
 const snapshot = (folder: string): string[] =>
 	readdirSync(folder, { recursive: true })
@@ -39,6 +50,16 @@ const snapshot = (folder: string): string[] =>
 			const { mtimeMs, mode } = statSync(join(folder, name));
 			return `${name} ${mtimeMs} ${mode}`;
 		});
+
+/** Types what mends a finding. */
+async function mend(box: Sandbox, found?: Finding) {
+	const command = found?.mend?.replace(
+		file,
+		(found.check === "hooks" ? installer : program).join(" "),
+	);
+	const done = await box.bg([], { argv: ["sh", "-c", command ?? "false"] });
+	expect(`${command}: ${done.code} ${done.stderr}`).toBe(`${command}: 0 `);
+}
 
 const droidThat = (box: Sandbox, script: string) =>
 	executable(box.home, "a-droid", `#!/bin/sh\n${script}\n`);
@@ -85,35 +106,95 @@ test("what is not well is mended by what doctor says", async () => {
 	expect(found.droid?.says).toContain("exit code 3");
 	expect(found.hooks?.says).toContain(installed);
 	expect(found.tasks?.says).toBe(`lost: ${id}`);
-	expect(found.limits?.says).toBe('BG_MAX_RUNNING is "many"');
+	expect(found.limits).toMatchObject({
+		says: 'BG_MAX_RUNNING is "many": it takes a number, 0 for no limit',
+		mend: "unset BG_MAX_RUNNING BG_MAX_PER_DROID BG_MAX_DEPTH BG_MAX_QUEUED",
+	});
 	expect(box.record(id).status).toBe("running");
 
-	for (const check of ["hooks", "store", "tasks", "queue"]) {
-		const mend = found[check]?.mend?.replace(
-			file,
-			(check === "hooks" ? installer : program).join(" "),
-		);
-		const done = await box.bg([], { argv: ["sh", "-c", mend ?? "false"] });
-		expect(`${mend}: ${done.code} ${done.stderr}`).toBe(`${mend}: 0 `);
-	}
+	for (const check of ["hooks", "store", "tasks", "queue"])
+		await mend(box, found[check]);
 	droidThat(box, "echo 9.9.9");
 	const after = await examine(box, { BG_DROID: droid, FACTORY_API_KEY: "x" });
 	expect(after.ill).toEqual([]);
 });
 
-test("a file that others could have put there, or that is broken, is a finding and no fault", async () => {
+test("what cannot be looked at is a finding that says all, with a command that mends it", async () => {
 	const box = sandbox();
 	const id = addTask(box);
-	writeFileSync(join(box.dir, `${id}.json`), "{");
-	writeFileSync(join(box.home, "not-a-folder"), "");
-	const { checks } = await examine(box, {});
-	expect(checks.find(({ check }) => check === "tasks")).toMatchObject({
+	const record = join(box.dir, `${id}.json`);
+	writeFileSync(record, "{");
+	chmodSync(box.dir, 0o770);
+	const unsafe = await examine(box, {});
+	const problem = `${box.dir} can be written by others: once you trust what is in it, chmod -R go-w ${box.dir}`;
+	for (const check of ["store", "tasks", "queue", "disk"])
+		expect(findingOf(unsafe, check)?.says).toBe(problem);
+	await mend(box, findingOf(unsafe, "store"));
+	const broken = findingOf(await examine(box, {}), "tasks");
+	expect(broken).toMatchObject({
 		ok: false,
-		mend: `mend or remove ${join(box.dir, `${id}.json`)}`,
+		mend: `mv ${record} ${record}.broken`,
 	});
-	const other = await examine(box, { BG_DIR: join(box.home, "not-a-folder") });
-	expect(other.checks.find(({ check }) => check === "store")).toMatchObject({
-		ok: false,
-		mend: "set BG_DIR to one",
+	await mend(box, broken);
+	expect(findingOf(await examine(box, {}), "tasks")?.ok).toBe(true);
+
+	const nowhere = join(box.home, "a file", "store");
+	writeFileSync(join(box.home, "a file"), "");
+	const misled = await examine(box, { BG_DIR: nowhere, BG_DROID: "/nowhere" });
+	expect(findingOf(misled, "store")).toMatchObject({
+		says: expect.stringContaining(`unable to use ${nowhere}: ENOTDIR`),
+		mend: "unset BG_DIR",
 	});
+	expect(findingOf(misled, "droid")).toMatchObject({
+		says: expect.stringContaining("BG_DROID is /nowhere, which is not"),
+		mend: "unset BG_DROID",
+	});
+});
+
+test("a project that install would not write to has nothing of bg, but what is broken at home is told", async () => {
+	const box = sandbox();
+	await box.bg(["install"], { argv: installer });
+	const cwd = join(box.home, "project");
+	mkdirSync(cwd);
+	symlinkSync("/usr", join(cwd, ".factory"));
+	const answer = await box.bg(["doctor"], { cwd });
+	expect(findingOf(answer.json(), "hooks")?.says).toBe(
+		`installed: ${join(box.home, ".factory")}`,
+	);
+	writeFileSync(join(box.home, ".factory", "hooks.json"), "{");
+	expect(findingOf(await examine(box, {}), "hooks")?.says).toContain(
+		"hooks.json is broken",
+	);
+});
+
+test("without a home doctor says what is missing, and so does uninstall", async () => {
+	const box = sandbox();
+	const options = {
+		// Deno wants a folder of its own.
+		env: { HOME: undefined, BG_DIR: undefined, DENO_DIR: join(box.home, "d") },
+		argv: ["unshare", "--map-user=64999", ...program],
+	};
+	const { code, json } = await box.bg(["doctor"], options);
+	expect(code).toBe(1);
+	expect(findingOf(json(), "store")).toMatchObject({
+		says: "no home to keep tasks in: set HOME or BG_DIR",
+		mend: 'export BG_DIR="$PWD/bg-tasks"',
+	});
+	const missing = "no home that droid has its files in: set HOME";
+	for (const check of ["login", "hooks"])
+		expect(findingOf(json(), check)?.says).toBe(missing);
+	const other = await box.bg(["uninstall"], options);
+	expect(other).toMatchObject({ code: 111, stderr: `bg: ${missing}\n` });
+});
+
+test("a fault is one line of the log, and counted once", async () => {
+	const box = sandbox();
+	addTask(box);
+	const { code } = await box.bg(["supervise", "no-id"]);
+	expect(code).not.toBe(0);
+	const log = readFileSync(join(box.dir, ".supervisor.log"), "utf8");
+	expect(log).toMatch(/^\S+Z no-id Error: not a task id: no-id at [^\n]+\n$/);
+	expect(findingOf(await examine(box, {}), "faults")?.says).toStartWith(
+		"1 noted, the last: ",
+	);
 });
