@@ -38,13 +38,16 @@ export function wantsJson({ json, text }: FormatArguments): boolean {
 	return json || (!text && !isTerminal(1));
 }
 
-/** Prints an answer in the form that is wanted. */
+/**
+ * Prints an answer in the form that is wanted.
+ * @returns false where nobody reads it any more.
+ */
 export function answer(
 	format: FormatArguments,
 	json: unknown,
 	text: () => string,
-): void {
-	writeAll(1, `${wantsJson(format) ? toJson(json) : text()}\n`);
+): boolean {
+	return writeAll(1, `${wantsJson(format) ? toJson(json) : text()}\n`);
 }
 
 /** Prints a line for a person, where no answer goes. */

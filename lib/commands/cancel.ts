@@ -63,18 +63,19 @@ export const cancel = defineVerb({
 			: unfinished(store, session ?? process.env.BG_SESSION_ID);
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
-		for (const { taskId: id, status } of tasks)
-			if (status) markCollected(store, { id, status });
 		const [first] = tasks;
 		if (tasks.length === 1 && first && !first.status)
 			readTask(store, first.taskId);
-		answer(
+		const isRead = answer(
 			args,
 			{
 				tasks: tasks.map((task) => brief(task, `status ${task.taskId} --full`)),
 			},
 			() => tasks.map(describe).join("\n") || "nothing to cancel",
 		);
+		if (isRead)
+			for (const { taskId: id, status } of tasks)
+				if (status) markCollected(store, { id, status });
 		return tasks.every(({ cancelled }) => cancelled)
 			? exitCodes.ok
 			: exitCodes.failed;

@@ -6,7 +6,7 @@ import { outputSize, readOutput } from "../outputs.ts";
 import { isTerminal, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, watchEnds } from "../store.ts";
-import { isFinal } from "../task.ts";
+import { isFinal, type Task } from "../task.ts";
 
 /** The most that is read at once, in bytes. */
 const chunk = 1024 * 1024;
@@ -14,13 +14,16 @@ const chunk = 1024 * 1024;
 /** Says that something was left out, and how to get it. */
 export const cutMark = (more: string) => `[… cut: ${more} shows more]\n`;
 
-/** Follows a task's words from where the first answer begins until it is over. */
+/**
+ * Follows a task's words from where the first answer begins until it is over.
+ * @returns the task once all of it was shown; undefined where nobody reads any more.
+ */
 export async function followText(
 	store: Store,
 	id: string,
 	options: TextOptions,
 	moreOf: (text: Text) => string,
-): Promise<void> {
+): Promise<Task | undefined> {
 	let since = options.since;
 	let endsLine = true;
 	const show = (): boolean => {
@@ -41,18 +44,19 @@ export async function followText(
 			since = text.nextOffset;
 		}
 	};
-	await follow(store, id, show);
+	const ended = await follow(store, id, show);
 	if (!endsLine) writeAll(1, "\n");
+	return ended;
 }
 
-/** Follows the bytes as they come, from there on. */
+/** Follows the bytes as they come, from there on; returns the same. */
 export async function followRaw(
 	store: Store,
 	id: string,
 	from: number,
-): Promise<void> {
+): Promise<Task | undefined> {
 	let at: number | undefined = from;
-	await follow(store, id, () => {
+	return follow(store, id, () => {
 		if (at !== undefined && outputSize(store, id) > at)
 			at = writeRaw(store, id, at);
 		return at !== undefined;
@@ -70,7 +74,6 @@ export function writeRaw(
 	max = Number.POSITIVE_INFINITY,
 	attempt?: number,
 ): number | undefined {
-	readTask(store, id);
 	const end = Math.min(outputSize(store, id, attempt), from + max);
 	const plain = isTerminal(1);
 	const decoder = new TextDecoder();
@@ -95,15 +98,16 @@ async function follow(
 	store: Store,
 	id: string,
 	show: () => boolean,
-): Promise<void> {
+): Promise<Task | undefined> {
 	let ended = false;
 	const disarm = watchEnds(store, () => {
 		ended = true;
 	});
 	try {
 		for (;;) {
-			const final = isFinal(settle(store, readTask(store, id)));
-			if (!show() || final) return;
+			const task = settle(store, readTask(store, id));
+			if (!show()) return undefined;
+			if (isFinal(task)) return task;
 			ended = false;
 			for (let waited = 0; waited < 200 && !ended; waited += 20)
 				await delay(20);

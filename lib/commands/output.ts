@@ -86,8 +86,11 @@ export const output = defineVerb({
 			throw new BgError("usage", "--follow and --attempt do not go together");
 		if (parsed.raw) {
 			for (const id of ids) {
+				const task = settle(store, readTask(store, id));
 				const end = writeRaw(store, id, since ?? 0, given, attemptOf(id));
-				if (parsed.follow && end !== undefined) await followRaw(store, id, end);
+				if (end === undefined) return;
+				const shown = parsed.follow ? await followRaw(store, id, end) : task;
+				if (shown) markCollected(store, shown);
 			}
 			return;
 		}
@@ -95,7 +98,9 @@ export const output = defineVerb({
 		if (parsed.follow && first) {
 			const options = { since, tail, max };
 			const more = (text: Text) => moreOf(first, text, options);
-			return followText(store, first, options, more);
+			const shown = await followText(store, first, options, more);
+			if (shown) markCollected(store, shown);
+			return;
 		}
 		const answers = ids.map((id) => {
 			const task = settle(store, readTask(store, id));
@@ -111,11 +116,11 @@ export const output = defineVerb({
 				return isBrief ? fit(marked, more) : marked;
 			});
 			const json = fitting.length === 1 ? fitting[0] : fitting;
-			writeAll(1, `${toJson(json)}\n`);
+			if (!writeAll(1, `${toJson(json)}\n`)) return;
 		} else
 			for (const each of answers) {
 				if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
-				writeText(each, each.more, since === undefined);
+				if (!writeText(each, each.more, since === undefined)) return;
 			}
 		for (const { taskId: id, status } of answers)
 			markCollected(store, { id, status });
@@ -150,12 +155,12 @@ function writeText(
 	{ output, truncated }: Text,
 	more: string,
 	fromTheEnd: boolean,
-): void {
+): boolean {
 	const text = toPlain(output);
 	const whole = text && !text.endsWith("\n") ? `${text}\n` : text;
 	const mark = cutMark(more);
 	const marked = fromTheEnd ? mark + whole : whole + mark;
-	writeAll(1, truncated ? marked : whole);
+	return writeAll(1, truncated ? marked : whole);
 }
 
 /** Escaped, a text may be some times as long: of that as well only the end is kept. */

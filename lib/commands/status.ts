@@ -45,8 +45,8 @@ export const status = defineVerb({
 		const whole = { ...withProgress(store, settled), note };
 		const task = args.full ? whole : brief(whole, `status ${id} --full`);
 		if (wantsJson(args)) {
-			answer(args, task, () => "");
-			return markCollected(store, settled);
+			if (answer(args, task, () => "")) markCollected(store, settled);
+			return;
 		}
 		const { drawCard } = await import("../card.ts");
 		const { terminalSize } = await import("../terminal.ts");
@@ -57,7 +57,7 @@ export const status = defineVerb({
 			colour: wantsColour(),
 		});
 		const more = task === whole ? [] : [callFor(`status ${id} --full`)];
-		writeAll(1, `${[...card, ...more].join("\n")}\n`);
-		markCollected(store, settled);
+		if (writeAll(1, `${[...card, ...more].join("\n")}\n`))
+			markCollected(store, settled);
 	},
 });

@@ -65,6 +65,7 @@ export const wait = defineVerb({
 			filledOf("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const json = wantsJson(args);
 		const line = await progressLine();
+		let isRead = true;
 		const options: WaitOptions = {
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
@@ -76,7 +77,7 @@ export const wait = defineVerb({
 			timeout,
 			onEnd: (task) => {
 				line?.clear();
-				if (!json) writeAll(1, `${describe(task)}\n`);
+				if (!json) isRead = writeAll(1, `${describe(task)}\n`) && isRead;
 			},
 			...(line && { onLook: (ids) => line.show(progressOf(store, ids)) }),
 		};
@@ -94,11 +95,12 @@ export const wait = defineVerb({
 			),
 		);
 		const lost = missing.length ? { missing } : {};
-		if (json) answer(args, { tasks, running, timedOut, ...lost }, () => "");
+		if (json)
+			isRead = answer(args, { tasks, running, timedOut, ...lost }, () => "");
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
-		for (const task of ended) markCollected(store, task);
+		if (isRead) for (const task of ended) markCollected(store, task);
 		if (timedOut) return exitCodes.timedOut;
 		for (const id of missing)
 			remark(`nobody can say how ${id} ended: its record is gone or broken`);
