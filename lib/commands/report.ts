@@ -1,4 +1,5 @@
 import { markCollected, noteOf, remark } from "../answer.ts";
+import { filledOf } from "../arguments.ts";
 import { openStore } from "../directory.ts";
 import { withProgress } from "../output.ts";
 import { writeAll } from "../print.ts";
@@ -25,7 +26,8 @@ export const report = defineVerb({
 		all: { type: "boolean", description: "all there are, whosever they are" },
 	},
 	run: ({ args }) => {
-		const session = args.session ?? process.env.BG_SESSION_ID;
+		const session =
+			filledOf("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
 		const unreadable: Unreadable[] = [];
 		const tasks: Reported[] = [];
