@@ -2,6 +2,7 @@
  * Putting finished tasks away. They leave the list and stay on disk; only where it is asked for are
  * they deleted, the oldest first. Who still has a process, or is waited for, stays.
  */
+import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { standingOf } from "./prune.ts";
 import { deleteTask, eachTask, sizeOfTask, updateTask } from "./store.ts";
@@ -23,6 +24,8 @@ export type Cleaned = {
 	archived: string[];
 	deleted: string[];
 	freedBytes: number;
+	/** Of these nothing could be put away now, and why. */
+	kept: { taskId: string; note: string }[];
 };
 
 export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
@@ -39,6 +42,7 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 		archived: [],
 		deleted: [],
 		freedBytes: 0,
+		kept: [],
 	};
 	// Newest first: what is past the size is the oldest.
 	let size = 0;
@@ -49,13 +53,18 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 		size += bytes;
 		const isTooOld = olderThan !== undefined && ageOf(task) > olderThan;
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
-		if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
-			if (!dryRun && !deleteTask(store, task.id)) continue;
-			cleaned.deleted.push(task.id);
-			cleaned.freedBytes += bytes;
-		} else if (!task.archived_at) {
-			if (!dryRun) archive(store, task.id);
-			cleaned.archived.push(task.id);
+		try {
+			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
+				if (!dryRun && !deleteTask(store, task.id)) continue;
+				cleaned.deleted.push(task.id);
+				cleaned.freedBytes += bytes;
+			} else if (!task.archived_at) {
+				if (!dryRun) archive(store, task.id);
+				cleaned.archived.push(task.id);
+			}
+		} catch (error) {
+			if (!(error instanceof BgError)) throw error;
+			cleaned.kept.push({ taskId: task.id, note: error.message });
 		}
 	}
 	return cleaned;

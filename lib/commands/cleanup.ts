@@ -1,8 +1,8 @@
-import { answer, formatFlags, progressLine } from "../answer.ts";
+import { answer, formatFlags, progressLine, remark } from "../answer.ts";
 import { durationOf } from "../arguments.ts";
 import { cleanUp } from "../cleanup.ts";
 import { openStore } from "../directory.ts";
-import { BgError } from "../error.ts";
+import { BgError, exitCodes } from "../error.ts";
 import { parseSize } from "../print.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -58,10 +58,12 @@ export const cleanup = defineVerb({
 			onLook: (done, all) => line?.show(`cleaning up: ${done} of ${all}`),
 		});
 		line?.clear();
+		const { archived, deleted, freedBytes, kept } = cleaned;
 		answer(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
-			const { archived, deleted, freedBytes } = cleaned;
 			const would = dryRun ? "would be " : "";
 			return `${archived.length} ${would}put away (bg list --all shows them), ${deleted.length} ${would}deleted, ${freedBytes} bytes ${would}freed`;
 		});
+		for (const { note } of kept) remark(note);
+		return kept.length ? exitCodes.refused : exitCodes.ok;
 	},
 });
