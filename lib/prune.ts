@@ -104,6 +104,17 @@ export function settle(
 	}
 }
 
+/**
+ * The process of a task that is lost in the queue: a supervisor that died right after it started the
+ * process could not write that down.
+ */
+export function findStarted(
+	task: Task,
+	look: () => Snapshot,
+): Process | undefined {
+	return task.status === "queued" ? oldestOf(task, look()) : undefined;
+}
+
 /** An end nobody saw: an exit code nobody waited for cannot be known. */
 export function lose(store: Store, task: Task): Task {
 	const at = timestamp();
@@ -134,19 +145,16 @@ function rescue(store: Store, task: Task, look: () => Snapshot): Task {
 	const standing = standingOf(task);
 	if (standing === "orphaned") return adopt(store, task);
 	if (standing !== "lost") return task;
-	// A supervisor that died right after it started the process could not write that down.
-	if (task.status === "queued") {
-		const oldest = oldestOf(task, look());
-		if (oldest) {
-			leaveQueue(store, task);
-			return adopt(store, {
-				...task,
-				status: "running",
-				started_at: timestamp(),
-				pid: oldest.pid,
-				process: { ...thisMachine(), pid: oldest.pid, start: oldest.start },
-			});
-		}
+	const started = findStarted(task, look);
+	if (started) {
+		leaveQueue(store, task);
+		return adopt(store, {
+			...task,
+			status: "running",
+			started_at: timestamp(),
+			pid: started.pid,
+			process: { ...thisMachine(), pid: started.pid, start: started.start },
+		});
 	}
 	restoreOutput(store, task.id, task.attempt ?? 1);
 	const lost = lose(store, task);

@@ -9,6 +9,8 @@ import { outputFile, type Store } from "./names.ts";
 import { formatDuration } from "./print.ts";
 import {
 	describeStanding,
+	findStarted,
+	lose,
 	type Standing,
 	settle,
 	standingOf,
@@ -107,8 +109,10 @@ async function pruneTask(
 			unknown: { taskId, note: describeStanding(task, standing) ?? standing },
 		};
 	if ("age" in choice) return { overdue: { taskId, ...choice } };
-	const now = options.dryRun ? task : await act(store, task, choice, look);
-	if (!options.dryRun && !isFinal(now)) return undefined;
+	const now = options.dryRun
+		? foresee(store, task, choice, look)
+		: await act(store, task, choice, look);
+	if (!isFinal(now)) return undefined;
 	return { ended: { taskId, reason: now.reason ?? choice.reason } };
 }
 
@@ -151,6 +155,18 @@ export function judge(
 }
 
 // --- internal ---
+
+/** What act would make of a task; nothing is written. */
+function foresee(
+	store: Store,
+	task: Task,
+	{ reason, by }: Verdict,
+	look: () => Snapshot,
+): Task {
+	if (reason !== "lost" || !task.supervisor)
+		return finish(task, { reason, at: timestamp(), error: by });
+	return findStarted(task, look) ? task : lose(store, task);
+}
 
 async function act(
 	store: Store,

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { self } from "../lib/process.ts";
 import type { Standing } from "../lib/prune.ts";
@@ -7,6 +8,7 @@ import { createTask, readTask } from "../lib/store.ts";
 import { newTaskId, type Task } from "../lib/task.ts";
 import { takeSnapshot } from "../lib/tree.ts";
 import { sandbox, until } from "./harness.ts";
+import { addTask } from "./hooks.ts";
 
 const minute = 60_000;
 const now = Date.parse("2026-01-01T12:00:00Z");
@@ -129,4 +131,42 @@ test("all that is to be stopped is stopped together", async () => {
 		.map(({ completed_at }) => completed_at ?? "")
 		.toSorted()[0];
 	expect((lastIntent ?? "z") < (firstEnd ?? "")).toBe(true);
+});
+
+test("a dry run says of what is lost how it will really end, and of what goes on nothing", async () => {
+	const box = sandbox();
+	const gone = { ...self(), start: "0" };
+	const lost = { supervisor: gone, process: gone };
+	const ended = addTask(box, { ...lost, kind: "droid", command: ["droid"] });
+	writeFileSync(
+		`${box.dir}/${ended}.out`,
+		'{"type":"completion","finalText":"ok"}\n',
+	);
+	const stopped = addTask(box, {
+		...lost,
+		stop: { reason: "cancel", at: ago(1), by: "somebody" },
+	});
+	const starting = addTask(box, { status: "queued", supervisor: gone });
+	const started = Bun.spawn(["sleep", "600"], {
+		env: { ...box.env, BG_TASK_ID: starting, BG_ATTEMPT: "1" },
+	});
+	const { dryRun, ...plan } = (await box.bg(["prune", "--dry-run"])).json();
+	expect(dryRun).toBe(true);
+	for (const id of [ended, stopped, starting])
+		expect(box.record(id).completed_at).toBeUndefined();
+	expect(plan.tasks).toEqual([
+		{ taskId: stopped, reason: "cancel" },
+		{ taskId: ended, reason: "stream" },
+	]);
+	expect((await box.bg(["prune"])).json()).toEqual(plan);
+	expect(box.record(ended)).toMatchObject({
+		status: "completed",
+		result: "ok",
+	});
+	expect(box.record(starting)).toMatchObject({
+		status: "running",
+		pid: started.pid,
+	});
+	await box.bg(["cancel", starting]);
+	await started.exited;
 });
