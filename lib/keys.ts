@@ -9,14 +9,15 @@ import { findLaunch } from "./launching.ts";
 import { describeHold, withLock } from "./lock.ts";
 import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
-import { findTask } from "./store.ts";
+import { findReadable } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 import { holdKey, readKey } from "./unique.ts";
 
 /**
  * Takes the keys of tasks that are about to be launched, all of them at once.
  * @returns for each task itself, or the one to answer with.
- * @throws BgError (refused) naming the launcher that a key is not to be had from.
+ * @throws BgError (refused) naming the launcher that a key is not to be had from, or the record that
+ * cannot be read: it may be of a task that is not over.
  */
 export function claimKeys(store: Store, tasks: readonly Task[]): Task[] {
 	const deadline = performance.now() + patience;
@@ -59,7 +60,7 @@ function holderOf(
 	const id = readKey(store, key);
 	// Asked before the record is read: it may come in between.
 	const launch = id && findLaunch(store, id);
-	const found = id ? findTask(store, id) : undefined;
+	const found = id ? findReadable(store, id) : undefined;
 	const holder = found && settle(store, found);
 	if (holder && !isFinal(holder)) return holder;
 	if (!found && launch) return launch;

@@ -68,6 +68,19 @@ export function findTask(store: Store, id: string): Task | undefined {
 	}
 }
 
+/**
+ * The same, undefined only where there is none.
+ * @throws BgError (refused) where it cannot be read: what it says counts, and nobody knows it.
+ */
+export function findReadable(store: Store, id: string): Task | undefined {
+	try {
+		return readTask(store, id);
+	} catch (error) {
+		if (error instanceof BgError && error.exit === "missing") return undefined;
+		throw error;
+	}
+}
+
 /** Changes with every write of a record; undefined where there is none. Cheaper than reading it. */
 export function recordVersion(store: Store, id: string): string | undefined {
 	const status = lstatSync(recordFile(store, id), { throwIfNoEntry: false });
