@@ -30,6 +30,9 @@ export type Waited = {
 	timedOut: boolean;
 };
 
+/** How often a record may be unreadable: for a moment it is where there are too many open files. */
+const maxFaults = 3;
+
 /** How often to look without an event, in ms. */
 const slowLook = 1000;
 
@@ -46,6 +49,7 @@ export async function waitForTasks(
 	const known = new Set<string>();
 	const missing: string[] = [];
 	const versions = new Map<string, string | undefined>();
+	const faults = new Map<string, number>();
 	let lastSlowLook = Number.NEGATIVE_INFINITY;
 	try {
 		for (let first = true; ; first = false) {
@@ -66,10 +70,14 @@ export async function waitForTasks(
 				versions.set(id, version);
 				const task = findTask(store, id);
 				if (!task) {
+					const count = (faults.get(id) ?? 0) + 1;
+					faults.set(id, count);
+					if (version !== undefined && count < maxFaults) continue;
 					pending.delete(id);
 					missing.push(id);
 					continue;
 				}
+				faults.delete(id);
 				const now = isSlow ? settle(store, task) : task;
 				if (!isFinal(now)) continue;
 				pending.delete(id);
