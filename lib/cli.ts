@@ -3,9 +3,10 @@
  * called. Returns an exit code; the door exits.
  */
 import { version } from "../package.json" with { type: "json" };
-import { readArguments } from "./arguments.ts";
+import { flagsOf, readArguments, tokenize } from "./arguments.ts";
 import { BgError, exitCodes, isRefusal, messageOf } from "./error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
+import { nameProgram } from "./self.ts";
 import { findVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
@@ -17,8 +18,11 @@ export async function cli(argv: readonly string[]): Promise<number> {
 		return await runVerb(name, argv.slice(1));
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
-		const message = toLine(messageOf(error) + wayOut(name, error), 2000);
-		if (argv.includes("--json") || !isTerminal(1))
+		const words = messageOf(error) + wayOut(name, error);
+		// Who types `bg` at a prompt may have the shell's functions; a program or an agent has not.
+		const said = isTerminal(1) ? words : nameProgram(words, hinted);
+		const message = toLine(said, 2000);
+		if (await answersJson(name, argv.slice(1)))
 			writeAll(1, `${toJson({ error: message })}\n`);
 		writeAll(2, `bg: ${message}\n`);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
@@ -52,6 +56,29 @@ async function printHome(): Promise<number> {
 	const code = await runVerb("list", ["--text", "--limit", String(limit)]);
 	writeAll(1, "bg watch shows them live, bg --help lists the verbs\n");
 	return code;
+}
+
+/** What may follow `bg` where a message says what to type. */
+const hinted = [...Object.keys(verbs), "--help"];
+
+/** Flags with which an answer is text, whoever reads it; `-q` also where no verb says what it is. */
+const plainFlags = ["quiet", "-q", "raw", "follow"];
+
+/** Whether a call is answered in JSON: then a fault of it is, too. */
+async function answersJson(
+	name: string,
+	argv: readonly string[],
+): Promise<boolean> {
+	const verb = Object.hasOwn(verbs, name) ? findVerb(verbs, name) : undefined;
+	const args = (await verb?.load())?.args;
+	if (args && !("json" in args)) return false;
+	const given = new Map<string, string | undefined>();
+	for (const token of tokenize(flagsOf(args ?? {}), argv))
+		if (token.kind === "flag") given.set(token.name, token.value);
+	if (plainFlags.some((flag) => given.has(flag))) return false;
+	const format = given.get("format");
+	if (format !== undefined) return format.startsWith("json");
+	return given.has("json") || (!given.has("text") && !isTerminal(1));
 }
 
 /** What to type next, where the message does not say it itself. */

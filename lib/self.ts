@@ -23,3 +23,19 @@ export const quoteForShell = (word: string) =>
 
 /** What to type in a shell to call this program. */
 export const typedCommand = () => quoteForShell(programFile());
+
+/**
+ * A message whose hints can be typed: where it tells somebody to call `bg` with one of these words,
+ * the command that is this program stands instead. What a message is about stays as it is.
+ */
+export function nameProgram(
+	message: string,
+	words: readonly string[],
+	command = typedCommand(),
+): string {
+	const hint = new RegExp(
+		`(\\(|: |, | and )bg (?=(?:${words.join("|")})(?![\\w-]))`,
+		"g",
+	);
+	return message.replace(hint, (_, before) => `${before}${command} `);
+}

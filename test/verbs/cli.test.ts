@@ -1,26 +1,21 @@
 import { expect, test } from "bun:test";
+import { realpathSync } from "node:fs";
 import { version } from "../../package.json";
-import { sandbox } from "../harness.ts";
+import { program, sandbox } from "../harness.ts";
 
 test.each([
 	[["lunch"], 'no verb "lunch" (did you mean launch?)'],
 	[["--hepl"], "no verb"],
 	[["toString"], "no verb"],
 	[["list", "--ful"], "did you mean --full?"],
-	[["list", "--nonsense"], "bg list --help lists them"],
+	[["list", "--nonsense"], "list --help lists them)"],
 	[["list", "extra"], 'does not take "extra"'],
 	[["list", "--full=yes"], "takes no value"],
 	[["list", "--session"], "needs a value"],
 	[["list", "--tag", "a", "--tag", "b"], "given twice"],
-	[["list", "--json", "--text"], "do not go together (bg list --help)"],
-	[
-		["wait", "--timeout", "1"],
-		"it takes a duration as 90s, 30m, 2h or 7d (bg wait --help)",
-	],
-	[["complete", "bg_12345678"], "what came out (bg complete --help)"],
-	[["help", "lunch"], "did you mean launch?"],
-	[["help", "list", "--man"], "bg help --man"],
-	[["completion", "tcsh"], "bg completion takes bash, zsh, fish"],
+	[["list", "--json", "--text"], "do not go together ("],
+	[["wait", "--timeout", "1"], "it takes a duration as 90s, 30m, 2h or 7d ("],
+	[["complete", "bg_12345678"], "what came out ("],
 	[["status"], "needs <id>"],
 	[["status", "../../etc/passwd"], "is not a task id"],
 	[["status", "bg_"], "no task"],
@@ -37,6 +32,40 @@ test.each([
 	expect(stderr).toContain(words);
 	expect(stderr.trimEnd().split("\n")).toHaveLength(1);
 	expect(JSON.parse(stdout).error).toContain(words);
+});
+
+test.each([
+	[["list", "--ful", "--text"], "--ful"],
+	[["list", "--format", "table", "--ful"], "--ful"],
+	[["launch", "-q", "d"], "<prompt>"],
+	[["run", "--quiet", "d", "--"], "no command to run"],
+	[["lunch", "-q", "d", "p"], "did you mean launch?"],
+	[["output", "--raw", "bg_12345678"], "no task"],
+	[["output", "-f", "bg_12345678"], "no task"],
+	[["report", "--ful"], "no flag --ful"],
+	[["help", "lunch"], "did you mean launch?"],
+	[["help", "list", "--man"], "help --man"],
+	[["completion", "tcsh"], "completion takes bash, zsh, fish"],
+])(
+	"where bg %j answers in words, %j is said on stderr alone",
+	async (args, words) => {
+		const { stdout, stderr } = await sandbox().bg(args);
+		expect(stderr).toContain(words);
+		expect(stdout).toBe("");
+	},
+);
+
+test("behind -- nothing decides how a fault is told", async () => {
+	const call = ["run", "--cwd", "/nowhere", "d", "--", "true", "--text", "-q"];
+	expect((await sandbox().bg(call)).json().error).toContain("/nowhere");
+});
+
+test("a hint that a program reads can be typed: it begins with this program's path", async () => {
+	const box = sandbox();
+	const { stderr, json } = await box.bg(["status", "bg_12345678"]);
+	const file = realpathSync(program.at(-1) ?? "");
+	expect(stderr).toBe(`bg: no task "bg_12345678" (${file} list shows them)\n`);
+	expect(`bg: ${json().error}\n`).toBe(stderr);
 });
 
 test("--version is the package's", async () => {

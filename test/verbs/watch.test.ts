@@ -40,5 +40,5 @@ test("a signal ends watch as it ends everything, and the terminal is given back"
 test("where there is no terminal watch says so", async () => {
 	const { code, stderr } = await sandbox().bg(["watch"]);
 	expect(code).toBe(2);
-	expect(stderr).toContain("bg watch needs a terminal (bg list, ");
+	expect(stderr).toContain("bg watch needs a terminal (");
 });
