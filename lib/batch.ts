@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import type { DroidOptions } from "./check.ts";
-import { BgError, messageOf, usage } from "./error.ts";
+import { isRefusal, messageOf, usage } from "./error.ts";
 import { type Plan, planCommand, planDroid } from "./launch.ts";
 
 /** The most lines a batch may have. */
@@ -73,7 +73,7 @@ export function planBatch(text: string): Named[] {
 		try {
 			return act();
 		} catch (error) {
-			if (!(error instanceof BgError)) throw error;
+			if (!isRefusal(error)) throw error;
 			faults.push({ number, problem: messageOf(error) });
 			return undefined;
 		}

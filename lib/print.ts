@@ -5,7 +5,6 @@
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
 import { codeOf } from "./error.ts";
-import { stripEscapes } from "./runtime.ts";
 
 /** `Buffer` costs a hook a twentieth of its time to load. */
 const encoder = new TextEncoder();
@@ -63,7 +62,7 @@ export function escapeJson(json: string): string {
  * carriage return starts a line, any other control character is shown as `\x1b`.
  */
 export function toPlain(text: string): string {
-	return stripEscapes(text)
+	return stripSequences(text)
 		.replace(/\r+\n?/g, "\n")
 		.replace(
 			/(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
@@ -72,6 +71,13 @@ export function toPlain(text: string): string {
 				return code.length > 2 ? `\\u${code}` : `\\x${code.padStart(2, "0")}`;
 			},
 		);
+}
+
+/** What begins a sequence that a terminal obeys; loading what knows them all is dear. */
+function stripSequences(text: string): string {
+	if (!text.includes("\u001b") && !text.includes("\u009b")) return text;
+	const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
+	return stripVTControlCharacters(text);
 }
 
 /** The same in one line of at most `length` characters. */

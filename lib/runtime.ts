@@ -27,13 +27,6 @@ export function after(ms: number, act: () => void): void {
 	else setTimeout(act, ms);
 }
 
-/** Text without the sequences that a terminal takes for colours and movements. */
-export function stripEscapes(text: string): string {
-	if (bun) return bun.stripANSI(text);
-	const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
-	return stripVTControlCharacters(text);
-}
-
 /** Whether there is something at a path. */
 export async function exists(path: string): Promise<boolean> {
 	if (bun) return bun.file(path).exists();
