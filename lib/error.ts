@@ -41,7 +41,8 @@ export function codeOf(error: unknown): string | undefined {
 
 /** Whether the system said no (a disk that is full, a folder that cannot be read): no bug. */
 export function isSystemError(error: unknown): boolean {
-	return error instanceof Error && "syscall" in error;
+	// Of a path that is too long Bun tells the number alone.
+	return error instanceof Error && ("syscall" in error || "errno" in error);
 }
 
 /** Whether bg or the system said no, and not a bug. */

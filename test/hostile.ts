@@ -5,10 +5,11 @@ import fc from "fast-check";
 import { self } from "../lib/process.ts";
 import { parent } from "./hooks.ts";
 
-/** What decides the samples of a run; the one that a failure names repeats it: SEED=… bun test … */
-export const seed = Number(
-	process.env.SEED ?? Math.floor(Math.random() * 2 ** 31),
-);
+/**
+ * What decides the samples of a run. All tests take the same each time, so that they fail for a
+ * change and not by chance; `SEED=$RANDOM TIMES=20 bun test …` looks further.
+ */
+export const seed = Number(process.env.SEED ?? 1);
 
 /** How many samples: TIMES=20 takes twenty times as many as a run of all tests can afford. */
 export const times = (count: number) => count * Number(process.env.TIMES ?? 1);

@@ -9,7 +9,7 @@ import { readArguments } from "../lib/arguments.ts";
 import { planBatch } from "../lib/batch.ts";
 import { openStore } from "../lib/directory.ts";
 import { execCommand, parseDefinition } from "../lib/droid.ts";
-import { BgError } from "../lib/error.ts";
+import { isRefusal } from "../lib/error.ts";
 import * as names from "../lib/names.ts";
 import * as notices from "../lib/notices.ts";
 import { lastAssistantText, Payload, subagentOf } from "../lib/payload.ts";
@@ -65,7 +65,7 @@ function ofUser<T>(act: () => T): T | undefined {
 	try {
 		return act();
 	} catch (error) {
-		if (error instanceof BgError) return undefined;
+		if (isRefusal(error)) return undefined;
 		throw error;
 	}
 }
