@@ -128,7 +128,7 @@ async function bundle(
 		entrypoints: [entry],
 		target,
 		format,
-		minify: { whitespace: true, syntax: true },
+		minify: true,
 		...(plugin && { plugins: [plugin] }),
 	});
 	const [file] = outputs;
