@@ -78,7 +78,8 @@ test("a task has its own launcher's environment, umask, folder and limits, whoev
 	const launchers = [1, 2, 3, 4].map(async (n) => {
 		const folder = join(box.home, `folder ${n}`);
 		mkdirSync(folder);
-		const script = `umask 00${n}7; ulimit -n ${512 + n}; ulimit -f ${9000 + n}; exec ${bg}`;
+		// Deno keeps what it compiled in a file of some megabytes.
+		const script = `umask 00${n}7; ulimit -n ${512 + n}; ulimit -f ${900_000 + n}; exec ${bg}`;
 		const { stdout } = await box.bg(["-c", script], {
 			argv: ["sh"],
 			cwd: folder,
@@ -92,7 +93,7 @@ test("a task has its own launcher's environment, umask, folder and limits, whoev
 			`00${n}7`,
 			folder,
 			`${512 + n}`,
-			`${9000 + n}`,
+			`${900_000 + n}`,
 			"1",
 		]);
 	});
