@@ -61,9 +61,9 @@ test("a disk that is full when a task ends and the next one begins loses neither
 		return (await box.bg(words, { argv, env })).stdout.trim();
 	};
 	const id = await run("sh", "-c", script);
-	const next = await run("sh", "-c", "exit 4");
 	const isRunning = () => recordIn(disk.dir, id).status === "running";
 	await until(isRunning, "its start noted");
+	const next = await run("sh", "-c", "exit 4");
 	disk.fill();
 	expect((await box.bg(["list"], { argv })).json()).toMatchObject({
 		running: 1,
