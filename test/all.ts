@@ -1,19 +1,22 @@
 /**
- * The whole of the tests: every room over the source, then the verbs over each form that ships, two
- * at a time. Prints one line that counts them all, below the name of each that failed.
+ * The whole of the tests: every room over the source, then the verbs over each form that ships.
+ * Prints one line that counts them all, below the name of each that failed.
  */
-const source = "bun bg.ts";
-const built = [
-	["dist/bg", "bun dist/bg.mjs"],
-	["deno run -A dist/bg.mjs", "node dist/bg.mjs"],
+const forms = [
+	"bun bg.ts",
+	"dist/bg",
+	"bun dist/bg.mjs",
+	"deno run -A dist/bg.mjs",
+	"node dist/bg.mjs",
 ];
 
 let passed = 0;
 let failed = 0;
 const names = new Set<string>();
 
-async function testForm(form: string, path: string): Promise<void> {
+for (const [index, form] of forms.entries()) {
 	console.log(`testing ${form}`);
+	const path = index === 0 ? "test" : "test/verbs";
 	const run = Bun.spawn(["bun", "test", "--timeout", "60000", path], {
 		env: { ...process.env, BG: form },
 		stdout: "pipe",
@@ -33,9 +36,6 @@ async function testForm(form: string, path: string): Promise<void> {
 	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
 }
 
-await testForm(source, "test");
-for (const forms of built)
-	await Promise.all(forms.map((form) => testForm(form, "test/verbs")));
 for (const name of names) console.log(`failed: ${name}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exit(failed ? 1 : 0);
