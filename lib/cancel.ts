@@ -4,19 +4,22 @@
  * canceller does it. Tasks launched from inside go with the task, unless they shall be left.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { BgError } from "./error.ts";
+import { BgError, messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
 import { describeProcesses, liveness, lookSignal, signal } from "./process.ts";
 import { describeStanding, settle, standingOf } from "./prune.ts";
 import { leaveQueue } from "./queue.ts";
+import { postStop } from "./stop-requests.ts";
 import { eachTask, readTask, updateTask } from "./store.ts";
 import {
 	finish,
 	intend,
 	isFinal,
+	isNewer,
 	type LeftBehind,
 	type Reason,
 	type Status,
+	type Stop,
 	type stopSignals,
 	type Task,
 	timestamp,
@@ -39,7 +42,7 @@ export type Cancelled = {
 	/** Whether this call stopped something. */
 	cancelled: boolean;
 	survivors: LeftBehind[];
-	/** Why nothing was stopped. */
+	/** Why nothing was stopped, or why the end is not recorded yet. */
 	note?: string;
 };
 
@@ -103,57 +106,104 @@ async function cancelTask(
 			survivors: [],
 			note: describeStanding(before, standing) ?? standing,
 		};
-	const at = timestamp();
-	let wrote = false;
-	const task = updateTask(store, id, (now) => {
-		if (isFinal(now)) return undefined;
-		wrote = true;
-		const stop = {
-			...(options.because ?? { reason: "cancel", by: "bg cancel" }),
-			at,
-			...(options.signal && { signal: options.signal }),
-		};
-		const stopping = intend(now, stop);
-		return now.status === "queued"
-			? finish(stopping, { reason: "cancel", at })
-			: stopping;
-	});
-	if (!wrote) return stopRemains(task, options);
+	const stop: Stop = {
+		...(options.because ?? { reason: "cancel", by: "bg cancel" }),
+		at: timestamp(),
+		...(options.signal && { signal: options.signal }),
+	};
+	const { task, wasFinal, problem } = requestStop(store, before, stop);
+	if (wasFinal) return stopRemains(task, options);
 	intended.add(id);
-	if (isFinal(task)) leaveQueue(store, task);
-	if (task.status === "running") await awaitSupervisor(store, task);
+	if (problem || task.status === "running")
+		await awaitSupervisor(store, task, problem !== undefined);
 	// What the supervisor has not stopped, because it is gone or stopped itself or was done already.
 	const survivors = await stopTree(id, stopOptions(task, options));
-	const end = survivors.length ? readTask(store, id) : endNow(store, id);
+	const end = survivors.length ? readTask(store, id) : endNow(store, task);
+	const isStopped = survivors.length === 0;
 	return {
 		taskId: id,
 		status: end.status,
-		cancelled: end.status === "cancelled" && survivors.length === 0,
+		cancelled: isStopped && (end.status === "cancelled" || !isFinal(end)),
 		survivors: describeProcesses(survivors),
+		...(isStopped &&
+			!isFinal(end) && {
+				note: `stopped; its end is recorded as soon as that is possible (${problem ?? "try again"})`,
+			}),
 	};
 }
 
-/** Asks the supervisor, and waits until it has written the end, or will not any more. */
+/**
+ * Records the request to stop a task. If that fails, the request is left beside the record: its
+ * supervisor reads it there, and the stop does not wait for free space.
+ * @returns the task as it is now; `problem` says why its record does not have the request.
+ */
+function requestStop(
+	store: Store,
+	before: Task,
+	stop: Stop,
+): { task: Task; wasFinal?: boolean; problem?: string } {
+	const { id } = before;
+	let wasFinal = false;
+	try {
+		const task = updateTask(store, id, (now) => {
+			wasFinal = isFinal(now);
+			if (wasFinal) return undefined;
+			const stopping = intend(now, stop);
+			return now.status === "queued"
+				? finish(stopping, { reason: "cancel", at: stop.at })
+				: stopping;
+		});
+		if (isFinal(task)) leaveQueue(store, task);
+		return { task, wasFinal };
+	} catch (error) {
+		if (isNewer(before) || !isRefused(error)) throw error;
+		try {
+			postStop(store, id, stop);
+		} catch {
+			// Then this process stops the tree, and the end says which signal it was.
+		}
+		return { task: before, problem: messageOf(error) };
+	}
+}
+
+const isRefused = (error: unknown) =>
+	error instanceof BgError && error.exit === "refused";
+
+/**
+ * Asks the supervisor, and waits until it has recorded the end, or will not any more. An end that
+ * cannot be recorded is not waited for once the process is gone.
+ */
 async function awaitSupervisor(
 	store: Store,
-	{ id, supervisor }: Task,
+	{ id, supervisor, process }: Task,
+	isUnrecorded: boolean,
 ): Promise<void> {
 	if (!supervisor) return;
 	signal(supervisor, lookSignal);
 	const deadline = performance.now() + supervisorPatience;
 	for (let pause = 5; performance.now() < deadline; ) {
-		if (liveness(supervisor) !== "alive") return;
+		if (liveness(supervisor) === "gone") return;
 		await delay(pause);
 		if (isFinal(readTask(store, id))) return;
+		const isGone = !process || liveness(process) === "gone";
+		if (isUnrecorded && isGone) return;
 		pause = Math.min(pause * 2, 50);
 	}
 }
 
-/** The end of a task whose tree is gone, where nobody has written it yet. */
-function endNow(store: Store, id: string): Task {
-	return updateTask(store, id, (now) =>
-		finish(now, { reason: "cancel", at: timestamp() }),
-	);
+/**
+ * Records the end of a task whose tree is gone, if its supervisor did not; the task as it is if that
+ * cannot be recorded.
+ */
+function endNow(store: Store, task: Task): Task {
+	try {
+		return updateTask(store, task.id, (now) =>
+			finish(now, { reason: "cancel", at: timestamp() }),
+		);
+	} catch (error) {
+		if (isRefused(error)) return task;
+		throw error;
+	}
 }
 
 /** A finished task's state stays; what is left of its processes is stopped. */

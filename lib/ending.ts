@@ -2,42 +2,45 @@
  * The end of a task, or of an attempt: it is written whatever it takes, the place is free, what was
  * to follow is started, and what lives on is named.
  */
-import { existsSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { logFault, openStore } from "./directory.ts";
-import { BgError, messageOf } from "./error.ts";
+import { logFault } from "./directory.ts";
+import { messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
-import { currentDigest, readEnd, window } from "./output.ts";
+import { currentDigest, readEnd, type Said, window } from "./output.ts";
 import { keepOutput, outputSize } from "./outputs.ts";
 import { describeProcesses } from "./process.ts";
 import { lose } from "./prune.ts";
 import { releaseSlot, setReady } from "./queue.ts";
+import { retryWrite } from "./retry.ts";
 import { runOnEnd } from "./spawn.ts";
+import { removeStops } from "./stop-requests.ts";
 import type { Stopper } from "./stopper.ts";
 import { removePrompts, ringEnds, updateTask } from "./store.ts";
 import {
 	type End,
 	endSentence,
 	finish,
+	intend,
 	isFinal,
 	mayRetry,
 	type Task,
 	timestamp,
 	tryAgain,
 } from "./task.ts";
-import { findTree, type Snapshot, takeSnapshot } from "./tree.ts";
+import { findTree, pauseTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** How a process ended; without code and signal, nobody could see. */
 export type Exit =
 	| { code: number | null; signal: string | null }
 	| { error: Error };
 
-/** How long a supervisor goes on trying to write an end, in ms: a disk may be full. */
-const stubbornness = 10 * 60 * 1000;
+/** How long the output of an ended task is read again if that fails, in ms. */
+const readRetryLimitMs = 10_000;
 
 /**
- * Writes the end: an intent's where there is one, else the process's own. Returns the task where
- * it is to be tried again instead.
+ * Records the end: that of a request to stop if there is one, else the process's own. Returns the
+ * task instead if it is to be tried again. Every step is retried until it succeeds, and none that
+ * fails keeps the next ones from being done.
  */
 export async function finishUp(
 	store: Store,
@@ -50,11 +53,42 @@ export async function finishUp(
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	const { id } = task;
 	await stopper.finish();
-	// The place is free before those who wait for it are woken.
-	releaseSlot(store, task);
-	const { facts, completed, error } = readEnd(store, task);
+	const isCut = succeeds(() => stopper.cut());
+	// The slot is free before waiting supervisors are woken.
+	const isFree = succeeds(() => releaseSlot(store, task));
+	const after = await recordEnd(store, task, exit, stopper);
+	if (!isFree) await retryWrite(store, id, () => releaseSlot(store, task));
+	ringEnds(store);
+	if (!isCut) await retryWrite(store, id, () => stopper.cut());
+	if (after?.status === "queued") {
+		await retryWrite(store, id, () => setReady(store, after, false));
+		return after;
+	}
+	await retryWrite(store, id, () => {
+		removePrompts(store, id);
+		removeStops(store, id);
+		runOnEnd(store, id);
+	});
+	// Its children would stay stopped for ever, and nothing would name them as the task's.
+	if (after?.paused_at) await resumeTree(store, id);
+	await readToTheEnd(store, task);
+	if (exit) await noteLeftBehind(store, id, remains);
+	return undefined;
+}
+
+/** Writes the end, or the next attempt, into the record; returns the record. */
+async function recordEnd(
+	store: Store,
+	task: Task,
+	exit: Exit | undefined,
+	stopper: Stopper,
+): Promise<Task | undefined> {
+	const { id } = task;
+	const { facts, completed, error } = await readTaskResult(store, task);
 	const decide = (now: Task): Task | undefined => {
-		const current = now.status === "queued" ? { ...task, stop: now.stop } : now;
+		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
+		const stop = stopper.unrecordedStop;
+		const current = stop ? intend(queued, stop) : queued;
 		if (exit) {
 			const ended = finish(current, endOf(exit, facts, error));
 			if (stopper.isShutDown || !mayRetry(current, ended)) return ended;
@@ -66,19 +100,19 @@ export async function finishUp(
 		if (current.status === "queued" || !completed) return lose(store, current);
 		return finish(current, { reason: "stream", at: timestamp(), facts });
 	};
-	const after = await persist(store, () =>
+	return retryWrite(store, id, () =>
 		updateTask(store, id, decide, { fallback: task }),
 	);
-	ringEnds(store);
-	if (after?.status === "queued") {
-		setReady(store, after, false);
-		return after;
+}
+
+/** What the task's output says. If it cannot be read, that is tried again for a while. */
+async function readTaskResult(store: Store, task: Task): Promise<Said> {
+	const deadline = performance.now() + readRetryLimitMs;
+	for (;;) {
+		const said = readEnd(store, task);
+		if (!said.isUnread || performance.now() > deadline) return said;
+		await delay(100);
 	}
-	removePrompts(store, id);
-	runOnEnd(store, id);
-	await readToTheEnd(store, task);
-	if (exit) await noteLeftBehind(store, id, remains);
-	return undefined;
 }
 
 /** Looks for what lives on after the ends of tasks: for all that ended within a second at once. */
@@ -114,7 +148,7 @@ async function readToTheEnd(store: Store, task: Task): Promise<void> {
 		digest = currentDigest(store, task);
 	}
 	const { progress } = digest;
-	await persist(store, () =>
+	await retryWrite(store, task.id, () =>
 		updateTask(store, task.id, (now) => ({
 			...now,
 			progress: { ...now.progress, ...progress },
@@ -133,11 +167,13 @@ async function noteLeftBehind(
 ): Promise<void> {
 	const find = (snapshot: Snapshot) =>
 		findTree(id, undefined, undefined, snapshot);
-	if (find(await remains.look()).length === 0) return;
+	const scan = () =>
+		retryWrite(store, id, async () => find(await remains.look()));
+	if (!(await scan())?.length) return;
 	await delay(3000);
-	const left_behind = describeProcesses(find(await remains.look()));
+	const left_behind = describeProcesses((await scan()) ?? []);
 	if (left_behind.length)
-		await persist(store, () =>
+		await retryWrite(store, id, () =>
 			updateTask(store, id, (now) => ({ ...now, left_behind })),
 		);
 }
@@ -168,26 +204,20 @@ function endOf(
 	};
 }
 
-/** Goes on trying until it is written: a lock may be held, a disk full, a folder missing. */
-async function persist<T>(
-	store: Store,
-	write: () => T,
-): Promise<T | undefined> {
-	const deadline = performance.now() + stubbornness;
-	for (let tries = 0; ; tries++) {
-		if (!existsSync(store.dir)) return undefined;
-		try {
-			// A folder of it may be gone; that is dear to see, and rare.
-			if (tries > 0) openStore({ ...store, write: true });
-			return write();
-		} catch (error) {
-			// Deleted meanwhile: there is nothing left to write to.
-			if (error instanceof BgError && error.exit === "missing")
-				return undefined;
-			if (performance.now() > deadline) throw error;
-			if (tries === 0) continue;
-			logFault(store, "supervisor", messageOf(error));
-			await delay(1000);
-		}
+/** Lets what is left of a task that was paused go on. */
+async function resumeTree(store: Store, id: string): Promise<void> {
+	try {
+		await pauseTree(id, undefined, false);
+	} catch (error) {
+		logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+	}
+}
+
+function succeeds(act: () => void): boolean {
+	try {
+		act();
+		return true;
+	} catch {
+		return false;
 	}
 }

@@ -20,8 +20,8 @@ export type ExitName = keyof typeof exitCodes;
 export class BgError extends Error {
 	readonly exit: ExitName;
 
-	constructor(exit: ExitName, message: string) {
-		super(message);
+	constructor(exit: ExitName, message: string, options?: ErrorOptions) {
+		super(message, options);
 		this.name = "BgError";
 		this.exit = exit;
 	}

@@ -14,8 +14,9 @@ import {
 	takeFile,
 	touch,
 } from "./files.ts";
+import { describeMachine } from "./machine.ts";
 import { inStore, lockFolder, type Store } from "./names.ts";
-import { describeMachine, liveness, parseHolder } from "./process.ts";
+import { liveness, parseHolder } from "./process.ts";
 import { quoteForShell } from "./self.ts";
 
 /**
@@ -37,9 +38,7 @@ export function withLock<T>(
 	try {
 		return act();
 	} finally {
-		takeFile(`${lock}/${holder}`);
-		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
-		removeEmpty(lock);
+		release(lock, holder);
 	}
 }
 
@@ -66,12 +65,41 @@ export function describeHold(paths: readonly string[]): string {
 
 // --- internal ---
 
+/** How long after a failed release it is tried again, in ms. */
+const releaseRetryMs = 500;
+
+/** Locks that this process holds because their release failed. */
+const unreleased = new Map<string, string>();
+
+/**
+ * Gives a lock back. If that fails, what was done under the lock is done all the same: the release
+ * is tried again for as long as this process lives, and after that the lock is a dead holder's.
+ */
+function release(lock: string, holder: string): void {
+	const file = `${lock}/${holder}`;
+	try {
+		takeFile(file);
+		unreleased.delete(lock);
+		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
+		removeEmpty(lock);
+	} catch {
+		unreleased.set(lock, holder);
+		setTimeout(() => releaseAgain(lock), releaseRetryMs).unref();
+	}
+}
+
+function releaseAgain(lock: string): void {
+	const holder = unreleased.get(lock);
+	if (holder) release(lock, holder);
+}
+
 function takeLock(
 	store: Store,
 	lock: string,
 	holder: string,
 	patience: number,
 ): void {
+	releaseAgain(lock);
 	const prepared = `${inStore(store, "temporary")}/${holder}`;
 	try {
 		mkdirSync(prepared, { mode: 0o700 });

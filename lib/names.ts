@@ -20,6 +20,7 @@
  *     .slots/<entry>          a task that takes up one of the places there are
  *     .launches/<holder>      the ids whose records somebody is about to write
  *     .unique/<hash>          the id of the task that was launched last under a key
+ *     .stops/<id>.<why>       a request to stop a task whose record cannot be written: reason, signal, by
  *     .on-end/<id>            what is to be run at a task's end was not run yet
  *     .broken/                records that could not be read when their end had to be written
  *     .tmp/<holder>           writes on their way; `.tmp/swept`: when that was last swept
@@ -48,6 +49,7 @@ export const folders = {
 	launches: ".launches",
 	unique: ".unique",
 	onEnd: ".on-end",
+	stops: ".stops",
 	broken: ".broken",
 	temporary: ".tmp",
 } as const;

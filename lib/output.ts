@@ -3,7 +3,7 @@
  * stream is read on from where the last reader stopped, at most 8 MiB a call; at the end of a task
  * its last 1 MiB comes first, for there stands the result.
  */
-import { messageOf } from "./error.ts";
+import { BgError, messageOf } from "./error.ts";
 import { outputFile, type Store } from "./names.ts";
 import {
 	outputSize,
@@ -71,6 +71,8 @@ export type Said = {
 	/** Whether a droid said that it is done. */
 	completed: boolean;
 	error?: string;
+	/** The output could not be read, for a reason that may pass. */
+	isUnread?: boolean;
 };
 
 /** What a task has to say for itself once it is over; nothing where that cannot be read. */
@@ -79,7 +81,8 @@ export function readEnd(store: Store, task: Task): Said {
 		return readTail(store, task);
 	} catch (error) {
 		const result = `(its output cannot be read: ${messageOf(error)})`;
-		return { facts: { result }, completed: false };
+		const isUnread = !(error instanceof BgError);
+		return { facts: { result }, completed: false, isUnread };
 	}
 }
 

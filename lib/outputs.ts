@@ -11,6 +11,7 @@ import {
 	lstatSync,
 	readSync,
 	rmSync,
+	watch,
 	writeSync,
 } from "node:fs";
 import { codeOf } from "./error.ts";
@@ -31,6 +32,27 @@ export const hasOutput = (store: Store, id: string): boolean =>
 export function outputSize(store: Store, id: string, attempt?: number): number {
 	const path = outputFile(store, id, attempt);
 	return lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/**
+ * Watches a task's output, which is there.
+ * @param onError the system can watch no longer: the caller has to poll.
+ * @returns ends the watch.
+ */
+export function watchOutput(
+	store: Store,
+	id: string,
+	onChange: () => void,
+	onError: () => void,
+): () => void {
+	try {
+		const watcher = watch(outputFile(store, id), onChange);
+		watcher.on("error", onError);
+		return () => watcher.close();
+	} catch {
+		setImmediate(onError);
+		return () => {};
+	}
 }
 
 /** Keeps what an attempt wrote, before the next one writes. */

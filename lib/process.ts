@@ -1,16 +1,28 @@
 /**
- * Processes: which one it is, whether it lives, and which ones there are. The only room that sends
- * a signal, and it checks the identity of a process right before each one.
+ * Processes: their identity, their liveness, and the list of them. Only this file sends signals; it
+ * checks the identity of a process before each one.
  *
- * A process is known by machine (on Linux with its pid namespace), boot, pid and start time. Where
- * `/proc` is missing the start time comes from `ps`. A zombie is gone. Of a process on another
- * machine nobody here can say anything.
+ * An identity is machine (on Linux with the pid namespace), boot, pid and start time. Without /proc
+ * the start time comes from `ps`. A zombie is gone. A read that fails means "cannot tell", never
+ * "gone": it throws, or is the answer "unknown".
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { BgError, codeOf } from "./error.ts";
+import type { ChildProcess } from "node:child_process";
+import { lstatSync, readdirSync } from "node:fs";
+import { codeOf, messageOf } from "./error.ts";
+import { namespaceOf, noBoot, thisMachine } from "./machine.ts";
+import {
+	assertProc,
+	hasProc,
+	isDenied,
+	ps,
+	readKernel,
+	readUnlessGone,
+	UnknownError,
+} from "./system.ts";
 import type { Identity } from "./task.ts";
 
-export type Liveness = "alive" | "gone" | "elsewhere";
+/** `elsewhere`: on another machine or in another pid namespace. `unknown`: cannot tell. */
+export type Liveness = "alive" | "gone" | "elsewhere" | "unknown";
 
 export type Process = {
 	pid: number;
@@ -23,27 +35,10 @@ export type Process = {
 	cpu: number;
 };
 
-let here: Pick<Identity, "machine" | "boot"> | undefined;
-
-/** The machine (id, else host name; on Linux with the pid namespace) and its boot. */
-export function thisMachine(): Pick<Identity, "machine" | "boot"> {
-	if (here) return here;
-	const namespace = attempt(() => readlinkSync("/proc/self/ns/pid"));
-	const id =
-		attempt(() => readFileSync("/etc/machine-id", "utf8").trim()) ||
-		process.getBuiltinModule("node:os").hostname();
-	const boot =
-		attempt(() =>
-			readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(),
-		) ?? sysctl("kern.bootsessionuuid");
-	here = {
-		machine: namespace ? `${id}:${namespace.replace(/\D/g, "")}` : id,
-		boot,
-	};
-	return here;
-}
-
-/** Who a living process is; undefined where there is none, or a zombie. */
+/**
+ * The identity of a living process; undefined if it is gone or a zombie.
+ * @throws UnknownError if that cannot be read: cannot tell.
+ */
 export function identify(pid: number): Identity | undefined {
 	const found = inspect(pid);
 	return found && !found.zombie
@@ -51,33 +46,47 @@ export function identify(pid: number): Identity | undefined {
 		: undefined;
 }
 
-/** Who a child of ours is that may have ended already: until it is waited for it has an entry. */
+/**
+ * The identity of a child of this process. It may have ended: it has an entry until it is waited for.
+ * @throws UnknownError if it cannot be read.
+ */
 export function identifyChild(pid: number): Identity {
 	return { ...thisMachine(), pid, start: inspect(pid)?.start ?? "ended" };
 }
 
 let own: Identity | undefined;
 
-/** Who this process is. */
+/** The identity of this process. @throws UnknownError if it cannot be read. */
 export function self(): Identity {
 	own ??= identify(process.pid);
-	if (!own) throw new Error(`cannot identify process ${process.pid}`);
+	if (!own) throw new UnknownError(`process ${process.pid} is not listed`);
 	return own;
 }
 
+/** Whether a process lives. A failed read is "unknown". */
 export function liveness(identity: Identity): Liveness {
-	const { machine, boot } = thisMachine();
-	if (identity.machine !== machine) return "elsewhere";
-	if (identity.boot !== boot) return "gone";
-	return identify(identity.pid)?.start === identity.start ? "alive" : "gone";
+	try {
+		return determineLiveness(identity);
+	} catch (error) {
+		if (error instanceof UnknownError) return "unknown";
+		throw error;
+	}
 }
 
-/** Where a process is of which nobody here can say anything. */
-export function describeMachine(machine: string): string {
-	const [host, namespace] = machine.split(":");
-	return thisMachine().machine.startsWith(`${host}:`)
-		? `in another pid namespace (${namespace})`
-		: `on ${host}`;
+/** Whether a process lives on this machine. @throws UnknownError if that cannot be told. */
+export const isAlive = (identity: Identity): boolean =>
+	determineLiveness(identity) === "alive";
+
+/** Why the liveness of one of these processes is unknown, in words for a person. */
+export function explainUnknown(
+	identities: readonly (Identity | undefined)[],
+): string {
+	try {
+		for (const each of identities) if (each) determineLiveness(each);
+		return "it is known by now";
+	} catch (error) {
+		return error instanceof UnknownError ? error.problem : messageOf(error);
+	}
 }
 
 /** An identity as a file name: what a claim is called. */
@@ -90,7 +99,7 @@ export function formatHolder(identity: Identity, nonce: string): string {
 export function parseHolder(name: string): Identity | undefined {
 	const [pid, start, boot, machine, nonce, ...rest] = name
 		.split(",")
-		.map((part) => attempt(() => decodeURIComponent(part)) ?? "");
+		.map(decode);
 	if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
 	return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
 }
@@ -101,9 +110,9 @@ export function describeProcesses(
 ): { pid: number; command: string }[] {
 	return processes.map(({ pid }) => {
 		const args = hasProc()
-			? readUnlessGone(`/proc/${pid}/cmdline`)
+			? readCommandLine(pid)
 			: ps(["-o", "command=", "-p", String(pid)]);
-		const command = (args ?? "").replaceAll("\0", " ").trim();
+		const command = args.replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
 }
@@ -126,55 +135,116 @@ export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (target.paused) kill(target.pid, "SIGCONT");
 }
 
+/** Signals the process group of a child that leads one, until that child was waited for. */
+export function signalGroup(
+	{ pid, exitCode, signalCode }: ChildProcess,
+	name: NodeJS.Signals,
+): void {
+	const isWaitedFor = (exitCode ?? signalCode) !== null;
+	if (pid !== undefined && !isWaitedFor) kill(-pid, name);
+}
+
 /** Lets a signal that was listened to act on this process after all. */
 export const raise = (name: NodeJS.Signals) => kill(process.pid, name);
 
 /** Stops the job this process belongs to, as Ctrl-Z does, until its shell wakes it again. */
 export const suspendJob = () => kill(0, "SIGTSTP");
 
-/** All processes that live. */
+/**
+ * All living processes. With hidepid, those of other users are left out.
+ * @throws UnknownError if one cannot be read.
+ */
 export function listProcesses(): Process[] {
 	const all = hasProc()
-		? readdirSync("/proc").flatMap((name) => {
+		? readKernel("/proc", (path) => readdirSync(path)).flatMap((name) => {
 				const pid = Number(name);
-				return pid > 0 ? (readProc(pid) ?? []) : [];
+				return pid > 0 ? (readListed(pid) ?? []) : [];
 			})
 		: readPs(["-ax"]);
 	return all.filter((each) => !each.zombie);
 }
 
+/** The environment of a process: NAME=value each. */
+export type Environment = readonly string[] | "unreadable";
+
 /**
- * Reads what the kernel says of a process; undefined where it is gone, or not ours to look into. Any
- * other fault (no descriptor left, say) is thrown: it must not pass for a death.
+ * The environment of a process; empty if the process is gone or of another user.
+ * @throws UnknownError if the read fails for a reason that may pass.
  */
-export function readUnlessGone(path: string): string | undefined {
+export function readEnvironment(pid: number): Environment {
 	try {
-		return readFileSync(path, "utf8");
+		return readUnlessGone(`/proc/${pid}/environ`)?.split("\0") ?? [];
 	} catch (error) {
-		const code = codeOf(error) ?? "";
-		if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes(code)) return undefined;
+		if (!isDenied(error)) throw error;
+		return hasOwnFolder(pid) ? "unreadable" : [];
+	}
+}
+
+/** Whether a process belongs to this user, by its real uid. */
+export function isOwn(pid: number): boolean {
+	const uid = hasProc()
+		? /^Uid:\s+(\d+)/m.exec(readUnlessGone(`/proc/${pid}/status`) ?? "")?.[1]
+		: ps(["-o", "ruid=", "-p", String(pid)]).trim();
+	return uid === String(process.geteuid?.());
+}
+
+// --- internal ---
+
+/**
+ * Machines are compared by boot first: a host name may change while the kernel runs.
+ * @throws UnknownError if the kernel does not answer.
+ */
+function determineLiveness({
+	machine,
+	boot,
+	pid,
+	start,
+}: Identity): Exclude<Liveness, "unknown"> {
+	const now = thisMachine();
+	const isSameKernel =
+		boot === now.boot &&
+		boot !== noBoot &&
+		namespaceOf(machine) === namespaceOf(now.machine);
+	if (!isSameKernel && machine !== now.machine) return "elsewhere";
+	if (boot !== now.boot) {
+		if (boot !== noBoot && now.boot !== noBoot) return "gone";
+		throw new UnknownError("the system does not tell its boot");
+	}
+	return identify(pid)?.start === start ? "alive" : "gone";
+}
+
+/** Like readProc, without the processes of other users that this user may not read. */
+function readListed(pid: number): Process | undefined {
+	try {
+		return readProc(pid);
+	} catch (error) {
+		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
 		throw error;
 	}
 }
 
-let proc: boolean | undefined;
-
-/** Whether the kernel tells of processes in `/proc`; else `ps` does. */
-export function hasProc(): boolean {
-	proc ??= existsSync("/proc/self/stat");
-	return proc;
+/** For people: empty if it cannot be read. */
+function readCommandLine(pid: number): string {
+	try {
+		return readUnlessGone(`/proc/${pid}/cmdline`) ?? "";
+	} catch {
+		return "";
+	}
 }
 
-/**
- * What `ps` says, in UTC and without a language; empty where it knows of no such process.
- * @throws BgError (refused) where it cannot tell: that must not pass for a death.
- */
-export function ps(args: string[]): string {
-	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
-	return capture("ps", args, env);
+function decode(part: string): string {
+	try {
+		return decodeURIComponent(part);
+	} catch {
+		return "";
+	}
 }
 
-// --- internal ---
+/** Whether /proc/<pid> is this user's. That of a process that must not be read is root's. */
+function hasOwnFolder(pid: number): boolean {
+	const folder = lstatSync(`/proc/${pid}`, { throwIfNoEntry: false });
+	return folder?.uid === process.geteuid?.();
+}
 
 function kill(pid: number, name: NodeJS.Signals): void {
 	try {
@@ -185,26 +255,22 @@ function kill(pid: number, name: NodeJS.Signals): void {
 	}
 }
 
-function attempt<T>(read: () => T): T | undefined {
-	try {
-		return read();
-	} catch {
-		return undefined;
-	}
-}
-
 function inspect(pid: number): Process | undefined {
 	return hasProc() ? readProc(pid) : readPs(["-p", String(pid)])[0];
 }
 
 /** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
 function readProc(pid: number): Process | undefined {
-	const stat = readUnlessGone(`/proc/${pid}/stat`);
-	if (!stat) return undefined;
+	const path = `/proc/${pid}/stat`;
+	const stat = readUnlessGone(path);
+	if (stat === undefined) {
+		assertProc();
+		return undefined;
+	}
 	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 	const [state, parent, , session] = fields;
 	const start = fields[19];
-	if (!start) return undefined;
+	if (!start) throw new UnknownError(`${path} holds no start time`);
 	return {
 		pid,
 		parent: Number(parent),
@@ -247,18 +313,4 @@ function parseCpuTime(text: string): number {
 		.split(":")
 		.reduce((sum, part) => sum * 60 + Number(part), 0);
 	return (Number(days) * 86_400 + seconds) * 1000;
-}
-
-function sysctl(name: string): string {
-	return attempt(() => capture("sysctl", ["-n", name]).trim()) || "unknown";
-}
-
-/** What a short program says. Where there is a /proc, nothing loads this. */
-function capture(program: string, args: string[], env = process.env): string {
-	const { spawnSync } = process.getBuiltinModule("node:child_process");
-	const said = spawnSync(program, args, { env, encoding: "utf8" });
-	const problem =
-		said.error?.message ?? (said.status ? said.stderr.trim() : said.signal);
-	if (!problem) return said.stdout;
-	throw new BgError("refused", `unable to run ${program}: ${problem}`);
 }

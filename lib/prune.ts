@@ -5,21 +5,22 @@
  * unless a droid's own completion line says otherwise. Nothing is decided about a task of another
  * machine or pid namespace, nor about an old record that names no process.
  */
-import { BgError } from "./error.ts";
+import { BgError, refused } from "./error.ts";
+import { describeMachine, thisMachine } from "./machine.ts";
 import type { Store } from "./names.ts";
 import { readEnd } from "./output.ts";
 import { hasOutput, restoreOutput } from "./outputs.ts";
 import { toLine } from "./print.ts";
 import {
-	describeMachine,
+	explainUnknown,
 	type Liveness,
 	liveness,
 	type Process,
-	thisMachine,
 } from "./process.ts";
 import { leaveQueue, releaseSlot } from "./queue.ts";
 import { runOnEnd, startSupervisor } from "./spawn.ts";
 import { readTask, removePrompts, updateTask } from "./store.ts";
+import { UnknownError } from "./system.ts";
 import {
 	finish,
 	type Identity,
@@ -27,7 +28,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { findTree, type Snapshot, takeSnapshot } from "./tree.ts";
+import { findFirst, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =
@@ -42,7 +43,9 @@ export type Standing =
 	/** Final, and nothing of it lives. */
 	| "over"
 	/** Final, and its process lives. */
-	| "alive";
+	| "alive"
+	/** The kernel does not say whether it lives: nothing follows. */
+	| "unclear";
 
 export function standingOf(
 	task: Task,
@@ -52,13 +55,29 @@ export function standingOf(
 	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
 		return "over";
 	const process = task.process && livenessOf(task.process);
-	if (isFinal(task)) return process === "alive" ? "alive" : "over";
+	if (isFinal(task)) return finalStandings[process ?? "gone"];
 	const supervisor = task.supervisor && livenessOf(task.supervisor);
 	if (!supervisor) return task.kind === "native" ? "native" : "unknown";
-	if (supervisor === "elsewhere") return "elsewhere";
 	if (supervisor === "alive") return "watched";
-	return process === "alive" ? "orphaned" : "lost";
+	if (supervisor === "elsewhere") return "elsewhere";
+	if (supervisor === "unknown") return "unclear";
+	return orphanStandings[process ?? "gone"];
 }
+
+const finalStandings = {
+	alive: "alive",
+	gone: "over",
+	elsewhere: "over",
+	unknown: "unclear",
+} as const satisfies Record<Liveness, Standing>;
+
+/** Of an unfinished task whose supervisor is gone, by the liveness of its process. */
+const orphanStandings = {
+	alive: "orphaned",
+	gone: "lost",
+	elsewhere: "elsewhere",
+	unknown: "unclear",
+} as const satisfies Record<Liveness, Standing>;
 
 /** What a person should know of a task beside its status; undefined where there is nothing. */
 export function describeStanding(
@@ -68,6 +87,10 @@ export function describeStanding(
 	if (standing === "alive") return "process alive";
 	if (standing === "unknown") return "nobody watches it";
 	if (standing === "native") return "droid runs it";
+	if (standing === "unclear")
+		return toLine(
+			`cannot tell whether it runs: ${explainUnknown([task.supervisor, task.process])}`,
+		);
 	if (standing === "elsewhere")
 		return toLine(describeMachine(task.supervisor?.machine ?? ""));
 	return undefined;
@@ -93,6 +116,7 @@ export function settle(
 		return settled;
 	} catch (error) {
 		if (!(error instanceof BgError)) throw error;
+		if (error instanceof UnknownError) return task;
 	}
 	// Read once more: its supervisor may have written the end just before it left.
 	try {
@@ -112,7 +136,9 @@ export function findStarted(
 	task: Task,
 	look: () => Snapshot,
 ): Process | undefined {
-	return task.status === "queued" ? oldestOf(task, look()) : undefined;
+	return task.status === "queued"
+		? findFirst(task.id, task.attempt ?? 1, look())
+		: undefined;
 }
 
 /** An end nobody saw: an exit code nobody waited for cannot be known. */
@@ -127,7 +153,10 @@ export function lose(store: Store, task: Task): Task {
 				? "its supervisor died between two attempts"
 				: "never started: its supervisor died",
 		});
-	const { facts, completed } = readEnd(store, task);
+	const { facts, completed, isUnread } = readEnd(store, task);
+	// Its last line decides.
+	if (isUnread && task.kind === "droid")
+		throw refused(`cannot tell how ${task.id} ended: ${facts.result}`);
 	return finish(task, {
 		reason: completed ? "stream" : "lost",
 		at,
@@ -162,16 +191,6 @@ function rescue(store: Store, task: Task, look: () => Snapshot): Task {
 	leaveQueue(store, task);
 	releaseSlot(store, task);
 	return lost;
-}
-
-/** The first process of a task's attempt that is about to be written down. */
-function oldestOf(
-	{ id, attempt = 1 }: Task,
-	snapshot: Snapshot,
-): Process | undefined {
-	return findTree(id, undefined, undefined, snapshot)
-		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
-		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid)[0];
 }
 
 function adopt(store: Store, task: Task): Task {

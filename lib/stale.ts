@@ -133,7 +133,7 @@ export function judge(
 	}: Omit<PruneOptions, "dryRun"> & { now: number; wrote: number },
 ): "leave" | "unknown" | Overdue | Verdict {
 	if (standing === "lost") return { reason: "lost", by: "" };
-	if (standing === "elsewhere") return "unknown";
+	if (standing === "elsewhere" || standing === "unclear") return "unknown";
 	const since = Date.parse(task.started_at ?? task.queued_at ?? "");
 	if (Number.isNaN(since)) return "unknown";
 	const ran = task.elapsed_ms ?? now - since - (task.paused_ms ?? 0);

@@ -1,62 +1,78 @@
 /**
- * What stops a task before its own end, once: a signal to its supervisor, an intent that somebody
- * wrote into its record, its time limit, its output limit. It writes no end: that is the
- * supervisor's.
+ * Stops a task before its own end: on a signal to its supervisor, on a request in its record or
+ * beside it, at its time limit, at its output limit. It records no end: the supervisor does.
  *
- * Time is added up look by look on the monotonic clock, and a look counts for 2 s at most: neither
- * a machine that slept nor a clock that was set fires a limit or delays it.
+ * A stop happens whether or not it can be recorded, and is repeated until the tree is gone. Time is
+ * added up poll by poll on the monotonic clock, and a poll counts for 2 s at most: neither a machine
+ * that slept nor a clock that was set fires a limit or delays it.
  */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
 import { logFault } from "./directory.ts";
 import { messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
-import { cutOutput, outputSize } from "./outputs.ts";
+import { cutOutput, outputSize, watchOutput } from "./outputs.ts";
 import { formatDuration, formatSize } from "./print.ts";
+import { describeProcesses, signalGroup } from "./process.ts";
 import { runOnEnd } from "./spawn.ts";
+import { findStop } from "./stop-requests.ts";
 import { readTask, recordVersion, updateTask } from "./store.ts";
 import {
 	type Identity,
 	intend,
 	isFinal,
 	type Reason,
+	type Stop,
 	type Task,
 	timestamp,
 } from "./task.ts";
 import { findTree, type StopOptions, stopTree } from "./tree.ts";
 
-/** The most a task may write where its launch does not say, in bytes. */
-const usualOutputLimit = 256 * 1024 * 1024;
+/** The output limit of a task that has none of its own, in bytes. */
+const defaultOutputLimit = 256 * 1024 * 1024;
 
-/** How often to look, in ms: usually, and while the output grows fast. */
-const slowLook = 1000;
-const fastLook = 100;
+/** How often to poll while nothing happens, in ms. */
+const slowPollMs = 1000;
 
-/** Growth between two looks that is fast, in bytes. */
-const fastGrowth = 1024 * 1024;
+/** How fast a disk in memory can be written, in bytes a ms: the output is polled accordingly. */
+const maxWriteSpeed = 4 * 1024 * 1024;
 
-/** The most that one look adds to a task's time, in ms. */
-const longestTick = 2000;
+/** How far past its limit an output may get, in bytes, before it is stopped. */
+const outputMargin = 32 * 1024 * 1024;
+
+/** The shortest time between two polls of an output, in ms. */
+const fastPollMs = 5;
+
+/** The most that one poll adds to a task's time, in ms. */
+const maxTickMs = 2000;
 
 /** How often a task's time and activity are noted in its record, in ms. */
-const noteEvery = 60_000;
+const notePeriodMs = 60_000;
 
-/** Who takes less than this share of a CPU computes nothing. */
+/** A task that takes less than this share of a CPU computes nothing. */
 const idleShare = 0.001;
 
 export class Stopper {
-	/** Whether the supervisor was told to leave: then nothing is tried again. */
+	/** Whether the supervisor was told to leave: then no attempt follows. */
 	isShutDown = false;
 	readonly #store: Store;
 	readonly #id: string;
 	#task: Task;
 	#root: Identity | undefined;
+	#child: ChildProcess | undefined;
 	#version: string | undefined;
-	#stopping: Promise<unknown> | undefined;
+	/** Why the task is stopped, recorded or not. */
+	#stop: Stop | undefined;
+	#stopping: Promise<void> | undefined;
 	#timer: NodeJS.Timeout | undefined;
-	#lastLook = performance.now();
+	#unwatch: (() => void) | undefined;
+	#canWatch = true;
+	#lastTick = performance.now();
 	#elapsed = 0;
 	#noted = { elapsed: 0, size: 0, cpu: 0 };
-	#runs = false;
+	#isRunning = false;
 	#size = 0;
+	#lastFault = "";
 
 	constructor(store: Store, task: Task) {
 		this.#store = store;
@@ -64,43 +80,42 @@ export class Stopper {
 		this.#task = task;
 	}
 
-	/** The task's process runs: its limits count from now on. */
-	begin(task: Task): void {
+	/** The task's process runs: its limits count from now on. `child` is that process, if it is ours. */
+	begin(task: Task, child?: ChildProcess): void {
 		this.#task = task;
 		this.#root = task.process;
+		this.#child = child;
 		this.#elapsed = task.elapsed_ms ?? 0;
 		this.#noted = { elapsed: this.#elapsed, size: 0, cpu: 0 };
-		this.#lastLook = performance.now();
+		this.#lastTick = performance.now();
 		this.#size = 0;
 		this.#version = undefined;
 		this.#stopping = undefined;
-		this.#runs = true;
+		this.#isRunning = true;
 		this.look();
 	}
 
-	/** Where an intent is written down, or a limit is passed: begins to stop. Then looks again. */
-	look(): void {
-		clearTimeout(this.#timer);
-		if (this.#stopping || !this.#runs) return;
-		try {
-			this.#look(false);
-		} catch (error) {
-			this.#fault(error);
-			this.#timer = setTimeout(() => this.look(), slowLook);
-		}
+	/** The task's process, if it could not be identified as it began. */
+	set root(root: Identity) {
+		this.#root = root;
 	}
 
-	/** The task's process is gone: waits until the rest is, where it was to be stopped. */
+	/** Polls now: reads what changed, and begins to stop the task if it is due. */
+	look(): void {
+		if (!this.#stopping && this.#isRunning) this.#poll(false);
+	}
+
+	/** The task's process is gone: waits until the rest of a tree that is being stopped is, too. */
 	async finish(): Promise<void> {
+		if (!this.#stopping && this.#isRunning) this.#poll(true);
 		clearTimeout(this.#timer);
-		try {
-			if (!this.#stopping && this.#runs) this.#look(true);
-		} catch (error) {
-			this.#fault(error);
-		}
-		// Until another attempt begins there is nothing to look after.
-		this.#runs = false;
+		this.#watch(false);
+		this.#isRunning = false;
 		await this.#stopping;
+	}
+
+	/** Cuts an output that is past its limit. */
+	cut(): void {
 		const limit = this.#limit;
 		if (this.#size > limit)
 			cutOutput(
@@ -114,51 +129,100 @@ export class Stopper {
 	/** A signal to the supervisor: stop my tasks. */
 	shutDown(signal: string): void {
 		this.isShutDown = true;
-		try {
-			this.#intend("shutdown", signal);
-		} catch (error) {
-			this.#fault(error);
-		}
-		this.#stop();
+		this.#begin({ reason: "shutdown", at: timestamp(), by: signal });
+	}
+
+	/** Why the task is stopped: a request that is not in its record, because it cannot be written. */
+	get unrecordedStop(): Stop | undefined {
+		return this.#stop ?? this.#attempt(() => findStop(this.#store, this.#id));
 	}
 
 	get #limit(): number {
-		return this.#task.max_output_bytes ?? usualOutputLimit;
+		return this.#task.max_output_bytes ?? defaultOutputLimit;
 	}
 
-	#look(isOver: boolean): void {
-		const version = recordVersion(this.#store, this.#id);
-		if (version !== this.#version) {
-			this.#task = readTask(this.#store, this.#id);
-			this.#version = version;
-		}
-		// Who ended by hand, and lives on, is over for those who wait.
+	/** Each part may fail, and keeps no other from its work. */
+	#poll(isOver: boolean): void {
+		clearTimeout(this.#timer);
+		this.#attempt(() => this.#refresh());
+		this.#attempt(() => this.#tick());
+		const growth = this.#attempt(() => this.#grow()) ?? 0;
+		// A task that was completed manually counts as finished for waiters.
 		if (isFinal(this.#task) && this.#task.on_end)
-			runOnEnd(this.#store, this.#id);
-		const { stop, timeout_ms = Number.POSITIVE_INFINITY } = this.#task;
-		this.#tick();
-		const growth = this.#grow();
-		const left = isFinal(this.#task) ? slowLook : timeout_ms - this.#elapsed;
-		if (stop) {
-			this.#stop(stop.signal && { signal: `SIG${stop.signal}` });
-		} else if (this.#size > this.#limit) {
-			this.#intend("output-limit", formatSize(this.#limit));
-			this.#stop({ signal: "SIGKILL" });
-		} else if (left <= 0 && !isOver) {
-			this.#intend("timeout", formatDuration(timeout_ms));
-			this.#stop();
-		} else if (!isOver) {
-			const pause = growth > fastGrowth ? fastLook : slowLook;
-			this.#timer = setTimeout(() => this.look(), Math.min(pause, left));
+			this.#attempt(() => runOnEnd(this.#store, this.#id));
+		const stop =
+			this.#task.stop ??
+			this.#attempt(() => findStop(this.#store, this.#id)) ??
+			this.#exceeded(isOver);
+		if (stop) this.#begin(stop);
+		else if (!isOver) this.#schedule(growth);
+	}
+
+	/** A limit that is passed, as the reason to stop. */
+	#exceeded(isOver: boolean): Stop | undefined {
+		const at = timestamp();
+		const reasonOf = (reason: Reason, by: string) => ({ reason, at, by });
+		if (this.#size > this.#limit)
+			return reasonOf("output-limit", formatSize(this.#limit));
+		if (!isOver && this.#timeLeft <= 0)
+			return reasonOf("timeout", formatDuration(this.#task.timeout_ms ?? 0));
+		return undefined;
+	}
+
+	get #timeLeft(): number {
+		const { timeout_ms = Number.POSITIVE_INFINITY } = this.#task;
+		return isFinal(this.#task)
+			? Number.POSITIVE_INFINITY
+			: timeout_ms - this.#elapsed;
+	}
+
+	/**
+	 * While the output grows, it is polled before it can be far past its limit; as soon as it rests,
+	 * the first byte is reported by the system.
+	 */
+	#schedule(growth: number): void {
+		const left = this.#limit + outputMargin - this.#size;
+		const fast = Math.max(left / maxWriteSpeed, fastPollMs);
+		const isWatched = this.#watch(growth === 0 && this.#canWatch);
+		const pause = Math.min(isWatched ? slowPollMs : fast, this.#timeLeft);
+		this.#timer = setTimeout(() => this.look(), pause);
+	}
+
+	/** Begins or ends to watch the output; returns whether it is watched and rests. */
+	#watch(wanted: boolean): boolean {
+		if (!wanted) {
+			this.#unwatch?.();
+			this.#unwatch = undefined;
+			return false;
 		}
+		if (this.#unwatch) return true;
+		const onChange = () => {
+			this.#watch(false);
+			this.look();
+		};
+		const onError = () => {
+			this.#canWatch = false;
+			onChange();
+		};
+		this.#unwatch = watchOutput(this.#store, this.#id, onChange, onError);
+		// Watch first, then look again: nothing falls between.
+		const growth = this.#attempt(() => this.#grow()) ?? 0;
+		return growth > 0 ? this.#watch(false) : this.#unwatch !== undefined;
+	}
+
+	#refresh(): void {
+		const version = recordVersion(this.#store, this.#id);
+		if (version === this.#version) return;
+		this.#task = readTask(this.#store, this.#id);
+		this.#version = version;
 	}
 
 	#tick(): void {
 		const now = performance.now();
-		const passed = Math.min(now - this.#lastLook, longestTick);
-		this.#lastLook = now;
+		const passed = Math.min(now - this.#lastTick, maxTickMs);
+		this.#lastTick = now;
 		if (!this.#task.paused_at) this.#elapsed += passed;
-		if (this.#elapsed - this.#noted.elapsed >= noteEvery) this.#note();
+		if (this.#elapsed - this.#noted.elapsed >= notePeriodMs) this.#note();
 	}
 
 	/** Notes the task's time, and whether it wrote or computed anything since the last note. */
@@ -174,7 +238,7 @@ export class Stopper {
 		this.#noted = now;
 		const isBusy =
 			now.size !== before.size ||
-			Math.abs(now.cpu - before.cpu) >= noteEvery * idleShare;
+			Math.abs(now.cpu - before.cpu) >= notePeriodMs * idleShare;
 		updateTask(this.#store, this.#id, (task) =>
 			isFinal(task)
 				? undefined
@@ -195,21 +259,73 @@ export class Stopper {
 		return this.#size - before;
 	}
 
-	#fault(error: unknown): void {
-		logFault(this.#store, "supervisor", `${this.#id} ${messageOf(error)}`);
+	/** Records why, before the first signal if that is possible, and stops the tree. */
+	#begin(stop: Stop): void {
+		this.#stop ??= stop;
+		const { reason, signal } = this.#stop;
+		const isFlood = reason === "output-limit";
+		const child = this.#child;
+		// The writer must not fill the disk while its tree is searched for.
+		if (isFlood && child) this.#attempt(() => signalGroup(child, "SIGSTOP"));
+		this.#record();
+		this.#watch(false);
+		this.#stopping ??= this.#stopUntilGone({
+			...(isFlood && { signal: "SIGKILL" }),
+			...(signal && { signal: `SIG${signal}` }),
+		});
 	}
 
-	/** The intent is written before the first signal. */
-	#intend(reason: Reason, by: string): void {
-		updateTask(this.#store, this.#id, (task) =>
-			intend(task, { reason, at: timestamp(), by }),
-		);
+	#record(): void {
+		const stop = this.#stop;
+		if (!stop || this.#task.stop) return;
+		this.#attempt(() => {
+			this.#task = updateTask(this.#store, this.#id, (task) =>
+				intend(task, stop),
+			);
+		});
 	}
 
-	#stop(options: StopOptions = {}): void {
-		this.#stopping ??= stopTree(this.#id, {
-			root: this.#root,
-			...options,
-		}).catch((error) => this.#fault(error));
+	/** Repeats the stop until nothing lives, or names what survives the process's own end. */
+	async #stopUntilGone(options: StopOptions): Promise<void> {
+		const child = this.#child;
+		for (let passes = 0; ; passes++) {
+			const wasRunning = this.#isRunning;
+			try {
+				const survivors = await stopTree(this.#id, {
+					root: this.#root,
+					...options,
+					...(passes && { grace: 0 }),
+					...(child && {
+						signalRoot: (name) => signalGroup(child, name),
+					}),
+				});
+				if (survivors.length === 0) return;
+				const names = describeProcesses(survivors).map(
+					({ pid, command }) => `${pid} ${command}`,
+				);
+				this.#fault(`survived SIGKILL: ${names.join(", ")}`);
+			} catch (error) {
+				this.#fault(messageOf(error));
+			}
+			if (!wasRunning) return;
+			this.#record();
+			await delay(slowPollMs);
+		}
+	}
+
+	/** Undefined if it fails; the same fault is logged once. */
+	#attempt<T>(act: () => T): T | undefined {
+		try {
+			return act();
+		} catch (error) {
+			this.#fault(messageOf(error));
+			return undefined;
+		}
+	}
+
+	#fault(message: string): void {
+		if (message !== this.#lastFault)
+			logFault(this.#store, "supervisor", `${this.#id} ${message}`);
+		this.#lastFault = message;
 	}
 }

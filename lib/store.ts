@@ -341,11 +341,24 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	}
 }
 
+/**
+ * Writes a record. If it is larger than a file may be here (`ulimit -f`), it goes without the words
+ * that stand in the output as well.
+ */
 function writeRecord(store: Store, task: Task, durable: boolean): void {
-	const text = `${JSON.stringify(task, null, 1)}\n`;
-	making(recordFile(store, task.id), () =>
-		replaceFile(store, recordFile(store, task.id), text, durable),
-	);
+	const path = recordFile(store, task.id);
+	const write = (text: string) =>
+		replaceFile(store, path, `${text}\n`, durable);
+	making(path, () => {
+		try {
+			write(JSON.stringify(task, null, 1));
+		} catch (error) {
+			if (codeOf(error) !== "EFBIG") throw error;
+			const { result, progress, usage, ...rest } = task;
+			const omitted = result && "(not recorded: ulimit -f)";
+			write(JSON.stringify({ ...rest, result: omitted }));
+		}
+	});
 }
 
 /** A launch whose session is told, and those who wait. Where it fails, they look for themselves. */

@@ -9,18 +9,28 @@ import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { logFault, openStore } from "./directory.ts";
 import { type Exit, finishUp, Remains } from "./ending.ts";
-import { BgError, messageOf } from "./error.ts";
+import { messageOf } from "./error.ts";
 import { promptFile, type Store } from "./names.ts";
 import { currentDigest } from "./output.ts";
 import { toLine } from "./print.ts";
-import { identify, identifyChild, liveness, lookSignal } from "./process.ts";
+import {
+	identify,
+	identifyChild,
+	isAlive,
+	liveness,
+	lookSignal,
+} from "./process.ts";
 import { readLimits, releaseSlot, setReady } from "./queue.ts";
+import { isDeleted, retryWrite } from "./retry.ts";
 import { indexSession } from "./sessions.ts";
 import { lowerFileLimit, startCommand } from "./spawn.ts";
+import { findStop } from "./stop-requests.ts";
 import { Stopper } from "./stopper.ts";
-import { readTask, recordVersion, ringEnds, updateTask } from "./store.ts";
+import { findReadable, recordVersion, ringEnds, updateTask } from "./store.ts";
 import { sweepSometimes, withdrawTasks } from "./sweep.ts";
+import { UnknownError } from "./system.ts";
 import {
+	type Identity,
 	isFinal,
 	start,
 	supervisorVariable,
@@ -31,6 +41,12 @@ import { Turns } from "./turns.ts";
 
 const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
+/**
+ * Signals that are caught and change nothing. A launcher may ignore SIGCHLD, and then the kernel
+ * keeps no exit code; a write past `ulimit -f` raises SIGXFSZ, which would end the supervisor.
+ */
+const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
+
 /** How often to look after a process that is no child of ours, in ms. */
 const slowLook = 1000;
 
@@ -39,6 +55,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	const ids = argv.filter((each) => !each.startsWith("--"));
 	const limit = argv.find((each) => each.startsWith("--open-files="));
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
+	for (const name of harmlessSignals) process.on(name, () => {});
 	const store = openStore({ write: true });
 	try {
 		if (argv.includes("--adopt")) await watchOrphan(store, ids[0] ?? "");
@@ -99,47 +116,88 @@ async function runTask(
 	const hasPlace = await turns.wait(task);
 	// Deleted while it waited: it is not brought back.
 	if (!hasPlace && !recordVersion(store, id)) return undefined;
-	let child: ChildProcess | undefined;
-	let exit: Promise<Exit> | undefined;
-	let running = task;
-	let isHeld = hasPlace;
-	try {
-		if (hasPlace)
-			updateTask(store, id, (now) => {
-				isHeld = now.paused_at !== undefined;
-				if (isFinal(now) || now.stop || isHeld) return undefined;
-				child = startCommand(now, argvOf(store, now), store);
-				exit = exitOf(child);
-				if (!child.pid) return undefined;
-				running = start(now, identifyChild(child.pid), timestamp()) ?? now;
-				return running;
-			});
-	} catch (error) {
-		// Where the process runs, only its record could not be written: its end tries that again.
-		if (isHeld || child)
-			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
-		else exit = Promise.resolve({ error: error as Error });
-	}
-	// Somebody held it, or its lock, at the last moment: it waits for its turn once more.
-	if (isHeld) {
-		releaseSlot(store, task);
-		try {
-			setReady(store, task, false);
-		} catch (error) {
-			// No descriptor left, say. Its turn makes the entry again.
-			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
-		}
-		ringEnds(store);
+	const started = hasPlace ? startTask(store, task) : "ended";
+	if (started === "held") {
+		await requeue(store, task);
 		return task;
 	}
-	if (!exit) return finishUp(store, running, undefined, stopper, remains);
-	stopper.begin(running);
+	if (started === "ended")
+		return finishUp(store, task, undefined, stopper, remains);
+	const { child, exit } = started;
+	let { running } = started;
+	stopper.begin(running, child);
 	const learned = new AbortController();
 	const learning = learnSession(store, running, learned.signal);
+	if (child?.pid && !started.isRecorded) {
+		const { pid } = child;
+		void retryWrite(store, id, () => {
+			const { process = identifyChild(pid), started_at = timestamp() } =
+				running;
+			running = { ...running, process, pid, started_at };
+			stopper.root = process;
+			updateTask(store, id, (now) => start(now, process, started_at));
+		}).catch((error) => noteFault(store, id, error));
+	}
 	const end = await exit;
 	learned.abort();
 	await learning;
 	return finishUp(store, running, end, stopper, remains);
+}
+
+type Started = {
+	/** None if it could not be started; then `exit` says why. */
+	child?: ChildProcess;
+	exit: Promise<Exit>;
+	running: Task;
+	/** Whether the record says that it runs. */
+	isRecorded: boolean;
+};
+
+/**
+ * Starts a task's process and records that, both under the lock of its record. Instead, the task may
+ * have ended, or be asked to stop, or be paused at the last moment, or its lock be held: then it
+ * waits for its turn once more.
+ */
+function startTask(store: Store, task: Task): Started | "held" | "ended" {
+	const { id } = task;
+	let started: Started | undefined;
+	let isHeld = false;
+	let isDecided = false;
+	try {
+		updateTask(store, id, (now) => {
+			isDecided = true;
+			isHeld = now.paused_at !== undefined;
+			if (isHeld || isFinal(now) || now.stop || findStop(store, id))
+				return undefined;
+			const child = startCommand(now, argvOf(store, now), store);
+			started = { child, exit: exitOf(child), running: now, isRecorded: false };
+			if (!child.pid) return undefined;
+			const identity = identifyChild(child.pid);
+			started.running = start(now, identity, timestamp()) ?? now;
+			return started.running;
+		});
+		if (started) started.isRecorded = true;
+	} catch (error) {
+		// Nothing was started: the lock is held, or the record cannot be read.
+		if (!isDecided) isHeld = true;
+		else
+			started ??= {
+				exit: Promise.resolve({ error: error as Error }),
+				running: task,
+				isRecorded: false,
+			};
+		if (isHeld || started?.child)
+			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+	}
+	return isHeld ? "held" : (started ?? "ended");
+}
+
+/** Gives the place back, and waits for the turn once more. */
+async function requeue(store: Store, task: Task): Promise<void> {
+	await retryWrite(store, task.id, () => releaseSlot(store, task));
+	await retryWrite(store, task.id, () => setReady(store, task, false));
+	ringEnds(store);
+	await delay(100);
 }
 
 /** Looks after a process that another supervisor started. */
@@ -150,7 +208,7 @@ async function watchOrphan(store: Store, id: string): Promise<void> {
 	const stopper = new Stopper(store, task);
 	listen(new Map([[id, stopper]]));
 	stopper.begin(task);
-	while (liveness(root) === "alive") await delay(slowLook);
+	while (liveness(root) !== "gone") await delay(slowLook);
 	await finishUp(store, task, undefined, stopper, new Remains(() => false));
 }
 
@@ -177,10 +235,10 @@ async function awaitRecords(
 	patience = Number.POSITIVE_INFINITY,
 ): Promise<Task[]> {
 	const deadline = performance.now() + patience;
-	const launcher = identify(Number(process.env[supervisorVariable]) || 0);
+	const isLaunching = launcherWatch(Number(process.env[supervisorVariable]));
 	const tasks = new Map<string, Task>();
-	for (;;) {
-		const launching = launcher && liveness(launcher) === "alive";
+	const read = (): Task[] | undefined => {
+		const mayCome = isLaunching();
 		// The last one is written last.
 		for (const id of ids.toReversed()) {
 			if (tasks.has(id)) continue;
@@ -190,27 +248,39 @@ async function awaitRecords(
 		}
 		if (tasks.size === ids.length)
 			return ids.map((id) => tasks.get(id) as Task);
-		if (!launching) {
-			// An orphan's record is there, and names another supervisor: it stays.
-			const isNew = (id: string) =>
-				readOurs(store, id) || !recordVersion(store, id);
-			withdrawTasks(store, ids.filter(isNew));
-			return [];
-		}
-		if (performance.now() > deadline) return [];
+		if (mayCome) return performance.now() > deadline ? [] : undefined;
+		// An orphan's record is there, and names another supervisor: it stays.
+		const isNew = (id: string) =>
+			readOurs(store, id) || !recordVersion(store, id);
+		withdrawTasks(store, ids.filter(isNew));
+		return [];
+	};
+	for (;;) {
+		const found = await retryWrite(store, ids[0] ?? "", read);
+		if (found) return found;
+		if (isDeleted(store)) return [];
 		await delay(3);
 	}
 }
 
+/** Whether a launcher may still write records. If that cannot be told, it may. */
+function launcherWatch(pid: number): () => boolean {
+	let launcher: Identity | undefined;
+	return () => {
+		try {
+			launcher ??= identify(pid || 0);
+			return launcher !== undefined && isAlive(launcher);
+		} catch (error) {
+			if (error instanceof UnknownError) return true;
+			throw error;
+		}
+	};
+}
+
 /** A record that names this process as its supervisor; undefined where it is not there yet. */
 function readOurs(store: Store, id: string): Task | undefined {
-	try {
-		const task = readTask(store, id);
-		return task.supervisor?.pid === process.pid ? task : undefined;
-	} catch (error) {
-		if (!(error instanceof BgError) || error.exit !== "missing") throw error;
-		return undefined;
-	}
+	const task = findReadable(store, id);
+	return task?.supervisor?.pid === process.pid ? task : undefined;
 }
 
 function argvOf(store: Store, task: Task): string[] {

@@ -57,6 +57,8 @@ export function sweepStore(store: Store): void {
 		else runOnEnd(store, id);
 	for (const { id, path } of namesOfTasks(store, "prompts"))
 		if (isOver(store, id)) rmSync(path, { force: true });
+	for (const { id, path } of namesOfTasks(store, "stops"))
+		if (isOver(store, id)) rmSync(path, { force: true });
 	for (const { id, path } of namesOfTasks(store, "progress"))
 		if (!recordVersion(store, id)) rmSync(path, { force: true });
 	// Launcher and supervisor may both die before the record that these names came before.

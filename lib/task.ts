@@ -85,6 +85,16 @@ export type Progress = v.InferOutput<typeof Progress>;
 const LeftBehind = v.object({ pid: v.number(), command: v.string() });
 export type LeftBehind = v.InferOutput<typeof LeftBehind>;
 
+/** Why a task is being stopped; `at` is when that was asked. */
+export const Stop = v.object({
+	reason: v.picklist(reasons),
+	at: v.string(),
+	by: v.string(),
+	signal: v.optional(v.picklist(stopSignals)),
+});
+
+export type Stop = v.InferOutput<typeof Stop>;
+
 /** Fields that are plain text where they are there. */
 const texts = [
 	"prompt",
@@ -154,14 +164,7 @@ const Structure = v.looseObject({
 	via: v.optional(v.picklist(vias)),
 	status: v.picklist(statuses),
 	reason: v.optional(v.picklist(reasons)),
-	stop: v.optional(
-		v.object({
-			reason: v.picklist(reasons),
-			at: v.string(),
-			by: v.string(),
-			signal: v.optional(v.picklist(stopSignals)),
-		}),
-	),
+	stop: v.optional(Stop),
 	left_behind: v.optional(v.array(LeftBehind)),
 	process: v.optional(Identity),
 	supervisor: v.optional(Identity),

@@ -1,20 +1,20 @@
 /**
- * The tree of a task: what it started, wherever that moved, and how all of it is stopped.
+ * The tree of a task: every process it started, and how all of them are stopped or held.
  *
- * Every process of a task carries its id in its environment, and hands it on. Who cleared that is
- * found by its parent or its session. A supervisor carries a mark of its own: it belongs to no
- * tree, nor does what it runs.
+ * Each process of a task has the task's id in its environment and hands it on. A process that
+ * cleared its environment is found by its parent or its session. A supervisor carries a mark of its
+ * own: it belongs to no tree, nor does what it runs.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import {
-	hasProc,
+	isAlive,
+	isOwn,
 	listProcesses,
-	liveness,
 	type Process,
-	ps,
-	readUnlessGone,
+	readEnvironment,
 	signalProcess,
 } from "./process.ts";
+import { hasProc, ps, UnknownError } from "./system.ts";
 import {
 	attemptVariable,
 	type Identity,
@@ -22,9 +22,10 @@ import {
 	taskVariable,
 } from "./task.ts";
 
-/** All processes at one moment, and the marks they carry: dear to take, so tasks may share one. */
+/** All processes at one moment, and the marks they carry. It is slow to take, so tasks may share one. */
 export type Snapshot = { all: Process[]; marksOf: (pid: number) => Marks };
 
+/** @throws UnknownError if the processes cannot be read. */
 export function takeSnapshot(): Snapshot {
 	const all = listProcesses();
 	const read = marksReader();
@@ -38,8 +39,9 @@ export function takeSnapshot(): Snapshot {
 }
 
 /**
- * The living processes of a task: every process of ours whose environment names it, `root` and the
+ * The living processes of a task: this user's processes whose environment names it, `root` and the
  * rest of its session while it lives, `known` ones, and the children of all of these.
+ * @throws UnknownError if the processes cannot be read.
  */
 export function findTree(
 	taskId: string,
@@ -47,7 +49,7 @@ export function findTree(
 	known: ReadonlySet<string> = new Set(),
 	{ all, marksOf }: Snapshot = takeSnapshot(),
 ): Process[] {
-	const rootLives = root !== undefined && liveness(root) === "alive";
+	const rootLives = root !== undefined && isAlive(root);
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
 	const belongs = (each: Process): boolean => {
@@ -56,8 +58,9 @@ export function findTree(
 		member.set(each.pid, false);
 		const mark = marksOf(each.pid);
 		const parent = byPid.get(each.parent);
+		const isMarked = mark.task === taskId && isOwn(each.pid);
 		const answer =
-			mark.task === taskId ||
+			isMarked ||
 			(!mark.supervisor &&
 				(known.has(keyOf(each)) ||
 					(rootLives && (each.pid === root.pid || each.session === root.pid)) ||
@@ -68,50 +71,85 @@ export function findTree(
 	return all.filter((each) => each.pid !== process.pid && belongs(each));
 }
 
+/**
+ * The first process of a task's attempt, found by its marks alone; undefined if there is none.
+ * @throws UnknownError if a process of this user hides its environment, and none is found.
+ */
+export function findFirst(
+	taskId: string,
+	attempt: number,
+	snapshot: Snapshot,
+): Process | undefined {
+	const [first] = findTree(taskId, undefined, undefined, snapshot)
+		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
+		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid);
+	const hidden = snapshot.all.find(({ pid }) => snapshot.marksOf(pid).isHidden);
+	if (first || !hidden) return first;
+	throw new UnknownError(`/proc/${hidden.pid}/environ cannot be read`);
+}
+
 export type StopOptions = {
 	root?: Identity | undefined;
 	/** The first signal; SIGKILL follows. */
 	signal?: NodeJS.Signals;
 	/** How long the first signal may take, in ms. */
 	grace?: number;
+	/** Signals the root without a scan: for as long as scans fail. */
+	signalRoot?: (name: NodeJS.Signals) => void;
 };
 
+/** How long SIGKILL may take, in ms, before what is left counts as a survivor. */
+const killTimeoutMs = 5000;
+
 /**
- * Stops a task's tree: the signal, a grace, SIGKILL. Looks again until two looks find nothing, for
- * a process may start another between a look and its signal.
- * @returns what survived even that, 5 s after the first SIGKILL.
+ * Stops a task's tree: the signal, a grace, SIGKILL. It ends when two scans find nothing, for a
+ * process may start another between a scan and its signal. A scan or a signal that fails is
+ * repeated until the time is over.
+ * @returns what survived even SIGKILL.
+ * @throws UnknownError if the last scan failed.
  */
 export async function stopTree(
 	taskId: string,
-	{ root, signal = "SIGTERM", grace = 5000 }: StopOptions = {},
+	{ root, signal = "SIGTERM", grace = 5000, signalRoot }: StopOptions = {},
 ): Promise<Process[]> {
 	const known = new Set<string>();
-	const asked = new Set<string>();
+	const signalled = new Set<string>();
 	const start = performance.now();
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
-		const left = findTree(taskId, root, known);
-		quiet = left.length ? 0 : quiet + 1;
-		if (quiet === 2) return [];
 		const spent = performance.now() - start;
-		if (spent > grace + 5000) return left;
-		for (const each of left) {
+		const isLast = spent > grace + killTimeoutMs;
+		const left = unlessUnknown(
+			() => findTree(taskId, root, known),
+			isLast ? "throw" : "ignore",
+		);
+		quiet = left && left.length === 0 ? quiet + 1 : 0;
+		if (quiet === 2) return [];
+		if (left && isLast) return left;
+		const name = spent > grace ? "SIGKILL" : signal;
+		if (!left && !signalled.has(name)) {
+			signalRoot?.(name);
+			signalled.add(name);
+		}
+		for (const each of left ?? []) {
 			const key = keyOf(each);
 			known.add(key);
-			if (spent > grace) signalProcess(each, "SIGKILL");
-			else if (!asked.has(key)) signalProcess(each, signal);
-			asked.add(key);
+			if (name === signal && signalled.has(key)) continue;
+			unlessUnknown(() => {
+				signalProcess(each, name);
+				signalled.add(key);
+			});
 		}
 		await delay(pause);
 	}
 }
 
-/** Holds a task's tree where it is, or lets it go on; looks again until two looks find none left. */
+/** Holds a task's tree, or lets it go on; ends when two scans find no process left to signal. */
 export async function pauseTree(
 	taskId: string,
 	root: Identity | undefined,
 	paused: boolean,
 ): Promise<void> {
-	for (let quiet = 0, looks = 0; quiet < 2 && looks < 100; looks++) {
+	for (let quiet = 0, scans = 0; quiet < 2 && scans < 100; scans++) {
 		const left = findTree(taskId, root).filter(
 			(each) => each.paused !== paused,
 		);
@@ -126,16 +164,30 @@ export async function pauseTree(
 
 const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;
 
+/** Undefined if the kernel does not answer. */
+function unlessUnknown<T>(
+	act: () => T,
+	otherwise: "throw" | "ignore" = "ignore",
+): T | undefined {
+	try {
+		return act();
+	} catch (error) {
+		if (otherwise === "throw" || !(error instanceof UnknownError)) throw error;
+		return undefined;
+	}
+}
+
 type Marks = {
-	task: string | undefined;
-	attempt: string | undefined;
-	supervisor: boolean;
+	task?: string | undefined;
+	attempt?: string | undefined;
+	supervisor?: boolean;
+	/** A process of this user whose environment cannot be read. */
+	isHidden?: boolean;
 };
 
 /** Reads the marks that bg leaves in the environment of the processes it starts. */
 function marksReader(): (pid: number) => Marks {
-	const marksIn = (environment: string, separator: string): Marks => {
-		const variables = environment.split(separator);
+	const marksIn = (variables: readonly string[]): Marks => {
 		const read = (name: string) =>
 			variables
 				.find((each) => each.startsWith(`${name}=`))
@@ -147,14 +199,19 @@ function marksReader(): (pid: number) => Marks {
 		};
 	};
 	if (hasProc())
-		return (pid) => marksIn(readUnlessGone(`/proc/${pid}/environ`) ?? "", "\0");
+		return (pid) => {
+			const variables = readEnvironment(pid);
+			return variables === "unreadable"
+				? { isHidden: true }
+				: marksIn(variables);
+		};
 	// What follows the arguments is the environment: a mark among the arguments is none.
 	const [bare, whole] = [commandLines("axww"), commandLines("axeww")];
 	return (pid) => {
 		const args = bare.get(pid);
 		const line = whole.get(pid) ?? "";
 		const isSame = args !== undefined && line.startsWith(args);
-		return marksIn(isSame ? line.slice(args.length) : "", " ");
+		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
 	};
 }
 

@@ -8,6 +8,7 @@ import { messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
 import { settle } from "./prune.ts";
 import { claimSlots, type Limits, leaveQueue, setReady } from "./queue.ts";
+import { findStop } from "./stop-requests.ts";
 import { findTask, recordVersion, updateTask, watchEnds } from "./store.ts";
 import { backoff, finish, isFinal, type Task, timestamp } from "./task.ts";
 
@@ -133,6 +134,10 @@ export class Turns {
 				return;
 			}
 			if (task) Object.assign(waiting, { task, version });
+		}
+		if (thorough && findStop(this.#store, id)) {
+			this.#settle(id, false);
+			return;
 		}
 		const state = this.#stateOf(waiting.task, thorough);
 		if (typeof state === "object") {

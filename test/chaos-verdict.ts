@@ -348,6 +348,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	// Which of them was the last one: it says nothing once that is over.
 	unique: /^[0-9a-f]{64}$/,
 	onEnd: undefined,
+	stops: undefined,
 	launches: undefined,
 	broken: undefined,
 };

@@ -20,7 +20,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import type { Task } from "../lib/task.ts";
 
 export const root = join(import.meta.dir, "..");
@@ -173,6 +173,15 @@ export const unprivileged =
 	process.getuid?.() === 0
 		? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 		: [];
+
+/** Gives a sandbox to a user who may not do everything. Returns the argv that acts as that user. */
+export function handOver(box: Sandbox, uid = 65534): string[] {
+	if (process.getuid?.() !== 0) return [];
+	mkdirSync(box.dir, { mode: 0o700 });
+	for (const path of [box.dir, box.home, dirname(box.dir)])
+		chownSync(path, uid, 65534);
+	return ["setpriv", `--reuid=${uid}`, "--regid=65534", "--clear-groups"];
+}
 
 /**
  * Makes a file or folder another user's, as the rest of an argv sees it. Who is not root puts one of

@@ -141,10 +141,10 @@ test.each([
 		executable(join(box.home, "failing"), "ps", text);
 		const PATH = `${join(box.home, "failing")}:${box.env.PATH}`;
 		for (const verb of ["list", "prune"]) {
-			const { code, stderr } = await bg([verb], { env: { PATH } });
-			expect({ code, stderr }).toEqual({
-				code: 111,
-				stderr: expect.stringContaining(why),
+			const { code, stdout } = await bg([verb], { env: { PATH } });
+			expect({ code, stdout }).toEqual({
+				code: 0,
+				stdout: expect.stringMatching(new RegExp(`cannot tell.*${why}`)),
 			});
 		}
 		expect(box.record(id).status).toBe("running");

@@ -4,7 +4,14 @@ import { chownSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { listIds } from "../lib/store.ts";
 import { isFinal } from "../lib/task.ts";
-import { program, root, type Sandbox, sandbox, until } from "./harness.ts";
+import {
+	handOver,
+	program,
+	root,
+	type Sandbox,
+	sandbox,
+	until,
+} from "./harness.ts";
 
 const forms = [
 	program,
@@ -96,19 +103,10 @@ function countThreads(): number {
 		.filter((line) => line).length;
 }
 
-/** Gives a sandbox to that user, and says how to call bg as one. */
-function handOver(box: Sandbox): string[] {
-	if (process.getuid?.() !== 0) return [];
-	mkdirSync(box.dir, { mode: 0o700 });
-	for (const path of [box.dir, box.home, dirname(box.dir)])
-		chownSync(path, uid, 65534);
-	return ["setpriv", `--reuid=${uid}`, "--regid=65534", "--clear-groups"];
-}
-
 /** A task that waits behind another one, under a supervisor that will have too little of something. */
 async function waiting(form: string[]) {
 	const box = sandbox();
-	const user = handOver(box);
+	const user = handOver(box, uid);
 	const argv = [...user, ...form];
 	const env = { BG_MAX_RUNNING: "1" };
 	const first = await box.run(["sleep", "600"], { argv, env });

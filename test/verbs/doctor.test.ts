@@ -9,7 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { thisMachine } from "../../lib/process.ts";
+import { thisMachine } from "../../lib/machine.ts";
 import {
 	executable,
 	program,

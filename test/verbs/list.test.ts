@@ -8,7 +8,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { thisMachine } from "../../lib/process.ts";
+import { thisMachine } from "../../lib/machine.ts";
 import { newTaskId, type Task } from "../../lib/task.ts";
 import { type Sandbox, sandbox } from "../harness.ts";
 

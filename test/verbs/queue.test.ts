@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { thisMachine } from "../../lib/machine.ts";
 import { queueLock } from "../../lib/names.ts";
-import { thisMachine } from "../../lib/process.ts";
 import { listIds } from "../../lib/store.ts";
 import {
 	isAlive,

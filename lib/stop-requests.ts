@@ -1,0 +1,42 @@
+/**
+ * Requests to stop a task whose record cannot be written. A request is an empty file whose name says
+ * everything, so it needs no free space; the task's supervisor reads it and records it later.
+ */
+import { rmSync } from "node:fs";
+import * as v from "valibot";
+import { namesIn, touchIn } from "./files.ts";
+import { inStore, type Store } from "./names.ts";
+import { Stop, timestamp } from "./task.ts";
+
+/** Leaves a request for a task's supervisor. */
+export function postStop(store: Store, id: string, stop: Stop): void {
+	const { reason, signal = "", by } = stop;
+	const name = [reason, signal, by].map(encodeURIComponent).join(",");
+	touchIn(store, inStore(store, "stops"), `${id}.${name}`);
+}
+
+/** The request that was left for a task, if there is one. */
+export function findStop(store: Store, id: string): Stop | undefined {
+	for (const name of namesIn(store, inStore(store, "stops"))) {
+		if (!name.startsWith(`${id}.`)) continue;
+		const [reason, signal, by] = name
+			.slice(id.length + 1)
+			.split(",")
+			.map(decodeURIComponent);
+		const request = v.safeParse(Stop, {
+			reason,
+			at: timestamp(),
+			by,
+			...(signal && { signal }),
+		});
+		if (request.success) return request.output;
+	}
+	return undefined;
+}
+
+/** Removes the requests for a task that has ended. */
+export function removeStops(store: Store, id: string): void {
+	const folder = inStore(store, "stops");
+	for (const name of namesIn(store, folder))
+		if (name.startsWith(`${id}.`)) rmSync(`${folder}/${name}`, { force: true });
+}
