@@ -136,9 +136,7 @@ export function findStarted(
 	task: Task,
 	look: () => Snapshot,
 ): Process | undefined {
-	return task.status === "queued"
-		? findFirst(task.id, task.attempt ?? 1, look())
-		: undefined;
+	return task.status === "queued" ? findFirst(task, look()) : undefined;
 }
 
 /** An end nobody saw: an exit code nobody waited for cannot be known. */

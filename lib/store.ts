@@ -353,13 +353,17 @@ function writeRecord(store: Store, task: Task, durable: boolean): void {
 		try {
 			write(JSON.stringify(task, null, 1));
 		} catch (error) {
-			if (codeOf(error) !== "EFBIG") throw error;
+			if (!isTooLarge(error)) throw error;
 			const { result, progress, usage, ...rest } = task;
 			const omitted = result && "(not recorded: ulimit -f)";
 			write(JSON.stringify({ ...rest, result: omitted }));
 		}
 	});
 }
+
+/** Whether a write failed at the file size limit. Deno tells the number alone. */
+const isTooLarge = (error: unknown) =>
+	codeOf(error) === "EFBIG" || /os error 27\b/.test(messageOf(error));
 
 /** A launch whose session is told, and those who wait. Where it fails, they look for themselves. */
 function announceEnd(store: Store, { id, parent_session_id }: Task): void {

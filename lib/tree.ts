@@ -19,6 +19,7 @@ import {
 	attemptVariable,
 	type Identity,
 	supervisorVariable,
+	type Task,
 	taskVariable,
 } from "./task.ts";
 
@@ -73,17 +74,21 @@ export function findTree(
 
 /**
  * The first process of a task's attempt, found by its marks alone; undefined if there is none.
- * @throws UnknownError if a process of this user hides its environment, and none is found.
+ * @throws UnknownError if the environment of a process cannot be read that may be it: one of this
+ * user that is younger than the task's supervisor.
  */
 export function findFirst(
-	taskId: string,
-	attempt: number,
+	{ id: taskId, attempt = 1, supervisor }: Task,
 	snapshot: Snapshot,
 ): Process | undefined {
 	const [first] = findTree(taskId, undefined, undefined, snapshot)
 		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
 		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid);
-	const hidden = snapshot.all.find(({ pid }) => snapshot.marksOf(pid).isHidden);
+	const hidden = snapshot.all.find(
+		({ pid, start }) =>
+			snapshot.marksOf(pid).isHidden &&
+			Number(start) >= Number(supervisor?.start),
+	);
 	if (first || !hidden) return first;
 	throw new UnknownError(`/proc/${hidden.pid}/environ cannot be read`);
 }

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { identifyChild, liveness } from "../lib/process.ts";
+import { identifyChild, isOwn, liveness } from "../lib/process.ts";
 import { newTaskId } from "../lib/task.ts";
 import { findTree, stopTree } from "../lib/tree.ts";
-import { isAlive, until } from "./harness.ts";
+import { isAlive, unprivileged, until } from "./harness.ts";
 
 /** A process of a task of its own; ended by the test. */
 function startTask(script: string, env: Record<string, string> = {}) {
@@ -63,6 +63,28 @@ test("a stopped process is stopped for good", async () => {
 	process.kill(root.pid, "SIGSTOP");
 	await until(() => findTree(id, root).some(({ paused }) => paused), "a pause");
 	expect(await stopTree(id, { root, grace: 4000 })).toEqual([]);
+});
+
+test("a process of another user belongs to a task only as a descendant", async () => {
+	const { id, root } = startTask("sleep 60");
+	const [stranger] = unprivileged.length
+		? [
+				spawn(
+					unprivileged[0] ?? "",
+					[...unprivileged.slice(1), "sleep", "61"],
+					{
+						stdio: "ignore",
+						env: { PATH: process.env.PATH, BG_TASK_ID: id },
+					},
+				),
+			]
+		: [];
+	const pid = stranger?.pid ?? 0;
+	if (stranger) await until(() => !isOwn(pid), "a process of another user");
+	expect(findTree(id, root).map((each) => each.pid)).not.toContain(pid);
+	expect(await stopTree(id, { root })).toEqual([]);
+	if (stranger) expect(isAlive(pid)).toBe(true);
+	stranger?.kill("SIGKILL");
 });
 
 test("stopping a tree that is gone is done at once", async () => {

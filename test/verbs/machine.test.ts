@@ -114,7 +114,6 @@ test("in a store that may only be read verbs answer or are refused, and change n
 		[["prune", "--dry-run"], 0, ""],
 		[["cleanup", "--dry-run"], 0, ""],
 		[["run", "d", "--", "true"], 111, "unable to write"],
-		[["cancel", running], 1, ""],
 		[["pause", running], 111, "unable to lock"],
 		[["complete", running, "x"], 111, "unable to lock"],
 		[["prune"], 0, ""],
