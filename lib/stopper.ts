@@ -17,14 +17,12 @@ import {
 	type Identity,
 	intend,
 	isFinal,
+	outputLimit,
 	type Reason,
 	type Task,
 	timestamp,
 } from "./task.ts";
 import { findTree, type StopOptions, stopTree } from "./tree.ts";
-
-/** The most a task may write where its launch does not say, in bytes. */
-const usualOutputLimit = 256 * 1024 * 1024;
 
 /** How often to look, in ms: usually, and while the output grows fast. */
 const slowLook = 1000;
@@ -123,7 +121,7 @@ export class Stopper {
 	}
 
 	get #limit(): number {
-		return this.#task.max_output_bytes ?? usualOutputLimit;
+		return outputLimit(this.#task);
 	}
 
 	#look(isOver: boolean): void {

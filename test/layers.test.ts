@@ -25,6 +25,7 @@ const layers = [
 	["help", "completion"],
 	["man"],
 	["output"],
+	["pages"],
 	["program"],
 	["spawn"],
 	["queue", "unique"],
