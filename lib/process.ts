@@ -6,7 +6,6 @@
  * the start time comes from `ps`. A zombie is gone. A read that fails means "cannot tell", never
  * "gone": it throws, or is the answer "unknown".
  */
-import type { ChildProcess } from "node:child_process";
 import { lstatSync, readdirSync } from "node:fs";
 import { codeOf, messageOf } from "./error.ts";
 import { namespaceOf, noBoot, thisMachine } from "./machine.ts";
@@ -135,9 +134,16 @@ export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (target.paused) kill(target.pid, "SIGCONT");
 }
 
+/** A child of this process: a ChildProcess of node:child_process, as far as it is needed. */
+type Child = {
+	pid?: number | undefined;
+	exitCode: number | null;
+	signalCode: string | null;
+};
+
 /** Signals the process group of a child that leads one, until that child was waited for. */
 export function signalGroup(
-	{ pid, exitCode, signalCode }: ChildProcess,
+	{ pid, exitCode, signalCode }: Child,
 	name: NodeJS.Signals,
 ): void {
 	const isWaitedFor = (exitCode ?? signalCode) !== null;

@@ -21,15 +21,13 @@ import {
 	type Identity,
 	intend,
 	isFinal,
+	outputLimit,
 	type Reason,
 	type Stop,
 	type Task,
 	timestamp,
 } from "./task.ts";
 import { findTree, type StopOptions, stopTree } from "./tree.ts";
-
-/** The output limit of a task that has none of its own, in bytes. */
-const defaultOutputLimit = 256 * 1024 * 1024;
 
 /** How often to poll while nothing happens, in ms. */
 const slowPollMs = 1000;
@@ -138,7 +136,7 @@ export class Stopper {
 	}
 
 	get #limit(): number {
-		return this.#task.max_output_bytes ?? defaultOutputLimit;
+		return outputLimit(this.#task);
 	}
 
 	/** Each part may fail, and keeps no other from its work. */

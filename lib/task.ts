@@ -298,6 +298,13 @@ export function start(
 	};
 }
 
+/** The most a task may write if its launch does not say, in bytes. */
+const usualOutputLimit = 256 * 1024 * 1024;
+
+/** The most a task may write, in bytes. Output past it is cut at the end of the task. */
+export const outputLimit = (task: Task): number =>
+	task.max_output_bytes ?? usualOutputLimit;
+
 /** How long a task waits before its n-th attempt, in ms: 1 s, 2 s, 4 s … at most 60 s. */
 export const backoff = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);

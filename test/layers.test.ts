@@ -8,6 +8,8 @@ const layers = [
 	["error"],
 	["events", "patterns", "runtime", "self"],
 	["task"],
+	["system"],
+	["machine"],
 	["process"],
 	["tree"],
 	["names"],
@@ -25,12 +27,15 @@ const layers = [
 	["help", "completion"],
 	["man"],
 	["output"],
+	["pages"],
 	["program"],
 	["spawn"],
 	["queue", "unique"],
 	["prune"],
+	["stop-requests"],
 	["schedule", "stopper", "turns", "sweep", "keys"],
 	["check"],
+	["retry"],
 	["ending"],
 	["supervise", "launch", "wait", "cancel", "pause"],
 	["stale", "cleanup", "again", "batch"],
@@ -86,7 +91,8 @@ const dependencies: Record<string, RegExp> = {
 	"string-width": /^width$/,
 	"jsonc-parser": /^(jsonc|merge)$/,
 	tinyexec: /^doctor$/,
-	valibot: /^(batch|installed|payload|react|task|stream|hook|commands\/.*)$/,
+	valibot:
+		/^(batch|installed|payload|react|task|stop-requests|stream|hook|commands\/.*)$/,
 };
 
 const rooms = readdirSync(join(root, "lib"), { recursive: true })

@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
-import { currentDigest, readEnd, readText } from "../lib/output.ts";
+import { currentDigest, readEnd } from "../lib/output.ts";
 import { keepOutput, writeProgress } from "../lib/outputs.ts";
+import { readText } from "../lib/pages.ts";
 import { newTaskId, parseTask, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 

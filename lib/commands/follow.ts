@@ -1,8 +1,14 @@
-/** What `output` goes on with: a task's words or bytes, as they come, until it is over. */
+/** The part of `output` that takes longer: a task's bytes, and what it writes until it is over. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Store } from "../names.ts";
-import { readText, type Text, type TextOptions } from "../output.ts";
-import { outputSize, readOutput } from "../outputs.ts";
+import { readOutput } from "../outputs.ts";
+import {
+	readableSize,
+	readPage,
+	readText,
+	type Text,
+	type TextOptions,
+} from "../pages.ts";
 import { isTerminal, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, watchEnds } from "../store.ts";
@@ -15,8 +21,9 @@ const chunk = 1024 * 1024;
 export const cutMark = (more: string) => `[… cut: ${more} shows more]\n`;
 
 /**
- * Follows a task's words from where the first answer begins until it is over.
- * @returns the task once all of it was shown; undefined where nobody reads any more.
+ * Follows a task's text until the task is over. It starts with what `readText` returns for the
+ * options; `moreOf` names the command that shows what that leaves out.
+ * @returns the task once all of it was shown; undefined if nobody reads any more.
  */
 export async function followText(
 	store: Store,
@@ -24,93 +31,138 @@ export async function followText(
 	options: TextOptions,
 	moreOf: (text: Text) => string,
 ): Promise<Task | undefined> {
-	let since = options.since;
 	let endsLine = true;
-	const show = (): boolean => {
-		const task = settle(store, readTask(store, id));
-		for (;;) {
-			const isFirst = since === undefined;
-			const text = readText(
-				store,
-				task,
-				isFirst ? options : { since, max: chunk },
-			);
-			const isCut = isFirst && text.truncated;
-			const mark = isCut ? cutMark(moreOf(text)) : "";
-			const output = mark + toPlain(text.output);
-			if (!writeAll(1, output)) return false;
-			if (output) endsLine = output.endsWith("\n");
-			if (text.nextOffset === since) return true;
-			since = text.nextOffset;
-		}
+	const write = (text: string): boolean => {
+		const plain = toPlain(text);
+		if (plain) endsLine = plain.endsWith("\n");
+		return writeAll(1, plain);
 	};
-	const ended = await follow(store, id, show);
+	const ended = await follow<string>(store, id, options.since, {
+		read: (task, since, attempt) => {
+			if (since !== undefined)
+				return readPage(store, task, { since, max: chunk, attempt });
+			const text = readText(store, task, { ...options, attempt });
+			const mark = text.truncated ? cutMark(moreOf(text)) : "";
+			return { ...text, output: mark + text.output };
+		},
+		write,
+		restart: (sentence) => write(`${endsLine ? "" : "\n"}[${sentence}]\n`),
+	});
 	if (!endsLine) writeAll(1, "\n");
 	return ended;
 }
 
-/** Follows the bytes as they come, from there on; returns the same. */
+/** Follows the bytes of a task's output from an offset on; returns the same. */
 export async function followRaw(
 	store: Store,
 	id: string,
 	from: number,
 ): Promise<Task | undefined> {
-	let at: number | undefined = from;
-	return follow(store, id, () => {
-		if (at !== undefined && outputSize(store, id) > at)
-			at = writeRaw(store, id, at);
-		return at !== undefined;
+	return follow<Uint8Array>(store, id, from, {
+		read: (task, since = 0, attempt) => {
+			const size = readableSize(store, task, attempt);
+			return readBytes(store, id, { since, to: size, attempt });
+		},
+		write: rawWriter(),
+		restart: (sentence) => writeAll(2, `bg: ${toPlain(sentence)}\n`),
 	});
 }
 
 /**
- * Writes the bytes as they are; in a terminal, without what a terminal would obey.
- * @returns the offset behind what was written; undefined where nobody reads any more.
+ * Writes the bytes of an output as they are; to a terminal, without what a terminal would obey.
+ * @returns false if nobody reads any more.
  */
 export function writeRaw(
 	store: Store,
-	id: string,
-	from: number,
-	max = Number.POSITIVE_INFINITY,
-	attempt?: number,
-): number | undefined {
-	const end = Math.min(outputSize(store, id, attempt), from + max);
-	const plain = isTerminal(1);
-	const decoder = new TextDecoder();
-	let at = from;
-	while (at < end) {
-		const to = Math.min(end, at + chunk);
-		const bytes = readOutput(store, id, at, to, attempt);
-		if (bytes.length === 0) break;
-		at += bytes.length;
-		const shown = plain
-			? toPlain(decoder.decode(bytes, { stream: true }))
-			: bytes;
-		if (!writeAll(1, shown)) return undefined;
+	task: Task,
+	{ since, max = Number.POSITIVE_INFINITY, attempt }: Raw,
+): boolean {
+	const write = rawWriter();
+	const to = Math.min(readableSize(store, task, attempt), since + max);
+	for (let at = since; at < to; ) {
+		const page = readBytes(store, task.id, { since: at, to, attempt });
+		if (page.nextOffset === at) break;
+		if (!write(page.output)) return false;
+		at = page.nextOffset;
 	}
-	return at;
+	return true;
 }
 
 // --- internal ---
 
-/** Shows what is new until the task is over and all of it was shown, or nobody reads any more. */
-async function follow(
+type Raw = {
+	since: number;
+	max?: number | undefined;
+	attempt?: number | undefined;
+};
+
+type Page<T> = { output: T; nextOffset: number };
+
+type Range = { since: number; to: number; attempt: number | undefined };
+
+function readBytes(
 	store: Store,
 	id: string,
-	show: () => boolean,
+	{ since, to, attempt }: Range,
+): Page<Uint8Array> {
+	const end = Math.min(to, since + chunk);
+	const output = readOutput(store, id, since, end, attempt);
+	return { output, nextOffset: since + output.length };
+}
+
+function rawWriter(): (bytes: Uint8Array) => boolean {
+	if (!isTerminal(1)) return (bytes) => writeAll(1, bytes);
+	const decoder = new TextDecoder();
+	return (bytes) =>
+		writeAll(1, toPlain(decoder.decode(bytes, { stream: true })));
+}
+
+type Follower<T> = {
+	/** Reads on from an offset; undefined at first if none was given. */
+	read: (task: Task, since: number | undefined, attempt?: number) => Page<T>;
+	/** These return false if nobody reads any more. */
+	write: (output: T) => boolean;
+	/** Says that what follows is of another attempt. */
+	restart: (sentence: string) => boolean;
+};
+
+/** Shows page after page, of one attempt after the other, until the task is over. */
+async function follow<T>(
+	store: Store,
+	id: string,
+	since: number | undefined,
+	{ read, write, restart }: Follower<T>,
 ): Promise<Task | undefined> {
-	let ended = false;
+	let hasEnded = false;
 	const disarm = watchEnds(store, () => {
-		ended = true;
+		hasEnded = true;
 	});
+	const attemptOf = ({ attempt = 1 }: Task) => attempt;
+	let attempt = attemptOf(readTask(store, id));
+	let at = since;
 	try {
 		for (;;) {
+			hasEnded = false;
 			const task = settle(store, readTask(store, id));
-			if (!show()) return undefined;
-			if (isFinal(task)) return task;
-			ended = false;
-			for (let waited = 0; waited < 200 && !ended; waited += 20)
-				await delay(20);
+			const isOver = attemptOf(task) > attempt;
+			const page = read(task, at, isOver ? attempt : undefined);
+			// The next attempt may have begun meanwhile: then the page may be of its output.
+			if (!isOver && attemptOf(readTask(store, id)) > attempt) continue;
+			if (!write(page.output)) return undefined;
+			if (page.nextOffset !== at) {
+				at = page.nextOffset;
+			} else if (isOver) {
+				const end = task.attempts?.find((each) => each.attempt === attempt);
+				const sentence = `attempt ${attempt}: ${end?.error ?? "over"}; what follows is attempt ${attempt + 1}`;
+				if (!restart(sentence)) return undefined;
+				attempt++;
+				at = 0;
+			} else if (isFinal(task)) {
+				return task;
+			} else {
+				for (let waited = 0; waited < 200 && !hasEnded; waited += 20)
+					await delay(20);
+			}
 		}
 	} finally {
 		disarm();

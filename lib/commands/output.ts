@@ -1,10 +1,10 @@
 import { formatFlags, markCollected, wantsJson } from "../answer.ts";
 import { valuesOf } from "../arguments.ts";
-import { callFor, maxBrief } from "../brief.ts";
+import { maxBrief } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { BgError } from "../error.ts";
 import type { Store } from "../names.ts";
-import { readText, type Text, type TextOptions } from "../output.ts";
+import { callOf, readText, type Text, type TextOptions } from "../pages.ts";
 import { cutBytes, parseSize, toJson, toPlain, writeAll } from "../print.ts";
 import { settle } from "../prune.ts";
 import { readTask, resolveId } from "../store.ts";
@@ -87,10 +87,13 @@ export const output = defineVerb({
 		if (parsed.raw) {
 			for (const id of ids) {
 				const task = settle(store, readTask(store, id));
-				const end = writeRaw(store, id, since ?? 0, given, attemptOf(id));
-				if (end === undefined) return;
-				const shown = parsed.follow ? await followRaw(store, id, end) : task;
-				if (shown) markCollected(store, shown);
+				const from = since ?? 0;
+				const options = { since: from, max: given, attempt: attemptOf(id) };
+				const shown = parsed.follow
+					? await followRaw(store, id, from)
+					: writeRaw(store, task, options) && task;
+				if (!shown) return;
+				markCollected(store, shown);
 			}
 			return;
 		}
@@ -180,8 +183,11 @@ function moreOf(
 	{ nextOffset }: Text,
 	{ since, attempt, max }: TextOptions,
 ): string {
-	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
-	if (since !== undefined)
-		return callFor(`output ${which} --since ${nextOffset}`);
-	return callFor(`output ${which} ${max < 1024 ** 2 ? "--max 1M" : "--raw"}`);
+	const flags =
+		since !== undefined
+			? `--since ${nextOffset}`
+			: max < 1024 ** 2
+				? "--max 1M"
+				: "--raw";
+	return callOf(id, { attempt }, flags);
 }

@@ -230,6 +230,64 @@ test("--follow shows what comes until the task is over", async () => {
 	}
 });
 
+/** Calls bg and returns how it went, what it cost and how much it wrote. */
+async function measure(box: Sandbox, args: string[]) {
+	const child = Bun.spawn([...program, ...args], {
+		env: box.env,
+		stdout: "pipe",
+		stderr: "inherit",
+	});
+	let bytes = 0;
+	const hash = createHash("sha1");
+	for await (const part of child.stdout) {
+		bytes += part.length;
+		hash.update(part);
+	}
+	const code = await child.exited;
+	const { cpuTime, maxRSS = 0 } = child.resourceUsage() ?? {};
+	const cpuMs = Number(cpuTime?.total ?? 0) / 1000;
+	return { code, bytes, hash: hash.digest("hex"), cpuMs, maxRSS };
+}
+
+test("--follow shows lines of any length to their ends, and each event of a droid", async () => {
+	const box = sandbox();
+	const lines = Array.from(
+		{ length: 10 },
+		(_, n) => `${n}${"é😀".repeat(300_000)}${n}\n`,
+	);
+	const text = lines.join("");
+	const hash = createHash("sha1").update(text).digest("hex");
+	const said = (line: string) =>
+		`${JSON.stringify({ type: "message", role: "assistant", text: line.trim() })}\n`;
+	const tasks = [
+		wrote(box, text),
+		wrote(box, lines.map(said).join(""), { kind: "droid" }),
+	];
+	for (const id of tasks)
+		expect(
+			await measure(box, ["output", "-f", "--since", "0", id]),
+		).toMatchObject({ code: 0, bytes: Buffer.byteLength(text), hash });
+});
+
+test("--follow of many short lines costs as much as of few long ones, in bounded memory", async () => {
+	const box = sandbox();
+	const follow = (text: string) =>
+		measure(box, ["output", "-f", "--since", "0", wrote(box, text)]);
+	const MiB = 1024 * 1024;
+	const long = await follow(`${"x".repeat(1023)}\n`.repeat(4 * 1024));
+	const short = await follow("short\n".repeat((4 * MiB) / 6));
+	expect(short.cpuMs).toBeLessThan(8 * long.cpuMs);
+	const more = await follow("a line of text\n".repeat((48 * MiB) / 15));
+	expect(more.bytes).toBe(Math.floor((48 * MiB) / 15) * 15);
+	expect(more.maxRSS - long.maxRSS).toBeLessThan(160 * MiB);
+});
+
+test("--follow shows the result of a native subagent once", async () => {
+	const box = sandbox();
+	const id = wrote(box, "", { kind: "native", result: "said\n" });
+	expect((await box.bg(["output", "-f", id])).stdout).toBe("said\n");
+});
+
 test("several outputs are told apart", async () => {
 	const box = sandbox();
 	const ids = [wrote(box, "a\n"), wrote(box, "b")];
