@@ -274,6 +274,16 @@ export async function pidNamespace(): Promise<string[]> {
 	];
 }
 
+/**
+ * Runs the rest of an argv, and all that it starts, under strace with these options: a system call can
+ * be made to fail.
+ * @throws Error if there is no strace: a test that needs it must not pass without.
+ */
+export function strace(...options: string[]): string[] {
+	if (!Bun.which("strace")) throw new Error("this test needs strace");
+	return ["strace", "-f", "-qq", "-o", "/dev/null", ...options];
+}
+
 /** Writes an executable file and returns its path. */
 export function executable(dir: string, name: string, text: string): string {
 	mkdirSync(dir, { recursive: true });
