@@ -3,7 +3,7 @@
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
 import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
-import { BgError, codeOf, isSystemError, messageOf } from "./error.ts";
+import { BgError, codeOf, isSystemError, messageOf, refused } from "./error.ts";
 import {
 	making,
 	namesIn,
@@ -164,11 +164,15 @@ export function sizeOfTask(store: Store, id: string): number {
 		.reduce((sum, size) => sum + size, 0);
 }
 
-/** Deletes a finished task with all that it left; false where it is not over, or not there. */
+/**
+ * Deletes a finished task with all that it left; false where it is not over, or not there.
+ * @throws BgError (refused) if its `--on-end` has not run yet.
+ */
 export function deleteTask(store: Store, id: string): boolean {
 	return withLock(store, id, lockPatience, () => {
 		const task = findTask(store, id);
 		if (!task || !isFinal(task) || isNewer(task)) return false;
+		checkOnEndRan(store, task);
 		const { session_id, droid_session_id, parent_session_id } = task;
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) forgetSession(store, key, id);
@@ -240,6 +244,16 @@ export function removePrompts(store: Store, id: string): void {
 /** Notes that something is to be run once the task is over. */
 export function markOnEnd(store: Store, id: string): void {
 	making(onEndMark(store, id), () => touch(onEndMark(store, id)));
+}
+
+/** Whether what a task wants to be run at its end has not been run yet. */
+export const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
+	on_end !== undefined && existsSync(onEndMark(store, id));
+
+/** @throws BgError (refused) if the `--on-end` of a task has not been run yet. */
+export function checkOnEndRan(store: Store, task: Task): void {
+	if (isOnEndPending(store, task))
+		throw refused(`${task.id} is kept: its --on-end has not run yet`);
 }
 
 /** Takes that note away: true for one caller alone. */
