@@ -192,17 +192,26 @@ export function replaceFile(
 	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
 	const fd = openSync(temporary, "wx", 0o600);
 	try {
-		const bytes = new TextEncoder().encode(text);
-		for (let done = 0; done < bytes.length; )
-			done += writeSync(fd, bytes, done);
-		if (durable) fsyncSync(fd);
+		try {
+			const bytes = new TextEncoder().encode(text);
+			for (let done = 0; done < bytes.length; )
+				done += writeSync(fd, bytes, done);
+			if (durable) fsyncSync(fd);
+		} finally {
+			closeSync(fd);
+		}
+		renameSync(temporary, path);
 	} catch (error) {
-		unlinkSync(temporary);
+		discard(temporary);
 		throw error;
-	} finally {
-		closeSync(fd);
 	}
-	renameSync(temporary, path);
+}
+
+/** Removes a file if possible. A failure is ignored: the error that led here matters more. */
+export function discard(path: string): void {
+	try {
+		unlinkSync(path);
+	} catch {}
 }
 
 /** Removes a folder if it is empty; what is not stays. */

@@ -5,6 +5,7 @@
 import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
 import { BgError, codeOf, isSystemError, messageOf, refused } from "./error.ts";
 import {
+	discard,
 	making,
 	namesIn,
 	ownName,
@@ -285,6 +286,7 @@ export function ringEnds(store: Store): void {
 		renameSync(bell, lastEndFile(store));
 	} catch {
 		// Those who wait look once a second as well.
+		discard(bell);
 	}
 }
 
