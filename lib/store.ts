@@ -339,21 +339,29 @@ function loadTask(store: Store, id: string): Task {
 	return parseAs(id, readFile(store, recordFile(store, id)));
 }
 
-/** The record; where it is gone or broken and the caller knows better, the caller's. */
+/** The record; if it is gone or broken and the caller gave one, the caller's. */
 function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	try {
 		return loadTask(store, id);
 	} catch (error) {
+		const path = recordFile(store, id);
 		const isGone = codeOf(error) === "ENOENT";
 		// What cannot be read for a moment, or only by a newer bg, is not broken.
-		const isWhole = isSystemError(error) || error instanceof NewerError;
+		const isWhole =
+			(isSystemError(error) || error instanceof NewerError) && !isSpecial(path);
 		if (!fallback || (isWhole && !isGone)) throw faultOf(store, id, error);
 		if (!isGone)
-			renameSync(
-				recordFile(store, id),
-				`${inStore(store, "broken")}/${id}.${Date.now()}.json`,
-			);
+			renameSync(path, `${inStore(store, "broken")}/${id}.${Date.now()}.json`);
 		return fallback;
+	}
+}
+
+/** Whether a path is known to be no regular file: opening a socket is an error of the system. */
+function isSpecial(path: string): boolean {
+	try {
+		return lstatSync(path).isFile() === false;
+	} catch {
+		return false;
 	}
 }
 
