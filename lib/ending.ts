@@ -20,6 +20,7 @@ import {
 	endSentence,
 	finish,
 	isFinal,
+	maxLeftBehind,
 	mayRetry,
 	type Task,
 	timestamp,
@@ -135,7 +136,8 @@ async function noteLeftBehind(
 		findTree(id, undefined, undefined, snapshot);
 	if (find(await remains.look()).length === 0) return;
 	await delay(3000);
-	const left_behind = describeProcesses(find(await remains.look()));
+	const living = find(await remains.look()).slice(0, maxLeftBehind);
+	const left_behind = describeProcesses(living);
 	if (left_behind.length)
 		await persist(store, () =>
 			updateTask(store, id, (now) => ({ ...now, left_behind })),

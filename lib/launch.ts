@@ -38,6 +38,7 @@ import {
 } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
 import { enqueue, readLimits, withdrawEntry } from "./queue.ts";
+import { checkLaunchSize } from "./record.ts";
 import { indexSlice } from "./reindex.ts";
 import { checkNotAbove } from "./schedule.ts";
 import { startSupervisor } from "./spawn.ts";
@@ -138,6 +139,7 @@ export function planCommand(
  * @throws BgError (refused) where the machine will not.
  */
 export function launchPlans(plans: readonly Plan[]): Launched[] {
+	for (const { task } of plans) checkLaunchSize(task);
 	const store = openStore({ write: true });
 	indexSlice(store, Number.POSITIVE_INFINITY);
 	const ids = plans.map(({ task }) => task.id);

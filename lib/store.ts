@@ -29,6 +29,7 @@ import {
 } from "./names.ts";
 import { dropNotice, expectNotice, fallDue } from "./notices.ts";
 import { idPattern, idPrefixPattern } from "./patterns.ts";
+import { recordText } from "./record.ts";
 import { forgetSession, indexSession } from "./sessions.ts";
 import {
 	compareIds,
@@ -359,14 +360,14 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 /** Whether a path is known to be no regular file: opening a socket is an error of the system. */
 function isSpecial(path: string): boolean {
 	try {
-		return lstatSync(path).isFile() === false;
+		return !lstatSync(path).isFile();
 	} catch {
 		return false;
 	}
 }
 
 function writeRecord(store: Store, task: Task, durable: boolean): void {
-	const text = `${JSON.stringify(task, null, 1)}\n`;
+	const text = recordText(task);
 	making(recordFile(store, task.id), () =>
 		replaceFile(store, recordFile(store, task.id), text, durable),
 	);

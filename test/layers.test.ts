@@ -8,6 +8,7 @@ const layers = [
 	["error"],
 	["events", "patterns", "runtime", "self"],
 	["task"],
+	["record"],
 	["process"],
 	["tree"],
 	["names"],
