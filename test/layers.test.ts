@@ -17,7 +17,7 @@ const layers = [
 	["notices"],
 	["lock", "directory", "outputs", "launching"],
 	["store"],
-	["reindex"],
+	["reindex", "held"],
 	["droid", "stream"],
 	["print"],
 	["brief"],
