@@ -2,7 +2,6 @@
  * How a verb answers: JSON where a program reads, text where a person does. Shared flags, and the
  * one place that decides between the two.
  */
-import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
 import { dropNotice } from "./notices.ts";
 import {
@@ -33,8 +32,6 @@ export type FormatArguments = {
 };
 
 export function wantsJson({ json, text }: FormatArguments): boolean {
-	if (json && text)
-		throw new BgError("usage", "--json and --text do not go together");
 	return json || (!text && !isTerminal(1));
 }
 

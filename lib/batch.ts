@@ -6,6 +6,7 @@ import * as v from "valibot";
 import type { DroidOptions } from "./check.ts";
 import { isRefusal, messageOf, usage } from "./error.ts";
 import { type Plan, planCommand, planDroid } from "./launch.ts";
+import { checkLaunchSize } from "./record.ts";
 
 /** The most lines a batch may have. */
 const maxLines = 10_000;
@@ -99,7 +100,7 @@ export function planBatch(text: string): Named[] {
 		});
 	const planned = read.flatMap(({ number, line }) => {
 		const plan = attempt(number, () => planLine(line, named));
-		return plan ? [{ line, plan }] : [];
+		return plan ? [{ number, line, plan }] : [];
 	});
 	const cycle = findCycle(read, named);
 	if (cycle)
@@ -107,16 +108,17 @@ export function planBatch(text: string): Named[] {
 			number: cycle[0]?.number ?? 0,
 			problem: `it would wait for itself: ${cycle.map(({ line }) => line.name).join(" → ")}`,
 		});
-	if (faults.length) throw usage(describeFaults(faults));
 	const ids = new Map(
 		planned.map(({ line, plan }) => [line.name, plan.task.id]),
 	);
-	for (const { line, plan } of planned) {
+	for (const { number, line, plan } of planned) {
 		const local = namesOf(line).flatMap((name) => ids.get(name) ?? []);
 		if (local.length) plan.task.after = [...(plan.task.after ?? []), ...local];
 		if (local.length && line.after_any !== undefined)
 			plan.task.after_mode = "any";
+		attempt(number, () => checkLaunchSize(plan.task));
 	}
+	if (faults.length) throw usage(describeFaults(faults));
 	return planned.map(({ line: { name }, plan }) => ({
 		plan,
 		...(name && { name }),

@@ -4,8 +4,17 @@
  */
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
+import { liveness } from "./process.ts";
 import { standingOf } from "./prune.ts";
-import { deleteTask, eachTask, sizeOfTask, updateTask } from "./store.ts";
+import { runOnEnd } from "./spawn.ts";
+import {
+	checkOnEndRan,
+	deleteTask,
+	eachTask,
+	isOnEndPending,
+	sizeOfTask,
+	updateTask,
+} from "./store.ts";
 import { isFinal, isNewer, type Task, timestamp } from "./task.ts";
 
 export type CleanupOptions = {
@@ -55,6 +64,7 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
 		try {
 			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
+				runPendingOnEnd(store, task, dryRun);
 				if (!dryRun && !deleteTask(store, task.id)) continue;
 				cleaned.deleted.push(task.id);
 				cleaned.freedBytes += bytes;
@@ -74,6 +84,17 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 
 const ageOf = (task: Task): number =>
 	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+
+/**
+ * Runs a pending `--on-end` if the supervisor that would have run it is gone.
+ * @throws BgError (refused) if it is not: the task is kept until its `--on-end` has run.
+ */
+function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
+	const { id, supervisor } = task;
+	if (!isOnEndPending(store, task)) return;
+	if (supervisor && liveness(supervisor) !== "gone") checkOnEndRan(store, task);
+	else if (!dryRun) runOnEnd(store, id);
+}
 
 function archive(store: Store, id: string): void {
 	const archived_at = timestamp();

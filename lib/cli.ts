@@ -4,7 +4,14 @@
  */
 import { version } from "../package.json" with { type: "json" };
 import { flagsOf, readArguments, tokenize } from "./arguments.ts";
-import { BgError, exitCodes, isRefusal, messageOf } from "./error.ts";
+import {
+	BgError,
+	exitCodes,
+	isRefusal,
+	messageOf,
+	PrintError,
+	usage,
+} from "./error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
 import { nameProgram } from "./self.ts";
 import { findVerb } from "./verb.ts";
@@ -22,9 +29,10 @@ export async function cli(argv: readonly string[]): Promise<number> {
 		// Who types `bg` at a prompt may have the shell's functions; a program or an agent has not.
 		const said = isTerminal(1) ? words : nameProgram(words, hinted);
 		const message = toLine(said, 2000);
-		if (await answersJson(name, argv.slice(1)))
-			writeAll(1, `${toJson({ error: message })}\n`);
 		writeAll(2, `bg: ${message}\n`);
+		const isPrintable = !(error instanceof PrintError);
+		if (isPrintable && (await answersJson(name, argv.slice(1))))
+			printFault(message);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
@@ -45,6 +53,8 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 		? verb.read(argv)
 		: readArguments(name, verb.args, argv);
 	if (args.help) return runVerb("help", [name]);
+	if (args.json && args.text)
+		throw usage("--json and --text do not go together");
 	const code = await verb.run?.({ args: args as never, verbs });
 	return typeof code === "number" ? code : exitCodes.ok;
 }
@@ -56,6 +66,15 @@ async function printHome(): Promise<number> {
 	const code = await runVerb("list", ["--text", "--limit", String(limit)]);
 	writeAll(1, "bg watch shows them live, bg --help lists the verbs\n");
 	return code;
+}
+
+/** Prints a fault as JSON on stdout. A failure is ignored: stderr has told the fault. */
+function printFault(message: string): void {
+	try {
+		writeAll(1, `${toJson({ error: message })}\n`);
+	} catch (error) {
+		if (!(error instanceof PrintError)) throw error;
+	}
 }
 
 /** What may follow `bg` where a message says what to type. */

@@ -18,7 +18,8 @@ import { x } from "tinyexec";
 import { version } from "../package.json" with { type: "json" };
 import { openStore } from "./directory.ts";
 import { isRefusal, messageOf } from "./error.ts";
-import { readFile } from "./files.ts";
+import { maxFileBytes, readFile } from "./files.ts";
+import { findStuckLocks } from "./held.ts";
 import { findInstalled } from "./installed.ts";
 import { droidFolder } from "./layout.ts";
 import {
@@ -57,6 +58,7 @@ const checks = {
 	store: [checkStore, mendStore],
 	tasks: [checkTasks, mendStore],
 	queue: [checkQueue, mendStore],
+	locks: [checkLocks, mendStore],
 	limits: [checkLimits, () => `unset ${Object.keys(readLimits({})).join(" ")}`],
 	disk: [checkDisk, mendStore],
 	faults: [checkFaults, mendStore],
@@ -233,6 +235,18 @@ function checkQueue(): Finding {
 		: well("open");
 }
 
+async function checkLocks(): Promise<Finding> {
+	const store = ownStore();
+	const held = store ? await findStuckLocks(store) : [];
+	if (held.length === 0) return well("none held for long");
+	const says = held.slice(0, 5).map(({ says }) => says);
+	if (held.length > says.length) says.push(`${held.length - 5} more`);
+	return ill(
+		`held for long: ${says.join(", ")}; if that is gone for good, or hangs:`,
+		held.map(({ mend }) => mend).join(" && "),
+	);
+}
+
 function checkLimits(): Finding {
 	const given = Object.entries(readLimits()).map(
 		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
@@ -257,7 +271,9 @@ function checkFaults(): Finding {
 	if (!store) return well("none noted");
 	const lines = [logFile(store, "hook"), logFile(store, "supervisor")]
 		.filter((path) => existsSync(path))
-		.flatMap((path) => readFile(store, path).split("\n").filter(Boolean));
+		// The last lines may have passed the limit of a log together.
+		.flatMap((path) => readFile(store, path, 2 * maxFileBytes).split("\n"))
+		.filter(Boolean);
 	const last = lines.sort().at(-1);
 	return well(last ? `${lines.length} noted, the last: ${last}` : "none noted");
 }

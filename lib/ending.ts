@@ -22,6 +22,7 @@ import {
 	finish,
 	intend,
 	isFinal,
+	maxLeftBehind,
 	mayRetry,
 	type Task,
 	timestamp,
@@ -171,7 +172,8 @@ async function noteLeftBehind(
 		retryWrite(store, id, async () => find(await remains.look()));
 	if (!(await scan())?.length) return;
 	await delay(3000);
-	const left_behind = describeProcesses((await scan()) ?? []);
+	const living = (await scan()) ?? [];
+	const left_behind = describeProcesses(living.slice(0, maxLeftBehind));
 	if (left_behind.length)
 		await retryWrite(store, id, () =>
 			updateTask(store, id, (now) => ({ ...now, left_behind })),

@@ -27,6 +27,13 @@ export class BgError extends Error {
 	}
 }
 
+/** Stdout could not be written, so nothing more is printed there. */
+export class PrintError extends BgError {
+	constructor(message: string) {
+		super("refused", message);
+	}
+}
+
 /** It was called wrongly: what to mend is in what was typed. */
 export const usage = (message: string) => new BgError("usage", message);
 

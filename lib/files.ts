@@ -12,7 +12,7 @@ import {
 	mkdirSync,
 	openSync,
 	readdirSync,
-	readFileSync,
+	readSync,
 	renameSync,
 	rmdirSync,
 	rmSync,
@@ -24,6 +24,9 @@ import {
 import { BgError, codeOf, messageOf, refused } from "./error.ts";
 import { inStore, type Store } from "./names.ts";
 import { formatHolder, liveness, parseHolder, self } from "./process.ts";
+
+/** The most that a file of the store may hold if it is read as a whole, in bytes. */
+export const maxFileBytes = 1024 * 1024;
 
 /** Runs what makes something on disk; a failure is the machine's, and said as such. */
 export function making<T>(path: string, act: () => T): T {
@@ -143,22 +146,31 @@ export function checkWritable({ dir, owner, isForeign }: Store): void {
 }
 
 /**
- * Reads a file of the store as text in one call, as suits ten thousand: no link is followed and no
- * pipe waited for, but whose it is was not looked at.
+ * Reads a file of the store as text with as few system calls as possible. It follows no link and
+ * waits for no pipe, but does not check the owner.
+ * @throws BgError (refused) if the file is larger than `maxFileBytes`.
  */
 export function readQuickly(path: string): string {
-	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-	const flag = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-	return followingNone(path, () =>
-		readFileSync(path, { encoding: "utf8", flag }),
-	);
+	const fd = open(path, constants.O_RDONLY);
+	try {
+		return readText(fd, path, maxFileBytes);
+	} finally {
+		closeSync(fd);
+	}
 }
 
-/** Reads a file of the store as text. */
-export function readFile(store: Store, path: string): string {
+/**
+ * Reads a file of the store as text.
+ * @throws BgError (refused) if the file is larger than `most` bytes.
+ */
+export function readFile(
+	store: Store,
+	path: string,
+	most = maxFileBytes,
+): string {
 	const fd = openFile(store, path, constants.O_RDONLY);
 	try {
-		return readFileSync(fd, "utf8");
+		return readText(fd, path, most);
 	} finally {
 		closeSync(fd);
 	}
@@ -192,17 +204,26 @@ export function replaceFile(
 	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
 	const fd = openSync(temporary, "wx", 0o600);
 	try {
-		const bytes = new TextEncoder().encode(text);
-		for (let done = 0; done < bytes.length; )
-			done += writeSync(fd, bytes, done);
-		if (durable) fsyncSync(fd);
+		try {
+			const bytes = new TextEncoder().encode(text);
+			for (let done = 0; done < bytes.length; )
+				done += writeSync(fd, bytes, done);
+			if (durable) fsyncSync(fd);
+		} finally {
+			closeSync(fd);
+		}
+		renameSync(temporary, path);
 	} catch (error) {
-		unlinkSync(temporary);
+		discard(temporary);
 		throw error;
-	} finally {
-		closeSync(fd);
 	}
-	renameSync(temporary, path);
+}
+
+/** Removes a file if possible. A failure is ignored: the error that led here matters more. */
+export function discard(path: string): void {
+	try {
+		unlinkSync(path);
+	} catch {}
 }
 
 /** Removes a folder if it is empty; what is not stays. */
@@ -244,6 +265,25 @@ export function sleepSync(ms: number): void {
 }
 
 // --- internal ---
+
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** Allocated once; the system backs only the pages that are written. */
+let buffer: Uint8Array | undefined;
+
+/** Reads to the end of a file, at most `most` bytes. */
+function readText(fd: number, path: string, most: number): string {
+	if (!buffer || buffer.length <= most) buffer = new Uint8Array(most + 1);
+	let length = 0;
+	while (length <= most) {
+		const read = readSync(fd, buffer, length, most + 1 - length, null);
+		if (read === 0) return decoder.decode(buffer.subarray(0, length));
+		length += read;
+	}
+	throw refused(
+		`${path} is too large (more than ${most / 2 ** 20} MiB): move it away`,
+	);
+}
 
 const isLink = (path: string) =>
 	refused(`${path} is a link, and bg follows none: remove it`);

@@ -26,7 +26,7 @@ import {
 	parseDefinition,
 } from "./droid.ts";
 import { BgError, codeOf, messageOf } from "./error.ts";
-import { writePrivate } from "./files.ts";
+import { discard, writePrivate } from "./files.ts";
 import { claimKeys } from "./keys.ts";
 import { whileLaunching } from "./launching.ts";
 import {
@@ -37,11 +37,12 @@ import {
 	systemPromptFile,
 } from "./names.ts";
 import { definitionFolders, findDroid } from "./program.ts";
-import { enqueue, leaveQueue, readLimits } from "./queue.ts";
+import { enqueue, readLimits, withdrawEntry } from "./queue.ts";
+import { checkLaunchSize } from "./record.ts";
 import { indexSlice } from "./reindex.ts";
 import { checkNotAbove } from "./schedule.ts";
 import { startSupervisor } from "./spawn.ts";
-import { createTask, markOnEnd, removePrompts } from "./store.ts";
+import { createTask, markOnEnd } from "./store.ts";
 import { newTaskId, type Task } from "./task.ts";
 
 export type Launched = {
@@ -138,6 +139,7 @@ export function planCommand(
  * @throws BgError (refused) where the machine will not.
  */
 export function launchPlans(plans: readonly Plan[]): Launched[] {
+	for (const { task } of plans) checkLaunchSize(task);
 	const store = openStore({ write: true });
 	indexSlice(store, Number.POSITIVE_INFINITY);
 	const ids = plans.map(({ task }) => task.id);
@@ -188,8 +190,9 @@ function begin(store: Store, plans: readonly Plan[]): Launched[] {
 		});
 	} catch (error) {
 		for (const task of tasks) {
-			leaveQueue(store, task);
-			removePrompts(store, task.id);
+			withdrawEntry(store, task);
+			for (const file of [promptFile, systemPromptFile])
+				discard(file(store, task.id));
 		}
 		throw error;
 	}

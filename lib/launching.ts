@@ -4,9 +4,8 @@
  * names those are, so that nobody sweeps them away, however long it takes and whatever the clock
  * says. The file of a launcher that died stands for nothing, and is swept itself.
  */
-import { rmSync } from "node:fs";
 import { codeOf } from "./error.ts";
-import { namesIn, ownName, readFile, writePrivate } from "./files.ts";
+import { discard, namesIn, ownName, readFile, writePrivate } from "./files.ts";
 import { inStore, type Store } from "./names.ts";
 import { liveness, parseHolder } from "./process.ts";
 
@@ -21,7 +20,8 @@ export function whileLaunching<T>(
 		writePrivate(claim, ids.join("\n"));
 		return act();
 	} finally {
-		rmSync(claim, { force: true });
+		// If this fails, a sweep removes it once this process has exited.
+		discard(claim);
 	}
 }
 

@@ -22,7 +22,13 @@ import {
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { BgError } from "./error.ts";
-import { making, ownName, removeEmpty, removeOfTheDead } from "./files.ts";
+import {
+	discard,
+	making,
+	ownName,
+	removeEmpty,
+	removeOfTheDead,
+} from "./files.ts";
 import type { Change, Found, Look, Program } from "./install.ts";
 import { foldersOf, type Target } from "./layout.ts";
 import { isCompiled, isSource, programFile } from "./self.ts";
@@ -112,7 +118,7 @@ function replace(path: string, { bytes, mode }: Found, isThere: boolean): void {
 		fsyncSync(fd);
 		renameSync(temporary, place);
 	} catch (error) {
-		rmSync(temporary, { force: true });
+		discard(temporary);
 		throw error;
 	} finally {
 		closeSync(fd);

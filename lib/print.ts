@@ -4,15 +4,16 @@
  * when they are: they cost a third of a launch.
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
-import { codeOf } from "./error.ts";
+import { codeOf, messageOf, PrintError } from "./error.ts";
 
 /** `Buffer` costs a hook a twentieth of its time to load. */
 const encoder = new TextEncoder();
 
 /**
  * Writes everything, however slowly the reader reads: a pipe may take less than it is given, or
- * nothing for a while.
- * @returns false where the reader is gone: it wants nothing more.
+ * nothing for a while. Nothing depends on what stderr says, so its errors are ignored.
+ * @returns false if the reader is gone: it wants nothing more.
+ * @throws PrintError if stdout cannot be written: its disk is full, say.
  */
 export function writeAll(fd: number, data: string | Uint8Array): boolean {
 	const bytes = typeof data === "string" ? encoder.encode(data) : data;
@@ -20,9 +21,13 @@ export function writeAll(fd: number, data: string | Uint8Array): boolean {
 		try {
 			done += writeSync(fd, bytes, done);
 		} catch (error) {
-			if (codeOf(error) === "EPIPE") return false;
-			if (codeOf(error) !== "EAGAIN") throw error;
-			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+			const code = codeOf(error);
+			if (code === "EAGAIN") {
+				Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+				continue;
+			}
+			if (code === "EPIPE" || fd === 2) return false;
+			throw new PrintError(`unable to print the answer: ${messageOf(error)}`);
 		}
 	}
 	return true;

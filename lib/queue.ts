@@ -13,7 +13,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { namePattern } from "./droid.ts";
 import { BgError } from "./error.ts";
-import { making, moveFile, namesIn, touch } from "./files.ts";
+import { discard, making, moveFile, namesIn, touch } from "./files.ts";
 import { isBeingLaunched } from "./launching.ts";
 import { withLock } from "./lock.ts";
 import { thisMachine } from "./machine.ts";
@@ -53,30 +53,22 @@ export function readLimits(env: NodeJS.ProcessEnv = process.env): Limits {
 
 /**
  * Puts tasks into the queue, held.
- * @throws BgError (refused) where it would grow too long; then none is in it.
+ * @throws BgError (refused) if that fails, or if the queue would grow too long; then none is in it.
  */
 export function enqueue(
 	store: Store,
 	tasks: readonly Task[],
-	{ BG_MAX_QUEUED }: Limits,
+	limits: Limits,
 ): void {
-	making(inStore(store, "queue"), () => {
-		for (const task of tasks) touch(pathOf(store, "queue", "held", task));
-	});
-	const count = () => entriesHere(store, "queue").length;
-	if (count() <= BG_MAX_QUEUED) return;
-	sweepQueue(store);
-	const waiting = count();
-	if (waiting <= BG_MAX_QUEUED) return;
-	for (const task of tasks) leaveQueue(store, task);
-	const before = waiting - tasks.length;
-	const wayOut = before
-		? "wait for some (bg wait --any), or raise it"
-		: "raise it";
-	throw new BgError(
-		"refused",
-		`${before} tasks are queued, this would add ${tasks.length}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${wayOut}`,
-	);
+	try {
+		making(inStore(store, "queue"), () => {
+			for (const task of tasks) touch(pathOf(store, "queue", "held", task));
+		});
+		checkLength(store, tasks.length, limits);
+	} catch (error) {
+		for (const task of tasks) withdrawEntry(store, task);
+		throw error;
+	}
 }
 
 /** Says whether a queued task may start as soon as it is its turn. */
@@ -99,6 +91,11 @@ export function withdrawEntries(store: Store, ids: ReadonlySet<string>): void {
 	for (const { id, name } of entriesIn(store, "queue"))
 		if (ids.has(id))
 			rmSync(`${inStore(store, "queue")}/${name}`, { force: true });
+}
+
+/** Removes a task's queue entries after another error. A failure here is ignored. */
+export function withdrawEntry(store: Store, task: Task): void {
+	for (const state of states) discard(pathOf(store, "queue", state, task));
 }
 
 export function releaseSlot(store: Store, task: Task): void {
@@ -184,6 +181,27 @@ type Entry = {
 	machine: string;
 	droid: string;
 };
+
+/** Checks that the queue is not too long with the `added` tasks that are in it already. */
+function checkLength(
+	store: Store,
+	added: number,
+	{ BG_MAX_QUEUED }: Limits,
+): void {
+	const count = () => entriesHere(store, "queue").length;
+	if (count() <= BG_MAX_QUEUED) return;
+	sweepQueue(store);
+	const waiting = count();
+	if (waiting <= BG_MAX_QUEUED) return;
+	const before = waiting - added;
+	const wayOut = before
+		? "wait for some (bg wait --any), or raise it"
+		: "raise it";
+	throw new BgError(
+		"refused",
+		`${before} tasks are queued, this would add ${added}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${wayOut}`,
+	);
+}
 
 const pauseMark = (store: Store) => `${inStore(store, "queue")}/paused`;
 

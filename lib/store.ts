@@ -3,8 +3,9 @@
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
 import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
-import { BgError, codeOf, isSystemError, messageOf } from "./error.ts";
+import { BgError, codeOf, isSystemError, messageOf, refused } from "./error.ts";
 import {
+	discard,
 	making,
 	namesIn,
 	ownName,
@@ -28,6 +29,7 @@ import {
 } from "./names.ts";
 import { dropNotice, expectNotice, fallDue } from "./notices.ts";
 import { idPattern, idPrefixPattern } from "./patterns.ts";
+import { recordText, shortestText } from "./record.ts";
 import { forgetSession, indexSession } from "./sessions.ts";
 import {
 	compareIds,
@@ -164,11 +166,15 @@ export function sizeOfTask(store: Store, id: string): number {
 		.reduce((sum, size) => sum + size, 0);
 }
 
-/** Deletes a finished task with all that it left; false where it is not over, or not there. */
+/**
+ * Deletes a finished task with all that it left; false where it is not over, or not there.
+ * @throws BgError (refused) if its `--on-end` has not run yet.
+ */
 export function deleteTask(store: Store, id: string): boolean {
 	return withLock(store, id, lockPatience, () => {
 		const task = findTask(store, id);
 		if (!task || !isFinal(task) || isNewer(task)) return false;
+		checkOnEndRan(store, task);
 		const { session_id, droid_session_id, parent_session_id } = task;
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) forgetSession(store, key, id);
@@ -242,6 +248,16 @@ export function markOnEnd(store: Store, id: string): void {
 	making(onEndMark(store, id), () => touch(onEndMark(store, id)));
 }
 
+/** Whether what a task wants to be run at its end has not been run yet. */
+export const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
+	on_end !== undefined && existsSync(onEndMark(store, id));
+
+/** @throws BgError (refused) if the `--on-end` of a task has not been run yet. */
+export function checkOnEndRan(store: Store, task: Task): void {
+	if (isOnEndPending(store, task))
+		throw refused(`${task.id} is kept: its --on-end has not run yet`);
+}
+
 /** Takes that note away: true for one caller alone. */
 export function takeOnEnd(store: Store, id: string): boolean {
 	return takeFile(onEndMark(store, id));
@@ -271,6 +287,7 @@ export function ringEnds(store: Store): void {
 		renameSync(bell, lastEndFile(store));
 	} catch {
 		// Those who wait look once a second as well.
+		discard(bell);
 	}
 }
 
@@ -323,40 +340,41 @@ function loadTask(store: Store, id: string): Task {
 	return parseAs(id, readFile(store, recordFile(store, id)));
 }
 
-/** The record; where it is gone or broken and the caller knows better, the caller's. */
+/** The record; if it is gone or broken and the caller gave one, the caller's. */
 function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	try {
 		return loadTask(store, id);
 	} catch (error) {
+		const path = recordFile(store, id);
 		const isGone = codeOf(error) === "ENOENT";
 		// What cannot be read for a moment, or only by a newer bg, is not broken.
-		const isWhole = isSystemError(error) || error instanceof NewerError;
+		const isWhole =
+			(isSystemError(error) || error instanceof NewerError) && !isSpecial(path);
 		if (!fallback || (isWhole && !isGone)) throw faultOf(store, id, error);
 		if (!isGone)
-			renameSync(
-				recordFile(store, id),
-				`${inStore(store, "broken")}/${id}.${Date.now()}.json`,
-			);
+			renameSync(path, `${inStore(store, "broken")}/${id}.${Date.now()}.json`);
 		return fallback;
 	}
 }
 
-/**
- * Writes a record. If it is larger than a file may be here (`ulimit -f`), it goes without the words
- * that stand in the output as well.
- */
+/** Whether a path is known to be no regular file: opening a socket is an error of the system. */
+function isSpecial(path: string): boolean {
+	try {
+		return !lstatSync(path).isFile();
+	} catch {
+		return false;
+	}
+}
+
+/** Writes a record; if it is larger than a file may be here (`ulimit -f`), the shortest form of it. */
 function writeRecord(store: Store, task: Task, durable: boolean): void {
 	const path = recordFile(store, task.id);
-	const write = (text: string) =>
-		replaceFile(store, path, `${text}\n`, durable);
 	making(path, () => {
 		try {
-			write(JSON.stringify(task, null, 1));
+			replaceFile(store, path, recordText(task), durable);
 		} catch (error) {
 			if (!isTooLarge(error)) throw error;
-			const { result, progress, usage, ...rest } = task;
-			const omitted = result && "(not recorded: ulimit -f)";
-			write(JSON.stringify({ ...rest, result: omitted }));
+			replaceFile(store, path, shortestText(task), durable);
 		}
 	});
 }

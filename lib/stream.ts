@@ -6,7 +6,7 @@
  * last line is left for the next look.
  */
 import * as v from "valibot";
-import { isTooDeep, Progress } from "./task.ts";
+import { isTooDeep, maxResultBytes, Progress } from "./task.ts";
 
 const text = v.optional(v.string());
 
@@ -76,6 +76,11 @@ export const Digest = v.object({
 export type Digest = v.InferOutput<typeof Digest>;
 
 const maxMessage = 500;
+
+// What a stream says goes into the record. A session id or usage that is longer is ignored.
+const maxSession = 200;
+const maxModel = 200;
+const maxUsage = 16 * 1024;
 
 /** Nothing read yet, or, of something that is no digest, the same. */
 export function readDigest(from: unknown): Digest {
@@ -148,8 +153,9 @@ function digestEvent(digest: Digest, event: Event): void {
 		progress.lastUpdate = timeOf(event.timestamp) ?? progress.lastUpdate;
 	switch (event.type) {
 		case "system":
-			digest.sessionId ??= event.session_id;
-			digest.model ??= event.model;
+			if ((event.session_id?.length ?? 0) <= maxSession)
+				digest.sessionId ??= event.session_id;
+			digest.model ??= event.model?.slice(0, maxModel);
 			break;
 		case "message":
 			if (event.role !== "assistant") break;
@@ -166,8 +172,9 @@ function digestEvent(digest: Digest, event: Event): void {
 				digest.lastError = cut(event.message, maxMessage);
 			break;
 		case "completion":
-			digest.finalText = event.finalText;
-			digest.usage = event.usage;
+			digest.finalText = cut(event.finalText, maxResultBytes);
+			if (JSON.stringify(event.usage ?? {}).length <= maxUsage)
+				digest.usage = event.usage;
 			break;
 		case "text":
 			digest.firstText ??= cut(event.text, maxMessage);

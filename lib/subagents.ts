@@ -39,6 +39,11 @@ const indexPatience = 300;
 
 const maxTranscript = 4 * 1024 * 1024;
 
+/** The most of a subagent's name or type that is recorded, in bytes. */
+const maxNameBytes = 1000;
+
+const cutName = (name: string) => cutBytes(name, maxNameBytes, "first");
+
 /** A subagent that droid runs in the background is a task as well: one list holds all. */
 export function recordSubagent(
 	store: Store,
@@ -54,9 +59,9 @@ export function recordSubagent(
 		schema: schemaVersion,
 		id: newTaskId(),
 		kind: "native",
-		description,
+		description: cutName(description),
 		prompt: cutBytes(prompt, maxResultBytes, "first"),
-		agent: subagent_type,
+		agent: cutName(subagent_type),
 		session_id: newSessionId(),
 		droid_session_id: sessionId,
 		parent_session_id: payload.session_id,
@@ -93,7 +98,8 @@ export function stopSubagent(
 		isAboutSubagent
 			? task.kind === "native" &&
 				task.parent_session_id === session_id &&
-				task.description === task_name
+				task_name !== undefined &&
+				task.description === cutName(task_name)
 			: [task.session_id, task.droid_session_id].includes(session_id),
 	);
 	const [task] = matching;

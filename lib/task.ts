@@ -210,6 +210,16 @@ export type End = {
 /** At most this many bytes of a result stand in the record; the rest is in `.out`. */
 export const maxResultBytes = 16 * 1024;
 
+/** At most this many characters of an error stand in the record; of each earlier attempt's, fewer. */
+const maxErrorLength = 4096;
+const maxAttemptErrorLength = 200;
+
+/** At most this many processes that a task left behind are named. */
+export const maxLeftBehind = 20;
+
+/** At most this many characters of a sentence that names why a task was not started. */
+const maxDependencyLength = 300;
+
 let lastId = { ms: 0, low: 0 };
 
 /**
@@ -330,7 +340,8 @@ export function tryAgain(task: Task, ended: Task): Task {
 		quiet_ms: ____,
 		...rest
 	} = before;
-	const { error, exit_code, signal, completed_at = timestamp() } = ended;
+	const { exit_code, signal, completed_at = timestamp() } = ended;
+	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
 	const over = { attempt, error, exit_code, signal, started_at, completed_at };
 	const wait = backoff(attempt + 1);
 	return {
@@ -360,7 +371,8 @@ export function finish(task: Task, end: End): Task {
 		status,
 		reason,
 		completed_at: end.at,
-		...(error && status !== "completed" && { error }),
+		...(error &&
+			status !== "completed" && { error: cut(error, maxErrorLength) }),
 	};
 }
 
@@ -373,7 +385,47 @@ export function endSentence(
 	return code === 0 ? undefined : `exited ${code}`;
 }
 
+/**
+ * Why a task is not started that comes after one which did not complete. If that one was not started
+ * either, the sentence also names the first cause.
+ */
+export function dependencySentence({
+	id,
+	status,
+	reason,
+	error,
+}: Task): string {
+	const direct = `not started: ${id} ended as ${status}`;
+	const sentence = !error
+		? direct
+		: reason === "dependency"
+			? `${direct}; first cause: ${firstCause(error)}`
+			: `${direct} (${error})`;
+	return cut(sentence, maxDependencyLength);
+}
+
 // --- internal ---
+
+/** The first cause in a sentence of `dependencySentence`, or of an older bg, which nested them. */
+function firstCause(sentence: string): string {
+	const named = /^not started: \S+ ended as \w+; first cause: (.*)$/s.exec(
+		sentence,
+	);
+	if (named) return named[1] ?? "";
+	const [outer = ""] =
+		/^(not started: bg_\w+ ended as \w+ \((?=not started: ))*/.exec(sentence) ??
+		[];
+	const depth = outer.split("(").length - 1;
+	return sentence
+		.slice(outer.length, depth ? -depth : undefined)
+		.replace(/^not started: /, "");
+}
+
+/** The beginning of a text; never half a character. */
+function cut(text: string, length: number): string {
+	if (text.length <= length) return text;
+	return `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}
 
 function parseNewer(record: Record<string, unknown>): Task {
 	const types = { string: texts, number: numbers };

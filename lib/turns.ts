@@ -10,7 +10,14 @@ import { settle } from "./prune.ts";
 import { claimSlots, type Limits, leaveQueue, setReady } from "./queue.ts";
 import { findStop } from "./stop-requests.ts";
 import { findTask, recordVersion, updateTask, watchEnds } from "./store.ts";
-import { backoff, finish, isFinal, type Task, timestamp } from "./task.ts";
+import {
+	backoff,
+	dependencySentence,
+	finish,
+	isFinal,
+	type Task,
+	timestamp,
+} from "./task.ts";
 
 /** How often to look without an event, in ms. */
 const slowLook = 1000;
@@ -163,10 +170,8 @@ export class Turns {
 			if (end === "none") state = "held";
 			else if (end === "unknown")
 				return { error: `not started: nobody can say how ${id} ended` };
-			else if (end.status !== "completed" && task.after_mode !== "any") {
-				const why = end.error ? ` (${end.error})` : "";
-				return { error: `not started: ${id} ended as ${end.status}${why}` };
-			}
+			else if (end.status !== "completed" && task.after_mode !== "any")
+				return { error: dependencySentence(end) };
 		}
 		return state;
 	}

@@ -1,5 +1,11 @@
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { writePrivate } from "../lib/files.ts";
@@ -75,6 +81,20 @@ test("a launch that fails leaves no claim", () => {
 		});
 	expect(fail).toThrow("no room");
 	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
+});
+
+test("a launch is complete even if its claim cannot be removed", () => {
+	const store = open();
+	const launches = join(store.dir, ".launches");
+	const launch = () =>
+		whileLaunching(store, [newTaskId()], () => {
+			const [claim = ""] = readdirSync(launches);
+			rmSync(join(launches, claim));
+			mkdirSync(join(launches, claim));
+			return "launched";
+		});
+	expect(launch()).toBe("launched");
+	expect(readdirSync(launches)).toHaveLength(1);
 });
 
 test("a key whose task is still being launched is waited for, and another one is not", async () => {

@@ -1,5 +1,11 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import {
+	chmodSync,
+	mkdirSync,
+	readdirSync,
+	renameSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { openStore } from "../lib/directory.ts";
@@ -10,6 +16,7 @@ import {
 	claimSlots,
 	enqueue,
 	type Limits,
+	leaveQueue,
 	readLimits,
 	releaseSlot,
 	setReady,
@@ -159,6 +166,17 @@ test("a queue that is full takes none of a launch, and is not full of the dead",
 	const left = entries(store).map((name) => name.split(",")[3]);
 	expect(left).toHaveLength(4);
 	expect(left).toEqual(expect.arrayContaining(before));
+});
+
+test("a launch leaves no entry in a queue that cannot be counted", () => {
+	const store = open();
+	const tasks = [add(store), add(store)];
+	for (const task of tasks) leaveQueue(store, task);
+	chmodSync(join(store.dir, ".queue"), 0o770);
+	expect(() => enqueue(store, tasks, limitsOf())).toThrow(
+		/can be written by others/,
+	);
+	expect(entries(store)).toEqual([]);
 });
 
 test("limits are numbers; 0 is none, and what is not given is as usual", () => {

@@ -3,6 +3,7 @@ import * as fc from "fast-check";
 import { idPattern, sessionPattern } from "../lib/patterns.ts";
 import {
 	compareIds,
+	dependencySentence,
 	type End,
 	endSentence,
 	finish,
@@ -184,4 +185,64 @@ test("attempts wait 1 s, 2 s, 4 s and so on, at most 60 s", () => {
 		return (Date.parse(not_before) - Date.parse(at)) / 1000;
 	});
 	expect(pauses).toEqual([1, 2, 4, 32, 60, 60]);
+});
+
+const [first, second, third] = ["bg_00000001", "bg_00000002", "bg_00000003"];
+
+test.each([
+	["exit", "exited 3", `not started: ${first} ended as error (exited 3)`],
+	["timeout", undefined, `not started: ${first} ended as error`],
+	[
+		"dependency",
+		`not started: ${second} ended as error (exited 3)`,
+		`not started: ${first} ended as error; first cause: ${second} ended as error (exited 3)`,
+	],
+	[
+		"dependency",
+		`not started: ${second} ended as error; first cause: ${third} ended as cancelled (stopped by bg cancel)`,
+		`not started: ${first} ended as error; first cause: ${third} ended as cancelled (stopped by bg cancel)`,
+	],
+	[
+		"dependency",
+		`not started: nobody can say how ${second} ended`,
+		`not started: ${first} ended as error; first cause: nobody can say how ${second} ended`,
+	],
+	// As an older bg wrote it.
+	[
+		"dependency",
+		`not started: ${second} ended as error (not started: ${third} ended as error (exited 3 (twice)))`,
+		`not started: ${first} ended as error; first cause: ${third} ended as error (exited 3 (twice))`,
+	],
+	[
+		"dependency",
+		`not started: ${second} ended as error (not started: ${third} ended as cancelled)`,
+		`not started: ${first} ended as error; first cause: ${third} ended as cancelled`,
+	],
+] as const)(
+	"what comes after a task that ended for reason %s with %j names it and the first cause",
+	(reason, error, sentence) => {
+		const fields = { id: first, status: "error", reason, error } as const;
+		expect(dependencySentence(task(fields))).toBe(sentence);
+	},
+);
+
+test("that sentence stays short for a chain of 1000 tasks, also if an older bg wrote it", () => {
+	let old = "exited 3";
+	let now: Task = task({ id: first, status: "error", reason: "exit" });
+	now.error = `exited 3: ${"x".repeat(500)}`;
+	for (let length = 0; length < 1000; length++) {
+		old = `not started: ${second} ended as error (${old})`;
+		const error = dependencySentence(now);
+		expect(error.length).toBeLessThanOrEqual(300);
+		now = finish(task({ status: "queued" }), {
+			reason: "dependency",
+			at,
+			error,
+		});
+	}
+	expect(now.error).toContain(`; first cause: ${first} ended as error (exited`);
+	const last = { status: "error", reason: "dependency", error: old } as const;
+	expect(dependencySentence(task({ id: first, ...last }))).toBe(
+		`not started: ${first} ended as error; first cause: ${second} ended as error (exited 3)`,
+	);
 });

@@ -4,7 +4,7 @@ import { readTextFile } from "../check.ts";
 import { exitCodes } from "../error.ts";
 import { launchPlans } from "../launch.ts";
 import { toJson, toLine, writeAll } from "../print.ts";
-import { answerOf } from "./launch.ts";
+import { answerOf, printLaunched } from "./launch.ts";
 
 /** `launch --batch`: answers one line a task, in the order of the batch. */
 export function launchBatch(
@@ -14,13 +14,15 @@ export function launchBatch(
 	const named = planBatch(readTextFile("--batch", path));
 	const launched = launchPlans(named.map(({ plan }) => plan));
 	const asJson = !format.quiet && wantsJson(format);
-	const lines = launched.map((each, index) => {
-		const { name } = named[index] ?? {};
-		const { id, description } = each.task;
-		if (asJson) return toJson({ ...answerOf(each), ...(name && { name }) });
-		for (const warning of each.warnings) remark(warning);
-		return format.quiet ? id : `${id}  ${toLine(description, 60)}`;
+	printLaunched(launched, () => {
+		const lines = launched.map((each, index) => {
+			const { name } = named[index] ?? {};
+			const { id, description } = each.task;
+			if (asJson) return toJson({ ...answerOf(each), ...(name && { name }) });
+			for (const warning of each.warnings) remark(warning);
+			return format.quiet ? id : `${id}  ${toLine(description, 60)}`;
+		});
+		writeAll(1, lines.map((line) => `${line}\n`).join(""));
 	});
-	writeAll(1, lines.map((line) => `${line}\n`).join(""));
 	return exitCodes.ok;
 }

@@ -2,7 +2,7 @@ import type { ArgsDef } from "citty";
 import { answer, formatFlags, remark } from "../answer.ts";
 import { firstPositional, readArguments, valuesOf } from "../arguments.ts";
 import type { LaunchOptions } from "../check.ts";
-import { BgError, exitCodes } from "../error.ts";
+import { BgError, exitCodes, PrintError } from "../error.ts";
 import { type Launched, launchPlans, planDroid } from "../launch.ts";
 import { writeAll } from "../print.ts";
 import { autonomies } from "../task.ts";
@@ -265,15 +265,50 @@ export function tellLaunched(
 	format: { quiet?: boolean; json?: boolean; text?: boolean },
 ): void {
 	const { id, status } = task;
-	if (format.quiet) {
-		for (const warning of warnings) remark(warning);
-		writeAll(1, `${id}\n`);
-		return;
-	}
 	const launched = { task, warnings, ...(existing && { existing }) };
-	answer(format, answerOf(launched), () => {
-		for (const warning of warnings) remark(warning);
-		const what = existing ? `${status} already:` : "launched";
-		return `${what} ${id} (bg wait ${id}, bg output ${id})`;
+	printLaunched([launched], () => {
+		if (format.quiet) {
+			for (const warning of warnings) remark(warning);
+			writeAll(1, `${id}\n`);
+			return;
+		}
+		answer(format, answerOf(launched), () => {
+			for (const warning of warnings) remark(warning);
+			const what = existing ? `${status} already:` : "launched";
+			return `${what} ${id} (bg wait ${id}, bg output ${id})`;
+		});
 	});
 }
+
+/** Prints what a launch answers. If that fails, the error names the tasks, which are launched. */
+export function printLaunched(
+	launched: readonly Launched[],
+	print: () => void,
+): void {
+	try {
+		print();
+	} catch (error) {
+		if (!(error instanceof PrintError)) throw error;
+		const idsOf = (existing: boolean) =>
+			launched
+				.filter((each) => (each.existing ?? false) === existing)
+				.map(({ task }) => task.id);
+		const [fresh, known] = [idsOf(false), idsOf(true)];
+		const parts = [
+			fresh.length && `launched ${few(fresh)}`,
+			known.length && `${few(known)} existed already`,
+		].filter((part) => part);
+		throw new PrintError(`${parts.join(", ")}, but ${error.message}`);
+	}
+}
+
+// --- internal ---
+
+/** The most ids that one message names. */
+const maxNamed = 50;
+
+const few = (ids: readonly string[]) =>
+	ids.slice(0, maxNamed).join(" ") +
+	(ids.length > maxNamed
+		? ` and ${ids.length - maxNamed} more (bg list shows them)`
+		: "");

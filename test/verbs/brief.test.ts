@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Sandbox, sandbox } from "../harness.ts";
 
-const long = 'lorem \u001b[31m ipsum \u009b "`<|\n'.repeat(2000);
+const long = 'lorem \u001b[31m ipsum \u009b "`<|\n'.repeat(300);
 
 /** A task that is over and has much to say, everywhere. */
 async function talker(box: Sandbox): Promise<string> {
@@ -12,18 +12,18 @@ async function talker(box: Sandbox): Promise<string> {
 	const words = {
 		description: long,
 		prompt: long,
-		result: long.slice(0, 16_000),
+		result: long,
 		error: long,
 		agent: long,
 		cwd: `/${"d".repeat(4000)}`,
 		command: Array.from({ length: 500 }, () => "an argument"),
 		tags: Array.from({ length: 100 }, (_, n) => `tag ${n}`),
-		left_behind: Array.from({ length: 50 }, () => ({ pid: 2, command: long })),
+		left_behind: Array.from({ length: 20 }, () => ({ pid: 2, command: long })),
 		progress: { toolCalls: 1, lastTool: long, lastMessage: long },
 	};
 	const record = { ...box.record(id), kind: "droid", ...words };
 	writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(record));
-	writeFileSync(join(box.dir, `${id}.out`), long.repeat(20));
+	writeFileSync(join(box.dir, `${id}.out`), long.repeat(200));
 	return id;
 }
 

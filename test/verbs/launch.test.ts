@@ -84,15 +84,35 @@ test.each([
 	expect(existsSync(join(box.home, "evaluated"))).toBe(false);
 });
 
-test("a prompt of more than 1 MiB comes by file", async () => {
+test("a prompt of half a MiB comes by file", async () => {
 	const { box, ended } = withDroid();
-	const prompt = `${"0123456789 ünïcödé\n".repeat(60_000)}end`;
+	const prompt = `${"0123456789 ünïcödé\n".repeat(25_000)}end`;
 	const path = join(box.home, "prompt.md");
 	writeFileSync(path, prompt);
 	const byFile = await ended(["--prompt-file", path, "big"]);
 	expect(byFile.told.prompt === prompt).toBe(true);
+	expect(byFile.task.prompt === prompt).toBe(true);
 	expect(byFile.told.argv).toContain("-f");
 	expect(existsSync(join(box.dir, ".prompts", byFile.id))).toBe(false);
+});
+
+test("a prompt too long for a record is refused, and one of 16 MiB is launched with --private", async () => {
+	const { box, launch, ended } = withDroid();
+	const path = join(box.home, "prompt.md");
+	const prompt = `${"x".repeat(16 * 1024 * 1024 - 4)}end\n`;
+	writeFileSync(path, prompt.slice(-800_000));
+	const refusal = await launch(["--prompt-file", path, "too long"]);
+	expect(refusal).toMatchObject({
+		code: 2,
+		stderr: expect.stringMatching(
+			/^bg: the record of this task would be larger than 768 KiB: --private keeps the prompt out of it[^\n]*\n$/,
+		),
+	});
+	expect(existsSync(box.dir)).toBe(false);
+	writeFileSync(path, prompt);
+	const { told, task } = await ended(["--private", "--prompt-file", path, "d"]);
+	expect(told.prompt === prompt).toBe(true);
+	expect(task).toMatchObject({ status: "completed", via: "private" });
 });
 
 test("--prompt-file - reads standard input", async () => {
