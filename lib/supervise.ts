@@ -10,7 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { logFault, openStore } from "./directory.ts";
 import { type Exit, finishUp, Remains } from "./ending.ts";
 import { messageOf } from "./error.ts";
-import { promptFile, type Store } from "./names.ts";
+import { promptFile, recordFile, type Store } from "./names.ts";
 import { currentDigest } from "./output.ts";
 import { toLine } from "./print.ts";
 import {
@@ -58,6 +58,8 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	for (const name of harmlessSignals) process.on(name, () => {});
 	const store = openStore({ write: true });
 	try {
+		// What is no id is refused here: a failed read is tried again.
+		for (const id of ids) recordFile(store, id);
 		if (argv.includes("--adopt")) await watchOrphan(store, ids[0] ?? "");
 		else await serve(store, ids);
 	} catch (error) {
