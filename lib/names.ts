@@ -26,6 +26,7 @@
  *     .supervisor.log, .hook.log  faults of those who have no terminal
  */
 import { idPattern } from "./patterns.ts";
+import { toAbsolute } from "./runtime.ts";
 
 export type Store = {
 	readonly dir: string;
@@ -78,9 +79,10 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 			new Error("no home to keep tasks in: set HOME or BG_DIR"),
 			{ code: "ENOENT", syscall: "homedir" },
 		);
-	const dir = env.BG_DIR || `${home}/.factory/.omd/background-tasks`;
 	// A supervisor works in `/`.
-	return dir.startsWith("/") ? dir : `${process.cwd()}/${dir}`;
+	return env.BG_DIR
+		? toAbsolute("BG_DIR", env.BG_DIR)
+		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
 }
 
 export const inStore = (store: Store, folder: keyof typeof folders) =>
