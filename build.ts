@@ -20,18 +20,23 @@ import { createGzip } from "node:zlib";
 import type { BunPlugin } from "bun";
 import { renderMan } from "./lib/man.ts";
 import { runtimeFlags } from "./lib/program.ts";
+import { removedFolderWord } from "./lib/runtime.ts";
 import { loadVerbs } from "./lib/verb.ts";
 import { verbs } from "./lib/verbs.ts";
 import { version } from "./package.json" with { type: "json" };
+
+/** Starts Deno in `/` if the current folder was removed, and tells the program so. */
+const leaveRemovedFolder = `[ -n "$(pwd -P 2>/dev/null)" ] || { cd / && set -- ${removedFolderWord} "$@"; }`;
 
 /**
  * The first line of the script is for the kernel, the second for `sh` (for JavaScript it is a
  * string and a comment): the fastest runtime there is, with nothing of the current folder read.
  */
-const runtimes = Object.entries(runtimeFlags).map(
-	([runtime, flags]) =>
-		`command -v ${runtime} >/dev/null && exec ${[runtime, ...flags].join(" ")} "$0" "$@"`,
-);
+const runtimes = Object.entries(runtimeFlags).map(([runtime, flags]) => {
+	const call = `exec ${[runtime, ...flags].join(" ")} "$0" "$@"`;
+	const act = runtime === "deno" ? `{ ${leaveRemovedFolder}; ${call}; }` : call;
+	return `command -v ${runtime} >/dev/null && ${act}`;
+});
 const none = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
 const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
 
@@ -180,6 +185,8 @@ export async function compile(
 		...(plugin && { plugins: [plugin] }),
 		compile: {
 			outfile: made,
+			// An executable without any flag of Bun's own does not start in a removed folder.
+			execArgv: ["--no-env-file"],
 			...(target && { target: `bun-${target}` }),
 			autoloadDotenv: false,
 			autoloadBunfig: false,

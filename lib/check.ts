@@ -5,13 +5,21 @@
  * A check returns what is safe to record and to start, or throws BgError: usage for what cannot
  * be, refused for what may not be. Nothing is written and nothing started here.
  */
-import { closeSync, openSync, readSync, statSync } from "node:fs";
+import {
+	accessSync,
+	closeSync,
+	constants,
+	openSync,
+	readSync,
+	statSync,
+} from "node:fs";
 import { resolve } from "node:path";
 import { openStore } from "./directory.ts";
 import { namePattern } from "./droid.ts";
 import { BgError, codeOf, messageOf, usage } from "./error.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { readLimits } from "./queue.ts";
+import { currentFolder } from "./runtime.ts";
 import {
 	checkedKey,
 	checkWhole,
@@ -215,21 +223,27 @@ function parentSessionOf({ parentSession }: DroidOptions): string {
 }
 
 function folderOf(given: string | undefined): string {
-	let here: string;
-	try {
-		here = process.cwd();
-	} catch {
-		throw usage("the current folder is gone: cd to one that is there");
-	}
 	checkWhole(given ?? "", "--cwd", "name another folder");
-	const cwd = resolve(here, given ?? ".");
-	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
+	const here = given?.startsWith("/") ? "/" : currentFolder();
+	if (here === undefined)
 		throw usage(
-			given === undefined
-				? `the current folder cannot be used (is its name UTF-8?): ${cwd}`
-				: `--cwd ${given}: no such folder`,
+			"the current folder was removed: give an absolute --cwd, or cd to another folder",
 		);
-	return cwd;
+	const cwd = resolve(here, given ?? ".");
+	const name = given === undefined ? "the current folder" : `--cwd ${given}`;
+	try {
+		if (statSync(cwd, { throwIfNoEntry: false })?.isDirectory()) {
+			accessSync(cwd, constants.X_OK);
+			return cwd;
+		}
+	} catch (error) {
+		throw usage(`${name} cannot be entered: ${messageOf(error)}`);
+	}
+	throw usage(
+		given === undefined
+			? `the current folder cannot be used (is its name UTF-8?): ${cwd}`
+			: `--cwd ${given}: no such folder`,
+	);
 }
 
 function inputFile(cwd: string, given: string): string {

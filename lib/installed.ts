@@ -3,7 +3,7 @@
  * changed. Measured on droid 0.215.0: an installed plugin is a file that names its folder.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import * as v from "valibot";
 import { isRefusal } from "./error.ts";
 import {
@@ -15,6 +15,7 @@ import {
 } from "./install.ts";
 import { droidFolder, programNames, type Target } from "./layout.ts";
 import { lookIn, ownProgram } from "./outside.ts";
+import { currentFolder } from "./runtime.ts";
 import { isSource } from "./self.ts";
 
 export type Installed = {
@@ -31,8 +32,10 @@ export type Installed = {
  */
 export function findInstalled(): Installed[] {
 	const user: Target = { kind: "user", folder: droidFolder() };
-	const project: Target = { kind: "project", folder: resolve(".factory") };
-	const targets = user.folder === project.folder ? [user] : [user, project];
+	const here = currentFolder();
+	const targets = [user];
+	if (here !== undefined && user.folder !== join(here, ".factory"))
+		targets.push({ kind: "project", folder: join(here, ".factory") });
 	return [...targets.flatMap(inTarget), ...installedPlugins()];
 }
 

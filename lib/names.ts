@@ -7,9 +7,11 @@
  *     .sessions/<key>/.caller the session that called this one
  *     .sessions/<key>/.recorded  a subagent's record was, or is about to be, made
  *     .sessions/<key>/.ended  what a subagent said in the end, until its record comes
+ *     .sessions/<key>/.checked  the last awaited task whose record a hook of that session read
  *     .sessions/.whole        every record stands in the index; `.whole.at`: how far it is
  *     .notices/<session>/<id> a session is to be told of a task's end; `.due` behind it once there
  *                             is one, and a holder behind that while it is being told
+ *     .notices/<session>/.from.<ended>  not all notices of an ended session were moved here yet
  *     .due/<session>          there: something is due for that session
  *     .prompts/<id>           a prompt too long for argv, or private; gone once the task ended
  *     .prompts/<id>.system    the system prompt a droid's definition asks for; likewise
@@ -27,6 +29,7 @@
  *     .supervisor.log, .hook.log  faults of those who have no terminal
  */
 import { idPattern } from "./patterns.ts";
+import { toAbsolute } from "./runtime.ts";
 
 export type Store = {
 	readonly dir: string;
@@ -80,9 +83,10 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 			new Error("no home to keep tasks in: set HOME or BG_DIR"),
 			{ code: "ENOENT", syscall: "homedir" },
 		);
-	const dir = env.BG_DIR || `${home}/.factory/.omd/background-tasks`;
 	// A supervisor works in `/`.
-	return dir.startsWith("/") ? dir : `${process.cwd()}/${dir}`;
+	return env.BG_DIR
+		? toAbsolute("BG_DIR", env.BG_DIR)
+		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
 }
 
 export const inStore = (store: Store, folder: keyof typeof folders) =>

@@ -4,11 +4,13 @@
  * entry by renaming it to its own name, prints, and unlinks it; of two hooks at the same moment one
  * wins. The mark goes last, and comes back where something fell due meanwhile. The claim of a hook
  * that died is taken over: told twice at worst, never lost.
+ *
+ * A hook moves a bounded number of entries. An ended session's entries are handed over to its caller:
+ * `.from.<session>` in the caller's folder stays until all are moved, and the caller's hooks go on.
  */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import {
 	checkWritable,
-	makeFolder,
 	moveFile,
 	namesIn,
 	ownName,
@@ -23,6 +25,18 @@ import { readSessionNote } from "./sessions.ts";
 
 /** An entry that is being told; `file` is unlinked once it was. */
 export type Claim = { id: string; file: string };
+
+/** An entry in the folder of a session. */
+export type Notice = {
+	id: string;
+	name: string;
+	state: "awaited" | "due" | "claimed";
+	/** The process that claimed it. */
+	holder?: string | undefined;
+};
+
+/** The most entries that one hook moves from ended sessions to their caller. */
+const maxMoved = 1000;
 
 /** Nobody is called `main`: it stands for a session that is not known. */
 const isKnown = (session: string | undefined): session is string =>
@@ -45,16 +59,15 @@ export function fallDue(
 	id: string,
 ): void {
 	const seen = new Set<string>();
+	let owner: string | undefined;
 	for (let at = session; isKnown(at) && !seen.has(at); ) {
 		seen.add(at);
-		if (
-			moveFile(
-				`${folderOf(store, at)}/${id}`,
-				`${folderOf(store, at)}/${id}.due`,
-			)
-		) {
+		const entry = `${folderOf(store, at)}/${id}`;
+		if (owner !== undefined) {
+			if (existsSync(handoverFile(store, at, owner))) markDue(store, at);
+		} else if (moveFile(entry, `${entry}.due`)) {
 			markDue(store, at);
-			return;
+			owner = at;
 		}
 		at = readSessionNote(store, at, "caller");
 	}
@@ -65,31 +78,49 @@ export function readNotices(
 	store: Store,
 	session: string,
 ): { due: string[]; awaited: string[] } {
-	const due: string[] = [];
-	const awaited: string[] = [];
-	if (isKnown(session))
-		for (const name of namesIn(store, folderOf(store, session))) {
-			const { id, state } = parseEntry(name);
-			if (!id) continue;
-			if (state === "awaited") awaited.push(id);
-			else due.push(id);
-		}
-	return { due: due.sort(), awaited: awaited.sort() };
+	const notices = listNotices(store, session);
+	const idsOf = (isAwaited: boolean) =>
+		notices
+			.filter(({ state }) => (state === "awaited") === isAwaited)
+			.map(({ id }) => id);
+	return { due: idsOf(false), awaited: idsOf(true) };
 }
 
-/** Claims what is due, also what a hook that died had claimed. */
-export function claimNotices(store: Store, session: string): Claim[] {
+/** The entries of a session, oldest task first. */
+export function listNotices(store: Store, session: string): Notice[] {
+	return isKnown(session) ? parseEntries(namesOf(store, session)) : [];
+}
+
+/** Continues the handovers to a session, then lists its entries. */
+export function collectNotices(store: Store, session: string): Notice[] {
+	if (!isKnown(session)) return [];
+	const names = namesOf(store, session);
+	const handovers = handoversIn(names);
+	let most = maxMoved;
+	for (const from of handovers)
+		most -= passOnNotices(store, from, session, { most });
+	return parseEntries(handovers.length ? namesOf(store, session) : names);
+}
+
+/**
+ * Claims what is due, at most so many, oldest task first. Takes over the claims of processes that
+ * are gone.
+ */
+export function claimNotices(
+	store: Store,
+	session: string,
+	notices: readonly Notice[] = listNotices(store, session),
+	most = Number.POSITIVE_INFINITY,
+): Claim[] {
 	if (!isKnown(session)) return [];
 	const folder = folderOf(store, session);
 	const claims: Claim[] = [];
-	for (const name of namesIn(store, folder).sort()) {
-		const { id, state, holder } = parseEntry(name);
-		if (!id || state === "awaited") continue;
-		const claimer = holder && parseHolder(holder);
-		if (state === "claimed" && claimer && liveness(claimer) !== "gone")
-			continue;
-		const file = `${folder}/${id}.due@${ownName()}`;
-		if (moveFile(`${folder}/${name}`, file)) claims.push({ id, file });
+	for (const notice of notices) {
+		if (claims.length >= most) break;
+		if (notice.state === "awaited" || isHeld(notice)) continue;
+		const file = `${folder}/${notice.id}.due@${ownName()}`;
+		if (moveFile(`${folder}/${notice.name}`, file))
+			claims.push({ id: notice.id, file });
 	}
 	return claims;
 }
@@ -98,27 +129,35 @@ export function claimNotices(store: Store, session: string): Claim[] {
 export function sweepNotices(store: Store, session: string): void {
 	if (!isKnown(session)) return;
 	const folder = folderOf(store, session);
+	const names = namesOf(store, session);
+	for (const from of handoversIn(names)) passOnNotices(store, from, session);
 	let isDue = false;
-	for (const name of namesIn(store, folder)) {
-		const { id, holder } = parseEntry(name);
-		const claimer = holder && parseHolder(holder);
-		if (!id || !claimer || liveness(claimer) !== "gone") continue;
-		isDue = moveFile(`${folder}/${name}`, `${folder}/${id}.due`) || isDue;
+	for (const notice of parseEntries(names)) {
+		if (notice.state !== "claimed" || isHeld(notice)) continue;
+		const due = `${folder}/${notice.id}.due`;
+		isDue = moveFile(`${folder}/${notice.name}`, due) || isDue;
 	}
 	if (isDue) markDue(store, session);
 	removeEmpty(folder);
 }
 
-/** The claims were told. The mark goes, unless something fell due meanwhile. */
+/**
+ * Removes the claims, which were told, and the mark, unless more is due: it was not claimed, or fell
+ * due meanwhile.
+ */
 export function settleNotices(
 	store: Store,
 	session: string,
 	claims: readonly Claim[],
+	isMoreDue = false,
 ): void {
 	if (!isKnown(session)) return;
 	for (const { file } of claims) rmSync(file, { force: true });
-	rmSync(dueMark(store, session), { force: true });
-	if (readNotices(store, session).due.length) markDue(store, session);
+	const mark = dueMark(store, session);
+	// Without a mark there is nothing to remove: what falls due from now on makes its own.
+	if (!isMoreDue && !existsSync(mark)) return;
+	if (!isMoreDue) rmSync(mark, { force: true });
+	if (isMoreDue || isAnyDue(store, session)) markDue(store, session);
 }
 
 /** The session has seen the end by itself, or wanted it: there is nothing left to tell. */
@@ -133,27 +172,58 @@ export function dropNotice(
 		rmSync(`${folderOf(store, session)}/${id}${suffix}`, { force: true });
 }
 
-/** A session ended: what it was not told goes to its caller. */
-export function passOnNotices(store: Store, from: string, to: string): void {
-	if (!isKnown(from) || !isKnown(to) || from === to) return;
-	// An entry may fall due between a look and its renaming, and an empty folder may be swept away:
-	// look until none is left.
-	for (let isLeft = true; isLeft; ) {
-		isLeft = false;
-		makeFolder(store, folderOf(store, to));
-		for (const name of namesIn(store, folderOf(store, from))) {
-			const { id, state } = parseEntry(name);
-			if (!id) continue;
-			isLeft = true;
-			const entry = state === "awaited" ? id : `${id}.due`;
-			const isMoved = moveFile(
-				`${folderOf(store, from)}/${name}`,
-				`${folderOf(store, to)}/${entry}`,
-			);
-			if (isMoved && state !== "awaited") markDue(store, to);
+/**
+ * Hands what an ended session was not told over to its caller: at most so many entries, due ones
+ * first. The caller's next hooks move those that are left. `listed` are the entries of the ended
+ * session, if they were listed already. Returns how many were moved.
+ */
+export function passOnNotices(
+	store: Store,
+	from: string,
+	to: string,
+	{
+		listed,
+		most = maxMoved,
+	}: { listed?: readonly Notice[]; most?: number } = {},
+): number {
+	if (!isKnown(from) || !isKnown(to) || from === to) return 0;
+	let moved = 0;
+	// An entry may fall due between its listing and its move: list again until none is left.
+	for (let given = listed; ; given = undefined) {
+		const names = given ? [] : namesOf(store, from);
+		const notices = given ?? parseEntries(names);
+		const handovers = handoversIn(names);
+		if (notices.length + handovers.length === 0) {
+			if (given) continue;
+			break;
 		}
+		// Before the first move, so that a process killed between two moves leaves the others to the
+		// caller's hooks. Again in each round, for a sweep removes it with the folder if it is empty.
+		for (const each of [from, ...handovers])
+			if (each !== to) touchIn(store, folderOf(store, to), `.from.${each}`);
+		for (const each of handovers)
+			rmSync(handoverFile(store, from, each), { force: true });
+		const due = notices.filter(({ state }) => state !== "awaited");
+		const awaited = notices.filter(({ state }) => state === "awaited");
+		if (due.length) markDue(store, to);
+		let held = 0;
+		for (const notice of [...due, ...awaited]) {
+			if (moved === most) return moved;
+			moved++;
+			const { id, name, state } = notice;
+			if (isHeld(notice)) held++;
+			else
+				moveFile(
+					`${folderOf(store, from)}/${name}`,
+					`${folderOf(store, to)}/${id}${state === "awaited" ? "" : ".due"}`,
+				);
+		}
+		// Hooks of the session itself are telling all that is left.
+		if (held > 0 && held === notices.length) return moved;
 	}
+	rmSync(handoverFile(store, to, from), { force: true });
 	removeEmpty(folderOf(store, from));
+	return moved;
 }
 
 export function markDue(store: Store, session: string): void {
@@ -165,15 +235,44 @@ export function markDue(store: Store, session: string): void {
 const folderOf = (store: Store, session: string) =>
 	`${inStore(store, "notices")}/${session}`;
 
-type Entry = {
-	id?: string;
-	state: "awaited" | "due" | "claimed";
-	holder?: string | undefined;
-};
+const namesOf = (store: Store, session: string) =>
+	namesIn(store, folderOf(store, session));
 
-function parseEntry(name: string): Entry {
-	const [, id = "", due, , holder] =
-		/^([^.]+)(\.due(@(.+))?)?$/.exec(name) ?? [];
-	const state = holder ? "claimed" : due ? "due" : "awaited";
-	return idPattern.test(id) ? { id, state, holder } : { state };
+/** Exists while entries of an ended session are handed over to this one. */
+const handoverFile = (store: Store, session: string, from: string) =>
+	`${folderOf(store, session)}/.from.${from}`;
+
+/** The ended sessions that are being handed over, by the names in a folder. */
+const handoversIn = (names: readonly string[]) =>
+	names
+		.filter((name) => name.startsWith(".from."))
+		.map((name) => name.slice(".from.".length))
+		.filter(isKnown);
+
+/** Whether a process that may be alive is telling it. */
+function isHeld({ holder }: Notice): boolean {
+	const claimer = holder && parseHolder(holder);
+	return claimer ? liveness(claimer) !== "gone" : false;
+}
+
+/** Whether anything is due for a session, also among what ended sessions are handing over to it. */
+function isAnyDue(store: Store, session: string): boolean {
+	const isDue = (names: readonly string[]) =>
+		parseEntries(names).some(({ state }) => state !== "awaited");
+	const names = namesOf(store, session);
+	const handovers = handoversIn(names);
+	if (handovers.some((from) => isDue(namesOf(store, from)))) return true;
+	// The own folder last: an entry may have been moved there since.
+	return isDue(handovers.length ? namesOf(store, session) : names);
+}
+
+/** The entries among the names in a folder, oldest task first. */
+function parseEntries(names: readonly string[]): Notice[] {
+	return names.toSorted().flatMap((name): Notice[] => {
+		const [, id = "", due, , holder] =
+			/^([^.]+)(\.due(@(.+))?)?$/.exec(name) ?? [];
+		if (!idPattern.test(id)) return [];
+		const state = holder ? "claimed" : due ? "due" : "awaited";
+		return [{ id, name, state, holder }];
+	});
 }

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { BgError, codeOf } from "./error.ts";
+import { toAbsolute } from "./runtime.ts";
 import { isCompiled, programFile } from "./self.ts";
 
 /**
@@ -52,7 +53,8 @@ export function findOnPath(
  */
 export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	const given = env.BG_DROID;
-	if (given && isExecutable(resolve(given))) return resolve(given);
+	const file = given && resolve(toAbsolute("BG_DROID", given));
+	if (file && isExecutable(file)) return file;
 	const found = given ? undefined : findOnPath("droid", env.PATH);
 	if (found) return found;
 	throw new BgError(

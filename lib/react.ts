@@ -16,7 +16,7 @@ import { logFault, openStore } from "./directory.ts";
 import { messageOf } from "./error.ts";
 import { answersTo } from "./events.ts";
 import { type Store, storeDir } from "./names.ts";
-import { passOnNotices } from "./notices.ts";
+import { type Notice, passOnNotices } from "./notices.ts";
 import { idPattern } from "./patterns.ts";
 import { Payload, subagentOf } from "./payload.ts";
 import { toLine } from "./print.ts";
@@ -51,11 +51,12 @@ export function react(at: Store, verb: string, raw: object): void {
 	if (event === "SessionStart") shareSession(payload);
 	const store = openStore({ ...at, write: true });
 	if (event === "SubagentStop") stopSubagent(store, verb, payload);
-	if (event === "SessionStart") startSession(store, payload);
+	const notices =
+		event === "SessionStart" ? startSession(store, payload) : undefined;
 	if (event === "SessionEnd") endSession(store, payload);
 	if (event === "Stop") stop(store, payload);
 	if (event === "PostToolUse") recordSubagent(store, payload, ownTask());
-	if (answersTo(event)?.tells) tell(store, event, payload.session_id);
+	if (answersTo(event)?.tells) tell(store, event, payload.session_id, notices);
 }
 
 /** A fault is for the log alone: whoever calls a hook is not to be harmed by it. */
@@ -78,16 +79,18 @@ function ownTask(): string | undefined {
 
 // --- a session's begin and end ---
 
-function startSession(store: Store, payload: Payload): void {
+/** Returns the session's notices. */
+function startSession(store: Store, payload: Payload): Notice[] {
 	const { session_id, calling_session_id } = payload;
 	const own = ownTask();
-	if (!session_id) return;
+	if (!session_id) return [];
 	const task = own ? findTask(store, own) : undefined;
 	const caller = calling_session_id ?? task?.parent_session_id;
 	if (caller) noteSession(store, session_id, "caller", caller);
-	repairNotices(store, session_id);
+	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
 		tryAll([task], ({ id }) => nameSession(store, id, session_id));
+	return notices;
 }
 
 /** The task's own droid says which session it is. */
@@ -153,8 +156,8 @@ function endSession(store: Store, payload: Payload): void {
 	// First the note, then the look: a record that comes between the two finds the note.
 	if (caller && !isOwn) noteEnd(store, session_id, text());
 	if (caller) {
-		repairNotices(store, session_id);
-		passOnNotices(store, session_id, caller);
+		const notices = repairNotices(store, session_id);
+		passOnNotices(store, session_id, caller, { listed: notices });
 	}
 	const ended = nativesOf(store, session_id).filter(
 		({ droid_session_id }) => droid_session_id === session_id,
@@ -166,9 +169,9 @@ function endSession(store: Store, payload: Payload): void {
 function stop(store: Store, { session_id, stop_hook_active }: Payload): void {
 	if (!session_id) return;
 	tryAll(nativesOf(store, session_id), (task) => endNoted(store, task));
-	repairNotices(store, session_id);
+	const notices = repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
-		holdSession(store, session_id);
+		holdSession(store, notices);
 }
 
 const nativesOf = (store: Store, session: string) =>

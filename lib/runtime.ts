@@ -16,7 +16,43 @@ declare const Deno:
 const bun = typeof Bun === "undefined" ? undefined : Bun;
 const deno = typeof Deno === "undefined" ? undefined : Deno;
 
-export const programArguments = () => deno?.args ?? process.argv.slice(2);
+/**
+ * Deno does not start in a removed folder. The script's first lines start it in `/` instead and put
+ * this word before the verb.
+ */
+export const removedFolderWord = "--removed-folder";
+
+const isFolderRemoved = deno?.args[0] === removedFolderWord;
+
+export const programArguments = () =>
+	deno?.args.slice(isFolderRemoved ? 1 : 0) ?? process.argv.slice(2);
+
+/** The current folder; undefined if it was removed. */
+export function currentFolder(): string | undefined {
+	if (isFolderRemoved) return undefined;
+	try {
+		return process.cwd();
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+		throw error;
+	}
+}
+
+/**
+ * Makes a path absolute. `name` is the flag or variable the path came from.
+ * @throws Error of the system's kind if the path is relative and the current folder was removed.
+ */
+export function toAbsolute(name: string, path: string): string {
+	if (path.startsWith("/")) return path;
+	const folder = currentFolder();
+	if (folder !== undefined) return `${folder}/${path}`;
+	throw Object.assign(
+		new Error(
+			`${name} is relative (${path}), and the current folder was removed: give an absolute path, or cd to another folder`,
+		),
+		{ code: "ENOENT", syscall: "getcwd" },
+	);
+}
 
 export const variable = (name: string) =>
 	deno ? deno.env.get(name) : process.env[name];

@@ -39,8 +39,11 @@ export function tasksOfSession(store: Store, key: string): string[] {
 	return names.filter((name) => idPattern.test(name));
 }
 
-/** What is noted of a session: who called it, or what it said as it ended. */
-export type SessionNote = "caller" | "ended";
+/**
+ * What is noted of a session: the session that called it, what it said as it ended, or the last
+ * awaited task whose record a hook read.
+ */
+export type SessionNote = "caller" | "ended" | "checked";
 
 export function noteSession(
 	store: Store,

@@ -5,18 +5,26 @@
 import type { Store } from "./names.ts";
 import {
 	claimNotices,
+	collectNotices,
 	fallDue,
 	markDue,
-	readNotices,
+	type Notice,
 	settleNotices,
 } from "./notices.ts";
 import { formatAge, toData, toJson, toLine, writeAll } from "./print.ts";
 import { typedCommand } from "./self.ts";
+import { noteSession, readSessionNote } from "./sessions.ts";
 import { findTask } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 /** The most that one notice says, in characters. */
 const maxNotice = 2000;
+
+/** The most ends that one notice tells of. */
+const maxTold = 50;
+
+/** The most records of awaited tasks that one hook reads. */
+const maxChecked = 200;
 
 /** The most ids that one answer names; `wait` without any waits for all of the session. */
 const maxNamed = 20;
@@ -25,42 +33,67 @@ const maxNamed = 20;
 export const answer = (fields: object): boolean =>
 	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
 
-/** An end whose author died before it said so: its record knows. */
-export function repairNotices(store: Store, session: string): void {
-	const { awaited, due } = readNotices(store, session);
-	for (const id of awaited) {
-		const task = findTask(store, id);
-		if (task && isFinal(task)) fallDue(store, session, id);
+/**
+ * Lists the notices of a session. An awaited one falls due if its task has ended: the process that
+ * ended it may have died before it said so. Each call reads a bounded number of records and begins
+ * where the last call stopped.
+ */
+export function repairNotices(store: Store, session: string): Notice[] {
+	const notices = collectNotices(store, session);
+	const awaited = notices.filter(({ state }) => state === "awaited");
+	for (const notice of nextToCheck(store, session, awaited)) {
+		const task = findTask(store, notice.id);
+		if (!task || !isFinal(task)) continue;
+		fallDue(store, session, notice.id);
+		notice.state = "due";
+		notice.name = `${notice.id}.due`;
 	}
-	if (due.length) markDue(store, session);
+	if (awaited.length < notices.length) markDue(store, session);
+	return notices;
 }
 
-/** Tells a session of all that ended and was not told, together, briefly, once. */
+/**
+ * Tells a session which tasks ended, each once: as many as one notice can name, oldest first. The
+ * others stay due for the next hook.
+ */
 export function tell(
 	store: Store,
 	event: string,
 	session: string | undefined,
+	notices?: readonly Notice[],
 ): void {
 	if (!session) return;
-	const claims = claimNotices(store, session);
+	const all = notices ?? collectNotices(store, session);
+	const claims = claimNotices(store, session, all, mostNamed(session, all));
+	const claimed = new Set(claims.map(({ id }) => id));
+	const left = all.filter(
+		({ id, state }) => state === "due" && !claimed.has(id),
+	).length;
 	if (claims.length) {
-		const additionalContext = noticeOf(
-			claims.map(({ id }) => findTask(store, id) ?? id),
-		);
+		const ends = claims.map(({ id }) => findTask(store, id) ?? id);
+		const additionalContext = noticeOf(ends, left, session);
 		const isTold = answer({
 			hookSpecificOutput: { hookEventName: event, additionalContext },
 		});
 		// Claimed by a hook that is gone in a moment, they fall to the next one.
 		if (!isTold) return;
 	}
-	settleNotices(store, session, claims);
+	settleNotices(store, session, claims, left > 0);
 }
 
 /** Holds a session that leaves tasks behind: those it has not collected are named. */
-export function holdSession(store: Store, session: string): void {
-	const { due, awaited: expected } = readNotices(store, session);
+export function holdSession(store: Store, notices: readonly Notice[]): void {
+	const idsIf = (isAwaited: boolean) =>
+		notices
+			.filter(({ state }) => (state === "awaited") === isAwaited)
+			.map(({ id }) => id);
+	const due = idsIf(false);
+	const expected = idsIf(true);
 	// A launch that failed halfway may have left an entry without a record.
-	const awaited = expected.filter((id) => findTask(store, id));
+	const awaited = [
+		...expected.slice(0, maxChecked).filter((id) => findTask(store, id)),
+		...expected.slice(maxChecked),
+	];
 	if (due.length + awaited.length === 0) return;
 	const named = (ids: string[]) =>
 		ids.slice(0, maxNamed).join(", ") + (ids.length > maxNamed ? ", …" : "");
@@ -77,25 +110,71 @@ export function holdSession(store: Store, session: string): void {
 
 const command = () => toLine(typedCommand(), 4096);
 
-function noticeOf(ends: readonly (Task | string)[]): string {
-	const head = `Background tasks ended (told by bg; \`${command()} output ID\` shows more):`;
-	const lines = ends.map((end) =>
-		typeof end === "string"
-			? `- ${end}: its record cannot be read`
-			: describeEnd(end),
-	);
-	const list = `${command()} list`;
-	let text = head;
-	for (const [index, line] of lines.entries()) {
-		const rest = `\n- and ${lines.length - index} more: ${list}`;
-		if (text.length + line.length + 1 + rest.length > maxNotice)
-			return text + rest;
-		text += `\n${line}`;
+/** The awaited notices whose records this hook reads: all of them if they are few. */
+function nextToCheck(
+	store: Store,
+	session: string,
+	awaited: readonly Notice[],
+): Notice[] {
+	if (awaited.length <= maxChecked) return [...awaited];
+	const last = readSessionNote(store, session, "checked") ?? "";
+	const at = awaited.findIndex(({ id }) => id > last);
+	const start = Math.max(0, at);
+	const next = awaited.slice(start, start + maxChecked);
+	try {
+		noteSession(store, session, "checked", next.at(-1)?.id ?? "");
+	} catch {
+		// On a full disk the next call reads the same records again.
 	}
-	return text;
+	return next;
 }
 
-function describeEnd(task: Task): string {
+const headOf = () =>
+	`Background tasks ended (told by bg; \`${command()} output ID\` shows more):`;
+
+const listOf = (ids: readonly string[]) =>
+	ids.length ? `\n- also ended: ${ids.join(", ")}` : "";
+
+const tailOf = (left: number, session: string) =>
+	left
+		? `\n- ${left} more, told next: ${command()} list --session ${session}`
+		: "";
+
+/** How many ends a notice can name, and a hook has time for. */
+function mostNamed(session: string, notices: readonly Notice[]): number {
+	const ids = notices
+		.filter(({ state }) => state !== "awaited")
+		.slice(0, maxTold)
+		.map(({ id }) => id);
+	const around = headOf().length + tailOf(notices.length, session).length;
+	while (ids.length > 1 && around + listOf(ids).length > maxNotice) ids.pop();
+	return ids.length;
+}
+
+/** Names every end, failures first; describes as many as there is room for. */
+function noticeOf(
+	ends: readonly (Task | string)[],
+	left: number,
+	session: string,
+): string {
+	const isSuccess = (end: Task | string) =>
+		typeof end !== "string" && end.status === "completed";
+	const sorted = ends.toSorted((a, b) => +isSuccess(a) - +isSuccess(b));
+	const ids = sorted.map((end) => (typeof end === "string" ? end : end.id));
+	const tail = tailOf(left, session);
+	let text = headOf();
+	for (const [index, end] of sorted.entries()) {
+		const line = `\n${describeEnd(end)}`;
+		const rest = listOf(ids.slice(index + 1)) + tail;
+		if (text.length + line.length + rest.length > maxNotice)
+			return text + listOf(ids.slice(index)) + tail;
+		text += line;
+	}
+	return text + tail;
+}
+
+function describeEnd(task: Task | string): string {
+	if (typeof task === "string") return `- ${task}: its record cannot be read`;
 	const took =
 		Date.parse(task.completed_at ?? "") - Date.parse(task.started_at ?? "");
 	const age = Number.isNaN(took) ? "" : ` after ${formatAge(took)}`;

@@ -278,16 +278,12 @@ function* judgeNotices(
 	{ calls }: Round,
 ): Generator<string> {
 	const told = new Map<string, Called[]>();
-	let unnamed = 0;
 	for (const call of calls) {
 		const { verb } = call.action.call;
 		if (verb !== "hook" && verb !== "subagent") continue;
-		const text = noticeIn(call);
-		unnamed += Number(/^- and (\d+) more: .* list$/m.exec(text)?.[1] ?? 0);
-		for (const [, id = ""] of text.matchAll(/^- (bg_[0-9a-f]+)/gm))
+		for (const id of namedIn(noticeIn(call)))
 			told.set(id, [...(told.get(id) ?? []), call]);
 	}
-	const missed: string[] = [];
 	for (const task of records.values()) {
 		const { id, parent_session_id = "", kind } = task;
 		const tellers = told.get(id) ?? [];
@@ -313,11 +309,18 @@ function* judgeNotices(
 			({ action: { call }, stdout }) =>
 				call.verb === "cancel" || stdout.includes(id),
 		);
-		if (!tellers.length && !isCollected) missed.push(id);
+		if (!tellers.length && !isCollected && !isHalfDeleted(calls))
+			yield `${id} ended and was never told: ${JSON.stringify(task)}`;
 	}
-	if (missed.length > unnamed && !isHalfDeleted(calls))
-		for (const id of missed)
-			yield `${id} ended and was never told: ${JSON.stringify(records.get(id))}`;
+}
+
+/** The ids that a notice tells of. */
+function namedIn(notice: string): string[] {
+	const [described, listed] = [/^- (bg_[0-9a-f]+)/gm, /^- also ended: (.*)$/gm];
+	return [
+		...[...notice.matchAll(described)].map(([, id = ""]) => id),
+		...[...notice.matchAll(listed)].flatMap(([, ids = ""]) => ids.split(", ")),
+	];
 }
 
 function noticeIn({ stdout }: Called): string {

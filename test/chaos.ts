@@ -116,10 +116,11 @@ async function playRound(seed: number): Promise<Result> {
 	await comeToRest(watch);
 	const recovery = (performance.now() - end) / 1000;
 
-	// Every session starts once more, and hears what it was not told.
+	// Every session starts again until it was told all.
 	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
 		const call = { verb: "hook", event: "SessionStart", session } as const;
-		await act({ at, form, call });
+		do await act({ at, form, call });
+		while (calls.at(-1)?.stdout);
 	}
 	clearInterval(sampler);
 	watch.sample();

@@ -13,6 +13,7 @@ import {
 } from "../layout.ts";
 import { carryOut, lookIn, ownProgram } from "../outside.ts";
 import { formatSize, toLine, toPlain } from "../print.ts";
+import { toAbsolute } from "../runtime.ts";
 import { quoteForShell } from "../self.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -84,9 +85,10 @@ function targetOf({ user, project, plugin }: Arguments): Target {
 			"usage",
 			"--user, --project and --plugin do not go together",
 		);
-	if (project) return { kind: "project", folder: resolve(".factory") };
+	if (project)
+		return { kind: "project", folder: toAbsolute("--project", ".factory") };
 	if (plugin === undefined) return { kind: "user", folder: droidFolder() };
-	const folder = resolve(plugin);
+	const folder = resolve(toAbsolute("--plugin", plugin));
 	if (!plugin || !/^[a-z0-9][\w.-]*$/i.test(basename(folder)))
 		throw new BgError(
 			"usage",

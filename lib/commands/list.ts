@@ -22,6 +22,7 @@ import {
 } from "../print.ts";
 import { settle } from "../prune.ts";
 import type { Reported } from "../report.ts";
+import { toAbsolute } from "../runtime.ts";
 import { eachTask, listIds, type Unreadable } from "../store.ts";
 import { type Status, statuses, type Task } from "../task.ts";
 import { defineVerb } from "../verb.ts";
@@ -94,7 +95,10 @@ export const list = defineVerb({
 		const format =
 			formatOf(args.format) ?? (wantsJson(args) ? "json" : "table");
 		const wanted = statusesOf(args.status);
-		const cwd = args.cwd === undefined ? undefined : resolve(args.cwd);
+		const cwd =
+			args.cwd === undefined
+				? undefined
+				: resolve(toAbsolute("--cwd", args.cwd));
 		const limit = limitOf(args.limit);
 		const session = filledOf("--session", args.session);
 		const tag = filledOf("--tag", args.tag);

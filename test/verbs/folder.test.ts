@@ -1,8 +1,30 @@
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { runtimeFlags } from "../../lib/program.ts";
-import { executable, program, sandbox } from "../harness.ts";
+import {
+	chmodSync,
+	chownSync,
+	existsSync,
+	mkdirSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { findOnPath, runtimeFlags } from "../../lib/program.ts";
+import {
+	executable,
+	program,
+	type Sandbox,
+	sandbox,
+	unprivileged,
+} from "../harness.ts";
+import {
+	addEnd,
+	addTask,
+	expectHarmless,
+	noticeIn,
+	parent,
+	send,
+	toolUse,
+} from "../hooks.ts";
 
 /** A folder in which every file that a runtime or bg might obey is hostile. */
 function hostileFolder(base: string): { folder: string; marks: string } {
@@ -67,4 +89,111 @@ test("nothing of the folder it is called in takes effect, in verbs, supervisor o
 	expect((await box.bg(["list"], at)).json().completed).toBe(2);
 	for (const name of ["preload", "valibot"])
 		expect(existsSync(join(marks, name))).toBe(false);
+});
+
+/**
+ * Calls the program from a folder that was removed. Deno itself does not start there; the first lines
+ * of the script see to that, so the script is called, on a PATH that has no other runtime.
+ */
+function inRemovedFolder(box: Sandbox, env: Record<string, string> = {}) {
+	const folder = join(box.home, "removed");
+	const enter = 'mkdir "$0" && cd "$0" && rmdir "$0" && exec "$@"';
+	const argv = ["sh", "-c", enter, folder, ...program];
+	if (program[0] !== "deno") return { argv, env };
+	const bin = join(box.home, "bin");
+	mkdirSync(bin, { recursive: true });
+	for (const name of ["sh", "mkdir", "rmdir", "true", "deno"])
+		if (!existsSync(join(bin, name)))
+			symlinkSync(findOnPath(name) ?? name, join(bin, name));
+	const script = program.at(-1) ?? "";
+	return { argv: [...argv.slice(0, 4), script], env: { PATH: bin, ...env } };
+}
+
+test("a hook in a removed folder does its work", async () => {
+	const box = sandbox();
+	const ended = addEnd(box, parent);
+	const id = addTask(box, { session_id: "ses_0123456789ab" });
+	const at = () => inRemovedFolder(box);
+	expect(noticeIn(await send(box, toolUse(parent), at()))).toContain(ended);
+	const input = JSON.stringify({ session_id: "ses_0123456789ab" });
+	expect((await box.bg(["hook-complete"], { ...at(), input })).code).toBe(0);
+	expect(box.record(id).status).toBe("completed");
+	const lost = inRemovedFolder(box, { BG_DIR: "store" });
+	expect(await send(box, toolUse(parent), lost)).toMatchObject({
+		code: 0,
+		stdout: "",
+	});
+});
+
+test("verbs work in a removed folder, and a launch with an absolute --cwd", async () => {
+	const box = sandbox();
+	const call = (...args: string[]) => box.bg(args, inRemovedFolder(box));
+	for (const args of [
+		["run", "d", "--", "true"],
+		["run", "--cwd", "there", "d", "--", "true"],
+		["launch", "d", "p"],
+	]) {
+		const { code, stdout } = await call(...args, "--json");
+		expect(code).toBe(2);
+		expect(stdout).toMatch(/^\{"error":"the current folder was removed: .*\n$/);
+	}
+	const run = await call("run", "-q", "--cwd", "/", "d", "--", "true");
+	expect(run.code).toBe(0);
+	const id = run.stdout.trim();
+	expect((await call("wait", id)).json().tasks).toMatchObject([
+		{ status: "completed" },
+	]);
+	expect(box.record(id).cwd).toBe("/");
+	const task = await box.run(["sleep", "60"]);
+	for (const args of [
+		["list", "--cwd", "/"],
+		["status", id],
+		["output", id],
+		["cancel", task],
+		["prune"],
+		["cleanup"],
+		["report"],
+		["help"],
+	])
+		expect([args, (await call(...args)).code]).toEqual([args, 0]);
+	expect((await call("doctor")).json().checks).toContainEqual(
+		expect.objectContaining({ check: "hooks" }),
+	);
+	const { code, stdout } = await box.bg(
+		["list"],
+		inRemovedFolder(box, { BG_DIR: "store" }),
+	);
+	expect(code).toBe(111);
+	expect(stdout).toMatch(
+		/^\{"error":"BG_DIR is relative \(store\), and the current folder was removed: .*\n$/,
+	);
+});
+
+test("in a folder that may not be entered verbs work, and a launch says why it does not", async () => {
+	const box = sandbox();
+	mkdirSync(box.dir, { mode: 0o700 });
+	const folder = join(box.home, "locked");
+	mkdirSync(folder);
+	if (unprivileged.length) {
+		// Root enters any folder.
+		for (const path of [box.dir, folder, box.home])
+			chownSync(path, 65534, 65534);
+		chmodSync(dirname(box.home), 0o755);
+	}
+	const enter = 'chmod 700 "$0" && cd "$0" && chmod 0 "$0" && exec "$@"';
+	const argv = ["sh", "-c", enter, folder, ...unprivileged, ...program];
+	const call = (...args: string[]) => box.bg(args, { argv });
+	expect((await call("list")).json().tasks).toEqual([]);
+	expectHarmless(await send(box, toolUse(parent), { argv }));
+	const refused = await call("run", "d", "--", "true");
+	expect(refused.code).toBe(2);
+	expect(refused.json().error).toContain(
+		"the current folder cannot be entered",
+	);
+	const named = await call("run", "--cwd", folder, "d", "--", "true");
+	expect(named.json().error).toContain(`--cwd ${folder} cannot be entered`);
+	const run = await call("run", "-q", "--cwd", "/", "d", "--", "true");
+	expect(run.code).toBe(0);
+	expect((await call("wait", run.stdout.trim())).code).toBe(0);
+	chmodSync(folder, 0o700);
 });

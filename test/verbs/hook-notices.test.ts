@@ -126,9 +126,30 @@ test("50 ends are one notice of at most 2,000 characters", async () => {
 	);
 	const notice = noticeIn(await send(box, toolUse(parent))) ?? "";
 	expect(notice.length).toBeLessThanOrEqual(2000);
-	const named = ids.filter((id) => notice.includes(id)).length;
-	expect(notice).toContain(`and ${50 - named} more`);
+	for (const id of ids) expect(notice).toContain(id);
 	expect((await send(box, toolUse(parent))).stdout).toBe("");
+});
+
+test("what one notice cannot name is told by the next hook, and how many that are", async () => {
+	const box = sandbox();
+	const ids = Array.from({ length: 55 }, () => addEnd(box, parent));
+	const first = noticeIn(await send(box, toolUse(parent))) ?? "";
+	const told = ids.filter((id) => first.includes(id));
+	expect(first).toContain(`\n- ${ids.length - told.length} more, told next: `);
+	expect(first).toEndWith(` list --session ${parent}`);
+	const next = noticeIn(await send(box, toolUse(parent))) ?? "";
+	told.push(...ids.filter((id) => next.includes(id)));
+	expect(told).toEqual(ids);
+	expect((await send(box, toolUse(parent))).stdout).toBe("");
+});
+
+test("a notice names failures first", async () => {
+	const box = sandbox();
+	addEnd(box, parent);
+	const id = addTask(box, { parent_session_id: parent });
+	await box.bg(["complete", id, "", "it broke"]);
+	const notice = noticeIn(await send(box, toolUse(parent))) ?? "";
+	expect(notice.split("\n")[1]).toContain(`${id} "a task": error`);
 });
 
 test("ten hooks at the same moment tell each end once", async () => {
