@@ -31,7 +31,7 @@ import {
 } from "./names.ts";
 import { toLine } from "./print.ts";
 import { findDroid } from "./program.ts";
-import { standingOf } from "./prune.ts";
+import { describeStanding, standingOf } from "./prune.ts";
 import { isQueuePaused, readLimits } from "./queue.ts";
 import {
 	isCompiled,
@@ -221,6 +221,12 @@ function checkTasks(): Finding {
 	if (lost.length) return ill(`lost: ${few(lost)}`, bg("prune"));
 	if (orphaned.length)
 		return ill(`nobody watches ${few(orphaned)}`, bg("prune"));
+	const unclear = open.find((task) => standingOf(task) === "unclear");
+	if (unclear)
+		return ill(
+			`${unclear.id}: ${describeStanding(unclear, "unclear")}`,
+			bg(`status ${unclear.id}`),
+		);
 	return well(`${tasks.length}, ${open.length} not over, none lost`);
 }
 

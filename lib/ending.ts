@@ -3,7 +3,6 @@
  * to follow is started, and what lives on is named.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { logFault } from "./directory.ts";
 import { messageOf } from "./error.ts";
 import type { Store } from "./names.ts";
 import { currentDigest, readEnd, type Said, window } from "./output.ts";
@@ -28,7 +27,7 @@ import {
 	timestamp,
 	tryAgain,
 } from "./task.ts";
-import { findTree, pauseTree, type Snapshot, takeSnapshot } from "./tree.ts";
+import { findTree, resumeTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** How a process ended; without code and signal, nobody could see. */
 export type Exit =
@@ -70,8 +69,7 @@ export async function finishUp(
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
-	// Its children would stay stopped for ever, and nothing would name them as the task's.
-	if (after?.paused_at) await resumeTree(store, id);
+	if (after?.paused_at) await retryWrite(store, id, () => resumeTree(id));
 	await readToTheEnd(store, task);
 	if (exit) await noteLeftBehind(store, id, remains);
 	return undefined;
@@ -204,15 +202,6 @@ function endOf(
 			...(exit.signal && { signal: exit.signal }),
 		},
 	};
-}
-
-/** Lets what is left of a task that was paused go on. */
-async function resumeTree(store: Store, id: string): Promise<void> {
-	try {
-		await pauseTree(id, undefined, false);
-	} catch (error) {
-		logFault(store, "supervisor", `${id} ${messageOf(error)}`);
-	}
 }
 
 function succeeds(act: () => void): boolean {

@@ -28,7 +28,7 @@ import {
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { findFirst, type Snapshot, takeSnapshot } from "./tree.ts";
+import { findFirst, resumeTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
 export type Standing =
@@ -185,6 +185,7 @@ function rescue(store: Store, task: Task, look: () => Snapshot): Task {
 	}
 	restoreOutput(store, task.id, task.attempt ?? 1);
 	const lost = lose(store, task);
+	if (task.paused_at) resumeTree(task.id);
 	removePrompts(store, task.id);
 	leaveQueue(store, task);
 	releaseSlot(store, task);

@@ -165,6 +165,15 @@ export async function pauseTree(
 	}
 }
 
+/**
+ * Lets the stopped processes of an ended task go on.
+ * @throws UnknownError if the processes cannot be read.
+ */
+export function resumeTree(taskId: string): void {
+	for (const each of findTree(taskId))
+		if (each.paused) signalProcess(each, "SIGCONT");
+}
+
 // --- internal ---
 
 const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;

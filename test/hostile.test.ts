@@ -236,7 +236,7 @@ test("a folder of other things is not closed to others by a slip of BG_DIR", asy
 
 // --- root and the stores of others ---
 
-const gone = { ...self(), start: "1" };
+const gone = { ...self(), start: "999999999999" };
 
 /** Looks, and whether they come to an answer. */
 const looks = (ids: readonly string[]) => [

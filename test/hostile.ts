@@ -141,7 +141,7 @@ export const bytes = (of: fc.Arbitrary<string>): fc.Arbitrary<Buffer> =>
 	);
 
 /** A process that is gone. */
-const identity = { ...self(), start: "1" };
+const identity = { ...self(), start: "999999999999" };
 
 /** A record with every field there is. */
 export const fullRecord = {

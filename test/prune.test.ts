@@ -9,7 +9,7 @@ import { readTask } from "../lib/store.ts";
 import { sandbox } from "./harness.ts";
 import { addTask } from "./hooks.ts";
 
-const dead = { ...self(), start: "1" };
+const dead = { ...self(), start: "999999999999" };
 
 test("who died in the queue never started", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });

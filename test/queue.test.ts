@@ -30,7 +30,7 @@ const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
 const limitsOf = (env: Record<string, string> = {}): Limits => readLimits(env);
 
-const gone = { ...self(), start: "0" };
+const gone = { ...self(), start: "999999999999" };
 
 /** A task in the queue that this process looks after, and that may start. */
 function add(store: Store, fields: Partial<Task> = {}): Task {

@@ -96,7 +96,7 @@ test("a native subagent whose end never came is over at the TTL", () => {
 
 test("however many are lost, the processes are looked over once", async () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
-	const gone = { ...self(), start: "0" };
+	const gone = { ...self(), start: "999999999999" };
 	const ids = Array.from({ length: 20 }, () => newTaskId());
 	for (const id of ids)
 		createTask(store, { ...task(), id, status: "queued", supervisor: gone });
@@ -135,7 +135,7 @@ test("all that is to be stopped is stopped together", async () => {
 
 test("a dry run says of what is lost how it will really end, and of what goes on nothing", async () => {
 	const box = sandbox();
-	const gone = { ...self(), start: "0" };
+	const gone = { ...self(), start: "999999999999" };
 	const lost = { supervisor: gone, process: gone };
 	const ended = addTask(box, { ...lost, kind: "droid", command: ["droid"] });
 	writeFileSync(

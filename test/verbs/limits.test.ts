@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isFinal } from "../../lib/task.ts";
 import {
 	isAlive,
 	processesWith,
@@ -335,6 +336,24 @@ test("a limit holds though the record could not be read for a while", async () =
 	await Bun.sleep(1500);
 	renameSync(`${path}.away`, path);
 	expect(await endOf(box, id)).toMatchObject({ reason: "timeout" });
+});
+
+test("what a paused task leaves behind goes on", async () => {
+	const box = sandbox();
+	for (const isSupervised of [true, false]) {
+		const id = await script(box, [], "sleep 2 & wait");
+		const { pid = 0, supervisor } = await running(box, id);
+		await until(() => treeOf(id).length === 2, "its child");
+		await box.bg(["pause", id]);
+		const dead = isSupervised ? [pid] : [supervisor?.pid ?? 0, pid];
+		for (const each of dead) process.kill(each, "SIGKILL");
+		await until(() => !dead.some(isAlive), "their death");
+		await until(
+			async () => isFinal((await box.bg(["status", id])).json()),
+			"an end",
+		);
+		await until(() => treeOf(id).length === 0, "its child to end");
+	}
 });
 
 test("what was held and then ended by hand can go on", async () => {
