@@ -4,14 +4,14 @@
  * says so, and the test has failed.
  */
 import { onTestFinished } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Sandbox, until } from "./harness.ts";
 
-/** A call that fails: its name, the path it is about, the error, and which of the calls (all). */
+/** A call that fails: its name, the path it is about (any), the error, and which of the calls (all). */
 export type Fault = {
 	calls: string;
-	path: string;
+	path?: string;
 	error: string;
 	when?: string;
 };
@@ -21,20 +21,15 @@ export function failing(...faults: readonly Fault[]): string[] {
 	return [strace(), "-f", "-qq", "-o", "/dev/null", ...injections(faults)];
 }
 
-/** Lets calls of a process that runs fail, until the test ends or that is undone. */
-export async function failIn(
+/** Lets calls of a process that runs fail until one did. */
+export async function failOnce(
+	box: Sandbox,
 	pid: number,
-	...faults: readonly Fault[]
+	fault: Fault,
 ): Promise<() => Promise<void>> {
+	const log = join(box.home, `strace-of-${pid}`);
 	const tracer = Bun.spawn(
-		[
-			strace(),
-			"-f",
-			"-o",
-			"/dev/null",
-			...injections(faults),
-			`--attach=${pid}`,
-		],
+		[strace(), "-f", "-o", log, ...injections([fault]), `--attach=${pid}`],
 		{ stdin: "ignore", stdout: "ignore", stderr: "pipe" },
 	);
 	const undo = async () => {
@@ -42,6 +37,7 @@ export async function failIn(
 		await tracer.exited;
 	};
 	onTestFinished(undo);
+	const hasFailed = () => readFileSync(log, "utf8").includes("(INJECTED)");
 	let said = "";
 	const decoder = new TextDecoder();
 	void (async () => {
@@ -52,7 +48,10 @@ export async function failIn(
 		"strace attached",
 		() => said,
 	);
-	return undo;
+	return async () => {
+		await until(hasFailed, "a call that failed");
+		await undo();
+	};
 }
 
 /**
@@ -98,7 +97,7 @@ function strace(): string {
 
 function injections(faults: readonly Fault[]): string[] {
 	return faults.flatMap(({ calls, path, error, when }) => [
-		`--trace-path=${path}`,
+		...(path ? [`--trace-path=${path}`] : []),
 		`--inject=${calls}:error=${error}${when ? `:when=${when}` : ""}`,
 	]);
 }

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { isFinal, type Task } from "../lib/task.ts";
-import { failIn, inNamespaceOf, namespace } from "./faults.ts";
+import { failOnce, inNamespaceOf, namespace } from "./faults.ts";
 import {
 	handOver,
 	isAlive,
@@ -213,13 +213,12 @@ test("a stop that fails is tried again", async () => {
 	const id = (await box.bg(words, { argv })).stdout.trim();
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
 	const supervisor = task.supervisor?.pid ?? 0;
-	const undo = await failIn(supervisor, {
+	const failed = await failOnce(box, supervisor, {
 		calls: "open,openat",
 		path: `/proc/${task.pid}/stat`,
 		error: "EIO",
 	});
-	await box.untilTask(id, ({ stop }) => stop, "a reason to stop");
-	await undo();
+	await failed();
 	expect(await box.untilTask(id, isFinal, "an end")).toMatchObject({
 		reason: "timeout",
 	});
@@ -247,7 +246,6 @@ test("a lock whose release failed is released again by its holder", async () => 
 	const wait = `until [ -e ${go} ]; do sleep 0.1; done; exit 3`;
 	const id = await box.run(["sh", "-c", wait]);
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
-	const lock = join(box.dir, ".locks", id);
 	const store = { dir: box.dir };
 	// A holder that lives, and whose unlink fails once.
 	const script = join(box.home, "hold.ts");
@@ -272,16 +270,13 @@ test("a lock whose release failed is released again by its holder", async () => 
 	});
 	const lines = holder.stdout.getReader();
 	await lines.read();
-	chmodSync(box.dir, 0o700);
-	const undo = await failIn(holder.pid, {
+	const failed = await failOnce(box, holder.pid, {
 		calls: "unlink,unlinkat",
-		path: lock,
 		error: "EIO",
 	});
 	holder.stdin.write("go\n");
 	holder.stdin.flush();
-	await lines.read();
-	await undo();
+	await failed();
 	writeFileSync(go, "");
 	expect(await box.untilTask(id, isFinal, "an end")).toMatchObject({
 		exit_code: 3,
