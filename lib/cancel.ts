@@ -111,7 +111,7 @@ async function cancelTask(
 		at: timestamp(),
 		...(options.signal && { signal: options.signal }),
 	};
-	const { task, wasFinal, problem } = requestStop(store, before, stop);
+	const { task, wasFinal, problem } = recordStop(store, before, stop);
 	if (wasFinal) return stopRemains(task, options);
 	intended.add(id);
 	if (problem || task.status === "running")
@@ -137,7 +137,7 @@ async function cancelTask(
  * supervisor reads it there, and the stop does not wait for free space.
  * @returns the task as it is now; `problem` says why its record does not have the request.
  */
-function requestStop(
+function recordStop(
 	store: Store,
 	before: Task,
 	stop: Stop,

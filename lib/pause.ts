@@ -22,7 +22,7 @@ export async function pauseTask(
 ): Promise<Task> {
 	const before = settle(store, readTask(store, id));
 	// Ended by hand while it was held: its process may go on as well.
-	if (isFinal(before) && !paused && standingOf(before) === "alive") {
+	if (isFinal(before) && !paused && standingOf(before) === "lingering") {
 		await pauseTree(id, before.process, false);
 		return before;
 	}

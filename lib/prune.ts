@@ -43,7 +43,7 @@ export type Standing =
 	/** Final, and nothing of it lives. */
 	| "over"
 	/** Final, and its process lives. */
-	| "alive"
+	| "lingering"
 	/** The kernel does not say whether it lives: nothing follows. */
 	| "unclear";
 
@@ -65,7 +65,7 @@ export function standingOf(
 }
 
 const finalStandings = {
-	alive: "alive",
+	alive: "lingering",
 	gone: "over",
 	elsewhere: "over",
 	unknown: "unclear",
@@ -84,7 +84,7 @@ export function describeStanding(
 	task: Task,
 	standing: Standing,
 ): string | undefined {
-	if (standing === "alive") return "process alive";
+	if (standing === "lingering") return "process alive";
 	if (standing === "unknown") return "nobody watches it";
 	if (standing === "native") return "droid runs it";
 	if (standing === "unclear")
