@@ -1,8 +1,8 @@
 // The door: picks a path by argv, loads only that, and sets the exit code. The hook alone is at hand.
-import { hook } from "./lib/hook.ts";
+import { runHook } from "./lib/hook.ts";
 import { exit, programArguments } from "./lib/runtime.ts";
 
-async function open(argv: string[]): Promise<number> {
+async function run(argv: string[]): Promise<number> {
 	if (argv[0] === "supervise") {
 		const { supervise } = await import("./lib/supervise.ts");
 		await supervise(argv.slice(1));
@@ -10,16 +10,16 @@ async function open(argv: string[]): Promise<number> {
 	}
 	const isHook = argv[0] === "hook" || argv[0] === "hook-complete";
 	if (isHook && !/^(-h|--help)$/.test(argv[1] ?? "")) {
-		await hook(argv[0] ?? "");
+		await runHook(argv[0] ?? "");
 		return 0;
 	}
-	const { cli } = await import("./lib/cli.ts");
-	return cli(argv);
+	const { runCli } = await import("./lib/cli.ts");
+	return runCli(argv);
 }
 
 // Waited for here: under Bun, whatever outlives the door's own evaluation pays for a garbage collection.
 try {
-	exit(await open(programArguments()));
+	exit(await run(programArguments()));
 } catch (error) {
 	console.error(error instanceof Error ? error.stack : error);
 	exit(70);

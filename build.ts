@@ -37,8 +37,8 @@ const runtimes = Object.entries(runtimeFlags).map(([runtime, flags]) => {
 	const act = runtime === "deno" ? `{ ${leaveRemovedFolder}; ${call}; }` : call;
 	return `command -v ${runtime} >/dev/null && ${act}`;
 });
-const none = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
-const header = `#!/bin/sh\n':' //; ${[...runtimes, none].join("; ")}\n`;
+const noRuntime = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
+const header = `#!/bin/sh\n':' //; ${[...runtimes, noRuntime].join("; ")}\n`;
 
 /** The platforms of a release, by Bun's names. */
 export const targets = [
@@ -60,26 +60,26 @@ const dist = join(root, "dist");
  * behind it, as comments, all else, which is compiled only once something of it is called for.
  */
 async function buildScript(entry: string): Promise<void> {
-	const called: string[] = [];
-	const door = await bundle(entry, "node", "esm", {
+	const deferred: string[] = [];
+	const entryScript = await bundle(entry, "node", "esm", {
 		name: "the rest comes later",
 		setup(build) {
 			build.onResolve(
-				{ filter: /^\.\/.*\.ts$/ },
+				{ filter: /^\.\.?\/.*\.ts$/ },
 				({ kind, path, importer }) => {
 					if (kind !== "dynamic-import") return undefined;
-					called.push(join(dirname(importer), path));
+					deferred.push(join(dirname(importer), path));
 					return { path: "rest", namespace: "rest" };
 				},
 			);
 			build.onLoad({ filter: /./, namespace: "rest" }, () => ({
-				contents: restLoader,
+				contents: deferredLoader,
 				loader: "js",
 			}));
 		},
 	});
-	const all = called.map((path) => `export * from ${JSON.stringify(path)};`);
-	const rest = await bundle("rest", "node", "cjs", {
+	const all = deferred.map((path) => `export * from ${JSON.stringify(path)};`);
+	const deferredScript = await bundle("rest", "node", "cjs", {
 		name: "what the door calls for",
 		setup(build) {
 			build.onResolve({ filter: /^rest$/ }, () => ({
@@ -92,33 +92,38 @@ async function buildScript(entry: string): Promise<void> {
 			}));
 		},
 	});
-	if (/[\r\u2028\u2029]/.test(rest)) throw new Error("a line that ends twice");
+	if (/[\r\u2028\u2029]/.test(deferredScript))
+		throw new Error("a line that ends twice");
 	const path = join(dist, "bg.mjs");
-	const comment = ["", restMark, ...rest.split("\n")].join("\n//");
-	await Bun.write(path, header + door + comment);
+	const comment = ["", deferredMark, ...deferredScript.split("\n")].join(
+		"\n//",
+	);
+	await Bun.write(path, header + entryScript + comment);
 	await chmod(path, 0o755);
 }
 
-const restMark = "-- the rest";
+const deferredMark = "-- the rest";
 
 /** Compiles the rest, once; all that it asks for are modules of the runtime. */
-const restLoader = `
+const deferredLoader = `
 const require = process.getBuiltinModule;
 const rest = { exports: {} };
 const text = require("node:fs").readFileSync(new URL(import.meta.url), "utf8");
-const [, , ...lines] = text.slice(text.lastIndexOf("\\n//${restMark}\\n")).split("\\n//");
+const [, , ...lines] = text.slice(text.lastIndexOf("\\n//${deferredMark}\\n")).split("\\n//");
 new Function("exports", "require", "module", lines.join("\\n"))(rest.exports, require, rest);
-export const { react, noteFault, supervise, cli } = rest.exports;
+export const { handleEvent, logHookFault, supervise, runCli } = rest.exports;
 `;
 
 /** What is called for later stays where it is. */
-const leaveDynamic: BunPlugin = {
+const keepDynamicImports: BunPlugin = {
 	name: "leave dynamic imports",
 	setup(build) {
-		build.onResolve({ filter: /^\.\/.*\.ts$/ }, ({ kind, path, importer }) =>
-			kind === "dynamic-import"
-				? { path: join(dirname(importer), path), external: true }
-				: undefined,
+		build.onResolve(
+			{ filter: /^\.\.?\/.*\.ts$/ },
+			({ kind, path, importer }) =>
+				kind === "dynamic-import"
+					? { path: join(dirname(importer), path), external: true }
+					: undefined,
 		);
 	},
 };
@@ -152,7 +157,7 @@ async function buildExecutable(
 ): Promise<void> {
 	const pieces = new Map<string, string>();
 	for (const path of [entry, join(root, "lib/react.ts")])
-		pieces.set(path, await bundle(path, "bun", "esm", leaveDynamic));
+		pieces.set(path, await bundle(path, "bun", "esm", keepDynamicImports));
 	const plugin: BunPlugin = {
 		name: "pieces",
 		setup(build) {
@@ -174,7 +179,7 @@ export async function compile(
 	outfile: string,
 	{ plugin, target }: { plugin?: BunPlugin; target?: Target } = {},
 ): Promise<void> {
-	const made = `${outfile}.new`;
+	const unfinished = `${outfile}.new`;
 	await Bun.build({
 		entrypoints: [entry],
 		target: "bun",
@@ -184,7 +189,7 @@ export async function compile(
 		splitting: true,
 		...(plugin && { plugins: [plugin] }),
 		compile: {
-			outfile: made,
+			outfile: unfinished,
 			// An executable without any flag of Bun's own does not start in a removed folder.
 			execArgv: ["--no-env-file"],
 			...(target && { target: `bun-${target}` }),
@@ -195,9 +200,9 @@ export async function compile(
 		},
 	});
 	// The linker leaves the file in pieces in the page cache; a copy starts faster.
-	await Bun.$`cp ${made} ${outfile}.copy`;
+	await Bun.$`cp ${unfinished} ${outfile}.copy`;
 	await rename(`${outfile}.copy`, outfile);
-	await rm(made);
+	await rm(unfinished);
 }
 
 /** Writes `dist/release/`: what is there to download, and the sums to check it by. */
@@ -240,13 +245,13 @@ async function buildPlugin(archive: string): Promise<void> {
 
 if (import.meta.main) {
 	await mkdir(dist, { recursive: true });
-	const door = join(root, "bg.ts");
+	const entry = join(root, "bg.ts");
 	await Promise.all([
-		buildScript(door),
-		buildExecutable(door, join(dist, "bg")),
+		buildScript(entry),
+		buildExecutable(entry, join(dist, "bg")),
 		loadVerbs(verbs).then((known) =>
 			Bun.write(join(dist, "bg.1"), renderMan(known, version)),
 		),
 	]);
-	if (process.argv[2] === "release") await buildRelease(door);
+	if (process.argv[2] === "release") await buildRelease(entry);
 }

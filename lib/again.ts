@@ -1,12 +1,12 @@
 /** Tasks that come from another one: the same once more, or a droid's session carried on. */
 import type { DroidOptions } from "./check.ts";
 import { refused } from "./error.ts";
-import { type Plan, planCommand, planDroid } from "./launch.ts";
+import { type LaunchPlan, planCommand, planDroid } from "./launch.ts";
 import { sessionPattern } from "./patterns.ts";
 import { isFinal, type Task } from "./task.ts";
 
 /** What a task keeps that is launched once more. */
-const kept = [
+const keptFields = [
 	"tags",
 	"timeout_ms",
 	"max_output_bytes",
@@ -20,14 +20,14 @@ const kept = [
  * Plans the same task again, as a new one.
  * @throws BgError (refused) where it is not over, or cannot be launched again.
  */
-export function planRetry(task: Task): Plan {
+export function planRetry(task: Task): LaunchPlan {
 	const { id, description, cwd, stdin } = task;
-	checkOver(task, "retried");
+	assertFinished(task, "retried");
 	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
 	const same = { description, cwd, stdin, parentSession };
 	const link = { retry_of: id };
 	if (task.kind === "command")
-		return linked(
+		return linkPlan(
 			planCommand({ ...same, command: task.command ?? [] }),
 			task,
 			link,
@@ -40,57 +40,70 @@ export function planRetry(task: Task): Plan {
 		);
 	const { prompt, agent, autonomy, model, worktree } = task;
 	const droid = { prompt, droid: agent, autonomy, model, worktree };
-	const session = sessionOf(task);
-	return linked(planDroid({ ...same, ...droid, session }), task, link);
+	const session = findResumedSession(task);
+	return linkPlan(planDroid({ ...same, ...droid, session }), task, link);
 }
 
 /**
  * Plans a task that carries on the session of a droid, or of a copy of it.
  * @throws BgError (refused) where that is not over, or its session is not known.
  */
-export function planResume(task: Task, prompt: string, fork: boolean): Plan {
+export function planResume(
+	task: Task,
+	prompt: string,
+	fork: boolean,
+): LaunchPlan {
 	const { id, description, cwd, agent, autonomy, model } = task;
 	if (task.kind !== "droid")
 		throw refused(
 			`${id} is no droid's task, only those can be resumed: bg retry ${id} starts it again`,
 		);
-	checkOver(task, "resumed");
+	assertFinished(task, "resumed");
 	if (!task.droid_session_id)
 		throw refused(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
 	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
-	const session = { id: checkedSession(task.droid_session_id), fork };
+	const session = { id: checkSessionId(task.droid_session_id), fork };
 	const same = { description, cwd, droid: agent, autonomy, model };
 	const plan = planDroid({ ...same, parentSession, prompt, session });
-	return linked(plan, {}, { resume_of: id });
+	return linkPlan(plan, {}, { resume_of: id });
 }
 
 // --- internal ---
 
 /** The session that a task carried on: it stands in its argv alone, last. */
-function sessionOf({ resume_of, command = [] }: Task): DroidOptions["session"] {
+function findResumedSession({
+	resume_of,
+	command = [],
+}: Task): DroidOptions["session"] {
 	if (!resume_of) return undefined;
 	const [flag, id] = command.slice(-2);
-	return id ? { id: checkedSession(id), fork: flag === "--fork" } : undefined;
+	return id ? { id: checkSessionId(id), fork: flag === "--fork" } : undefined;
 }
 
 /** A stream may call its session what it likes: it goes into an argv, and is no flag there. */
-function checkedSession(id: string): string {
+function checkSessionId(id: string): string {
 	if (sessionPattern.test(id) && !id.startsWith("-")) return id;
 	throw refused(`${JSON.stringify(id)} is no session of droid's`);
 }
 
-function checkOver(task: Task, what: string): void {
+function assertFinished(task: Task, what: string): void {
 	if (!isFinal(task))
 		throw refused(
 			`${task.id} is ${task.status}: it can be ${what} once it is over (bg wait ${task.id})`,
 		);
 }
 
-function linked(plan: Plan, from: Partial<Task>, link: Partial<Task>): Plan {
+function linkPlan(
+	plan: LaunchPlan,
+	from: Partial<Task>,
+	link: Partial<Task>,
+): LaunchPlan {
 	const same = Object.fromEntries(
-		kept.flatMap((key) => (from[key] === undefined ? [] : [[key, from[key]]])),
+		keptFields.flatMap((key) =>
+			from[key] === undefined ? [] : [[key, from[key]]],
+		),
 	);
 	return { ...plan, task: { ...plan.task, ...same, ...link } };
 }

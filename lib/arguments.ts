@@ -8,7 +8,7 @@ import { type BgError, usage } from "./error.ts";
 import { parseDuration } from "./print.ts";
 
 /** Where the values of an argument come from: these words, or what stands for them at hand. */
-export type Source =
+export type ValueSource =
 	| readonly string[]
 	| "tasks"
 	| "unfinished"
@@ -18,7 +18,7 @@ export type Source =
 	| "verbs";
 
 /**
- * A flag or positional. With `multiple` its values arrive as one string: see valuesOf. With
+ * A flag or positional. With `multiple` its values arrive as one string: see splitValues. With
  * `inline` its value may be left out, or follows `=`; left out it is "". With `dashes` it stands
  * behind `--`. A shell completes its values `from` somewhere.
  */
@@ -26,7 +26,7 @@ export type Arg = ArgDef & {
 	multiple?: boolean;
 	inline?: boolean;
 	dashes?: boolean;
-	from?: Source;
+	from?: ValueSource;
 };
 
 export type Args = Record<string, Arg>;
@@ -38,11 +38,11 @@ const separator = "\0";
 
 export const joinValues = (values: readonly string[]) => values.join(separator);
 
-export function valuesOf(joined: string | undefined): string[] {
+export function splitValues(joined: string | undefined): string[] {
 	return joined === undefined ? [] : joined.split(separator);
 }
 
-export type Parsed = {
+export type ParsedArguments = {
 	_: string[];
 	[name: string]: string | string[] | boolean | undefined;
 };
@@ -51,13 +51,13 @@ export type Parsed = {
  * Reads a verb's arguments.
  * @throws BgError (usage) naming what is unknown, missing or too much.
  */
-export function readArguments(
+export function parseArguments(
 	verb: string,
 	definitions: ArgsDef,
 	argv: readonly string[],
-): Parsed {
-	const flags = flagsOf(definitions);
-	const parsed: Parsed = { _: [] };
+): ParsedArguments {
+	const flags = selectFlags(definitions);
+	const parsed: ParsedArguments = { _: [] };
 	const tokens = tokenize(flags, argv);
 	for (const token of tokens) {
 		if (token.kind === "positional") {
@@ -69,7 +69,7 @@ export function readArguments(
 		const flag = Object.hasOwn(flags, token.name)
 			? flags[token.name]
 			: undefined;
-		if (!flag) throw unknownFlag(verb, token.raw, Object.keys(flags));
+		if (!flag) throw unknownFlagError(verb, token.raw, Object.keys(flags));
 		if (flag.type === "boolean") {
 			if (token.value !== undefined) throw usage(`${token.raw} takes no value`);
 			parsed[token.name] = true;
@@ -86,7 +86,7 @@ export function readArguments(
 				? token.value
 				: `${earlier}${separator}${token.value}`;
 	}
-	takePositionals(verb, definitions, parsed);
+	assignPositionals(verb, definitions, parsed);
 	return parsed;
 }
 
@@ -101,31 +101,31 @@ export function splitAtDashes(
 }
 
 /** Where the first positional of argv stands: flags and their values come before it. */
-export function firstPositional(
+export function findFirstPositional(
 	definitions: ArgsDef,
 	argv: readonly string[],
 ): number {
-	const tokens = tokenize(flagsOf(definitions), argv);
+	const tokens = tokenize(selectFlags(definitions), argv);
 	const first = tokens.find((token) => token.kind === "positional");
 	return first?.kind === "positional" ? first.index : argv.length;
 }
 
 /** The word of a list that was probably meant, as ` (did you mean …?)`; else nothing. */
-export function suggest(given: string, words: readonly string[]): string {
+export function suggestWord(given: string, words: readonly string[]): string {
 	const near = words
-		.map((word) => ({ word, distance: editDistance(given, word) }))
+		.map((word) => ({ word, distance: measureEditDistance(given, word) }))
 		.filter(({ word, distance }) => distance <= Math.max(1, word.length / 3))
 		.sort((a, b) => a.distance - b.distance)[0];
 	return near ? ` (did you mean ${near.word}?)` : "";
 }
 
 /** The value of a flag that takes a duration, in ms. @throws BgError (usage) that names the flag. */
-export function durationOf(flag: string, given: string): number;
-export function durationOf(
+export function parseDurationFlag(flag: string, given: string): number;
+export function parseDurationFlag(
 	flag: string,
 	given: string | undefined,
 ): number | undefined;
-export function durationOf(flag: string, given: string | undefined) {
+export function parseDurationFlag(flag: string, given: string | undefined) {
 	const duration = given === undefined ? undefined : parseDuration(given);
 	if (given !== undefined && duration === undefined)
 		throw usage(`${flag} ${given}: it takes a duration as 90s, 30m, 2h or 7d`);
@@ -133,7 +133,7 @@ export function durationOf(flag: string, given: string | undefined) {
 }
 
 /** The value of a flag that may not be empty: a variable nobody set is not "all". */
-export function filledOf(
+export function refuseEmpty(
 	flag: string,
 	given: string | undefined,
 ): string | undefined {
@@ -144,7 +144,7 @@ export function filledOf(
 // --- internal ---
 
 /** The flags among a verb's arguments. */
-export function flagsOf(definitions: ArgsDef): Record<string, Flag> {
+export function selectFlags(definitions: ArgsDef): Record<string, Flag> {
 	return Object.fromEntries(
 		Object.entries(definitions).filter(([, { type }]) => type !== "positional"),
 	) as Record<string, Flag>;
@@ -189,16 +189,20 @@ export function tokenize(
 	return tokens;
 }
 
-function unknownFlag(verb: string, given: string, names: string[]): BgError {
+function unknownFlagError(
+	verb: string,
+	given: string,
+	names: string[],
+): BgError {
 	const flags = names.map((name) => `--${name}`);
-	const help = suggest(given, flags) || ` (bg ${verb} --help lists them)`;
+	const help = suggestWord(given, flags) || ` (bg ${verb} --help lists them)`;
 	return usage(`bg ${verb} has no flag ${given}${help}`);
 }
 
-function takePositionals(
+function assignPositionals(
 	verb: string,
 	definitions: ArgsDef,
-	parsed: Parsed,
+	parsed: ParsedArguments,
 ): void {
 	const left = [...parsed._];
 	for (const [name, definition] of Object.entries(definitions)) {
@@ -218,7 +222,7 @@ function takePositionals(
 }
 
 /** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
+function measureEditDistance(a: string, b: string): number {
 	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
 	for (const [i, char] of [...a].entries()) {
 		const next = [i + 1];

@@ -4,9 +4,10 @@
  */
 import * as v from "valibot";
 import type { DroidOptions } from "./check.ts";
-import { isRefusal, messageOf, usage } from "./error.ts";
-import { type Plan, planCommand, planDroid } from "./launch.ts";
+import { errorMessage, isRefusal, usage } from "./error.ts";
+import { type LaunchPlan, planCommand, planDroid } from "./launch.ts";
 import { checkLaunchSize } from "./record.ts";
+import { optionalText } from "./task.ts";
 
 /** The most lines a batch may have. */
 const maxLines = 10_000;
@@ -14,44 +15,43 @@ const maxLines = 10_000;
 /** The most faults that are told. */
 const maxFaults = 10;
 
-const text = v.optional(v.string());
-const list = v.optional(v.union([v.string(), v.array(v.string())]));
-const number = v.optional(v.union([v.string(), v.number()]));
+const optionalList = v.optional(v.union([v.string(), v.array(v.string())]));
+const optionalNumber = v.optional(v.union([v.string(), v.number()]));
 
-const Line = v.strictObject({
+const BatchLine = v.strictObject({
 	name: v.optional(
 		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
 	),
 	description: v.string(),
-	prompt: text,
-	prompt_file: text,
+	prompt: optionalText,
+	prompt_file: optionalText,
 	private: v.optional(v.boolean()),
-	droid: text,
-	parent_session_id: text,
-	autonomy: text,
-	model: text,
+	droid: optionalText,
+	parent_session_id: optionalText,
+	autonomy: optionalText,
+	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
 	command: v.optional(v.array(v.string())),
-	cwd: text,
+	cwd: optionalText,
 	env: v.optional(
 		v.record(v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/)), v.string()),
 	),
-	stdin: text,
+	stdin: optionalText,
 	tags: v.optional(v.array(v.string())),
-	after: list,
-	after_any: list,
-	timeout: text,
-	priority: number,
-	retries: number,
-	unique: text,
-	max_output: number,
+	after: optionalList,
+	after_any: optionalList,
+	timeout: optionalText,
+	priority: optionalNumber,
+	retries: optionalNumber,
+	unique: optionalText,
+	max_output: optionalNumber,
 	on_end: v.optional(v.union([v.string(), v.array(v.string())])),
 });
-type Line = v.InferOutput<typeof Line>;
-type Numbered = { number: number; line: Line };
+type BatchLine = v.InferOutput<typeof BatchLine>;
+type NumberedLine = { number: number; line: BatchLine };
 
 /** What only a droid takes. */
-const droidOnly = [
+const droidOnlyKeys = [
 	"prompt",
 	"prompt_file",
 	"private",
@@ -62,20 +62,20 @@ const droidOnly = [
 ] as const;
 
 /** A plan, and its name where its line has one. */
-export type Named = { name?: string; plan: Plan };
+export type NamedPlan = { name?: string; plan: LaunchPlan };
 
 /**
  * Plans a whole batch.
  * @throws BgError (usage) that names every line at fault.
  */
-export function planBatch(text: string): Named[] {
+export function planBatch(text: string): NamedPlan[] {
 	const faults: { number: number; problem: string }[] = [];
 	const attempt = <T>(number: number, act: () => T): T | undefined => {
 		try {
 			return act();
 		} catch (error) {
 			if (!isRefusal(error)) throw error;
-			faults.push({ number, problem: messageOf(error) });
+			faults.push({ number, problem: errorMessage(error) });
 			return undefined;
 		}
 	};
@@ -87,10 +87,10 @@ export function planBatch(text: string): Named[] {
 	if (lines.length > maxLines)
 		throw usage(`the batch has more than ${maxLines} lines`);
 	const read = lines.flatMap(({ json, number }) => {
-		const line = attempt(number, () => readLine(json));
+		const line = attempt(number, () => parseLine(json));
 		return line ? [{ number, line }] : [];
 	});
-	const named = new Map<string, Numbered>();
+	const named = new Map<string, NumberedLine>();
 	for (const each of read)
 		attempt(each.number, () => {
 			const { name } = each.line;
@@ -112,7 +112,7 @@ export function planBatch(text: string): Named[] {
 		planned.map(({ line, plan }) => [line.name, plan.task.id]),
 	);
 	for (const { number, line, plan } of planned) {
-		const local = namesOf(line).flatMap((name) => ids.get(name) ?? []);
+		const local = listPredecessors(line).flatMap((name) => ids.get(name) ?? []);
 		if (local.length) plan.task.after = [...(plan.task.after ?? []), ...local];
 		if (local.length && line.after_any !== undefined)
 			plan.task.after_mode = "any";
@@ -127,14 +127,14 @@ export function planBatch(text: string): Named[] {
 
 // --- internal ---
 
-function readLine(json: string): Line {
+function parseLine(json: string): BatchLine {
 	let value: unknown;
 	try {
 		value = JSON.parse(json);
 	} catch {
 		throw usage("it is no JSON");
 	}
-	const parsed = v.safeParse(Line, value);
+	const parsed = v.safeParse(BatchLine, value);
 	if (parsed.success) return parsed.output;
 	const [issue] = parsed.issues;
 	const key = v.getDotPath(issue);
@@ -145,13 +145,13 @@ function readLine(json: string): Line {
 }
 
 function describeFaults(faults: { number: number; problem: string }[]): string {
-	const told = faults
+	const described = faults
 		.sort((a, b) => a.number - b.number)
 		.slice(0, maxFaults)
 		.map(({ number, problem }) => `line ${number}: ${problem}`);
-	const more = faults.length - told.length;
-	if (more) told.push(`and ${more} more`);
-	return `nothing was launched: ${told.join("; ")}`;
+	const more = faults.length - described.length;
+	if (more) described.push(`and ${more} more`);
+	return `nothing was launched: ${described.join("; ")}`;
 }
 
 const toList = (given: string | string[] | undefined): string[] =>
@@ -159,16 +159,20 @@ const toList = (given: string | string[] | undefined): string[] =>
 		? given.split(",").map((each) => each.trim())
 		: (given ?? []);
 
-const namesOf = (line: Line) => toList(line.after ?? line.after_any);
+const listPredecessors = (line: BatchLine) =>
+	toList(line.after ?? line.after_any);
 
 const toText = (given: string | number | undefined) =>
 	given === undefined ? undefined : String(given);
 
 /** An `after` that is no name of the batch is an id. */
-function planLine(line: Line, named: ReadonlyMap<string, unknown>): Plan {
+function planLine(
+	line: BatchLine,
+	named: ReadonlyMap<string, unknown>,
+): LaunchPlan {
 	if (line.after !== undefined && line.after_any !== undefined)
 		throw usage("after and after_any do not go together");
-	const ids = namesOf(line).filter((name) => !named.has(name));
+	const ids = listPredecessors(line).filter((name) => !named.has(name));
 	const after = ids.length ? ids.join(",") : undefined;
 	const { worktree, on_end } = line;
 	const options: DroidOptions = {
@@ -187,7 +191,7 @@ function planLine(line: Line, named: ReadonlyMap<string, unknown>): Plan {
 		parentSession: line.parent_session_id,
 	};
 	if (line.command) {
-		const wrong = droidOnly.find((key) => line[key] !== undefined);
+		const wrong = droidOnlyKeys.find((key) => line[key] !== undefined);
 		if (wrong) throw usage(`${wrong} is for a droid, and this is a command`);
 		return planCommand({ ...options, command: line.command });
 	}
@@ -209,22 +213,22 @@ function planLine(line: Line, named: ReadonlyMap<string, unknown>): Plan {
  * are none. Of two lines with one key only the first is launched, and stands for both.
  */
 function findCycle(
-	read: readonly Numbered[],
-	named: ReadonlyMap<string, Numbered>,
-): Numbered[] | undefined {
-	const byKey = new Map<string, Numbered>();
+	read: readonly NumberedLine[],
+	named: ReadonlyMap<string, NumberedLine>,
+): NumberedLine[] | undefined {
+	const byKey = new Map<string, NumberedLine>();
 	for (const each of read) {
 		const { unique } = each.line;
 		if (unique !== undefined && !byKey.has(unique)) byKey.set(unique, each);
 	}
-	const launched = (each: Numbered) =>
+	const launched = (each: NumberedLine) =>
 		byKey.get(each.line.unique ?? "") ?? each;
-	const left = new Map<Numbered, Numbered[]>();
+	const left = new Map<NumberedLine, NumberedLine[]>();
 	for (const each of read)
 		if (launched(each) === each)
 			left.set(
 				each,
-				namesOf(each.line).flatMap((name) => {
+				listPredecessors(each.line).flatMap((name) => {
 					const other = named.get(name);
 					return other ? [launched(other)] : [];
 				}),
@@ -235,11 +239,11 @@ function findCycle(
 		for (const [each, others] of left)
 			if (!others.some((other) => left.has(other))) left.delete(each);
 	}
-	const way: Numbered[] = [];
+	const path: NumberedLine[] = [];
 	for (let [at] = left.keys(); at; ) {
-		const begin = way.indexOf(at);
-		way.push(at);
-		if (begin >= 0) return way.slice(begin);
+		const begin = path.indexOf(at);
+		path.push(at);
+		if (begin >= 0) return path.slice(begin);
 		at = left.get(at)?.find((other) => left.has(other));
 	}
 	return undefined;

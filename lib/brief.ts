@@ -4,46 +4,54 @@
  * answer names the command that shows the rest.
  */
 import { toJson, toLine } from "./print.ts";
-import { typedCommand } from "./self.ts";
+import { programCommand } from "./self.ts";
 
 /** The most that a verb says of one task by itself, in characters of JSON. */
-export const maxBrief = 2000;
+export const maxReplyLength = 2000;
 
 /** Below this a word may be an id or a time: those are never cut. */
-const shortest = 64;
+const minTextLength = 64;
 
 /** A record that fits; `rest` are the words that show all of it: `status bg_… --full`. */
-export const brief = <T extends object>(record: T, rest: string): T =>
-	toJson(record).length <= maxBrief ? record : cutToFit(record, rest);
+export const truncateRecord = <T extends object>(
+	record: T,
+	command: string,
+): T =>
+	toJson(record).length <= maxReplyLength
+		? record
+		: truncateToFit(record, command);
 
 /** The same as JSON. */
-export function briefJson(record: object, rest: string): string {
+export function truncateToJson(record: object, command: string): string {
 	const json = toJson(record);
-	return json.length <= maxBrief ? json : toJson(cutToFit(record, rest));
+	return json.length <= maxReplyLength
+		? json
+		: toJson(truncateToFit(record, command));
 }
 
 /** What to type to see the rest of a task's words. */
-export const callFor = (rest: string) => `${toLine(typedCommand())} ${rest}`;
+export const formatProgramCall = (command: string) =>
+	`${toLine(programCommand())} ${command}`;
 
 // --- internal ---
 
-function cutToFit<T extends object>(record: T, rest: string): T {
+function truncateToFit<T extends object>(record: T, command: string): T {
 	const cutTo = (length: number) => ({
-		...(cut(record, length) as T),
+		...(truncateValue(record, length) as T),
 		truncated: true,
-		more: callFor(rest),
+		more: formatProgramCall(command),
 	});
-	let [fits, tooLong] = [shortest, maxBrief];
+	let [fits, tooLong] = [minTextLength, maxReplyLength];
 	while (tooLong - fits > 1) {
 		const length = (fits + tooLong) >> 1;
-		if (toJson(cutTo(length)).length <= maxBrief) fits = length;
+		if (toJson(cutTo(length)).length <= maxReplyLength) fits = length;
 		else tooLong = length;
 	}
 	return cutTo(fits);
 }
 
 /** Words of at most so many characters, and of lists as many items as would fit with short words. */
-function cut(value: unknown, length: number): unknown {
+function truncateValue(value: unknown, length: number): unknown {
 	if (typeof value === "string") {
 		if (value.length <= length) return value;
 		// Half a character would be none.
@@ -51,10 +59,13 @@ function cut(value: unknown, length: number): unknown {
 	}
 	if (Array.isArray(value))
 		return value
-			.slice(0, Math.ceil(length / shortest))
-			.map((each) => cut(each, length));
+			.slice(0, Math.ceil(length / minTextLength))
+			.map((each) => truncateValue(each, length));
 	if (typeof value !== "object" || value === null) return value;
 	return Object.fromEntries(
-		Object.entries(value).map(([key, each]) => [key, cut(each, length)]),
+		Object.entries(value).map(([key, each]) => [
+			key,
+			truncateValue(each, length),
+		]),
 	);
 }

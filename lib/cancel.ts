@@ -4,20 +4,29 @@
  * canceller does it. Tasks launched from inside go with the task, unless they shall be left.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { BgError, messageOf } from "./error.ts";
+import { BgError, errorMessage } from "./error.ts";
 import type { Store } from "./names.ts";
-import { describeProcesses, liveness, lookSignal, signal } from "./process.ts";
-import { describeStanding, settle, standingOf } from "./prune.ts";
-import { leaveQueue } from "./queue.ts";
-import { postStop } from "./stop-requests.ts";
-import { eachTask, readTask, updateTask } from "./store.ts";
 import {
-	finish,
-	intend,
+	checkLiveness,
+	describeProcesses,
+	sendSignal,
+	wakeSignal,
+} from "./process.ts";
+import {
+	checkSupervision,
+	describeSupervision,
+	reconcileTask,
+} from "./prune.ts";
+import { dequeue } from "./queue.ts";
+import { postStop } from "./stop-requests.ts";
+import { iterateTasks, readTask, updateTask } from "./store.ts";
+import {
+	finishTask,
+	hasNewerSchema,
 	isFinal,
-	isNewer,
 	type LeftBehind,
 	type Reason,
+	requestStop,
 	type Status,
 	type Stop,
 	type stopSignals,
@@ -32,10 +41,10 @@ export type CancelOptions = {
 	/** Leave the tasks that were launched from inside. */
 	only?: boolean;
 	/** Why: what the end will be. */
-	because?: { reason: Reason; by: string };
+	cause?: { reason: Reason; by: string };
 };
 
-export type Cancelled = {
+export type CancelResult = {
 	taskId: string;
 	/** None where its record cannot be read. */
 	status?: Status;
@@ -47,7 +56,7 @@ export type Cancelled = {
 };
 
 /** SIGTERM's 5 s, SIGKILL's 5 s, and time to write the end, in ms. */
-const supervisorPatience = 13_000;
+const supervisorTimeoutMs = 13_000;
 
 /**
  * Cancels tasks, and what was launched from inside them, and waits until they are gone. A task whose
@@ -57,32 +66,34 @@ export async function cancelTasks(
 	store: Store,
 	ids: readonly string[],
 	options: CancelOptions = {},
-): Promise<Cancelled[]> {
-	const done = new Map<string, Cancelled>();
-	const intended = new Set<string>();
+): Promise<CancelResult[]> {
+	const done = new Map<string, CancelResult>();
+	const requested = new Set<string>();
 	for (let batch = [...ids]; batch.length; ) {
 		const results = await Promise.all(
-			batch.map((id) => cancelOrTell(store, id, options, intended)),
+			batch.map((id) => tryCancelTask(store, id, options, requested)),
 		);
 		for (const result of results) done.set(result.taskId, result);
 		// A task may launch another until it is gone: look again until none is left.
 		batch = options.only
 			? []
-			: descendantsOf(store, intended).filter((id) => !done.has(id));
+			: findUnfinishedDescendants(store, requested).filter(
+					(id) => !done.has(id),
+				);
 	}
 	return [...done.values()];
 }
 
 // --- internal ---
 
-async function cancelOrTell(
+async function tryCancelTask(
 	store: Store,
 	id: string,
 	options: CancelOptions,
-	intended: Set<string>,
-): Promise<Cancelled> {
+	requested: Set<string>,
+): Promise<CancelResult> {
 	try {
-		return await cancelTask(store, id, options, intended);
+		return await cancelTask(store, id, options, requested);
 	} catch (error) {
 		if (!(error instanceof BgError)) throw error;
 		return { taskId: id, cancelled: false, survivors: [], note: error.message };
@@ -93,32 +104,34 @@ async function cancelTask(
 	store: Store,
 	id: string,
 	options: CancelOptions,
-	intended: Set<string>,
-): Promise<Cancelled> {
-	const before = settle(store, readTask(store, id));
-	if (isFinal(before)) return stopRemains(before, options);
-	const standing = standingOf(before);
-	if (standing !== "watched" && standing !== "orphaned")
+	requested: Set<string>,
+): Promise<CancelResult> {
+	const before = reconcileTask(store, readTask(store, id));
+	if (isFinal(before)) return stopLeftovers(before, options);
+	const supervision = checkSupervision(before);
+	if (supervision !== "watched" && supervision !== "orphaned")
 		return {
 			taskId: id,
 			status: before.status,
 			cancelled: false,
 			survivors: [],
-			note: describeStanding(before, standing) ?? standing,
+			note: describeSupervision(before, supervision) ?? supervision,
 		};
 	const stop: Stop = {
-		...(options.because ?? { reason: "cancel", by: "bg cancel" }),
+		...(options.cause ?? { reason: "cancel", by: "bg cancel" }),
 		at: timestamp(),
 		...(options.signal && { signal: options.signal }),
 	};
 	const { task, wasFinal, problem } = recordStop(store, before, stop);
-	if (wasFinal) return stopRemains(task, options);
-	intended.add(id);
+	if (wasFinal) return stopLeftovers(task, options);
+	requested.add(id);
 	if (problem || task.status === "running")
-		await awaitSupervisor(store, task, problem !== undefined);
+		await waitForSupervisor(store, task, problem !== undefined);
 	// What the supervisor has not stopped, because it is gone or stopped itself or was done already.
-	const survivors = await stopTree(id, stopOptions(task, options));
-	const end = survivors.length ? readTask(store, id) : endNow(store, task);
+	const survivors = await stopTree(id, toStopOptions(task, options));
+	const end = survivors.length
+		? readTask(store, id)
+		: finishCancelled(store, task);
 	const isStopped = survivors.length === 0;
 	return {
 		taskId: id,
@@ -148,21 +161,21 @@ function recordStop(
 		const task = updateTask(store, id, (now) => {
 			wasFinal = isFinal(now);
 			if (wasFinal) return undefined;
-			const stopping = intend(now, stop);
+			const stopping = requestStop(now, stop);
 			return now.status === "queued"
-				? finish(stopping, { reason: "cancel", at: stop.at })
+				? finishTask(stopping, { reason: "cancel", at: stop.at })
 				: stopping;
 		});
-		if (isFinal(task)) leaveQueue(store, task);
+		if (isFinal(task)) dequeue(store, task);
 		return { task, wasFinal };
 	} catch (error) {
-		if (isNewer(before) || !isRefused(error)) throw error;
+		if (hasNewerSchema(before) || !isRefused(error)) throw error;
 		try {
 			postStop(store, id, stop);
 		} catch {
 			// Then this process stops the tree, and the end says which signal it was.
 		}
-		return { task: before, problem: messageOf(error) };
+		return { task: before, problem: errorMessage(error) };
 	}
 }
 
@@ -173,19 +186,19 @@ const isRefused = (error: unknown) =>
  * Asks the supervisor, and waits until it has recorded the end, or will not any more. An end that
  * cannot be recorded is not waited for once the process is gone.
  */
-async function awaitSupervisor(
+async function waitForSupervisor(
 	store: Store,
 	{ id, supervisor, process }: Task,
 	isUnrecorded: boolean,
 ): Promise<void> {
 	if (!supervisor) return;
-	signal(supervisor, lookSignal);
-	const deadline = performance.now() + supervisorPatience;
+	sendSignal(supervisor, wakeSignal);
+	const deadline = performance.now() + supervisorTimeoutMs;
 	for (let pause = 5; performance.now() < deadline; ) {
-		if (liveness(supervisor) === "gone") return;
+		if (checkLiveness(supervisor) === "gone") return;
 		await delay(pause);
 		if (isFinal(readTask(store, id))) return;
-		const isGone = !process || liveness(process) === "gone";
+		const isGone = !process || checkLiveness(process) === "gone";
 		if (isUnrecorded && isGone) return;
 		pause = Math.min(pause * 2, 50);
 	}
@@ -195,10 +208,10 @@ async function awaitSupervisor(
  * Records the end of a task whose tree is gone, if its supervisor did not; the task as it is if that
  * cannot be recorded.
  */
-function endNow(store: Store, task: Task): Task {
+function finishCancelled(store: Store, task: Task): Task {
 	try {
 		return updateTask(store, task.id, (now) =>
-			finish(now, { reason: "cancel", at: timestamp() }),
+			finishTask(now, { reason: "cancel", at: timestamp() }),
 		);
 	} catch (error) {
 		if (isRefused(error)) return task;
@@ -207,10 +220,10 @@ function endNow(store: Store, task: Task): Task {
 }
 
 /** A finished task's state stays; what is left of its processes is stopped. */
-async function stopRemains(
+async function stopLeftovers(
 	task: Task,
 	options: CancelOptions,
-): Promise<Cancelled> {
+): Promise<CancelResult> {
 	const { id, status } = task;
 	if (findTree(id, task.process).length === 0)
 		return {
@@ -220,7 +233,7 @@ async function stopRemains(
 			survivors: [],
 			note: `already ${status}`,
 		};
-	const survivors = await stopTree(id, stopOptions(task, options));
+	const survivors = await stopTree(id, toStopOptions(task, options));
 	return {
 		taskId: id,
 		status,
@@ -229,17 +242,20 @@ async function stopRemains(
 	};
 }
 
-function stopOptions(task: Task, { signal }: CancelOptions): StopOptions {
+function toStopOptions(task: Task, { signal }: CancelOptions): StopOptions {
 	return { root: task.process, ...(signal && { signal: `SIG${signal}` }) };
 }
 
 /** All that was launched from inside these tasks, through whatever generations, and is not over. */
-function descendantsOf(store: Store, ids: ReadonlySet<string>): string[] {
+function findUnfinishedDescendants(
+	store: Store,
+	ids: ReadonlySet<string>,
+): string[] {
 	if (ids.size === 0) return [];
 	const family = new Set(ids);
 	const unfinished: string[] = [];
 	// Oldest first: a parent is always older than its children.
-	for (const task of [...eachTask(store)].reverse()) {
+	for (const task of [...iterateTasks(store)].reverse()) {
 		if (!family.has(task.parent_task_id ?? "")) continue;
 		family.add(task.id);
 		if (!isFinal(task)) unfinished.push(task.id);

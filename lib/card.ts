@@ -2,14 +2,14 @@
  * All that is known of one task, as a card a person reads: what it is and how it stands first, then
  * what there is to say, wrapped to the width of the terminal. Pure.
  */
-import { ageOf, markOf, tint } from "./answer.ts";
-import { progressOf } from "./glance.ts";
+import { colourText, formatTaskAge, statusMark } from "./answer.ts";
+import { describeProgress } from "./glance.ts";
 import { toLine, toPlain } from "./print.ts";
 import { describeUsage } from "./stream.ts";
 import type { Task } from "./task.ts";
-import { fit, wrap } from "./width.ts";
+import { fitText, wrapText } from "./width.ts";
 
-export type CardOptions = {
+export type DetailsOptions = {
 	/** What a person should know beside the record. */
 	note?: string | undefined;
 	/** The file it writes to. */
@@ -20,18 +20,21 @@ export type CardOptions = {
 };
 
 /** A field of many lines shows so many of them. */
-const mostLines = 12;
+const maxFieldLines = 12;
 
 /** Draws a task as lines, none of them wider than `width`. */
-export function drawCard(task: Task, options: CardOptions): string[] {
+export function renderTaskDetails(
+	task: Task,
+	options: DetailsOptions,
+): string[] {
 	const { note, output, width, colour } = options;
 	const { status, progress, usage } = task;
-	const status_ = `${markOf(status)} ${status}`;
+	const statusText = `${statusMark(status)} ${status}`;
 	const fields: Record<string, string | undefined> = {
 		id: task.id,
 		why: task.error,
 		note,
-		age: ageOf(task),
+		age: formatTaskAge(task),
 		droid: task.agent,
 		model: task.model,
 		command: task.kind === "command" ? task.command?.join(" ") : undefined,
@@ -39,7 +42,7 @@ export function drawCard(task: Task, options: CardOptions): string[] {
 		tags: task.tags?.join(", "),
 		after: task.after?.join(", "),
 		prompt: task.prompt,
-		progress: progressOf(task).join(", last "),
+		progress: describeProgress(task).join(", last "),
 		said:
 			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
 		usage: usage && describeUsage(usage),
@@ -52,13 +55,15 @@ export function drawCard(task: Task, options: CardOptions): string[] {
 	};
 	const shown = Object.entries(fields).filter(([, value]) => value);
 	const indent = Math.max(...shown.map(([name]) => name.length)) + 2;
-	const room = Math.max(8, width - indent);
-	const title = fit(`${status_}  ${toLine(task.description)}`, width);
+	const valueWidth = Math.max(8, width - indent);
+	const title = fitText(`${statusText}  ${toLine(task.description)}`, width);
 	return [
-		colour ? title.replace(status_, (word) => tint(word, status)) : title,
+		colour
+			? title.replace(statusText, (word) => colourText(word, status))
+			: title,
 		...shown.flatMap(([name, value = ""]) =>
-			linesOf(value, room).map((line, at) =>
-				fit((at === 0 ? name : "").padEnd(indent) + line, width),
+			wrapField(value, valueWidth).map((line, at) =>
+				fitText((at === 0 ? name : "").padEnd(indent) + line, width),
 			),
 		),
 	];
@@ -67,13 +72,13 @@ export function drawCard(task: Task, options: CardOptions): string[] {
 // --- internal ---
 
 /** The first lines of a text; a last one says where there are more. */
-function linesOf(text: string, width: number): string[] {
+function wrapField(text: string, width: number): string[] {
 	const lines = toPlain(text.slice(0, 16_384))
 		.trim()
 		.split("\n")
-		.slice(0, mostLines + 1)
-		.flatMap((line) => wrap(line.replaceAll("\t", "  "), width));
-	return lines.length > mostLines
-		? [...lines.slice(0, mostLines - 1), "… (--full --json: all of it)"]
+		.slice(0, maxFieldLines + 1)
+		.flatMap((line) => wrapText(line.replaceAll("\t", "  "), width));
+	return lines.length > maxFieldLines
+		? [...lines.slice(0, maxFieldLines - 1), "… (--full --json: all of it)"]
 		: lines;
 }

@@ -15,22 +15,23 @@ import {
 } from "node:fs";
 import { resolve } from "node:path";
 import { openStore } from "./directory.ts";
-import { namePattern } from "./droid.ts";
-import { BgError, codeOf, messageOf, usage } from "./error.ts";
+import { droidNamePattern } from "./droid.ts";
+import { errorCode, errorMessage, refused, usage } from "./error.ts";
+import { sleepSync } from "./files.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 import { readLimits } from "./queue.ts";
 import { currentFolder } from "./runtime.ts";
 import {
-	checkedKey,
-	checkWhole,
+	assertIntact,
+	checkKey,
+	checkSchedule,
 	type ScheduleOptions,
-	scheduleFields,
 } from "./schedule.ts";
 import { readTask } from "./store.ts";
 import {
 	type Autonomy,
 	autonomies,
-	newSessionId,
+	createSessionId,
 	schemaVersion,
 	taskVariable,
 	timestamp,
@@ -63,42 +64,41 @@ export type DroidOptions = LaunchOptions & {
 };
 
 const defaultDroid = "executor-med";
-const maxPrompt = 16 * 1024 * 1024;
+const maxPromptBytes = 16 * 1024 * 1024;
 
 /** The fields that every record has, whatever it launches. */
-export function commonFields(options: LaunchOptions) {
-	checkWhole(options.description, "the description", "say it in UTF-8");
+export function checkCommonOptions(options: LaunchOptions) {
+	assertIntact(options.description, "the description", "say it in UTF-8");
 	if (!options.description.trim()) throw usage("the description is empty");
 	const parent = process.env[taskVariable];
-	const cwd = folderOf(options.cwd);
-	const depth = depthOf(process.env.BG_DEPTH) + 1;
+	const cwd = resolveFolder(options.cwd);
+	const depth = parseDepth(process.env.BG_DEPTH) + 1;
 	const { BG_MAX_DEPTH } = readLimits();
 	if (depth > BG_MAX_DEPTH)
-		throw new BgError(
-			"refused",
+		throw refused(
 			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the task above launch it`,
 		);
 	return {
 		schema: schemaVersion,
 		description: options.description,
 		cwd,
-		...(options.stdin && { stdin: inputFile(cwd, options.stdin) }),
-		session_id: newSessionId(),
-		parent_session_id: parentSessionOf(options),
+		...(options.stdin && { stdin: resolveStdin(cwd, options.stdin) }),
+		session_id: createSessionId(),
+		parent_session_id: resolveParentSession(options),
 		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
 		depth,
 		status: "queued" as const,
 		queued_at: timestamp(),
 		...(options.tags?.length && {
-			tags: options.tags.map((tag) => checkedKey("--tag", "tag", tag)),
+			tags: options.tags.map((tag) => checkKey("--tag", "tag", tag)),
 		}),
-		...scheduleFields(options),
+		...checkSchedule(options),
 	};
 }
 
 /** The name of a droid: it becomes part of a path. */
-export function checkedDroid(droid = defaultDroid): string {
-	if (!namePattern.test(droid))
+export function checkDroidName(droid = defaultDroid): string {
+	if (!droidNamePattern.test(droid))
 		throw usage(
 			`${JSON.stringify(droid)} is no name of a droid: letters, digits, ".", "_" and "-", at most 64`,
 		);
@@ -106,30 +106,32 @@ export function checkedDroid(droid = defaultDroid): string {
 }
 
 /** The argv of a command. */
-export function checkedCommand(command: readonly string[]): string[] {
+export function checkCommand(command: readonly string[]): string[] {
 	for (const each of command)
-		checkWhole(each, "an argument", "put the command in a script");
+		assertIntact(each, "an argument", "put the command in a script");
 	if (!command[0])
 		throw usage("no command to run: bg run <description> -- <command…>");
 	return [...command];
 }
 
 /** `--env` as an object: `K=V` each, the last one of a name counts. */
-export function parseEnv(pairs: readonly string[]): Record<string, string> {
+export function parseEnvPairs(
+	pairs: readonly string[],
+): Record<string, string> {
 	const env: Record<string, string> = {};
 	for (const pair of pairs) {
 		const at = pair.indexOf("=");
 		const name = pair.slice(0, at);
 		if (at < 1 || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
 			throw usage(`--env ${pair}: it takes NAME=VALUE`);
-		checkWhole(pair, `--env ${name}`, "set it in a script");
+		assertIntact(pair, `--env ${name}`, "set it in a script");
 		env[name] = pair.slice(at + 1);
 	}
 	return env;
 }
 
 /** The prompt, from argv or from its file. */
-export function promptOf(options: DroidOptions): string {
+export function readPrompt(options: DroidOptions): string {
 	const { prompt, promptPath } = options;
 	if (prompt !== undefined && promptPath !== undefined)
 		throw usage("the prompt is given twice: in argv and by --prompt-file");
@@ -138,20 +140,20 @@ export function promptOf(options: DroidOptions): string {
 			? (prompt ?? "")
 			: readTextFile("--prompt-file", promptPath);
 	if (promptPath === undefined)
-		checkWhole(text, "the prompt", "give it by --prompt-file FILE");
+		assertIntact(text, "the prompt", "give it by --prompt-file FILE");
 	if (!text.trim()) throw usage("the prompt is empty");
 	return text;
 }
 
 /** The name of a model, or none. */
-export function checkedModel(model: string | undefined): string | undefined {
+export function checkModel(model: string | undefined): string | undefined {
 	if (model && (/^-|[\p{Cc}\uFFFD]/u.test(model) || model.length > 200))
 		throw usage(`${JSON.stringify(model)} is no name of a model`);
 	return model || undefined;
 }
 
 /** The level asked for, at most that of the task this launch comes from. */
-export function allowedAutonomy(
+export function limitAutonomy(
 	given: string | undefined,
 	warnings: string[],
 ): Autonomy {
@@ -160,7 +162,7 @@ export function allowedAutonomy(
 		throw usage(
 			`${JSON.stringify(given)} is no autonomy level: ${autonomies.join(", ")}`,
 		);
-	const cap = parentAutonomy();
+	const cap = readParentAutonomy();
 	if (!cap || autonomies.indexOf(asked) <= autonomies.indexOf(cap))
 		return asked;
 	if (given) warnings.push(`autonomy is ${cap}, as of the task it comes from`);
@@ -168,19 +170,18 @@ export function allowedAutonomy(
 }
 
 /** The level a command runs under: that of the task this launch comes from, which may be none. */
-export function commandAutonomy(): Autonomy | undefined {
-	const cap = parentAutonomy();
+export function checkCommandAutonomy(): Autonomy | undefined {
+	const cap = readParentAutonomy();
 	if (cap === "low")
-		throw new BgError(
-			"refused",
+		throw refused(
 			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
 		);
 	return cap;
 }
 
 /** The name of a worktree as droid takes it; "" where droid shall name it. */
-export function checkedWorktree(name: string | undefined): string | undefined {
-	if (name && !namePattern.test(name))
+export function checkWorktree(name: string | undefined): string | undefined {
+	if (name && !droidNamePattern.test(name))
 		throw usage(
 			`--worktree ${JSON.stringify(name)}: letters, digits, ".", "_" and "-", at most 64`,
 		);
@@ -191,11 +192,11 @@ export function checkedWorktree(name: string | undefined): string | undefined {
 export function readTextFile(flag: string, path: string): string {
 	let bytes: Buffer;
 	try {
-		bytes = readBounded(path);
+		bytes = readBoundedFile(path);
 	} catch (error) {
-		throw usage(`${flag} ${path}: ${messageOf(error)}`);
+		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
 	}
-	if (bytes.length > maxPrompt)
+	if (bytes.length > maxPromptBytes)
 		throw usage(`${flag} ${path}: more than 16 MiB`);
 	try {
 		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
@@ -208,11 +209,11 @@ export function readTextFile(flag: string, path: string): string {
 
 // --- internal ---
 
-function depthOf(value: string | undefined): number {
+function parseDepth(value: string | undefined): number {
 	return value && /^\d{1,3}$/.test(value) ? Number(value) : 0;
 }
 
-function parentSessionOf({ parentSession }: DroidOptions): string {
+function resolveParentSession({ parentSession }: DroidOptions): string {
 	const named = parentSession && parentSession !== "main";
 	const given = named ? parentSession : process.env.BG_SESSION_ID || "main";
 	if (!sessionPattern.test(given))
@@ -222,8 +223,8 @@ function parentSessionOf({ parentSession }: DroidOptions): string {
 	return given;
 }
 
-function folderOf(given: string | undefined): string {
-	checkWhole(given ?? "", "--cwd", "name another folder");
+function resolveFolder(given: string | undefined): string {
+	assertIntact(given ?? "", "--cwd", "name another folder");
 	const here = given?.startsWith("/") ? "/" : currentFolder();
 	if (here === undefined)
 		throw usage(
@@ -237,7 +238,7 @@ function folderOf(given: string | undefined): string {
 			return cwd;
 		}
 	} catch (error) {
-		throw usage(`${name} cannot be entered: ${messageOf(error)}`);
+		throw usage(`${name} cannot be entered: ${errorMessage(error)}`);
 	}
 	throw usage(
 		given === undefined
@@ -246,8 +247,8 @@ function folderOf(given: string | undefined): string {
 	);
 }
 
-function inputFile(cwd: string, given: string): string {
-	checkWhole(given, "--stdin", "name another file");
+function resolveStdin(cwd: string, given: string): string {
+	assertIntact(given, "--stdin", "name another file");
 	const path = resolve(cwd, given);
 	const status = statSync(path, { throwIfNoEntry: false });
 	if (!status) throw usage(`--stdin ${given}: no such file`);
@@ -260,20 +261,20 @@ function inputFile(cwd: string, given: string): string {
  * A file, a pipe or standard input (`-`), up to one byte more than a prompt may have: there may be no
  * end of it.
  */
-function readBounded(path: string): Buffer {
-	if (path === "-") return readInput(0);
+function readBoundedFile(path: string): Buffer {
+	if (path === "-") return readDescriptor(0);
 	const fd = openSync(path, "r");
 	try {
-		return readInput(fd);
+		return readDescriptor(fd);
 	} finally {
 		closeSync(fd);
 	}
 }
 
 /** Where nothing is there yet and the descriptor does not wait, we do. */
-function readInput(fd: number): Buffer {
+function readDescriptor(fd: number): Buffer {
 	const parts: Buffer[] = [];
-	for (let length = 0; length <= maxPrompt; ) {
+	for (let length = 0; length <= maxPromptBytes; ) {
 		const part = Buffer.alloc(65_536);
 		try {
 			const read = readSync(fd, part);
@@ -281,16 +282,16 @@ function readInput(fd: number): Buffer {
 			parts.push(part.subarray(0, read));
 			length += read;
 		} catch (error) {
-			if (codeOf(error) === "EOF") break;
-			if (codeOf(error) !== "EAGAIN") throw error;
-			Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+			if (errorCode(error) === "EOF") break;
+			if (errorCode(error) !== "EAGAIN") throw error;
+			sleepSync(5);
 		}
 	}
 	return Buffer.concat(parts);
 }
 
 /** A guard rail, not a wall: whoever forges the environment is not held. */
-function parentAutonomy(): Autonomy | undefined {
+function readParentAutonomy(): Autonomy | undefined {
 	const id = process.env[taskVariable];
 	if (!id || !idPattern.test(id)) return undefined;
 	try {

@@ -4,18 +4,18 @@
  */
 import { BgError } from "./error.ts";
 import type { Store } from "./names.ts";
-import { liveness } from "./process.ts";
-import { standingOf } from "./prune.ts";
+import { checkLiveness } from "./process.ts";
+import { checkSupervision } from "./prune.ts";
 import { runOnEnd } from "./spawn.ts";
 import {
 	checkOnEndRan,
 	deleteTask,
-	eachTask,
 	isOnEndPending,
-	sizeOfTask,
+	iterateTasks,
+	measureTask,
 	updateTask,
 } from "./store.ts";
-import { isFinal, isNewer, type Task, timestamp } from "./task.ts";
+import { hasNewerSchema, isFinal, type Task, timestamp } from "./task.ts";
 
 export type CleanupOptions = {
 	/** Delete what ended longer ago than this, in ms. */
@@ -25,10 +25,10 @@ export type CleanupOptions = {
 	/** Say what would happen, and do none of it. */
 	dryRun: boolean;
 	/** Told before each task how many were looked at, and how many there are. */
-	onLook?: (done: number, all: number) => void;
+	onProgress?: (done: number, all: number) => void;
 };
 
-export type Cleaned = {
+export type CleanupResult = {
 	cleaned: true;
 	archived: string[];
 	deleted: string[];
@@ -37,16 +37,19 @@ export type Cleaned = {
 	kept: { taskId: string; note: string }[];
 };
 
-export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
-	const { olderThan, maxSize, dryRun, onLook } = options;
-	const all = [...eachTask(store)];
+export function cleanUpTasks(
+	store: Store,
+	options: CleanupOptions,
+): CleanupResult {
+	const { olderThan, maxSize, dryRun, onProgress } = options;
+	const all = [...iterateTasks(store)];
 	const over = all.filter(
-		(task) => standingOf(task) === "over" && !isNewer(task),
+		(task) => checkSupervision(task) === "over" && !hasNewerSchema(task),
 	);
 	const awaited = new Set(
 		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
 	);
-	const cleaned: Cleaned = {
+	const cleaned: CleanupResult = {
 		cleaned: true,
 		archived: [],
 		deleted: [],
@@ -57,10 +60,10 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 	let size = 0;
 	let isTooMuch = false;
 	for (const [done, task] of over.entries()) {
-		onLook?.(done, over.length);
-		const bytes = sizeOfTask(store, task.id);
+		onProgress?.(done, over.length);
+		const bytes = measureTask(store, task.id);
 		size += bytes;
-		const isTooOld = olderThan !== undefined && ageOf(task) > olderThan;
+		const isTooOld = olderThan !== undefined && measureAge(task) > olderThan;
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
 		try {
 			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
@@ -69,7 +72,7 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 				cleaned.deleted.push(task.id);
 				cleaned.freedBytes += bytes;
 			} else if (!task.archived_at) {
-				if (!dryRun) archive(store, task.id);
+				if (!dryRun) archiveTask(store, task.id);
 				cleaned.archived.push(task.id);
 			}
 		} catch (error) {
@@ -82,7 +85,7 @@ export function cleanUp(store: Store, options: CleanupOptions): Cleaned {
 
 // --- internal ---
 
-const ageOf = (task: Task): number =>
+const measureAge = (task: Task): number =>
 	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
 
 /**
@@ -92,11 +95,12 @@ const ageOf = (task: Task): number =>
 function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
 	const { id, supervisor } = task;
 	if (!isOnEndPending(store, task)) return;
-	if (supervisor && liveness(supervisor) !== "gone") checkOnEndRan(store, task);
+	if (supervisor && checkLiveness(supervisor) !== "gone")
+		checkOnEndRan(store, task);
 	else if (!dryRun) runOnEnd(store, id);
 }
 
-function archive(store: Store, id: string): void {
+function archiveTask(store: Store, id: string): void {
 	const archived_at = timestamp();
 	updateTask(store, id, (now) => ({ ...now, archived_at }));
 }

@@ -3,35 +3,35 @@
  * called. Returns an exit code; the door exits.
  */
 import { version } from "../package.json" with { type: "json" };
-import { flagsOf, readArguments, tokenize } from "./arguments.ts";
+import { parseArguments, selectFlags, tokenize } from "./arguments.ts";
 import {
 	BgError,
+	errorMessage,
 	exitCodes,
 	isRefusal,
-	messageOf,
 	PrintError,
 	usage,
 } from "./error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "./print.ts";
-import { nameProgram } from "./self.ts";
+import { insertProgramCommand } from "./self.ts";
 import { findVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
 /** Runs one verb. Faults of the user's are told in one line; a bug is thrown. */
-export async function cli(argv: readonly string[]): Promise<number> {
-	const name = nameOf(argv[0]);
+export async function runCli(argv: readonly string[]): Promise<number> {
+	const name = resolveVerbName(argv[0]);
 	try {
-		if (argv.length === 0 && isTerminal(1)) return await printHome();
+		if (argv.length === 0 && isTerminal(1)) return await printOverview();
 		return await runVerb(name, argv.slice(1));
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
-		const words = messageOf(error) + wayOut(name, error);
+		const text = errorMessage(error) + formatHint(name, error);
 		// Who types `bg` at a prompt may have the shell's functions; a program or an agent has not.
-		const said = isTerminal(1) ? words : nameProgram(words, hinted);
-		const message = toLine(said, 2000);
+		const hinted = isTerminal(1) ? text : insertProgramCommand(text, hintWords);
+		const message = toLine(hinted, 2000);
 		writeAll(2, `bg: ${message}\n`);
 		const isPrintable = !(error instanceof PrintError);
-		if (isPrintable && (await answersJson(name, argv.slice(1))))
+		if (isPrintable && (await isJsonReply(name, argv.slice(1))))
 			printFault(message);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
@@ -40,7 +40,7 @@ export async function cli(argv: readonly string[]): Promise<number> {
 // --- internal ---
 
 /** The verb that was called; flags that stand for it, and nothing, are help. */
-const nameOf = (first: string | undefined) =>
+const resolveVerbName = (first: string | undefined) =>
 	first === undefined || first === "--help" || first === "-h" ? "help" : first;
 
 async function runVerb(name: string, argv: readonly string[]): Promise<number> {
@@ -51,7 +51,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	const verb = await findVerb(verbs, name).load();
 	const args = verb.read
 		? verb.read(argv)
-		: readArguments(name, verb.args, argv);
+		: parseArguments(name, verb.args, argv);
 	if (args.help) return runVerb("help", [name]);
 	if (args.json && args.text)
 		throw usage("--json and --text do not go together");
@@ -60,9 +60,9 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 }
 
 /** Without a verb: the newest tasks, as many as the screen holds, and where to go on. */
-async function printHome(): Promise<number> {
-	const { terminalSize } = await import("./terminal.ts");
-	const limit = Math.max(1, terminalSize().rows - 6);
+async function printOverview(): Promise<number> {
+	const { readTerminalSize } = await import("./terminal.ts");
+	const limit = Math.max(1, readTerminalSize().rows - 6);
 	const code = await runVerb("list", ["--text", "--limit", String(limit)]);
 	writeAll(1, "bg watch shows them live, bg --help lists the verbs\n");
 	return code;
@@ -78,13 +78,13 @@ function printFault(message: string): void {
 }
 
 /** What may follow `bg` where a message says what to type. */
-const hinted = [...Object.keys(verbs), "--help"];
+const hintWords = [...Object.keys(verbs), "--help"];
 
 /** Flags with which an answer is text, whoever reads it; `-q` also where no verb says what it is. */
-const plainFlags = ["quiet", "-q", "raw", "follow"];
+const textFlags = ["quiet", "-q", "raw", "follow"];
 
 /** Whether a call is answered in JSON: then a fault of it is, too. */
-async function answersJson(
+async function isJsonReply(
 	name: string,
 	argv: readonly string[],
 ): Promise<boolean> {
@@ -92,18 +92,18 @@ async function answersJson(
 	const args = (await verb?.load())?.args;
 	if (args && !("json" in args)) return false;
 	const given = new Map<string, string | undefined>();
-	for (const token of tokenize(flagsOf(args ?? {}), argv))
+	for (const token of tokenize(selectFlags(args ?? {}), argv))
 		if (token.kind === "flag") given.set(token.name, token.value);
-	if (plainFlags.some((flag) => given.has(flag))) return false;
+	if (textFlags.some((flag) => given.has(flag))) return false;
 	const format = given.get("format");
 	if (format !== undefined) return format.startsWith("json");
 	return given.has("json") || (!given.has("text") && !isTerminal(1));
 }
 
 /** What to type next, where the message does not say it itself. */
-function wayOut(name: string, error: unknown): string {
+function formatHint(name: string, error: unknown): string {
 	const isUsage = error instanceof BgError && error.exit === "usage";
 	if (!isUsage || !Object.hasOwn(verbs, name)) return "";
-	const says = /did you mean|[(:] ?bg /.test(error.message);
-	return says ? "" : ` (bg ${name} --help)`;
+	const hasHint = /did you mean|[(:] ?bg /.test(error.message);
+	return hasHint ? "" : ` (bg ${name} --help)`;
 }

@@ -7,9 +7,9 @@
 import {
 	type Arg,
 	type Args,
-	flagsOf,
-	type Source,
+	selectFlags,
 	tokenize,
+	type ValueSource,
 } from "./arguments.ts";
 import bash from "./assets/completion.bash.txt" with { type: "text" };
 import fish from "./assets/completion.fish.txt" with { type: "text" };
@@ -23,8 +23,8 @@ export type Shell = keyof typeof scripts;
 export const shells = Object.keys(scripts) as [Shell, ...Shell[]];
 
 /** The script for a shell; in it this very program is called, whatever `bg` means there. */
-export function scriptFor(shell: Shell, program: readonly string[]): string {
-	const quoted = program.map((word) => quote(shell, word)).join(" ");
+export function renderScript(shell: Shell, program: readonly string[]): string {
+	const quoted = program.map((word) => quoteWord(shell, word)).join(" ");
 	return scripts[shell].replaceAll("PROGRAM", () => quoted);
 }
 
@@ -32,8 +32,8 @@ export function scriptFor(shell: Shell, program: readonly string[]): string {
 export type Choice = { value: string; about: string };
 
 /** What may stand at a place: of these words, or of a source, the ones that begin like this. */
-export type Place = {
-	from: readonly Choice[] | Source;
+export type CompletionPlace = {
+	from: readonly Choice[] | ValueSource;
 	typed: string;
 	/** What stands before it in the same word, and stays. */
 	before: string;
@@ -41,11 +41,19 @@ export type Place = {
 	given: readonly string[];
 };
 
-const nothing: Place = { from: [], typed: "", before: "", given: [] };
+const emptyPlace: CompletionPlace = {
+	from: [],
+	typed: "",
+	before: "",
+	given: [],
+};
 
 /** What may stand at the last of a verb's words, which is still being typed. */
-export function placeOf(args: Args, words: readonly string[]): Place {
-	const flags = flagsOf(args);
+export function findPlace(
+	args: Args,
+	words: readonly string[],
+): CompletionPlace {
+	const flags = selectFlags(args);
 	const typed = words.at(-1) ?? "";
 	const before = words.slice(0, -1);
 	const tokens = tokenize(flags, before);
@@ -53,15 +61,15 @@ export function placeOf(args: Args, words: readonly string[]): Place {
 	if (last?.kind === "flag") {
 		const flag = flags[last.name];
 		if (flag?.type === "string" && !flag.inline && last.value === undefined)
-			return valuePlace(flag, typed);
+			return findPlaceInValue(flag, typed);
 	}
 	const dashes = before.indexOf("--");
 	if (typed.startsWith("-") && dashes < 0) {
 		const [, name = "", value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
 		if (value !== undefined)
 			return Object.hasOwn(flags, name)
-				? valuePlace(flags[name] as Arg, value, `--${name}=`)
-				: nothing;
+				? findPlaceInValue(flags[name] as Arg, value, `--${name}=`)
+				: emptyPlace;
 		const given = tokens.flatMap((token) =>
 			token.kind === "flag" && !flags[token.name]?.multiple
 				? [`--${token.name}`]
@@ -77,14 +85,14 @@ export function placeOf(args: Args, words: readonly string[]): Place {
 	const given = tokens.flatMap((token) =>
 		token.kind === "positional" ? [token.value] : [],
 	);
-	const from = positionalAt(args, given.length, dashes >= 0)?.from ?? [];
+	const from = findPositional(args, given.length, dashes >= 0)?.from ?? [];
 	const isCommand = from === "commands" && dashes < before.length - 1;
 	return { from: isCommand ? "files" : from, typed, before: "", given };
 }
 
 /** The words of a place that go on as it begins, as lines; `choices` are those of its source. */
-export function answerOf(
-	{ typed, before, given }: Place,
+export function renderChoices(
+	{ typed, before, given }: CompletionPlace,
 	choices: readonly Choice[],
 ): string {
 	return choices
@@ -99,7 +107,11 @@ export function answerOf(
 // --- internal ---
 
 /** The value of a flag, or the last of those between commas. */
-function valuePlace(flag: Arg, typed: string, before = ""): Place {
+function findPlaceInValue(
+	flag: Arg,
+	typed: string,
+	before = "",
+): CompletionPlace {
 	const at = typed.lastIndexOf(",") + 1;
 	return {
 		from: flag.from ?? [],
@@ -110,7 +122,7 @@ function valuePlace(flag: Arg, typed: string, before = ""): Place {
 }
 
 /** The positional whose turn it is; the one that takes many stays so. */
-function positionalAt(
+function findPositional(
 	args: Args,
 	count: number,
 	behindDashes: boolean,
@@ -123,7 +135,7 @@ function positionalAt(
 }
 
 /** One word of a shell, nothing of it obeyed. */
-function quote(shell: Shell, word: string): string {
+function quoteWord(shell: Shell, word: string): string {
 	const quoted = quoteForShell(word);
 	return shell === "fish" && quoted !== word
 		? `'${word.replace(/[\\']/g, "\\$&")}'`

@@ -14,22 +14,22 @@ import {
 	statSync,
 	writeSync,
 } from "node:fs";
-import { codeOf, messageOf, refused } from "./error.ts";
+import { errorCode, errorMessage, refused } from "./error.ts";
 import {
-	checkFolder,
-	checkWritable,
+	assertFolder,
+	assertWritable,
 	makeFolder,
-	making,
 	openFile,
+	wrapWriteErrors,
 } from "./files.ts";
 import {
-	type Faulty,
 	folders,
+	type LogSource,
 	logFile,
 	type Store,
 	storeDir,
 } from "./names.ts";
-import { markIndexWhole } from "./sessions.ts";
+import { markIndexComplete } from "./sessions.ts";
 
 const maxLogBytes = 1024 * 1024;
 
@@ -45,36 +45,44 @@ export function openStore({
 	write?: boolean;
 } = {}): Store {
 	if (write)
-		making(dir, () => mkdirSync(dir, { recursive: true, mode: 0o700 }));
-	const status = checkOwner(dir);
+		wrapWriteErrors(dir, () =>
+			mkdirSync(dir, { recursive: true, mode: 0o700 }),
+		);
+	const status = statOwnedDirectory(dir);
 	if (!status) return { dir };
-	const store = storeOf(dir, status);
-	if (write) checkWritable(store);
+	const store = toStore(dir, status);
+	if (write) assertWritable(store);
 	const missing = Object.values(folders)
 		.map((name) => `${dir}/${name}`)
 		.filter((path) => {
 			const folder = statOrRefuse(path, lstatSync);
-			if (folder) checkFolder(store, path, folder);
+			if (folder) assertFolder(store, path, folder);
 			return !folder;
 		});
 	if (!write) return store;
 	const isNew = missing.includes(`${dir}/${folders.sessions}`);
-	const hasRecords = isNew && checkPurpose(dir, status);
-	if (status.mode & 0o077) making(dir, () => chmodSync(dir, 0o700));
-	for (const path of missing) making(path, () => makeFolder(store, path));
-	if (isNew && !hasRecords) making(dir, () => markIndexWhole(store));
+	const hasRecords = isNew && assertStoreFolder(dir, status);
+	if (status.mode & 0o077) wrapWriteErrors(dir, () => chmodSync(dir, 0o700));
+	for (const path of missing)
+		wrapWriteErrors(path, () => makeFolder(store, path));
+	if (isNew && !hasRecords)
+		wrapWriteErrors(dir, () => markIndexComplete(store));
 	return store;
 }
 
 /** Notes a fault of a supervisor or a hook, which have nobody to tell; nothing in what is not ours. */
-export function logFault({ dir }: Store, who: Faulty, line: string): void {
+export function logFault(
+	{ dir }: Store,
+	source: LogSource,
+	line: string,
+): void {
 	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
 	try {
-		const status = checkOwner(dir);
+		const status = statOwnedDirectory(dir);
 		if (!status) return;
-		const store = storeOf(dir, status);
-		checkWritable(store);
-		const path = logFile(store, who);
+		const store = toStore(dir, status);
+		assertWritable(store);
+		const path = logFile(store, source);
 		const fd = openFile(store, path, O_WRONLY | O_APPEND | O_CREAT);
 		try {
 			if (fstatSync(fd).size < maxLogBytes)
@@ -87,28 +95,28 @@ export function logFault({ dir }: Store, who: Faulty, line: string): void {
 
 // --- internal ---
 
-const uid = () => process.geteuid?.() ?? 0;
+const currentUid = () => process.geteuid?.() ?? 0;
 
-function storeOf(dir: string, { uid: owner }: Stats): Store {
-	return { dir, owner, ...(owner !== uid() && { isForeign: true }) };
+function toStore(dir: string, { uid: owner }: Stats): Store {
+	return { dir, owner, ...(owner !== currentUid() && { isForeign: true }) };
 }
 
 /**
  * Refuses a directory in which another user could have put records, but for root, which may look at
  * any user's. Undefined where there is none.
  */
-function checkOwner(dir: string): Stats | undefined {
+function statOwnedDirectory(dir: string): Stats | undefined {
 	const link = statOrRefuse(dir, lstatSync);
 	if (!link) return undefined;
 	const isLink = link.isSymbolicLink();
-	if (isLink && link.uid !== uid() && link.uid !== 0)
+	if (isLink && link.uid !== currentUid() && link.uid !== 0)
 		throw refused(
 			`${dir} is a link that another user made: set BG_DIR to a folder of yours`,
 		);
 	const status = isLink ? statOrRefuse(dir, statSync) : link;
 	if (!status?.isDirectory())
 		throw refused(`${dir} is not a folder: set BG_DIR to one`);
-	if (status.uid !== uid() && uid() !== 0)
+	if (status.uid !== currentUid() && currentUid() !== 0)
 		throw refused(
 			`${dir} belongs to another user (uid ${status.uid}): set BG_DIR to a folder of yours`,
 		);
@@ -123,8 +131,8 @@ function checkOwner(dir: string): Stats | undefined {
  * Whether a folder that has never been a store of ours holds records. Somebody's folder of other
  * things, open to others, is not closed to them by a slip of BG_DIR.
  */
-function checkPurpose(dir: string, { mode }: Stats): boolean {
-	const names = making(dir, () => readdirSync(dir));
+function assertStoreFolder(dir: string, { mode }: Stats): boolean {
+	const names = wrapWriteErrors(dir, () => readdirSync(dir));
 	const hasRecords = names.some((name) => /^bg_.*\.json$/.test(name));
 	const others = names.filter((name) => !name.startsWith("."));
 	if (mode & 0o077 && others.length && !hasRecords)
@@ -141,7 +149,7 @@ function statOrRefuse(
 	try {
 		return read(path);
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return undefined;
-		throw refused(`unable to use ${path}: ${messageOf(error)}`);
+		if (errorCode(error) === "ENOENT") return undefined;
+		throw refused(`unable to use ${path}: ${errorMessage(error)}`);
 	}
 }

@@ -7,13 +7,13 @@
  */
 import type { Autonomy } from "./task.ts";
 
-export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+export const droidNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** The longest prompt given in argv, in bytes: one string of argv may hold 128 KiB on Linux. */
-export const maxArgvPrompt = 64 * 1024;
+export const maxArgvPromptBytes = 64 * 1024;
 
 /** What a droid's Markdown file asks for. */
-export type Definition = {
+export type DroidDefinition = {
 	model?: string;
 	reasoningEffort?: string;
 	tools?: string[];
@@ -35,7 +35,7 @@ const wordPattern = /^[A-Za-z0-9][\w.:/@-]*$/;
  * Reads a droid's definition: front matter between two `---` lines, then the system prompt. Of
  * YAML it knows `key: value`, `[a, b]` and `- a` lists; anything else becomes a warning.
  */
-export function parseDefinition(text: string): Definition {
+export function parseDefinition(text: string): DroidDefinition {
 	const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
 	const end = lines[0]?.trim() === "---" ? lines.indexOf("---", 1) : -1;
 	if (end < 0)
@@ -44,7 +44,7 @@ export function parseDefinition(text: string): Definition {
 			warnings: ["its definition has no front matter"],
 		};
 	const { fields, warnings } = parseFrontMatter(lines.slice(1, end));
-	const definition: Definition = {
+	const definition: DroidDefinition = {
 		body: lines
 			.slice(end + 1)
 			.join("\n")
@@ -80,7 +80,7 @@ export type ExecOptions = {
 	program: string;
 	autonomy: Autonomy;
 	model?: string | undefined;
-	definition?: Definition | undefined;
+	definition?: DroidDefinition | undefined;
 	systemPromptFile?: string | undefined;
 	/** A session to go on with, or with a copy of. */
 	session?: { id: string; fork: boolean } | undefined;
@@ -89,7 +89,7 @@ export type ExecOptions = {
 };
 
 /** The argv of `droid exec`, up to the prompt. */
-export function execCommand({
+export function buildExecCommand({
 	program,
 	autonomy,
 	model,

@@ -3,34 +3,39 @@
  * to follow is started, and what lives on is named.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf } from "./error.ts";
+import { errorMessage } from "./error.ts";
 import type { Store } from "./names.ts";
-import { currentDigest, readEnd, type Said, window } from "./output.ts";
-import { keepOutput, outputSize } from "./outputs.ts";
+import {
+	readCurrentDigest,
+	readResult,
+	type TaskResult,
+	windowBytes,
+} from "./output.ts";
+import { keepAttemptOutput, readOutputSize } from "./outputs.ts";
 import { describeProcesses } from "./process.ts";
-import { lose } from "./prune.ts";
-import { releaseSlot, setReady } from "./queue.ts";
+import { markLost } from "./prune.ts";
+import { releaseSlot, setRunnable } from "./queue.ts";
 import { retryWrite } from "./retry.ts";
 import { runOnEnd } from "./spawn.ts";
 import { removeStops } from "./stop-requests.ts";
-import type { Stopper } from "./stopper.ts";
-import { removePrompts, ringEnds, updateTask } from "./store.ts";
+import type { Monitor } from "./stopper.ts";
+import { notifyWaiters, removePromptFiles, updateTask } from "./store.ts";
 import {
-	type End,
-	endSentence,
-	finish,
-	intend,
+	describeExit,
+	finishTask,
 	isFinal,
+	isRetryable,
 	maxLeftBehind,
-	mayRetry,
+	requestStop,
+	requeueForRetry,
 	type Task,
+	type TaskEnd,
 	timestamp,
-	tryAgain,
 } from "./task.ts";
 import { findTree, resumeTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** How a process ended; without code and signal, nobody could see. */
-export type Exit =
+export type ProcessExit =
 	| { code: number | null; signal: string | null }
 	| { error: Error };
 
@@ -42,36 +47,36 @@ const readRetryLimitMs = 10_000;
  * task instead if it is to be tried again. Every step is retried until it succeeds, and none that
  * fails keeps the next ones from being done.
  */
-export async function finishUp(
+export async function concludeTask(
 	store: Store,
 	task: Task,
-	exit: Exit | undefined,
-	stopper: Stopper,
-	remains: Remains,
+	exit: ProcessExit | undefined,
+	monitor: Monitor,
+	scanner: LeftoverScanner,
 ): Promise<Task | undefined> {
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	const { id } = task;
-	await stopper.finish();
-	const isCut = succeeds(() => stopper.cut());
+	await monitor.finish();
+	const isCut = succeeds(() => monitor.cut());
 	// The slot is free before waiting supervisors are woken.
 	const isFree = succeeds(() => releaseSlot(store, task));
-	const after = await recordEnd(store, task, exit, stopper);
+	const after = await recordEnd(store, task, exit, monitor);
 	if (!isFree) await retryWrite(store, id, () => releaseSlot(store, task));
-	ringEnds(store);
-	if (!isCut) await retryWrite(store, id, () => stopper.cut());
+	notifyWaiters(store);
+	if (!isCut) await retryWrite(store, id, () => monitor.cut());
 	if (after?.status === "queued") {
-		await retryWrite(store, id, () => setReady(store, after, false));
+		await retryWrite(store, id, () => setRunnable(store, after, false));
 		return after;
 	}
 	await retryWrite(store, id, () => {
-		removePrompts(store, id);
+		removePromptFiles(store, id);
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
 	if (after?.paused_at) await retryWrite(store, id, () => resumeTree(id));
-	await readToTheEnd(store, task);
-	if (exit) await noteLeftBehind(store, id, remains);
+	await countWholeStream(store, task);
+	if (exit) await recordLeftovers(store, id, scanner);
 	return undefined;
 }
 
@@ -79,25 +84,26 @@ export async function finishUp(
 async function recordEnd(
 	store: Store,
 	task: Task,
-	exit: Exit | undefined,
-	stopper: Stopper,
+	exit: ProcessExit | undefined,
+	monitor: Monitor,
 ): Promise<Task | undefined> {
 	const { id } = task;
 	const { facts, completed, error } = await readTaskResult(store, task);
 	const decide = (now: Task): Task | undefined => {
 		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
-		const stop = stopper.unrecordedStop;
-		const current = stop ? intend(queued, stop) : queued;
+		const stop = monitor.unrecordedStop;
+		const current = stop ? requestStop(queued, stop) : queued;
 		if (exit) {
-			const ended = finish(current, endOf(exit, facts, error));
-			if (stopper.isShutDown || !mayRetry(current, ended)) return ended;
+			const ended = finishTask(current, toTaskEnd(exit, facts, error));
+			if (monitor.isShutDown || !isRetryable(current, ended)) return ended;
 			// Before the record says so: a supervisor may die between the two.
-			keepOutput(store, id, current.attempt ?? 1);
-			return tryAgain(current, ended);
+			keepAttemptOutput(store, id, current.attempt ?? 1);
+			return requeueForRetry(current, ended);
 		}
 		if (isFinal(now)) return undefined;
-		if (current.status === "queued" || !completed) return lose(store, current);
-		return finish(current, { reason: "stream", at: timestamp(), facts });
+		if (current.status === "queued" || !completed)
+			return markLost(store, current);
+		return finishTask(current, { reason: "stream", at: timestamp(), facts });
 	};
 	return retryWrite(store, id, () =>
 		updateTask(store, id, decide, { fallback: task }),
@@ -105,17 +111,18 @@ async function recordEnd(
 }
 
 /** What the task's output says. If it cannot be read, that is tried again for a while. */
-async function readTaskResult(store: Store, task: Task): Promise<Said> {
+async function readTaskResult(store: Store, task: Task): Promise<TaskResult> {
 	const deadline = performance.now() + readRetryLimitMs;
 	for (;;) {
-		const said = readEnd(store, task);
-		if (!said.isUnread || performance.now() > deadline) return said;
+		const resultError = readResult(store, task);
+		if (!resultError.isUnread || performance.now() > deadline)
+			return resultError;
 		await delay(100);
 	}
 }
 
 /** Looks for what lives on after the ends of tasks: for all that ended within a second at once. */
-export class Remains {
+export class LeftoverScanner {
 	#next: Promise<Snapshot> | undefined;
 	readonly #isBusy: () => boolean;
 
@@ -123,12 +130,12 @@ export class Remains {
 		this.#isBusy = isBusy;
 	}
 
-	look(): Promise<Snapshot> {
-		this.#next ??= this.#look();
+	scan(): Promise<Snapshot> {
+		this.#next ??= this.#scan();
 		return this.#next;
 	}
 
-	async #look(): Promise<Snapshot> {
+	async #scan(): Promise<Snapshot> {
 		await delay(this.#isBusy() ? 1000 : 0);
 		this.#next = undefined;
 		return takeSnapshot();
@@ -138,13 +145,14 @@ export class Remains {
 // --- internal ---
 
 /** A stream longer than one look is counted to its end, once the end itself is written. */
-async function readToTheEnd(store: Store, task: Task): Promise<void> {
-	if (task.kind !== "droid" || outputSize(store, task.id) <= window) return;
-	let digest = currentDigest(store, task);
+async function countWholeStream(store: Store, task: Task): Promise<void> {
+	if (task.kind !== "droid" || readOutputSize(store, task.id) <= windowBytes)
+		return;
+	let digest = readCurrentDigest(store, task);
 	for (let offset = -1; offset !== digest.offset; ) {
 		offset = digest.offset;
 		await delay(0);
-		digest = currentDigest(store, task);
+		digest = readCurrentDigest(store, task);
 	}
 	const { progress } = digest;
 	await retryWrite(store, task.id, () =>
@@ -159,15 +167,15 @@ async function readToTheEnd(store: Store, task: Task): Promise<void> {
  * Names what lives on after the end. Not at once: a droid's own helpers need up to 2 s to see that
  * it is gone.
  */
-async function noteLeftBehind(
+async function recordLeftovers(
 	store: Store,
 	id: string,
-	remains: Remains,
+	scanner: LeftoverScanner,
 ): Promise<void> {
 	const find = (snapshot: Snapshot) =>
 		findTree(id, undefined, undefined, snapshot);
 	const scan = () =>
-		retryWrite(store, id, async () => find(await remains.look()));
+		retryWrite(store, id, async () => find(await scanner.scan()));
 	if (!(await scan())?.length) return;
 	await delay(3000);
 	const living = (await scan()) ?? [];
@@ -178,24 +186,26 @@ async function noteLeftBehind(
 		);
 }
 
-function endOf(
-	exit: Exit,
-	facts: NonNullable<End["facts"]>,
-	said: string | undefined,
-): End {
+function toTaskEnd(
+	exit: ProcessExit,
+	facts: NonNullable<TaskEnd["facts"]>,
+	resultError: string | undefined,
+): TaskEnd {
 	const at = timestamp();
 	if ("error" in exit)
 		return {
 			reason: "spawn",
 			at,
-			error: `never started: ${messageOf(exit.error)}`,
+			error: `never started: ${errorMessage(exit.error)}`,
 		};
-	const sentence = endSentence(exit.code, exit.signal);
+	const sentence = describeExit(exit.code, exit.signal);
 	return {
 		reason: "exit",
 		failed: sentence !== undefined,
 		at,
-		...(sentence && { error: said ? `${sentence}: ${said}` : sentence }),
+		...(sentence && {
+			error: resultError ? `${sentence}: ${resultError}` : sentence,
+		}),
 		facts: {
 			...facts,
 			...(exit.code !== null && { exit_code: exit.code }),

@@ -41,7 +41,7 @@ export const usage = (message: string) => new BgError("usage", message);
 export const refused = (message: string) => new BgError("refused", message);
 
 /** The code of a system error (`ENOENT`), or undefined for any other value. */
-export function codeOf(error: unknown): string | undefined {
+export function errorCode(error: unknown): string | undefined {
 	if (error instanceof Error && "code" in error) return String(error.code);
 	return undefined;
 }
@@ -57,7 +57,7 @@ export const isRefusal = (error: unknown) =>
 	error instanceof BgError || isSystemError(error);
 
 /** What an error says, in one line. */
-export function messageOf(error: unknown): string {
+export function errorMessage(error: unknown): string {
 	const text = error instanceof Error ? error.message : String(error);
 	return text.replace(/\s+/g, " ").trim();
 }

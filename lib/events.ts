@@ -3,24 +3,24 @@
  * Light, for the fast path of a hook.
  */
 
-type Answers = {
+type HookEvent = {
 	/** There may be something to do beside a notice that is due. */
-	lively?: true;
+	needsHandler?: true;
 	/** Droid puts what is answered before the model, so notices can be told. */
-	tells?: true;
+	showsNotices?: true;
 };
 
-export const events = {
-	SessionStart: { lively: true, tells: true },
-	UserPromptSubmit: { tells: true },
-	PostToolUse: { tells: true },
-	SubagentStop: { lively: true },
-	Stop: { lively: true },
-	SessionEnd: { lively: true },
-} as const satisfies Record<string, Answers>;
+export const hookEvents = {
+	SessionStart: { needsHandler: true, showsNotices: true },
+	UserPromptSubmit: { showsNotices: true },
+	PostToolUse: { showsNotices: true },
+	SubagentStop: { needsHandler: true },
+	Stop: { needsHandler: true },
+	SessionEnd: { needsHandler: true },
+} as const satisfies Record<string, HookEvent>;
 
 /** What bg does at an event; undefined where that is nothing. */
-export const answersTo = (event: string): Answers | undefined =>
-	Object.hasOwn(events, event)
-		? events[event as keyof typeof events]
+export const findHookEvent = (event: string): HookEvent | undefined =>
+	Object.hasOwn(hookEvents, event)
+		? hookEvents[event as keyof typeof hookEvents]
 		: undefined;

@@ -21,26 +21,33 @@ import {
 	writeFileSync,
 	writeSync,
 } from "node:fs";
-import { BgError, codeOf, messageOf, refused } from "./error.ts";
-import { inStore, type Store } from "./names.ts";
-import { formatHolder, liveness, parseHolder, self } from "./process.ts";
+import { BgError, errorCode, errorMessage, refused } from "./error.ts";
+import { folderPath, type Store } from "./names.ts";
+import {
+	checkLiveness,
+	claimName,
+	identifySelf,
+	parseClaimName,
+} from "./process.ts";
 
 /** The most that a file of the store may hold if it is read as a whole, in bytes. */
 export const maxFileBytes = 1024 * 1024;
 
 /** Runs what makes something on disk; a failure is the machine's, and said as such. */
-export function making<T>(path: string, act: () => T): T {
+export function wrapWriteErrors<T>(path: string, action: () => T): T {
 	try {
-		return act();
+		return action();
 	} catch (error) {
 		if (error instanceof BgError) throw error;
-		throw refused(`unable to write ${path}: ${messageOf(error)}`);
+		throw refused(`unable to write ${path}: ${errorMessage(error)}`);
 	}
 }
 
 /** Writes a file of the task for its owner alone. */
-export function writePrivate(path: string, text: string): void {
-	making(path, () => writeFileSync(path, text, { mode: 0o600, flag: "wx" }));
+export function writePrivateFile(path: string, text: string): void {
+	wrapWriteErrors(path, () =>
+		writeFileSync(path, text, { mode: 0o600, flag: "wx" }),
+	);
 }
 
 /**
@@ -49,28 +56,28 @@ export function writePrivate(path: string, text: string): void {
  */
 export function touch(path: string): void {
 	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
-	closeSync(open(path, O_WRONLY | O_APPEND | O_CREAT));
+	closeSync(openUnfollowed(path, O_WRONLY | O_APPEND | O_CREAT));
 }
 
 /** Makes an empty file in a folder that is made with its first file and may be swept away with its last. */
-export function touchIn(store: Store, folder: string, name: string): void {
+export function createIn(store: Store, folder: string, name: string): void {
 	for (let tries = 0; ; tries++)
 		try {
 			makeFolder(store, folder);
 			touch(`${folder}/${name}`);
 			return;
 		} catch (error) {
-			if (codeOf(error) !== "ENOENT" || tries === 99) throw error;
+			if (errorCode(error) !== "ENOENT" || tries === 99) throw error;
 		}
 }
 
 /** Makes an empty file; false where there is one already, which somebody else was first to make. */
-export function claimFile(path: string): boolean {
+export function createExclusive(path: string): boolean {
 	try {
 		closeSync(openSync(path, "wx", 0o600));
 		return true;
 	} catch (error) {
-		if (codeOf(error) === "EEXIST") return false;
+		if (errorCode(error) === "EEXIST") return false;
 		throw error;
 	}
 }
@@ -81,18 +88,18 @@ export function moveFile(from: string, to: string): boolean {
 		renameSync(from, to);
 		return true;
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return false;
+		if (errorCode(error) === "ENOENT") return false;
 		throw error;
 	}
 }
 
 /** Removes a file; false where there is none, which somebody else was first to remove. */
-export function takeFile(path: string): boolean {
+export function removeFile(path: string): boolean {
 	try {
 		unlinkSync(path);
 		return true;
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return false;
+		if (errorCode(error) === "ENOENT") return false;
 		throw error;
 	}
 }
@@ -101,7 +108,7 @@ export function takeFile(path: string): boolean {
  * Refuses what another user made, or could change: of a store all is its owner's alone.
  * @throws BgError (refused) that says what to do.
  */
-export function checkOurs(
+export function assertOwned(
 	{ owner = process.geteuid?.() ?? 0 }: Store,
 	path: string,
 	{ uid, mode }: Stats,
@@ -117,28 +124,28 @@ export function checkOurs(
 }
 
 /** Refuses a folder that is none, or a link to one: what is behind it may be anybody's. */
-export function checkFolder(store: Store, path: string, status: Stats): void {
-	if (status.isSymbolicLink()) throw isLink(path);
+export function assertFolder(store: Store, path: string, status: Stats): void {
+	if (status.isSymbolicLink()) throw linkError(path);
 	if (!status.isDirectory())
 		throw refused(`${path} is not a folder: remove it`);
-	checkOurs(store, path, status);
+	assertOwned(store, path, status);
 }
 
 /** Makes a folder of the store for its owner alone, or takes the one that is there. */
 export function makeFolder(store: Store, path: string): void {
 	const status = lstatSync(path, { throwIfNoEntry: false });
-	if (status) checkFolder(store, path, status);
+	if (status) assertFolder(store, path, status);
 	else
 		try {
 			mkdirSync(path, { recursive: true, mode: 0o700 });
 		} catch (error) {
 			// Bun says so of a folder that somebody removes meanwhile.
-			if (codeOf(error) !== "EEXIST") throw error;
+			if (errorCode(error) !== "EEXIST") throw error;
 		}
 }
 
 /** Root may look at another user's store, and leaves nothing of its own in it. */
-export function checkWritable({ dir, owner, isForeign }: Store): void {
+export function assertWritable({ dir, owner, isForeign }: Store): void {
 	if (isForeign)
 		throw refused(
 			`${dir} belongs to another user (uid ${owner}): root only looks at it (call bg as that user, or set BG_DIR)`,
@@ -150,8 +157,8 @@ export function checkWritable({ dir, owner, isForeign }: Store): void {
  * waits for no pipe, but does not check the owner.
  * @throws BgError (refused) if the file is larger than `maxFileBytes`.
  */
-export function readQuickly(path: string): string {
-	const fd = open(path, constants.O_RDONLY);
+export function readTrusted(path: string): string {
+	const fd = openUnfollowed(path, constants.O_RDONLY);
 	try {
 		return readText(fd, path, maxFileBytes);
 	} finally {
@@ -178,11 +185,11 @@ export function readFile(
 
 /** Opens a file of the store. */
 export function openFile(store: Store, path: string, flags: number): number {
-	const fd = open(path, flags);
+	const fd = openUnfollowed(path, flags);
 	try {
 		const status = fstatSync(fd);
 		if (!status.isFile()) throw refused(`${path} is not a file: remove it`);
-		checkOurs(store, path, status);
+		assertOwned(store, path, status);
 		return fd;
 	} catch (error) {
 		closeSync(fd);
@@ -191,7 +198,8 @@ export function openFile(store: Store, path: string, flags: number): number {
 }
 
 let nonce = 0;
-export const ownName = () => formatHolder(self(), String(nonce++));
+export const uniqueHolderName = () =>
+	claimName(identifySelf(), String(nonce++));
 
 /** Replaces a file as a whole: whoever reads sees the old one or the new one. */
 export function replaceFile(
@@ -200,8 +208,8 @@ export function replaceFile(
 	text: string,
 	durable: boolean,
 ): void {
-	checkWritable(store);
-	const temporary = `${inStore(store, "temporary")}/${ownName()}`;
+	assertWritable(store);
+	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
 	const fd = openSync(temporary, "wx", 0o600);
 	try {
 		try {
@@ -227,36 +235,36 @@ export function discard(path: string): void {
 }
 
 /** Removes a folder if it is empty; what is not stays. */
-export function removeEmpty(folder: string): void {
+export function removeEmptyFolder(folder: string): void {
 	try {
 		rmdirSync(folder);
 	} catch {}
 }
 
 /** Removes what stands in a folder under the names of processes that are gone. */
-export function removeOfTheDead(
+export function removeDeadClaims(
 	folder: string,
 	names: readonly string[],
 ): void {
 	for (const name of names) {
-		const holder = parseHolder(name);
-		if (holder && liveness(holder) === "gone")
+		const holder = parseClaimName(name);
+		if (holder && checkLiveness(holder) === "gone")
 			rmSync(`${folder}/${name}`, { recursive: true, force: true });
 	}
 }
 
 /** The names in a folder of the store; none where it is not there. */
-export function namesIn(store: Store, folder: string): string[] {
+export function listNames(store: Store, folder: string): string[] {
 	try {
 		const status = lstatSync(folder, { throwIfNoEntry: false });
 		if (!status) return [];
 		// The folder of all may be a link: that was looked at when it was opened.
-		if (folder !== store.dir) checkFolder(store, folder, status);
+		if (folder !== store.dir) assertFolder(store, folder, status);
 		return readdirSync(folder);
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return [];
+		if (errorCode(error) === "ENOENT") return [];
 		if (error instanceof BgError) throw error;
-		throw refused(`unable to read ${folder}: ${messageOf(error)}`);
+		throw refused(`unable to read ${folder}: ${errorMessage(error)}`);
 	}
 }
 
@@ -285,21 +293,21 @@ function readText(fd: number, path: string, most: number): string {
 	);
 }
 
-const isLink = (path: string) =>
+const linkError = (path: string) =>
 	refused(`${path} is a link, and bg follows none: remove it`);
 
 /** Opens without following a link or waiting for who is at the other end of a pipe. */
-function open(path: string, flags: number): number {
+function openUnfollowed(path: string, flags: number): number {
 	const { O_NOFOLLOW, O_NONBLOCK } = constants;
-	return followingNone(path, () =>
+	return refuseLinks(path, () =>
 		openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600),
 	);
 }
 
-function followingNone<T>(path: string, act: () => T): T {
+function refuseLinks<T>(path: string, action: () => T): T {
 	try {
-		return act();
+		return action();
 	} catch (error) {
-		throw codeOf(error) === "ELOOP" ? isLink(path) : error;
+		throw errorCode(error) === "ELOOP" ? linkError(path) : error;
 	}
 }

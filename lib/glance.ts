@@ -2,14 +2,14 @@
  * What a person is shown of a task in one line: what it is about, and how far it is in its own
  * words. All of it is plain text, cut to what a screen could hold.
  */
-import { ageOf, noteOf } from "./answer.ts";
+import { describeNote, formatTaskAge } from "./answer.ts";
 import type { Store } from "./names.ts";
-import { withProgress } from "./output.ts";
-import { outputSize, readOutput } from "./outputs.ts";
+import { addProgress } from "./output.ts";
+import { readOutputBytes, readOutputSize } from "./outputs.ts";
 import { toLine, toPlain } from "./print.ts";
 import { isFinal, type Status, type Task } from "./task.ts";
 
-export type Glance = {
+export type TaskRow = {
 	id: string;
 	/** As much of the id as tells it from the others. */
 	short: string;
@@ -23,47 +23,55 @@ export type Glance = {
 };
 
 /** How much of an output is looked at for its last line, in bytes. */
-const lastBytes = 2048;
+const lastLineBytes = 2048;
 
 /** Looks at a task: at its output too, where it runs. */
-export function glanceAt(store: Store, task: Task, now = Date.now()): Glance {
-	const seen = withProgress(store, task);
+export function readTaskRow(
+	store: Store,
+	task: Task,
+	now = Date.now(),
+): TaskRow {
+	const current = addProgress(store, task);
 	const isCommand = task.kind === "command" && task.status === "running";
-	const said = isCommand
-		? lastLine(store, task.id)
-		: seen.progress?.lastMessage;
-	return glanceOf(seen, { note: noteOf(task), said, now });
+	const lastMessage = isCommand
+		? readLastLine(store, task.id)
+		: current.progress?.lastMessage;
+	return toTaskRow(current, { note: describeNote(task), lastMessage, now });
 }
 
 /** The same of what is known already. */
-export function glanceOf(
+export function toTaskRow(
 	task: Task,
 	{
 		note,
-		said,
+		lastMessage,
 		now,
-	}: { note?: string | undefined; said?: string | undefined; now: number },
-): Glance {
+	}: {
+		note?: string | undefined;
+		lastMessage?: string | undefined;
+		now: number;
+	},
+): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const words = isFinal(task)
 		? [note, error, error ? undefined : result]
-		: [note, ...progressOf(task), said];
+		: [note, ...describeProgress(task), lastMessage];
 	return {
 		id,
 		short: id,
 		status,
-		age: ageOf(task, now),
-		droid: cut(agent ?? kind),
-		about: cut(description),
+		age: formatTaskAge(task, now),
+		droid: truncateLine(agent ?? kind),
+		about: truncateLine(description),
 		words: words
 			.filter((part) => part)
-			.map((part) => cut(part ?? ""))
+			.map((part) => truncateLine(part ?? ""))
 			.join(" · "),
 	};
 }
 
 /** How far a droid is, in words: its tool calls and the last tool; none where it called none. */
-export function progressOf({ progress }: Task): string[] {
+export function describeProgress({ progress }: Task): string[] {
 	if (!progress?.toolCalls) return [];
 	const { toolCalls, lastTool } = progress;
 	const calls = `${toolCalls} ${toolCalls === 1 ? "call" : "calls"}`;
@@ -73,14 +81,14 @@ export function progressOf({ progress }: Task): string[] {
 // --- internal ---
 
 /** A result may be 16 KiB, and a list may hold ten thousand. */
-const cut = (text: string) => toLine(text.slice(0, 1000));
+const truncateLine = (text: string) => toLine(text.slice(0, 1000));
 
 /** The last line a command wrote, also one that is not whole yet. */
-function lastLine(store: Store, id: string): string {
+function readLastLine(store: Store, id: string): string {
 	try {
-		const size = outputSize(store, id);
-		const from = Math.max(0, size - lastBytes);
-		const text = readOutput(store, id, from, size).toString("utf8");
+		const size = readOutputSize(store, id);
+		const from = Math.max(0, size - lastLineBytes);
+		const text = readOutputBytes(store, id, from, size).toString("utf8");
 		return toPlain(text).trimEnd().split("\n").at(-1) ?? "";
 	} catch {
 		// An output that cannot be read has nothing to say; what can be said is in the record.

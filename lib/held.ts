@@ -2,24 +2,24 @@
 import { existsSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { namesIn } from "./files.ts";
+import { listNames } from "./files.ts";
 import { describeMachine } from "./machine.ts";
-import { inStore, type Store } from "./names.ts";
-import { liveness, parseHolder } from "./process.ts";
+import { folderPath, type Store } from "./names.ts";
+import { checkLiveness, parseClaimName } from "./process.ts";
 import { quoteForShell } from "./self.ts";
 
 /** A lock that stays held: by which process, and the command that frees it. */
-export type StuckLock = { says: string; mend: string };
+export type StuckLock = { says: string; fix: string };
 
 /** How long a lock must be held to be stuck, in ms. Usual are a few ms. */
-const longHold = 3000;
+const minStuckMs = 3000;
 
 /**
  * Finds locks that one holder keeps for longer than 3 s. A holder that has exited does not count: the
  * next process that needs its lock breaks it.
  */
 export async function findStuckLocks(store: Store): Promise<StuckLock[]> {
-	const deadline = performance.now() + longHold;
+	const deadline = performance.now() + minStuckMs;
 	let held = listHolders(store);
 	while (held.length && performance.now() < deadline) {
 		await delay(50);
@@ -31,35 +31,35 @@ export async function findStuckLocks(store: Store): Promise<StuckLock[]> {
 // --- internal ---
 
 function listHolders(store: Store): string[] {
-	const locks = inStore(store, "locks");
-	return namesIn(store, locks)
+	const locks = folderPath(store, "locks");
+	return listNames(store, locks)
 		.map((lock) => `${locks}/${lock}`)
-		.flatMap((lock) => namesIn(store, lock).map((name) => `${lock}/${name}`))
+		.flatMap((lock) => listNames(store, lock).map((name) => `${lock}/${name}`))
 		.filter((path) => !isDead(path));
 }
 
 function isDead(path: string): boolean {
-	const holder = parseHolder(basename(path));
-	return holder !== undefined && liveness(holder) === "gone";
+	const holder = parseClaimName(basename(path));
+	return holder !== undefined && checkLiveness(holder) === "gone";
 }
 
 function describeLock(path: string): StuckLock {
 	const name = basename(path);
-	const lock = describeUse(basename(dirname(path)));
+	const lock = describeLockUse(basename(dirname(path)));
 	const remove = `rm -r ${quoteForShell(path)}`;
-	const holder = parseHolder(name);
+	const holder = parseClaimName(name);
 	if (!holder)
-		return { says: `${lock} by the unknown file ${name}`, mend: remove };
+		return { says: `${lock} by the unknown file ${name}`, fix: remove };
 	const { pid, machine } = holder;
-	const where = liveness(holder);
+	const where = checkLiveness(holder);
 	if (where === "alive")
-		return { says: `${lock} by process ${pid}`, mend: `kill -KILL ${pid}` };
+		return { says: `${lock} by process ${pid}`, fix: `kill -KILL ${pid}` };
 	const at = where === "elsewhere" ? ` ${describeMachine(machine)}` : "";
-	return { says: `${lock} by process ${pid}${at}`, mend: remove };
+	return { says: `${lock} by process ${pid}${at}`, fix: remove };
 }
 
 /** A lock by what needs it: see lockFolder of names.ts. */
-function describeUse(lock: string): string {
+function describeLockUse(lock: string): string {
 	if (lock === "unique") return "unique (every launch with --unique needs it)";
 	if (lock.startsWith("queue,"))
 		return "queue (every start on its machine needs it)";

@@ -3,14 +3,14 @@
  * Derived from the verbs themselves; the man page (man.ts) says the same. Pure.
  */
 import type { Arg } from "./arguments.ts";
-import { groups, type KnownVerb, type Verb } from "./verb.ts";
+import { groups, type LoadedVerb, type Verb } from "./verb.ts";
 
 /** Columns of the smallest terminal that is thought of. */
-const columns = 80;
+const screenColumns = 80;
 
 /** All verbs, so that they fit 24 lines. */
 export function renderOverview(
-	verbs: readonly KnownVerb[],
+	verbs: readonly LoadedVerb[],
 	version: string,
 ): string {
 	const entries = Object.keys(groups).flatMap((group) => {
@@ -26,7 +26,9 @@ export function renderOverview(
 		`bg ${version}: background tasks for coding agents`,
 		"usage: bg <verb> …   (bg help <verb> says all of one, with examples)",
 		"",
-		...entries.map(([group = "", rest]) => `${group.padEnd(6)} ${rest}`),
+		...entries.map(
+			([group = "", restIndent]) => `${group.padEnd(6)} ${restIndent}`,
+		),
 		"",
 	].join("\n");
 }
@@ -34,13 +36,13 @@ export function renderOverview(
 /** All of one verb: how it is called, what it takes, examples. */
 export function renderVerb(verb: Verb): string {
 	const { examples, meta } = verb;
-	const [takes, flags] = [positionalRows(verb), flagRows(verb)];
+	const [takes, flags] = [listPositionals(verb), listFlags(verb)];
 	return [
-		...wrap(`usage: ${synopsisOf(verb)}`, 0, 7),
+		...wrapWords(`usage: ${formatSynopsis(verb)}`, 0, 7),
 		"",
 		`${meta.description}.`,
-		...section(takes),
-		...section(flags),
+		...formatSection(takes),
+		...formatSection(flags),
 		"",
 		"examples:",
 		...examples.flatMap(([line, does]) => [`  ${line}`, `      ${does}`]),
@@ -49,58 +51,59 @@ export function renderVerb(verb: Verb): string {
 }
 
 /** How a verb is called: `bg status <id> [flags]`. */
-export function synopsisOf(verb: Verb): string {
+export function formatSynopsis(verb: Verb): string {
 	const words = Object.entries(verb.args).flatMap(([name, arg]) =>
-		arg.type === "positional" ? [placeOf(name, arg)] : [],
+		arg.type === "positional" ? [formatPositional(name, arg)] : [],
 	);
 	const dashes = words.findIndex((word) => word.startsWith("-- "));
 	const at = dashes < 0 ? words.length : dashes;
-	const flags = flagRows(verb).length ? ["[flags]"] : [];
+	const flags = listFlags(verb).length ? ["[flags]"] : [];
 	return ["bg", verb.meta.name]
 		.concat(words.slice(0, at), flags, words.slice(at))
 		.join(" ");
 }
 
 /** What it takes in order, and what each is. */
-export const positionalRows = ({ args }: Verb): [string, string][] =>
+export const listPositionals = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) =>
-		arg.type === "positional" ? [[name, describe(arg)]] : [],
+		arg.type === "positional" ? [[name, describeArgument(arg)]] : [],
 	);
 
 /** Its flags as they are typed, and what each does. */
-export const flagRows = ({ args }: Verb): [string, string][] =>
+export const listFlags = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) => {
 		if (arg.type === "positional") return [];
 		const alias = "alias" in arg && arg.alias ? `-${arg.alias}, ` : "";
-		const hint = arg.type === "boolean" ? "" : `<${hintOf(arg, name)}>`;
+		const hint =
+			arg.type === "boolean" ? "" : `<${formatValueHint(arg, name)}>`;
 		const value = hint && (arg.inline ? `[=${hint}]` : ` ${hint}`);
 		return [[`${alias}--${name}${value}`, arg.description ?? ""]];
 	});
 
 // --- internal ---
 
-const hintOf = ({ from, valueHint }: Arg, name: string) =>
+const formatValueHint = ({ from, valueHint }: Arg, name: string) =>
 	typeof from === "object" ? from.join("|") : (valueHint ?? name);
 
-function describe(arg: Arg): string {
+function describeArgument(arg: Arg): string {
 	const values = typeof arg.from === "object" ? `${arg.from.join(", ")}: ` : "";
 	return values + (arg.description ?? "");
 }
 
-function placeOf(name: string, arg: Arg): string {
+function formatPositional(name: string, arg: Arg): string {
 	const words = name.replaceAll("_", " ") + (arg.multiple ? "…" : "");
-	const place = arg.required === false ? `[${words}]` : `<${words}>`;
-	return arg.dashes ? `-- ${place}` : place;
+	const positional = arg.required === false ? `[${words}]` : `<${words}>`;
+	return arg.dashes ? `-- ${positional}` : positional;
 }
 
-const indent = 27;
+const indentColumns = 27;
 
-function section(rows: readonly [string, string][]): string[] {
+function formatSection(rows: readonly [string, string][]): string[] {
 	if (rows.length === 0) return [];
 	const lines = rows.flatMap(([name, says]) => {
 		const head = `  ${name}`;
-		const [first = "", ...more] = wrap(says, indent, indent);
-		return head.length < indent - 1
+		const [first = "", ...more] = wrapWords(says, indentColumns, indentColumns);
+		return head.length < indentColumns - 1
 			? [head + first.slice(head.length), ...more]
 			: [head, first, ...more];
 	});
@@ -108,15 +111,15 @@ function section(rows: readonly [string, string][]): string[] {
 }
 
 /** Breaks words into lines of the width of a screen; the first is indented as well. */
-function wrap(text: string, first: number, rest: number): string[] {
+function wrapWords(text: string, first: number, restIndent: number): string[] {
 	const lines: string[] = [];
 	let line = " ".repeat(first);
 	for (const word of text.split(" ")) {
 		const next = line.trim() ? `${line} ${word}` : line + word;
-		if (next.length <= columns || !line.trim()) line = next;
+		if (next.length <= screenColumns || !line.trim()) line = next;
 		else {
 			lines.push(line);
-			line = " ".repeat(rest) + word;
+			line = " ".repeat(restIndent) + word;
 		}
 	}
 	return [...lines, line];

@@ -3,22 +3,31 @@
  * always there is nothing to do: then nothing is loaded but this. Whatever comes in, it returns
  * within 1 s and prints valid hook JSON or nothing; a fault is a line in the log.
  */
-import { answersTo } from "./events.ts";
+import { findHookEvent } from "./events.ts";
 import { dueMark, type Store, storeDir } from "./names.ts";
 import { sessionPattern } from "./patterns.ts";
-import { after, exists, exit, openInput, variable } from "./runtime.ts";
+import {
+	exit,
+	openInput,
+	pathExists,
+	readVariable,
+	runAfter,
+} from "./runtime.ts";
 
 /** How long the payload may take to come, in ms. */
-const inputPatience = 750;
+const inputTimeoutMs = 750;
 
-const maxPayload = 16 * 1024 * 1024;
+const maxPayloadLength = 16 * 1024 * 1024;
 
 /** `hook`, or `hook-complete`: SubagentStop under the old script's name. */
-export async function hook(verb: string): Promise<void> {
+export async function runHook(verb: string): Promise<void> {
 	let isRead = false;
-	after(inputPatience, async () => {
+	runAfter(inputTimeoutMs, async () => {
 		if (isRead) return;
-		await fail(new Error(`no payload within ${inputPatience} ms`), verb);
+		await reportFault(
+			new Error(`no payload within ${inputTimeoutMs} ms`),
+			verb,
+		);
 		exit(0);
 	});
 	try {
@@ -28,57 +37,58 @@ export async function hook(verb: string): Promise<void> {
 			verb === "hook-complete"
 				? "SubagentStop"
 				: String(payload.hook_event_name ?? "SubagentStop");
-		const [BG_DIR, HOME] = [variable("BG_DIR"), variable("HOME")];
+		const [BG_DIR, HOME] = [readVariable("BG_DIR"), readVariable("HOME")];
 		const store = { dir: storeDir({ BG_DIR, HOME }) };
 		if (!(await hasWork(store, event, payload))) return;
-		const { react } = await import("./react.ts");
-		react(store, verb, { ...payload, hook_event_name: event });
+		const { handleEvent } = await import("./react.ts");
+		handleEvent(store, verb, { ...payload, hook_event_name: event });
 	} catch (error) {
 		isRead = true;
-		await fail(error, verb);
+		await reportFault(error, verb);
 	}
 }
 
 // --- internal ---
 
-async function fail(error: unknown, verb: string): Promise<void> {
+async function reportFault(error: unknown, verb: string): Promise<void> {
 	try {
-		const { noteFault } = await import("./react.ts");
-		noteFault(error, verb);
+		const { logHookFault } = await import("./react.ts");
+		logHookFault(error, verb);
 	} catch {
 		// Nothing can be loaded any more; whoever calls is not to be harmed by that.
 	}
 }
 
-type Raw = Record<string, unknown>;
+type RawPayload = Record<string, unknown>;
 
 async function hasWork(
 	store: Store,
 	event: string,
-	{ session_id, tool_name }: Raw,
+	{ session_id, tool_name }: RawPayload,
 ): Promise<boolean> {
-	const answers = answersTo(event);
-	if (answers?.lively) return true;
+	const answers = findHookEvent(event);
+	if (answers?.needsHandler) return true;
 	if (event === "PostToolUse" && tool_name === "Task") return true;
-	if (!answers?.tells) return false;
+	if (!answers?.showsNotices) return false;
 	if (typeof session_id !== "string" || !sessionPattern.test(session_id))
 		return false;
-	return exists(dueMark(store, session_id));
+	return pathExists(dueMark(store, session_id));
 }
 
 /** Done as soon as the JSON is whole: whoever calls may never close the pipe. */
-async function readPayload(): Promise<Raw> {
+async function readPayload(): Promise<RawPayload> {
 	const decoder = new TextDecoder();
 	const read = openInput();
 	for (let text = ""; ; ) {
 		const { value: chunk } = await read();
 		text += decoder.decode(chunk, { stream: chunk !== undefined });
-		if (text.length > maxPayload) throw new Error("a payload over 16 MiB");
+		if (text.length > maxPayloadLength)
+			throw new Error("a payload over 16 MiB");
 		if (chunk && !text.trimEnd().endsWith("}")) continue;
 		try {
 			const value: unknown = JSON.parse(text);
 			if (typeof value === "object" && value && !Array.isArray(value))
-				return value as Raw;
+				return value as RawPayload;
 		} catch {}
 		if (chunk) continue;
 		throw new Error(

@@ -7,36 +7,39 @@
  * other, so each event is put where droid finds it now.
  */
 import { join } from "node:path";
-import { BgError } from "./error.ts";
-import { events } from "./events.ts";
-import type { Edit, Edited } from "./jsonc.ts";
+import { BgError, refused } from "./error.ts";
+import { hookEvents } from "./events.ts";
+import type { EditedText, TextEdit } from "./jsonc.ts";
 import {
-	hookPlaces,
-	layoutOf,
+	type InstallTarget,
+	listDroidFiles,
+	listHookFiles,
 	marker,
 	programNames,
-	type Target,
 } from "./layout.ts";
-import { eventsIn, mergeHooks, type Place, unmergeHooks } from "./merge.ts";
+import { addHooks, type HookFile, listEvents, removeHooks } from "./merge.ts";
 
 /** This program, as it is copied. */
-export type Program = { name: (typeof programNames)[number]; bytes: Buffer };
+export type InstallProgram = {
+	name: (typeof programNames)[number];
+	bytes: Buffer;
+};
 
 /** A file as it is, or as it will be. */
-export type Found = { bytes: Buffer; mode: number };
+export type FileState = { bytes: Buffer; mode: number };
 
 /** What stands at a path; undefined where nothing does. */
-export type Look = (path: string) => Found | undefined;
+export type ReadPath = (path: string) => FileState | undefined;
 
-export type Change = {
+export type FileChange = {
 	path: string;
 	/** `same`: it is as it should be. `foreign`: somebody else's, or kept by its user. */
 	action: "create" | "change" | "remove" | "same" | "foreign";
 	/** What it will hold, and its mode. */
-	next?: Found;
+	next?: FileState;
 	/** What it held when this was planned, where there was anything. */
 	before?: Buffer;
-	edits?: Edit[];
+	edits?: TextEdit[];
 };
 
 /**
@@ -44,69 +47,74 @@ export type Change = {
  * @throws BgError (refused) where droid's file is broken, or the program's place is taken.
  */
 export function planInstall(
-	target: Target,
-	program: Program,
-	look: Look,
-): Change[] {
-	const { root, hook, assets } = layoutOf(target, program.name);
+	target: InstallTarget,
+	program: InstallProgram,
+	readPath: ReadPath,
+): FileChange[] {
+	const { root, hook, assets } = listDroidFiles(target, program.name);
 	const path = join(root, "hooks", program.name);
-	const own = put(look, path, { bytes: program.bytes, mode: 0o755 });
+	const own = planFile(readPath, path, { bytes: program.bytes, mode: 0o755 });
 	if (own.action === "foreign")
-		throw new BgError(
-			"refused",
-			`${path} is not bg's: move it away; nothing was changed`,
-		);
-	const hooks = hookFiles(target, look).map(({ place, events: wanted }) =>
-		edit(look, place, (text) =>
-			mergeHooks(text, place, wanted, hook(place.path)),
-		),
+		throw refused(`${path} is not bg's: move it away; nothing was changed`);
+	const hooks = assignEvents(target, readPath).map(
+		({ place, events: wanted }) =>
+			planEdit(readPath, place, (text) =>
+				addHooks(text, place, wanted, hook(place.path)),
+			),
 	);
 	const others = programNames.filter((name) => name !== program.name);
 	return [
 		own,
 		...assets.map(([at, text]) =>
-			put(look, at, { bytes: Buffer.from(text), mode: 0o644 }),
+			planFile(readPath, at, { bytes: Buffer.from(text), mode: 0o644 }),
 		),
 		...hooks,
 		...others
-			.flatMap((name) => remove(look, join(root, "hooks", name)))
+			.flatMap((name) => planRemoval(readPath, join(root, "hooks", name)))
 			.filter(({ action }) => action === "remove"),
 	];
 }
 
 /** What is to be taken away. @throws BgError (refused) where droid's file is broken. */
-export function planUninstall(target: Target, look: Look): Change[] {
-	const { root, assets } = layoutOf(target, "bg");
-	const hooks = hookPlaces(target)
-		.filter(({ path }) => look(path))
-		.map((place) => edit(look, place, (text) => unmergeHooks(text, place)))
+export function planUninstall(
+	target: InstallTarget,
+	readPath: ReadPath,
+): FileChange[] {
+	const { root, assets } = listDroidFiles(target, "bg");
+	const hooks = listHookFiles(target)
+		.filter(({ path }) => readPath(path))
+		.map((place) =>
+			planEdit(readPath, place, (text) => removeHooks(text, place)),
+		)
 		.filter(({ action }) => action !== "same");
 	return [
 		...hooks,
-		...[...assets].reverse().flatMap(([path]) => remove(look, path)),
-		...programNames.flatMap((name) => remove(look, join(root, "hooks", name))),
+		...[...assets].reverse().flatMap(([path]) => planRemoval(readPath, path)),
+		...programNames.flatMap((name) =>
+			planRemoval(readPath, join(root, "hooks", name)),
+		),
 	];
 }
 
 // --- internal ---
 
 /** The files that get our events: each event goes where droid looks for it now. */
-function hookFiles(
-	target: Target,
-	look: Look,
-): { place: Place; events: string[] }[] {
-	const wanted = Object.keys(events);
-	const [first, legacy, settings] = hookPlaces(target) as [
-		Place,
-		Place?,
-		Place?,
+function assignEvents(
+	target: InstallTarget,
+	readPath: ReadPath,
+): { place: HookFile; events: string[] }[] {
+	const wanted = Object.keys(hookEvents);
+	const [first, legacy, settings] = listHookFiles(target) as [
+		HookFile,
+		HookFile?,
+		HookFile?,
 	];
 	const main =
-		legacy && !look(first.path) && look(legacy.path) ? legacy : first;
-	const known = settings ? eventsAt(look, settings) : [];
-	const theirs = known.length ? eventsAt(look, main) : [];
+		legacy && !readPath(first.path) && readPath(legacy.path) ? legacy : first;
+	const known = settings ? listEventsAt(readPath, settings) : [];
+	const foreignEvents = known.length ? listEventsAt(readPath, main) : [];
 	const isInSettings = (event: string) =>
-		known.includes(event) && !theirs.includes(event);
+		known.includes(event) && !foreignEvents.includes(event);
 	return [
 		{ place: main, events: wanted.filter((each) => !isInSettings(each)) },
 		{ place: settings ?? main, events: wanted.filter(isInSettings) },
@@ -114,10 +122,10 @@ function hookFiles(
 }
 
 /** The events of a file; none where it is broken, for then droid passes over it. */
-function eventsAt(look: Look, place: Place): string[] {
-	const text = look(place.path)?.bytes.toString();
+function listEventsAt(readPath: ReadPath, place: HookFile): string[] {
+	const text = readPath(place.path)?.bytes.toString();
 	try {
-		return text === undefined ? [] : eventsIn(text, place);
+		return text === undefined ? [] : listEvents(text, place);
 	} catch (error) {
 		if (error instanceof BgError && place.under) return [];
 		throw error;
@@ -126,18 +134,15 @@ function eventsAt(look: Look, place: Place): string[] {
 
 const emptyTable = "{}\n";
 
-function edit(
-	look: Look,
-	{ path }: Place,
-	change: (text: string) => Edited,
-): Change {
-	const found = look(path);
+function planEdit(
+	readPath: ReadPath,
+	{ path }: HookFile,
+	change: (text: string) => EditedText,
+): FileChange {
+	const found = readPath(path);
 	const before = found?.bytes;
 	if (before && !Buffer.from(before.toString()).equals(before))
-		throw new BgError(
-			"refused",
-			`${path} is not UTF-8: mend it first; nothing was changed`,
-		);
+		throw refused(`${path} is not UTF-8: mend it first; nothing was changed`);
 	const { text, edits } = change(before?.toString() ?? emptyTable);
 	if (before && edits.length === 0) return { path, action: "same" };
 	if (before && text === emptyTable) return { path, action: "remove", before };
@@ -150,8 +155,12 @@ function edit(
 	};
 }
 
-function put(look: Look, path: string, next: Found): Change {
-	const found = look(path);
+function planFile(
+	readPath: ReadPath,
+	path: string,
+	next: FileState,
+): FileChange {
+	const found = readPath(path);
 	if (!found) return { path, action: "create", next };
 	// Who may read it is its owner's choice; a program must run.
 	const mode = found.mode | (next.mode & 0o100);
@@ -167,8 +176,8 @@ function put(look: Look, path: string, next: Found): Change {
 	};
 }
 
-function remove(look: Look, path: string): Change[] {
-	const found = look(path);
+function planRemoval(readPath: ReadPath, path: string): FileChange[] {
+	const found = readPath(path);
 	if (!found) return [];
 	const before = found.bytes;
 	const isOwn = before.includes(marker);

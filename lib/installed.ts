@@ -7,68 +7,72 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { isRefusal } from "./error.ts";
 import {
-	type Change,
-	type Look,
-	type Program,
+	type FileChange,
+	type InstallProgram,
 	planInstall,
 	planUninstall,
+	type ReadPath,
 } from "./install.ts";
-import { droidFolder, programNames, type Target } from "./layout.ts";
-import { lookIn, ownProgram } from "./outside.ts";
+import { droidFolder, type InstallTarget, programNames } from "./layout.ts";
+import { createReader, readOwnProgram } from "./outside.ts";
 import { currentFolder } from "./runtime.ts";
 import { isSource } from "./self.ts";
 
-export type Installed = {
-	kind: Target["kind"];
+export type Installation = {
+	kind: InstallTarget["kind"];
 	/** The folder, or the name of a plugin. */
 	where: string;
 	/** A file that install would write; undefined where all is as it should be. */
-	due?: string;
+	outdatedFile?: string;
 };
 
 /**
  * Every place droid knows bg from.
  * @throws BgError (refused) where a file of the user's is broken or not ours.
  */
-export function findInstalled(): Installed[] {
-	const user: Target = { kind: "user", folder: droidFolder() };
+export function findInstallations(): Installation[] {
+	const user: InstallTarget = { kind: "user", folder: droidFolder() };
 	const here = currentFolder();
 	const targets = [user];
 	if (here !== undefined && user.folder !== join(here, ".factory"))
 		targets.push({ kind: "project", folder: join(here, ".factory") });
-	return [...targets.flatMap(inTarget), ...installedPlugins()];
+	return [...targets.flatMap(findInTarget), ...listInstalledPlugins()];
 }
 
 // --- internal ---
 
-function inTarget(target: Target): Installed[] {
+function findInTarget(target: InstallTarget): Installation[] {
 	const { kind, folder: where } = target;
-	const look = lookIn(target);
-	if (!isIn(target, look)) return [];
-	const program = programIn(target, look);
+	const readPath = createReader(target);
+	if (!isInstalledIn(target, readPath)) return [];
+	const program = findProgram(target, readPath);
 	const [first] = program
-		? planInstall(target, program, look).filter(isDue)
+		? planInstall(target, program, readPath).filter(isDue)
 		: [{ path: join(where, "hooks", programNames[0]) }];
-	return [{ kind, where, ...(first && { due: first.path }) }];
+	return [{ kind, where, ...(first && { outdatedFile: first.path }) }];
 }
 
 /** Whether anything of bg's is there. Where a project is not for install to write, none of it is. */
-function isIn(target: Target, look: Look): boolean {
+function isInstalledIn(target: InstallTarget, readPath: ReadPath): boolean {
 	try {
-		return planUninstall(target, look).some(isDue);
+		return planUninstall(target, readPath).some(isDue);
 	} catch (error) {
 		if (target.kind === "project" && isRefusal(error)) return false;
 		throw error;
 	}
 }
 
-const isDue = ({ action }: Change) => action !== "same" && action !== "foreign";
+const isDue = ({ action }: FileChange) =>
+	action !== "same" && action !== "foreign";
 
 /** The program that is installed; this one where both have the same form. */
-function programIn({ folder }: Target, look: Look): Program | undefined {
-	const own = isSource() ? undefined : ownProgram();
+function findProgram(
+	{ folder }: InstallTarget,
+	readPath: ReadPath,
+): InstallProgram | undefined {
+	const own = isSource() ? undefined : readOwnProgram();
 	for (const name of programNames) {
-		const found = look(join(folder, "hooks", name));
+		const found = readPath(join(folder, "hooks", name));
 		if (found) return own?.name === name ? own : { name, bytes: found.bytes };
 	}
 	return undefined;
@@ -76,7 +80,7 @@ function programIn({ folder }: Target, look: Look): Program | undefined {
 
 const Plugin = v.object({ pluginId: v.pipe(v.string(), v.startsWith("bg@")) });
 
-function installedPlugins(): Installed[] {
+function listInstalledPlugins(): Installation[] {
 	const folder = join(droidFolder(), "plugins", "installed_plugins");
 	if (!existsSync(folder)) return [];
 	return readdirSync(folder).flatMap((name) => {

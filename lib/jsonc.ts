@@ -11,15 +11,15 @@ import {
 	parseTree,
 	printParseErrorCode,
 } from "jsonc-parser/lib/esm/main.js";
-import { BgError } from "./error.ts";
+import { refused } from "./error.ts";
 
 export type { Node };
 
 /** Text that went, and what came in its place. */
-export type Edit = { removed: string; added: string };
+export type TextEdit = { removed: string; added: string };
 
 /** A text, and the edits that led to it. */
-export type Edited = { text: string; edits: Edit[] };
+export type EditedText = { text: string; edits: TextEdit[] };
 
 /** The object a file holds. @throws BgError (refused) where it is broken. */
 export function parseObject(text: string, path: string): Node {
@@ -27,44 +27,47 @@ export function parseObject(text: string, path: string): Node {
 	const root = parseTree(text, errors);
 	const [first] = errors;
 	if (text.startsWith("\uFEFF"))
-		throw broken(path, "it begins with a byte order mark");
+		throw brokenFileError(path, "it begins with a byte order mark");
 	if (first) {
 		const line = text.slice(0, first.offset).split("\n").length;
-		throw broken(path, `line ${line}, ${printParseErrorCode(first.error)}`);
+		throw brokenFileError(
+			path,
+			`line ${line}, ${printParseErrorCode(first.error)}`,
+		);
 	}
-	if (root?.type !== "object") throw broken(path, "it is no JSON object");
+	if (root?.type !== "object")
+		throw brokenFileError(path, "it is no JSON object");
 	return root;
 }
 
 /** A file droid cannot read. */
-export const broken = (path: string, problem: string) =>
-	new BgError(
-		"refused",
+export const brokenFileError = (path: string, problem: string) =>
+	refused(
 		`${path} is broken, droid cannot read it (${problem}): mend it first; nothing was changed`,
 	);
 
 /** What is in an object or a list; nothing in any other value. */
-export const membersOf = (node: Node | undefined): Node[] =>
+export const listMembers = (node: Node | undefined): Node[] =>
 	node?.children ?? [];
 
 /** The name of an object's member. */
-export const keyOf = (property: Node): string =>
+export const readKey = (property: Node): string =>
 	String(property.children?.[0]?.value);
 
 /** The value that counts: of two with one name it is the last. */
-export const valueIn = (
+export const findValue = (
 	node: Node | undefined,
 	key: string,
 ): Node | undefined =>
 	node?.type === "object"
-		? membersOf(node).findLast((each) => keyOf(each) === key)?.children?.[1]
+		? listMembers(node).findLast((each) => readKey(each) === key)?.children?.[1]
 		: undefined;
 
-export const endOf = ({ offset, length }: Node): number => offset + length;
+export const nodeEnd = ({ offset, length }: Node): number => offset + length;
 
 /** Adds a member to an object or a list, in the way its last one stands there. */
 export function addMember(
-	edited: Edited,
+	edited: EditedText,
 	container: Node,
 	label: string,
 	value: unknown,
@@ -75,55 +78,55 @@ export function addMember(
 	const onLines = (indent: string) =>
 		`${end}${indent}${label}${JSON.stringify(value, null, step).replaceAll("\n", end + indent)}`;
 	const tight = JSON.stringify(value);
-	const last = membersOf(container).at(-1);
+	const last = listMembers(container).at(-1);
 	if (!last) {
-		const outer = indentOf(text, container.offset);
+		const outer = readIndent(text, container.offset);
 		const added =
 			container.type === "array"
 				? tight
 				: `${onLines(outer + step)}${end}${outer}`;
-		splice(edited, container.offset + 1, container.offset + 1, added);
+		replaceText(edited, container.offset + 1, container.offset + 1, added);
 		return;
 	}
 	// A remark behind the last member stays behind it.
 	const remark = /^(?:[ \t]*\/\*[^\r\n]*?\*\/)*(?:[ \t]*\/\/[^\r\n]*)?/;
-	const [said = ""] = remark.exec(text.slice(endOf(last))) ?? [];
+	const [remarkText = ""] = remark.exec(text.slice(nodeEnd(last))) ?? [];
 	const before = /\n([ \t]*)$/.exec(text.slice(0, last.offset));
-	const asLine = before || said.includes("//");
+	const asLine = before || remarkText.includes("//");
 	const spaced = label ? `${label}[ ${tight.slice(1, -1)} ]` : tight;
 	const added = asLine ? onLines(before?.[1] ?? step) : ` ${spaced}`;
-	const at = endOf(last) + said.length;
-	splice(edited, at, at, added);
-	splice(edited, endOf(last), endOf(last), ",");
+	const at = nodeEnd(last) + remarkText.length;
+	replaceText(edited, at, at, added);
+	replaceText(edited, nodeEnd(last), nodeEnd(last), ",");
 }
 
 /** Takes a member away with its comma and the room before it: what addMember added. */
-export function dropMember(
-	edited: Edited,
+export function removeMember(
+	edited: EditedText,
 	container: Node,
 	index: number,
 ): void {
 	const { text } = edited;
-	const members = membersOf(container);
+	const members = listMembers(container);
 	const [previous, member, next] = [index - 1, index, index + 1].map(
 		(at) => members[at],
 	);
 	if (!member) return;
-	const room =
+	const space =
 		/(?:\r?\n)?[ \t]*$/.exec(text.slice(0, member.offset))?.[0] ?? "";
-	const from = member.offset - room.length;
-	if (!previous && next) dropComma(edited, endOf(member));
-	const outer = indentOf(text, container.offset);
-	const behind = new RegExp(`^\r?\n${outer}`).exec(text.slice(endOf(member)));
+	const from = member.offset - space.length;
+	if (!previous && next) removeComma(edited, nodeEnd(member));
+	const outer = readIndent(text, container.offset);
+	const behind = new RegExp(`^\r?\n${outer}`).exec(text.slice(nodeEnd(member)));
 	const isAlone = !previous && !next;
-	const tail = isAlone && room.includes("\n") ? (behind?.[0].length ?? 0) : 0;
-	splice(edited, from, endOf(member) + tail, "");
-	if (previous) dropComma(edited, endOf(previous));
+	const tail = isAlone && space.includes("\n") ? (behind?.[0].length ?? 0) : 0;
+	replaceText(edited, from, nodeEnd(member) + tail, "");
+	if (previous) removeComma(edited, nodeEnd(previous));
 }
 
 /** Puts text in the place of other text. */
-export function splice(
-	edited: Edited,
+export function replaceText(
+	edited: EditedText,
 	from: number,
 	to: number,
 	added: string,
@@ -136,13 +139,13 @@ export function splice(
 // --- internal ---
 
 /** The first comma behind a place that stands in no comment. */
-function dropComma(edited: Edited, behind: number): void {
+function removeComma(edited: EditedText, behind: number): void {
 	const passed = /^(?:\s|\/\/[^\r\n]*|\/\*[\s\S]*?\*\/)*/;
 	const [skipped = ""] = passed.exec(edited.text.slice(behind)) ?? [];
 	const at = behind + skipped.length;
-	splice(edited, at, at + 1, "");
+	replaceText(edited, at, at + 1, "");
 }
 
 /** What the line begins with in which a place is. */
-const indentOf = (text: string, at: number): string =>
+const readIndent = (text: string, at: number): string =>
 	/(?:^|\n)([ \t]*)[^\n]*$/.exec(text.slice(0, at))?.[1] ?? "";

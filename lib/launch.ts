@@ -6,29 +6,29 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import {
-	allowedAutonomy,
-	checkedCommand,
-	checkedDroid,
-	checkedModel,
-	checkedWorktree,
-	commandAutonomy,
-	commonFields,
+	checkCommand,
+	checkCommandAutonomy,
+	checkCommonOptions,
+	checkDroidName,
+	checkModel,
+	checkWorktree,
 	type DroidOptions,
 	type LaunchOptions,
-	parseEnv,
-	promptOf,
+	limitAutonomy,
+	parseEnvPairs,
+	readPrompt,
 } from "./check.ts";
 import { openStore } from "./directory.ts";
 import {
-	type Definition,
-	execCommand,
-	maxArgvPrompt,
+	buildExecCommand,
+	type DroidDefinition,
+	maxArgvPromptBytes,
 	parseDefinition,
 } from "./droid.ts";
-import { BgError, codeOf, messageOf } from "./error.ts";
-import { discard, writePrivate } from "./files.ts";
-import { claimKeys } from "./keys.ts";
-import { whileLaunching } from "./launching.ts";
+import { errorCode, errorMessage, usage } from "./error.ts";
+import { discard, writePrivateFile } from "./files.ts";
+import { claimUniqueKeys } from "./keys.ts";
+import { withPendingLaunch } from "./launching.ts";
 import {
 	homeFolder,
 	promptFile,
@@ -36,16 +36,17 @@ import {
 	storeDir,
 	systemPromptFile,
 } from "./names.ts";
-import { definitionFolders, findDroid } from "./program.ts";
+import { findDroid, listDefinitionFolders } from "./program.ts";
+import { reconcileTask } from "./prune.ts";
 import { enqueue, readLimits, withdrawEntry } from "./queue.ts";
 import { checkLaunchSize } from "./record.ts";
-import { indexSlice } from "./reindex.ts";
-import { checkNotAbove } from "./schedule.ts";
+import { buildIndexSlice } from "./reindex.ts";
+import { assertNotAncestor } from "./schedule.ts";
 import { startSupervisor } from "./spawn.ts";
-import { createTask, markOnEnd } from "./store.ts";
-import { newTaskId, type Task } from "./task.ts";
+import { createOnEndMark, createTask } from "./store.ts";
+import { createTaskId, type Task } from "./task.ts";
 
-export type Launched = {
+export type LaunchResult = {
 	task: Task;
 	warnings: string[];
 	/** It was there already: nothing was launched (`--unique`). */
@@ -53,7 +54,7 @@ export type Launched = {
 };
 
 /** A launch that was checked: nothing of it is written yet. */
-export type Plan = {
+export type LaunchPlan = {
 	task: Task;
 	env: Record<string, string>;
 	warnings: string[];
@@ -61,30 +62,30 @@ export type Plan = {
 	writeFiles: (store: Store) => void;
 };
 
-const maxDefinition = 1024 * 1024;
+const maxDefinitionBytes = 1024 * 1024;
 
 /** The most that `--env` may hold in one launch, in bytes: it travels in one variable. */
-const maxEnvironment = 120_000;
+const maxEnvironmentBytes = 120_000;
 
 /**
  * Checks the launch of a droid.
  * @throws BgError: usage for what cannot be, refused where the machine will not.
  */
-export function planDroid(options: DroidOptions): Plan {
-	const base = commonFields(options);
-	const droid = checkedDroid(options.droid);
+export function planDroid(options: DroidOptions): LaunchPlan {
+	const base = checkCommonOptions(options);
+	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
-	const autonomy = allowedAutonomy(options.autonomy, warnings);
-	const model = checkedModel(options.model);
-	const worktree = checkedWorktree(options.worktree);
-	const prompt = promptOf(options);
+	const autonomy = limitAutonomy(options.autonomy, warnings);
+	const model = checkModel(options.model);
+	const worktree = checkWorktree(options.worktree);
+	const prompt = readPrompt(options);
 	const program = findDroid();
 	const definition = findDefinition(droid, base.cwd, warnings);
-	const id = newTaskId();
+	const id = createTaskId();
 	const byFile =
 		options.private ||
 		options.promptPath !== undefined ||
-		Buffer.byteLength(prompt) > maxArgvPrompt;
+		Buffer.byteLength(prompt) > maxArgvPromptBytes;
 	const systemPrompt = definition?.body;
 	const task: Task = {
 		...base,
@@ -95,7 +96,7 @@ export function planDroid(options: DroidOptions): Plan {
 		autonomy,
 		...(model && { model }),
 		...(worktree !== undefined && { worktree }),
-		command: execCommand({
+		command: buildExecCommand({
 			program,
 			autonomy,
 			model,
@@ -109,27 +110,28 @@ export function planDroid(options: DroidOptions): Plan {
 		concurrency_key: droid,
 	};
 	const writeFiles = (store: Store) => {
-		if (byFile) writePrivate(promptFile(store, id), prompt);
-		if (systemPrompt) writePrivate(systemPromptFile(store, id), systemPrompt);
+		if (byFile) writePrivateFile(promptFile(store, id), prompt);
+		if (systemPrompt)
+			writePrivateFile(systemPromptFile(store, id), systemPrompt);
 	};
-	return { task, env: parseEnv(options.env ?? []), warnings, writeFiles };
+	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
 }
 
 /** Checks the launch of a command. @throws BgError as planDroid does. */
 export function planCommand(
 	options: LaunchOptions & { command: readonly string[] },
-): Plan {
-	const base = commonFields(options);
-	const command = checkedCommand(options.command);
-	const cap = commandAutonomy();
+): LaunchPlan {
+	const base = checkCommonOptions(options);
+	const command = checkCommand(options.command);
+	const cap = checkCommandAutonomy();
 	const task: Task = {
 		...base,
-		id: newTaskId(),
+		id: createTaskId(),
 		kind: "command",
 		...(cap && { autonomy: cap }),
 		command,
 	};
-	const env = parseEnv(options.env ?? []);
+	const env = parseEnvPairs(options.env ?? []);
 	return { task, env, warnings: [], writeFiles: () => {} };
 }
 
@@ -138,33 +140,35 @@ export function planCommand(
  * with that task.
  * @throws BgError (refused) where the machine will not.
  */
-export function launchPlans(plans: readonly Plan[]): Launched[] {
+export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 	for (const { task } of plans) checkLaunchSize(task);
 	const store = openStore({ write: true });
-	indexSlice(store, Number.POSITIVE_INFINITY);
+	buildIndexSlice(store, Number.POSITIVE_INFINITY);
 	const ids = plans.map(({ task }) => task.id);
-	return whileLaunching(store, ids, () => {
-		if (!plans.some(({ task }) => task.unique_key)) return begin(store, plans);
-		const answers = claimKeys(
+	return withPendingLaunch(store, ids, () => {
+		if (!plans.some(({ task }) => task.unique_key))
+			return startPlans(store, plans);
+		const claimed = claimUniqueKeys(
 			store,
 			plans.map(({ task }) => task),
+			reconcileTask,
 		);
-		const fresh = plans.filter(({ task }, index) => answers[index] === task);
-		const answered = new Map(
-			plans.map(({ task }, index) => [task.id, answers[index]?.id ?? task.id]),
+		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
+		const claimedIds = new Map(
+			plans.map(({ task }, index) => [task.id, claimed[index]?.id ?? task.id]),
 		);
 		for (const { task } of fresh)
 			if (task.after) {
-				task.after = task.after.map((id) => answered.get(id) ?? id);
-				checkNotAbove(store, "after", task.after);
+				task.after = task.after.map((id) => claimedIds.get(id) ?? id);
+				assertNotAncestor(store, "after", task.after);
 			}
 		const launched = new Map(
-			begin(store, fresh).map((each) => [each.task.id, each]),
+			startPlans(store, fresh).map((each) => [each.task.id, each]),
 		);
-		return answers.map((answer, index) => {
-			const own = launched.get(plans[index]?.task.id ?? "");
+		return claimed.map((answer, index) => {
+			const ownResult = launched.get(plans[index]?.task.id ?? "");
 			const { task } = launched.get(answer.id) ?? { task: answer };
-			return own ?? { task, warnings: [], existing: true };
+			return ownResult ?? { task, warnings: [], existing: true };
 		});
 	});
 }
@@ -172,11 +176,14 @@ export function launchPlans(plans: readonly Plan[]): Launched[] {
 // --- internal ---
 
 /** The act behind all: places in the queue, the supervisor, files, records. */
-function begin(store: Store, plans: readonly Plan[]): Launched[] {
+function startPlans(
+	store: Store,
+	plans: readonly LaunchPlan[],
+): LaunchResult[] {
 	if (plans.length === 0) return [];
 	const tasks = plans.map(({ task }) => task);
 	const ids = tasks.map(({ id }) => id);
-	const env = environmentsOf(plans);
+	const env = collectEnvironments(plans);
 	enqueue(store, tasks, readLimits());
 	try {
 		// The supervisor first: where a launcher dies halfway, it clears away what was written.
@@ -184,7 +191,7 @@ function begin(store: Store, plans: readonly Plan[]): Launched[] {
 		return plans.map(({ task, warnings, writeFiles }) => {
 			writeFiles(store);
 			const launched = { ...task, supervisor };
-			if (task.on_end) markOnEnd(store, task.id);
+			if (task.on_end) createOnEndMark(store, task.id);
 			createTask(store, launched);
 			return { task: launched, warnings };
 		});
@@ -198,15 +205,14 @@ function begin(store: Store, plans: readonly Plan[]): Launched[] {
 	}
 }
 
-function environmentsOf(
-	plans: readonly Plan[],
+function collectEnvironments(
+	plans: readonly LaunchPlan[],
 ): Record<string, Record<string, string>> {
 	const given = plans.filter(({ env }) => Object.keys(env).length > 0);
 	const all = Object.fromEntries(given.map(({ task, env }) => [task.id, env]));
-	if (Buffer.byteLength(JSON.stringify(all)) > maxEnvironment)
-		throw new BgError(
-			"usage",
-			`--env holds more than ${maxEnvironment} bytes: use a file`,
+	if (Buffer.byteLength(JSON.stringify(all)) > maxEnvironmentBytes)
+		throw usage(
+			`--env holds more than ${maxEnvironmentBytes} bytes: use a file`,
 		);
 	return all;
 }
@@ -215,22 +221,22 @@ function findDefinition(
 	droid: string,
 	cwd: string,
 	warnings: string[],
-): Definition | undefined {
-	for (const folder of definitionFolders(cwd, homeFolder())) {
+): DroidDefinition | undefined {
+	for (const folder of listDefinitionFolders(cwd, homeFolder())) {
 		const path = join(folder, `${droid}.md`);
 		try {
 			const status = statSync(path, { throwIfNoEntry: false });
 			if (!status) continue;
-			if (!status.isFile() || status.size > maxDefinition)
+			if (!status.isFile() || status.size > maxDefinitionBytes)
 				throw new Error("not a file of at most 1 MiB");
 			const definition = parseDefinition(readFileSync(path, "utf8"));
 			for (const each of definition.warnings)
 				warnings.push(`droid "${droid}": ${each} (${path})`);
 			return definition;
 		} catch (error) {
-			if (codeOf(error) === "ENOTDIR") continue;
+			if (errorCode(error) === "ENOTDIR") continue;
 			warnings.push(
-				`droid "${droid}": unable to read ${path}: ${messageOf(error)}`,
+				`droid "${droid}": unable to read ${path}: ${errorMessage(error)}`,
 			);
 			return undefined;
 		}

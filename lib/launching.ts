@@ -4,21 +4,27 @@
  * names those are, so that nobody sweeps them away, however long it takes and whatever the clock
  * says. The file of a launcher that died stands for nothing, and is swept itself.
  */
-import { codeOf } from "./error.ts";
-import { discard, namesIn, ownName, readFile, writePrivate } from "./files.ts";
-import { inStore, type Store } from "./names.ts";
-import { liveness, parseHolder } from "./process.ts";
+import { errorCode } from "./error.ts";
+import {
+	discard,
+	listNames,
+	readFile,
+	uniqueHolderName,
+	writePrivateFile,
+} from "./files.ts";
+import { folderPath, type Store } from "./names.ts";
+import { checkLiveness, parseClaimName } from "./process.ts";
 
 /** Does all of a launch that makes names of these ids. */
-export function whileLaunching<T>(
+export function withPendingLaunch<T>(
 	store: Store,
 	ids: readonly string[],
-	act: () => T,
+	action: () => T,
 ): T {
-	const claim = `${inStore(store, "launches")}/${ownName()}`;
+	const claim = `${folderPath(store, "launches")}/${uniqueHolderName()}`;
 	try {
-		writePrivate(claim, ids.join("\n"));
-		return act();
+		writePrivateFile(claim, ids.join("\n"));
+		return action();
 	} finally {
 		// If this fails, a sweep removes it once this process has exited.
 		discard(claim);
@@ -29,15 +35,18 @@ export function whileLaunching<T>(
  * The file of the launch that a task without a record belongs to. Ask before the record is looked
  * for: it may come in between.
  */
-export function findLaunch(store: Store, id: string): string | undefined {
-	const folder = inStore(store, "launches");
-	const name = namesIn(store, folder).find((each) => {
-		const launcher = parseHolder(each);
-		if (!launcher || liveness(launcher) === "gone") return false;
+export function findPendingLaunch(
+	store: Store,
+	id: string,
+): string | undefined {
+	const folder = folderPath(store, "launches");
+	const name = listNames(store, folder).find((each) => {
+		const launcher = parseClaimName(each);
+		if (!launcher || checkLiveness(launcher) === "gone") return false;
 		try {
 			return readFile(store, `${folder}/${each}`).split("\n").includes(id);
 		} catch (error) {
-			if (codeOf(error) === "ENOENT") return false;
+			if (errorCode(error) === "ENOENT") return false;
 			throw error;
 		}
 	});
@@ -45,5 +54,5 @@ export function findLaunch(store: Store, id: string): string | undefined {
 }
 
 /** Whether a task that has no record may be about to get one. */
-export const isBeingLaunched = (store: Store, id: string) =>
-	findLaunch(store, id) !== undefined;
+export const isLaunchPending = (store: Store, id: string) =>
+	findPendingLaunch(store, id) !== undefined;

@@ -11,12 +11,15 @@ import { description, version } from "../package.json" with { type: "json" };
 import command from "./assets/command.md" with { type: "text" };
 import skill from "./assets/skill.md" with { type: "text" };
 import { refused } from "./error.ts";
-import type { Command, Place } from "./merge.ts";
+import type { HookCommand, HookFile } from "./merge.ts";
 import { homeFolder } from "./names.ts";
 import { quoteForShell } from "./self.ts";
 
 /** Where it is put: `.factory` of a home or a project, or the folder of a marketplace. */
-export type Target = { kind: "user" | "project" | "plugin"; folder: string };
+export type InstallTarget = {
+	kind: "user" | "project" | "plugin";
+	folder: string;
+};
 
 /** Where droid keeps what is the user's. @throws BgError (refused) without a home. */
 export function droidFolder(): string {
@@ -31,24 +34,27 @@ export const programNames = ["bg", "bg.mjs"] as const;
 /** All that bg writes says so; what does not is not bg's to change. */
 export const marker = "written by bg install";
 
-export type Layout = {
+export type DroidFiles = {
 	root: string;
 	/** The command of a hook that stands in a file. */
-	hook: (file: string) => Command;
+	hook: (file: string) => HookCommand;
 	/** Paths and what they hold. */
 	assets: [path: string, text: string][];
 };
 
 /** Where the files of a target are, and what they hold. */
-export function layoutOf(target: Target, name: string): Layout {
+export function listDroidFiles(
+	target: InstallTarget,
+	name: string,
+): DroidFiles {
 	const { kind, folder } = target;
 	const root = kind === "plugin" ? join(folder, pluginName) : folder;
-	const { hook, bg, where = "" } = callsOf({ kind, folder: root }, name);
+	const { hook, bg, where = "" } = buildCalls({ kind, folder: root }, name);
 	const report = `${bg} report`;
 	const values = { bg, where, report };
-	const assets: Layout["assets"] = [
-		[join(root, "skills", "task-bg", "SKILL.md"), fill(skill, values)],
-		[join(root, "commands", "task-bg.md"), fill(command, values)],
+	const assets: DroidFiles["assets"] = [
+		[join(root, "skills", "task-bg", "SKILL.md"), fillTemplate(skill, values)],
+		[join(root, "commands", "task-bg.md"), fillTemplate(command, values)],
 	];
 	if (kind !== "plugin") return { root, hook, assets };
 	const about = {
@@ -60,13 +66,13 @@ export function layoutOf(target: Target, name: string): Layout {
 	const plugins = [{ ...about, source: `./${pluginName}` }];
 	assets.push(
 		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
-		[marketFile(folder), toText({ ...market, plugins })],
+		[marketplaceFile(folder), toText({ ...market, plugins })],
 	);
 	return { root, hook, assets };
 }
 
 /** Every file that droid may read hooks from, the one that wins first. */
-export function hookPlaces({ kind, folder }: Target): Place[] {
+export function listHookFiles({ kind, folder }: InstallTarget): HookFile[] {
 	if (kind === "plugin")
 		return [{ path: join(folder, pluginName, "hooks", "hooks.json") }];
 	return [
@@ -77,12 +83,12 @@ export function hookPlaces({ kind, folder }: Target): Place[] {
 }
 
 /** The file that makes a folder a marketplace. */
-export const marketFile = (folder: string) =>
+export const marketplaceFile = (folder: string) =>
 	join(folder, ".factory-plugin", "marketplace.json");
 
 /** The folders that are taken away with what was in them, if nothing else is. */
-export function foldersOf(target: Target): string[] {
-	const { root, assets } = layoutOf(target, "bg");
+export function listFolders(target: InstallTarget): string[] {
+	const { root, assets } = listDroidFiles(target, "bg");
 	const folders = [
 		...assets.map(([path]) => dirname(path)),
 		join(root, "hooks"),
@@ -116,18 +122,18 @@ const pluginName = "bg";
 
 type Calls = {
 	/** How a hook calls bg, and how an agent does. */
-	hook: Layout["hook"];
+	hook: DroidFiles["hook"];
 	bg: string;
 	/** What an agent has to know of that. */
 	where?: string;
 };
 
-function callsOf({ kind, folder }: Target, name: string): Calls {
+function buildCalls({ kind, folder }: InstallTarget, name: string): Calls {
 	if (kind === "project") {
 		const bg = `.factory/hooks/${name}`;
 		const where = " (From the project's own folder, the one `.factory` is in.)";
 		const hook = (file: string) => ({
-			search: searchFrom(join(".factory", relative(folder, file)), bg),
+			search: buildSearch(join(".factory", relative(folder, file)), bg),
 			call: `"$d/${bg}" hook`,
 		});
 		return { hook, bg, where };
@@ -144,7 +150,7 @@ function callsOf({ kind, folder }: Target, name: string): Calls {
  * search ends at the file this stands in, whether the program is beside it or not: above it, as in
  * `/tmp`, anybody may have put one. (merge.ts knows a search by its first words.)
  */
-function searchFrom(file: string, program: string): string {
+function buildSearch(file: string, program: string): string {
 	const isOver = `[ "$d" = "\${d#/}" ]`;
 	const isThere = `[ -x "$d/${program}" ]`;
 	const isNamed = `grep -qF '/${program}' "$d/${file}"`;
@@ -157,5 +163,5 @@ function searchFrom(file: string, program: string): string {
 
 const toText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 
-const fill = (text: string, values: Record<string, string>) =>
+const fillTemplate = (text: string, values: Record<string, string>) =>
 	text.replace(/\{\{(\w+)\}\}/g, (_, name) => values[name] ?? "");

@@ -4,19 +4,19 @@
  * unlinking the file of a dead holder, which can never hurt anybody else's.
  */
 import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { errorCode, errorMessage, refused } from "./error.ts";
 import {
-	checkWritable,
-	namesIn,
-	ownName,
-	removeEmpty,
+	assertWritable,
+	listNames,
+	removeEmptyFolder,
+	removeFile,
 	sleepSync,
-	takeFile,
 	touch,
+	uniqueHolderName,
 } from "./files.ts";
 import { describeMachine } from "./machine.ts";
-import { inStore, lockFolder, type Store } from "./names.ts";
-import { liveness, parseHolder } from "./process.ts";
+import { folderPath, lockFolder, type Store } from "./names.ts";
+import { checkLiveness, parseClaimName } from "./process.ts";
 import { quoteForShell } from "./self.ts";
 
 /**
@@ -28,15 +28,15 @@ import { quoteForShell } from "./self.ts";
 export function withLock<T>(
 	store: Store,
 	id: string,
-	patience: number,
-	act: () => T,
+	timeoutMs: number,
+	action: () => T,
 ): T {
-	checkWritable(store);
+	assertWritable(store);
 	const lock = lockFolder(store, id);
-	const holder = ownName();
-	takeLock(store, lock, holder, patience);
+	const holder = uniqueHolderName();
+	acquireLock(store, lock, holder, timeoutMs);
 	try {
-		return act();
+		return action();
 	} finally {
 		release(lock, holder);
 	}
@@ -46,21 +46,21 @@ export function withLock<T>(
  * Whose claims these files are, and the way out: only a person may know that another machine is gone
  * for good.
  */
-export function describeHold(paths: readonly string[]): string {
+export function describeHolders(paths: readonly string[]): string {
 	const stuck: string[] = [];
 	const holders = paths.map((path) => {
 		const name = path.slice(path.lastIndexOf("/") + 1);
-		const holder = parseHolder(name);
-		const isHere = holder && liveness(holder) !== "elsewhere";
-		if (!isHere) stuck.push(path);
+		const holder = parseClaimName(name);
+		const isLocal = holder && checkLiveness(holder) !== "elsewhere";
+		if (!isLocal) stuck.push(path);
 		if (!holder) return `the unknown file ${name}`;
-		const where = isHere ? "" : ` ${describeMachine(holder.machine)}`;
+		const where = isLocal ? "" : ` ${describeMachine(holder.machine)}`;
 		return `process ${holder.pid}${where}`;
 	});
-	const wayOut = stuck.length
+	const hint = stuck.length
 		? `if that is gone for good: rm -r ${stuck.map(quoteForShell).join(" ")}`
 		: "try again";
-	return `${holders.join(", ") || "nobody any more"} (${wayOut})`;
+	return `${holders.join(", ") || "nobody any more"} (${hint})`;
 }
 
 // --- internal ---
@@ -78,10 +78,10 @@ const unreleased = new Map<string, string>();
 function release(lock: string, holder: string): void {
 	const file = `${lock}/${holder}`;
 	try {
-		takeFile(file);
+		removeFile(file);
 		unreleased.delete(lock);
 		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
-		removeEmpty(lock);
+		removeEmptyFolder(lock);
 	} catch {
 		unreleased.set(lock, holder);
 		setTimeout(() => releaseAgain(lock), releaseRetryMs).unref();
@@ -93,36 +93,35 @@ function releaseAgain(lock: string): void {
 	if (holder) release(lock, holder);
 }
 
-function takeLock(
+function acquireLock(
 	store: Store,
 	lock: string,
 	holder: string,
-	patience: number,
+	timeoutMs: number,
 ): void {
 	releaseAgain(lock);
-	const prepared = `${inStore(store, "temporary")}/${holder}`;
+	const prepared = `${folderPath(store, "temporary")}/${holder}`;
 	try {
 		mkdirSync(prepared, { mode: 0o700 });
 		touch(`${prepared}/${holder}`);
 	} catch (error) {
 		rmSync(prepared, { recursive: true, force: true });
-		throw new BgError("refused", `unable to lock ${lock}: ${messageOf(error)}`);
+		throw refused(`unable to lock ${lock}: ${errorMessage(error)}`);
 	}
-	const deadline = performance.now() + patience;
+	const deadline = performance.now() + timeoutMs;
 	for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
 		try {
 			renameSync(prepared, lock);
 			return;
 		} catch (error) {
-			const code = codeOf(error);
-			const held = code === "ENOTEMPTY" || code === "EEXIST";
-			if (!held || performance.now() > deadline) {
+			const code = errorCode(error);
+			const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
+			if (!isHeld || performance.now() > deadline) {
 				rmSync(prepared, { recursive: true, force: true });
-				throw new BgError(
-					"refused",
-					held
-						? `unable to lock ${lock}: held by ${describeHold(namesIn(store, lock).map((name) => `${lock}/${name}`))}`
-						: `unable to lock ${lock}: ${messageOf(error)}`,
+				throw refused(
+					isHeld
+						? `unable to lock ${lock}: held by ${describeHolders(listNames(store, lock).map((name) => `${lock}/${name}`))}`
+						: `unable to lock ${lock}: ${errorMessage(error)}`,
 				);
 			}
 		}
@@ -133,9 +132,9 @@ function takeLock(
 /** Frees a lock of its dead holders; true where there was one. */
 function breakDeadLock(store: Store, lock: string): boolean {
 	let broken = false;
-	for (const name of namesIn(store, lock)) {
-		const holder = parseHolder(name);
-		if (!holder || liveness(holder) !== "gone") continue;
+	for (const name of listNames(store, lock)) {
+		const holder = parseClaimName(name);
+		if (!holder || checkLiveness(holder) !== "gone") continue;
 		rmSync(`${lock}/${name}`, { force: true });
 		broken = true;
 	}

@@ -13,13 +13,13 @@ import {
 	unlinkSync,
 	writeFileSync,
 } from "node:fs";
-import { codeOf, messageOf } from "./error.ts";
+import { errorCode, errorMessage } from "./error.ts";
 import {
-	capture,
+	captureOutput,
 	hasProc,
 	readKernel,
 	readKernelLink,
-	readUnlessGone,
+	readProcFile,
 	UnknownError,
 } from "./system.ts";
 import type { Identity } from "./task.ts";
@@ -27,20 +27,20 @@ import type { Identity } from "./task.ts";
 /** The boot of a system that does not tell one. It cannot be compared to another boot. */
 export const noBoot = "unknown";
 
-let here: Pick<Identity, "machine" | "boot"> | undefined;
+let ownMachine: Pick<Identity, "machine" | "boot"> | undefined;
 
 /**
  * This machine (on Linux with the pid namespace) and its boot.
  * @throws UnknownError if they cannot be read.
  */
-export function thisMachine(): Pick<Identity, "machine" | "boot"> {
-	if (here) return here;
+export function identifyMachine(): Pick<Identity, "machine" | "boot"> {
+	if (ownMachine) return ownMachine;
 	const name = readName();
 	const namespace = hasProc()
 		? `:${readKernelLink("/proc/self/ns/pid").replace(/\D/g, "")}`
 		: "";
-	here = { machine: name + namespace, boot: readBoot() };
-	return here;
+	ownMachine = { machine: name + namespace, boot: readBoot() };
+	return ownMachine;
 }
 
 /** The pid namespace in a machine's name; undefined on systems without. */
@@ -59,7 +59,7 @@ export function describeMachine(machine: string): string {
 
 function isThisHost(prefix: string): boolean {
 	try {
-		return thisMachine().machine.startsWith(prefix);
+		return identifyMachine().machine.startsWith(prefix);
 	} catch {
 		return false;
 	}
@@ -70,14 +70,14 @@ const namePattern = /^[0-9a-f]{32}$/;
 /** The name of this machine: the system's, else one that bg wrote. */
 function readName(): string {
 	if (process.platform === "darwin") return readPlatformUuid();
-	const id = readUnlessGone("/etc/machine-id")?.trim() ?? "";
+	const id = readProcFile("/etc/machine-id")?.trim() ?? "";
 	// An image that was never booted has an empty file, or "uninitialized".
 	return namePattern.test(id) ? id : (readOwnName() ?? hostName());
 }
 
 /** macOS: IOPlatformUUID of ioreg(8). */
 function readPlatformUuid(): string {
-	const said = capture("/usr/sbin/ioreg", [
+	const said = captureOutput("/usr/sbin/ioreg", [
 		"-rd1",
 		"-c",
 		"IOPlatformExpertDevice",
@@ -132,16 +132,19 @@ function writeOwnName(path: string): boolean {
 		try {
 			linkSync(temporary, path);
 		} catch (error) {
-			if (codeOf(error) !== "EEXIST") throw error;
+			if (errorCode(error) !== "EEXIST") throw error;
 		} finally {
 			unlinkSync(temporary);
 		}
 		return true;
 	} catch (cause) {
-		if (refusals.includes(codeOf(cause) ?? "")) return false;
-		throw new UnknownError(`${path} cannot be written (${messageOf(cause)})`, {
-			cause,
-		});
+		if (refusals.includes(errorCode(cause) ?? "")) return false;
+		throw new UnknownError(
+			`${path} cannot be written (${errorMessage(cause)})`,
+			{
+				cause,
+			},
+		);
 	}
 }
 
@@ -150,9 +153,12 @@ const hostName = () => process.getBuiltinModule("node:os").hostname();
 /** The boot of the kernel. */
 function readBoot(): string {
 	if (process.platform === "darwin")
-		return capture("/usr/sbin/sysctl", ["-n", "kern.bootsessionuuid"]).trim();
+		return captureOutput("/usr/sbin/sysctl", [
+			"-n",
+			"kern.bootsessionuuid",
+		]).trim();
 	const path = "/proc/sys/kernel/random/boot_id";
-	const id = readUnlessGone(path)?.trim();
+	const id = readProcFile(path)?.trim();
 	if (id === undefined) return noBoot;
 	if (/^[0-9a-f-]{36}$/.test(id)) return id;
 	throw new UnknownError(`${path} holds no boot id`);

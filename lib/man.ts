@@ -3,13 +3,13 @@
  * same words as the help has, and what holds for all verbs. Pure.
  */
 import { exitCodes } from "./error.ts";
-import { flagRows, positionalRows, synopsisOf } from "./help.ts";
-import { groups, type KnownVerb } from "./verb.ts";
+import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
+import { groups, type LoadedVerb } from "./verb.ts";
 
-const about = "background tasks for coding agents";
+const summary = "background tasks for coding agents";
 
 /** What each exit code means. */
-const meanings = {
+const exitCodeMeanings = {
 	ok: "done",
 	failed: "a task failed, or the answer is no",
 	usage: "the call was wrong; the message says what to type",
@@ -33,71 +33,77 @@ const variables = {
 
 /** The whole page. */
 export function renderMan(
-	verbs: readonly KnownVerb[],
+	verbs: readonly LoadedVerb[],
 	version: string,
 ): string {
 	const of = (group: string) => verbs.filter((verb) => verb.group === group);
 	return [
 		`.TH BG 1 "" "bg ${toRoff(version)}"`,
-		...heading("NAME"),
-		`bg \\- ${about}`,
-		...heading("SYNOPSIS"),
+		...formatHeading("NAME"),
+		`bg \\- ${summary}`,
+		...formatHeading("SYNOPSIS"),
 		".B bg",
 		"\\fIverb\\fR [\\fIflags\\fR] [\\fIarguments\\fR]",
-		...heading("DESCRIPTION"),
-		text(
+		...formatHeading("DESCRIPTION"),
+		formatText(
 			"Launches tasks that outlive their launcher, watches each to its end, and keeps every output. A task is named by its id, by a beginning of it that is its alone, or by @last, the newest. Answers are text in a terminal and JSON in a pipe; --json and --text decide otherwise.",
 		),
 		".PP",
-		text(
+		formatText(
 			"Shells have a bg of their own, for their jobs: type env bg, or bg-tasks where npm installed it, or load the completions, which keep the two apart (bg help completion).",
 		),
 		...Object.entries(groups).flatMap(([group, title]) => [
-			...heading(title.toUpperCase()),
-			...of(group).flatMap(verbSection),
+			...formatHeading(title.toUpperCase()),
+			...of(group).flatMap(formatVerb),
 		]),
-		...heading("EXIT STATUS"),
+		...formatHeading("EXIT STATUS"),
 		...Object.entries(exitCodes).flatMap(([name, code]) =>
-			entry(String(code), meanings[name as keyof typeof meanings]),
+			formatEntry(
+				String(code),
+				exitCodeMeanings[name as keyof typeof exitCodeMeanings],
+			),
 		),
-		...heading("ENVIRONMENT"),
-		...Object.entries(variables).flatMap(([name, says]) => entry(name, says)),
+		...formatHeading("ENVIRONMENT"),
+		...Object.entries(variables).flatMap(([name, says]) =>
+			formatEntry(name, says),
+		),
 		"",
 	].join("\n");
 }
 
 // --- internal ---
 
-function verbSection(verb: KnownVerb): string[] {
-	const rows = [...positionalRows(verb), ...flagRows(verb)];
+function formatVerb(verb: LoadedVerb): string[] {
+	const rows = [...listPositionals(verb), ...listFlags(verb)];
 	return [
-		`.SS ${quoted(synopsisOf(verb))}`,
-		`${text(verb.meta.description)}.`,
-		...rows.flatMap(([name, says]) => entry(name, says)),
+		`.SS ${quoteText(formatSynopsis(verb))}`,
+		`${formatText(verb.meta.description)}.`,
+		...rows.flatMap(([name, says]) => formatEntry(name, says)),
 		...verb.examples.flatMap(([line, does]) => [
 			".PP",
-			`${text(`Example, ${does}:`)}`,
+			`${formatText(`Example, ${does}:`)}`,
 			".PP",
 			".nf",
-			`    ${text(line)}`,
+			`    ${formatText(line)}`,
 			".fi",
 		]),
 	];
 }
 
-const heading = (title: string) => [`.SH ${quoted(title)}`];
+const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
 
 /** A term in bold, and what it means. */
-const entry = (name: string, says: string) => [
+const formatEntry = (name: string, says: string) => [
 	".TP",
 	`\\fB${toRoff(name)}\\fR`,
-	text(says),
+	formatText(says),
 ];
 
 /** Words on a line of their own: none of them a request, whatever they begin with. */
-const text = (words: string) => toRoff(words).replace(/^(?=['.])/gm, "\\&");
+const formatText = (words: string) =>
+	toRoff(words).replace(/^(?=['.])/gm, "\\&");
 
-const quoted = (words: string) => `"${toRoff(words).replaceAll('"', '""')}"`;
+const quoteText = (words: string) => `"${toRoff(words).replaceAll('"', '""')}"`;
 
 /** Words as they are: a backslash is shown, and a minus can be copied into a shell. */
 const toRoff = (words: string) =>

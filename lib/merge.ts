@@ -8,42 +8,42 @@
 import { getNodeValue } from "jsonc-parser/lib/esm/main.js";
 import {
 	addMember,
-	broken,
-	dropMember,
-	type Edited,
-	endOf,
-	keyOf,
-	membersOf,
+	brokenFileError,
+	type EditedText,
+	findValue,
+	listMembers,
 	type Node,
+	nodeEnd,
 	parseObject,
-	splice,
-	valueIn,
+	readKey,
+	removeMember,
+	replaceText,
 } from "./jsonc.ts";
 
 /** Where events stand: on top of a file, or under a key. */
-export type Place = { path: string; under?: "hooks" };
+export type HookFile = { path: string; under?: "hooks" };
 
 /** How long droid waits for a hook of ours, in seconds; it is done within one. */
-const timeout = 5;
+const hookTimeoutSeconds = 5;
 
 /** How a hook calls bg: what finds it first, if anything must, and the call. */
-export type Command = { search?: string; call: string };
+export type HookCommand = { search?: string; call: string };
 
 /** A hook's command that calls bg, wherever it lies. */
-const ownCommand = /(^|[/\s"'])bg(\.mjs)?["']?\s+hook$/;
+const ownCommandPattern = /(^|[/\s"'])bg(\.mjs)?["']?\s+hook$/;
 
 /* Of a command line: a part of a word, `NAME=value …`, our search of a project, a runtime. */
-const word = String.raw`(?:'[^']*'|"[^"]*"|[^\s'"\\;&|<>()]|\\.)`;
-const settings = String.raw`((?:\w+=${word}*\s+)*)`;
-const search = String.raw`d=\$FACTORY_PROJECT_DIR; .*\|\| `;
-const runtime = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|node)\s+(?:(?:-[\w./,:=-]+|run)\s+)*)?`;
+const wordSource = String.raw`(?:'[^']*'|"[^"]*"|[^\s'"\\;&|<>()]|\\.)`;
+const settingsSource = String.raw`((?:\w+=${wordSource}*\s+)*)`;
+const searchSource = String.raw`d=\$FACTORY_PROJECT_DIR; .*\|\| `;
+const runtimeSource = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|node)\s+(?:(?:-[\w./,:=-]+|run)\s+)*)?`;
 
 /**
  * A command that a call of ours may take the place of. What is set for it alone
  * (`BG_STOP=wait bg hook`) is kept; whatever else somebody put around it is theirs.
  */
-const plainCommand = new RegExp(
-	`^${settings}(?:${search}${settings})?${runtime}${word}+\\s+hook$`,
+const plainCommandPattern = new RegExp(
+	`^${settingsSource}(?:${searchSource}${settingsSource})?${runtimeSource}${wordSource}+\\s+hook$`,
 );
 
 /**
@@ -51,20 +51,20 @@ const plainCommand = new RegExp(
  * somebody made more of it.
  * @throws BgError (refused) where the text is broken.
  */
-export function mergeHooks(
+export function addHooks(
 	text: string,
-	place: Place,
+	file: HookFile,
 	events: readonly string[],
-	command: Command,
-): Edited {
-	const edited: Edited = { text, edits: [] };
+	command: HookCommand,
+): EditedText {
+	const edited: EditedText = { text, edits: [] };
 	for (const event of events) {
-		const [first, ...others] = ownHooks(edited.text, place, event);
+		const [first, ...others] = findOwnHooks(edited.text, file, event);
 		for (const other of others.reverse())
-			if (other.kept !== undefined) dropHook(edited, place, other);
-		if (!first) addHook(edited, place, event, command);
+			if (other.kept !== undefined) removeHook(edited, file, other);
+		if (!first) addHook(edited, file, event, command);
 		else if (first.kept !== undefined)
-			setCommand(edited, place, first, callWith(command, first.kept));
+			setCommand(edited, file, first, buildCall(command, first.kept));
 	}
 	return edited;
 }
@@ -73,24 +73,24 @@ export function mergeHooks(
  * Takes bg away from every event, with the groups and events that held nothing else.
  * @throws BgError (refused) where the text is broken.
  */
-export function unmergeHooks(text: string, place: Place): Edited {
-	const edited: Edited = { text, edits: [] };
-	for (const event of eventsIn(text, place).reverse())
-		for (const own of ownHooks(text, place, event).reverse())
-			dropHook(edited, place, own);
+export function removeHooks(text: string, file: HookFile): EditedText {
+	const edited: EditedText = { text, edits: [] };
+	for (const event of listEvents(text, file).reverse())
+		for (const own of findOwnHooks(text, file, event).reverse())
+			removeHook(edited, file, own);
 	return edited;
 }
 
 /** The events a file says something of. @throws BgError (refused) where it is broken. */
-export function eventsIn(text: string, place: Place): string[] {
-	const names = membersOf(tableOf(text, place)).map(keyOf);
+export function listEvents(text: string, file: HookFile): string[] {
+	const names = listMembers(findTable(text, file)).map(readKey);
 	return [...new Set(names)];
 }
 
 // --- internal ---
 
 /** Where a hook of ours stands: its event, its group there, its place in that. */
-type Own = {
+type OwnHook = {
 	event: string;
 	group: number;
 	hook: number;
@@ -98,13 +98,15 @@ type Own = {
 	kept?: string;
 };
 
-function ownHooks(text: string, place: Place, event: string): Own[] {
-	const groups = membersOf(listOf(text, place, event));
+function findOwnHooks(text: string, file: HookFile, event: string): OwnHook[] {
+	const groups = listMembers(findGroups(text, file, event));
 	return groups.flatMap((each, group) =>
-		membersOf(valueIn(each, "hooks")).flatMap((entry, hook) => {
-			const command: unknown = valueIn(entry, "command")?.value;
-			if (typeof command !== "string" || !ownCommand.test(command)) return [];
-			const [plain, before = "", kept = ""] = plainCommand.exec(command) ?? [];
+		listMembers(findValue(each, "hooks")).flatMap((entry, hook) => {
+			const command: unknown = findValue(entry, "command")?.value;
+			if (typeof command !== "string" || !ownCommandPattern.test(command))
+				return [];
+			const [plain, before = "", kept = ""] =
+				plainCommandPattern.exec(command) ?? [];
 			const own = { event, group, hook };
 			return [plain ? { ...own, kept: before + kept } : own];
 		}),
@@ -112,75 +114,83 @@ function ownHooks(text: string, place: Place, event: string): Own[] {
 }
 
 function addHook(
-	edited: Edited,
-	place: Place,
+	edited: EditedText,
+	file: HookFile,
 	event: string,
-	command: Command,
+	command: HookCommand,
 ): void {
-	const entry = { type: "command", command: callWith(command), timeout };
+	const entry = {
+		type: "command",
+		command: buildCall(command),
+		timeout: hookTimeoutSeconds,
+	};
 	const group = { hooks: [entry] };
-	const list = listOf(edited.text, place, event);
-	const table = tableOf(edited.text, place);
+	const list = findGroups(edited.text, file, event);
+	const table = findTable(edited.text, file);
 	if (list) addMember(edited, list, "", group);
 	else if (table)
 		addMember(edited, table, `${JSON.stringify(event)}: `, [group]);
 }
 
 function setCommand(
-	edited: Edited,
-	place: Place,
-	{ event, group, hook }: Own,
+	edited: EditedText,
+	file: HookFile,
+	{ event, group, hook }: OwnHook,
 	command: string,
 ): void {
-	const hooks = membersOf(listOf(edited.text, place, event))[group];
-	const entry = membersOf(valueIn(hooks, "hooks"))[hook];
-	const node = valueIn(entry, "command");
+	const hooks = listMembers(findGroups(edited.text, file, event))[group];
+	const entry = listMembers(findValue(hooks, "hooks"))[hook];
+	const node = findValue(entry, "command");
 	if (node && node.value !== command)
-		splice(edited, node.offset, endOf(node), JSON.stringify(command));
+		replaceText(edited, node.offset, nodeEnd(node), JSON.stringify(command));
 }
 
 /** Before the search they would be set for the shell alone. */
-const callWith = ({ search = "", call }: Command, kept = "") =>
+const buildCall = ({ search = "", call }: HookCommand, kept = "") =>
 	`${search}${kept}${call}`;
 
-function dropHook(
-	edited: Edited,
-	place: Place,
-	{ event, group, hook }: Own,
+function removeHook(
+	edited: EditedText,
+	file: HookFile,
+	{ event, group, hook }: OwnHook,
 ): void {
 	const { text } = edited;
-	const [table, list] = [tableOf(text, place), listOf(text, place, event)];
-	const groups = membersOf(list);
-	const hooks = valueIn(groups[group], "hooks");
+	const [table, list] = [findTable(text, file), findGroups(text, file, event)];
+	const groups = listMembers(list);
+	const hooks = findValue(groups[group], "hooks");
 	if (!table || !list || !hooks) return;
-	if (membersOf(hooks).length > 1) dropMember(edited, hooks, hook);
-	else if (groups.length > 1 || isOlderThanOurs(text, list))
-		dropMember(edited, list, group);
+	if (listMembers(hooks).length > 1) removeMember(edited, hooks, hook);
+	else if (groups.length > 1 || isOlderList(text, list))
+		removeMember(edited, list, group);
 	else
-		dropMember(
+		removeMember(
 			edited,
 			table,
-			membersOf(table).findLastIndex((each) => keyOf(each) === event),
+			listMembers(table).findLastIndex((each) => readKey(each) === event),
 		);
 }
 
 /** A list that was empty holds our group tightly; one that we made does not. */
-function isOlderThanOurs(text: string, list: Node): boolean {
+function isOlderList(text: string, list: Node): boolean {
 	const tight = JSON.stringify(getNodeValue(list)[0]);
 	return text.startsWith(`[${tight}`, list.offset);
 }
 
 // --- the tree of a text ---
 
-function tableOf(text: string, { path, under }: Place): Node | undefined {
+function findTable(text: string, { path, under }: HookFile): Node | undefined {
 	const root = parseObject(text, path);
-	return under ? valueIn(root, under) : root;
+	return under ? findValue(root, under) : root;
 }
 
 /** The groups of an event; undefined where the file says nothing of it. */
-function listOf(text: string, place: Place, event: string): Node | undefined {
-	const list = valueIn(tableOf(text, place), event);
+function findGroups(
+	text: string,
+	file: HookFile,
+	event: string,
+): Node | undefined {
+	const list = findValue(findTable(text, file), event);
 	if (list && list.type !== "array")
-		throw broken(place.path, `${event} is no list`);
+		throw brokenFileError(file.path, `${event} is no list`);
 	return list;
 }

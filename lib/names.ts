@@ -58,7 +58,7 @@ export const folders = {
 } as const;
 
 /** Who writes a log of faults. */
-export type Faulty = "supervisor" | "hook";
+export type LogSource = "supervisor" | "hook";
 
 /** `$HOME`, or what the system knows of this user; undefined where that is nothing. */
 export function homeFolder(
@@ -89,60 +89,61 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
 }
 
-export const inStore = (store: Store, folder: keyof typeof folders) =>
+export const folderPath = (store: Store, folder: keyof typeof folders) =>
 	`${store.dir}/${folders[folder]}`;
 
 export const recordFile = (store: Store, id: string) =>
-	`${store.dir}/${checkedId(id)}.json`;
+	`${store.dir}/${checkId(id)}.json`;
 
 /** What a task wrote; with `attempt`, what it wrote at an earlier one. */
 export const outputFile = (store: Store, id: string, attempt?: number) =>
-	`${store.dir}/${checkedId(id)}${attempt ? `.${attempt}` : ""}.out`;
+	`${store.dir}/${checkId(id)}${attempt ? `.${attempt}` : ""}.out`;
 
 export const promptFile = (store: Store, id: string) =>
-	`${inStore(store, "prompts")}/${checkedId(id)}`;
+	`${folderPath(store, "prompts")}/${checkId(id)}`;
 
 export const systemPromptFile = (store: Store, id: string) =>
 	`${promptFile(store, id)}.system`;
 
 export const progressFile = (store: Store, id: string) =>
-	`${inStore(store, "progress")}/${checkedId(id)}`;
+	`${folderPath(store, "progress")}/${checkId(id)}`;
 
 /** A lock is of a task, or of what all share: the order of starting, or the keys of tasks. */
-export const lockFolder = (store: Store, what: string) =>
-	`${inStore(store, "locks")}/${isShared(what) ? what : checkedId(what)}`;
+export const lockFolder = (store: Store, lockName: string) =>
+	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
 /** What the supervisors of one machine share: each machine has a queue and places of its own. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
 
 export const onEndMark = (store: Store, id: string) =>
-	`${inStore(store, "onEnd")}/${checkedId(id)}`;
+	`${folderPath(store, "onEnd")}/${checkId(id)}`;
 
 /** The newest task launched under a key. `hash` must be one: 64 hex digits. */
 export const uniqueFile = (store: Store, hash: string) =>
-	`${inStore(store, "unique")}/${hash}`;
+	`${folderPath(store, "unique")}/${hash}`;
 
 /** When names of the dead were last swept away. */
 export const sweptMark = (store: Store) =>
-	`${inStore(store, "temporary")}/swept`;
+	`${folderPath(store, "temporary")}/swept`;
 
-export const lastEndFile = (store: Store) => `${inStore(store, "ends")}/last`;
+export const lastEndFile = (store: Store) =>
+	`${folderPath(store, "ends")}/last`;
 
-export const logFile = (store: Store, who: Faulty) =>
-	`${store.dir}/.${who}.log`;
+export const logFile = (store: Store, source: LogSource) =>
+	`${store.dir}/.${source}.log`;
 
 /** There where something is due for a session. `session` must be one: see sessionPattern. */
 export const dueMark = (store: Store, session: string) =>
-	`${inStore(store, "due")}/${session}`;
+	`${folderPath(store, "due")}/${session}`;
 
 // --- internal ---
 
-const isShared = (what: string) =>
-	what === "unique" || /^queue,[^/]+$/.test(what);
+const isSharedLock = (lockName: string) =>
+	lockName === "unique" || /^queue,[^/]+$/.test(lockName);
 
 /** An id never becomes a path unchecked. */
-function checkedId(id: string): string {
+function checkId(id: string): string {
 	if (!idPattern.test(id)) throw new Error(`not a task id: ${id}`);
 	return id;
 }

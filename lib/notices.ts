@@ -10,21 +10,21 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import {
-	checkWritable,
+	assertWritable,
+	createIn,
+	listNames,
 	moveFile,
-	namesIn,
-	ownName,
-	removeEmpty,
+	removeEmptyFolder,
 	touch,
-	touchIn,
+	uniqueHolderName,
 } from "./files.ts";
-import { dueMark, inStore, type Store } from "./names.ts";
+import { dueMark, folderPath, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
-import { liveness, parseHolder } from "./process.ts";
+import { checkLiveness, parseClaimName } from "./process.ts";
 import { readSessionNote } from "./sessions.ts";
 
 /** An entry that is being told; `file` is unlinked once it was. */
-export type Claim = { id: string; file: string };
+export type NoticeClaim = { id: string; file: string };
 
 /** An entry in the folder of a session. */
 export type Notice = {
@@ -39,7 +39,7 @@ export type Notice = {
 const maxMoved = 1000;
 
 /** Nobody is called `main`: it stands for a session that is not known. */
-const isKnown = (session: string | undefined): session is string =>
+const isKnownSession = (session: string | undefined): session is string =>
 	session !== undefined && session !== "main" && sessionPattern.test(session);
 
 /** Makes the entry of a task that is about to be recorded. */
@@ -48,25 +48,25 @@ export function expectNotice(
 	session: string | undefined,
 	id: string,
 ): void {
-	if (!isKnown(session)) return;
-	touchIn(store, folderOf(store, session), id);
+	if (!isKnownSession(session)) return;
+	createIn(store, noticeFolder(store, session), id);
 }
 
 /** The task ended: its notice is due, in its session or, where that ended, in its caller's. */
-export function fallDue(
+export function markNoticeDue(
 	store: Store,
 	session: string | undefined,
 	id: string,
 ): void {
 	const seen = new Set<string>();
 	let owner: string | undefined;
-	for (let at = session; isKnown(at) && !seen.has(at); ) {
+	for (let at = session; isKnownSession(at) && !seen.has(at); ) {
 		seen.add(at);
-		const entry = `${folderOf(store, at)}/${id}`;
+		const entry = `${noticeFolder(store, at)}/${id}`;
 		if (owner !== undefined) {
-			if (existsSync(handoverFile(store, at, owner))) markDue(store, at);
+			if (existsSync(handoverFile(store, at, owner))) markSessionDue(store, at);
 		} else if (moveFile(entry, `${entry}.due`)) {
-			markDue(store, at);
+			markSessionDue(store, at);
 			owner = at;
 		}
 		at = readSessionNote(store, at, "caller");
@@ -88,17 +88,17 @@ export function readNotices(
 
 /** The entries of a session, oldest task first. */
 export function listNotices(store: Store, session: string): Notice[] {
-	return isKnown(session) ? parseEntries(namesOf(store, session)) : [];
+	return isKnownSession(session) ? parseEntries(namesOf(store, session)) : [];
 }
 
 /** Continues the handovers to a session, then lists its entries. */
 export function collectNotices(store: Store, session: string): Notice[] {
-	if (!isKnown(session)) return [];
+	if (!isKnownSession(session)) return [];
 	const names = namesOf(store, session);
 	const handovers = handoversIn(names);
 	let most = maxMoved;
 	for (const from of handovers)
-		most -= passOnNotices(store, from, session, { most });
+		most -= forwardNotices(store, from, session, { most });
 	return parseEntries(handovers.length ? namesOf(store, session) : names);
 }
 
@@ -111,14 +111,14 @@ export function claimNotices(
 	session: string,
 	notices: readonly Notice[] = listNotices(store, session),
 	most = Number.POSITIVE_INFINITY,
-): Claim[] {
-	if (!isKnown(session)) return [];
-	const folder = folderOf(store, session);
-	const claims: Claim[] = [];
+): NoticeClaim[] {
+	if (!isKnownSession(session)) return [];
+	const folder = noticeFolder(store, session);
+	const claims: NoticeClaim[] = [];
 	for (const notice of notices) {
 		if (claims.length >= most) break;
 		if (notice.state === "awaited" || isHeld(notice)) continue;
-		const file = `${folder}/${notice.id}.due@${ownName()}`;
+		const file = `${folder}/${notice.id}.due@${uniqueHolderName()}`;
 		if (moveFile(`${folder}/${notice.name}`, file))
 			claims.push({ id: notice.id, file });
 	}
@@ -127,49 +127,49 @@ export function claimNotices(
 
 /** What a hook that died was about to tell is due again; where nothing is left, the folder goes. */
 export function sweepNotices(store: Store, session: string): void {
-	if (!isKnown(session)) return;
-	const folder = folderOf(store, session);
+	if (!isKnownSession(session)) return;
+	const folder = noticeFolder(store, session);
 	const names = namesOf(store, session);
-	for (const from of handoversIn(names)) passOnNotices(store, from, session);
+	for (const from of handoversIn(names)) forwardNotices(store, from, session);
 	let isDue = false;
 	for (const notice of parseEntries(names)) {
 		if (notice.state !== "claimed" || isHeld(notice)) continue;
 		const due = `${folder}/${notice.id}.due`;
 		isDue = moveFile(`${folder}/${notice.name}`, due) || isDue;
 	}
-	if (isDue) markDue(store, session);
-	removeEmpty(folder);
+	if (isDue) markSessionDue(store, session);
+	removeEmptyFolder(folder);
 }
 
 /**
  * Removes the claims, which were told, and the mark, unless more is due: it was not claimed, or fell
  * due meanwhile.
  */
-export function settleNotices(
+export function removeClaimedNotices(
 	store: Store,
 	session: string,
-	claims: readonly Claim[],
+	claims: readonly NoticeClaim[],
 	isMoreDue = false,
 ): void {
-	if (!isKnown(session)) return;
+	if (!isKnownSession(session)) return;
 	for (const { file } of claims) rmSync(file, { force: true });
 	const mark = dueMark(store, session);
 	// Without a mark there is nothing to remove: what falls due from now on makes its own.
 	if (!isMoreDue && !existsSync(mark)) return;
 	if (!isMoreDue) rmSync(mark, { force: true });
-	if (isMoreDue || isAnyDue(store, session)) markDue(store, session);
+	if (isMoreDue || isAnyDue(store, session)) markSessionDue(store, session);
 }
 
 /** The session has seen the end by itself, or wanted it: there is nothing left to tell. */
-export function dropNotice(
+export function discardNotice(
 	store: Store,
 	session: string | undefined,
 	id: string,
 ): void {
-	if (!isKnown(session)) return;
-	checkWritable(store);
+	if (!isKnownSession(session)) return;
+	assertWritable(store);
 	for (const suffix of ["", ".due"])
-		rmSync(`${folderOf(store, session)}/${id}${suffix}`, { force: true });
+		rmSync(`${noticeFolder(store, session)}/${id}${suffix}`, { force: true });
 }
 
 /**
@@ -177,7 +177,7 @@ export function dropNotice(
  * first. The caller's next hooks move those that are left. `listed` are the entries of the ended
  * session, if they were listed already. Returns how many were moved.
  */
-export function passOnNotices(
+export function forwardNotices(
 	store: Store,
 	from: string,
 	to: string,
@@ -186,7 +186,7 @@ export function passOnNotices(
 		most = maxMoved,
 	}: { listed?: readonly Notice[]; most?: number } = {},
 ): number {
-	if (!isKnown(from) || !isKnown(to) || from === to) return 0;
+	if (!isKnownSession(from) || !isKnownSession(to) || from === to) return 0;
 	let moved = 0;
 	// An entry may fall due between its listing and its move: list again until none is left.
 	for (let given = listed; ; given = undefined) {
@@ -200,12 +200,13 @@ export function passOnNotices(
 		// Before the first move, so that a process killed between two moves leaves the others to the
 		// caller's hooks. Again in each round, for a sweep removes it with the folder if it is empty.
 		for (const each of [from, ...handovers])
-			if (each !== to) touchIn(store, folderOf(store, to), `.from.${each}`);
+			if (each !== to)
+				createIn(store, noticeFolder(store, to), `.from.${each}`);
 		for (const each of handovers)
 			rmSync(handoverFile(store, from, each), { force: true });
 		const due = notices.filter(({ state }) => state !== "awaited");
 		const awaited = notices.filter(({ state }) => state === "awaited");
-		if (due.length) markDue(store, to);
+		if (due.length) markSessionDue(store, to);
 		let held = 0;
 		for (const notice of [...due, ...awaited]) {
 			if (moved === most) return moved;
@@ -214,45 +215,45 @@ export function passOnNotices(
 			if (isHeld(notice)) held++;
 			else
 				moveFile(
-					`${folderOf(store, from)}/${name}`,
-					`${folderOf(store, to)}/${id}${state === "awaited" ? "" : ".due"}`,
+					`${noticeFolder(store, from)}/${name}`,
+					`${noticeFolder(store, to)}/${id}${state === "awaited" ? "" : ".due"}`,
 				);
 		}
 		// Hooks of the session itself are telling all that is left.
 		if (held > 0 && held === notices.length) return moved;
 	}
 	rmSync(handoverFile(store, to, from), { force: true });
-	removeEmpty(folderOf(store, from));
+	removeEmptyFolder(noticeFolder(store, from));
 	return moved;
 }
 
-export function markDue(store: Store, session: string): void {
-	if (isKnown(session)) touch(dueMark(store, session));
+export function markSessionDue(store: Store, session: string): void {
+	if (isKnownSession(session)) touch(dueMark(store, session));
 }
 
 // --- internal ---
 
-const folderOf = (store: Store, session: string) =>
-	`${inStore(store, "notices")}/${session}`;
+const noticeFolder = (store: Store, session: string) =>
+	`${folderPath(store, "notices")}/${session}`;
 
 const namesOf = (store: Store, session: string) =>
-	namesIn(store, folderOf(store, session));
+	listNames(store, noticeFolder(store, session));
 
 /** Exists while entries of an ended session are handed over to this one. */
 const handoverFile = (store: Store, session: string, from: string) =>
-	`${folderOf(store, session)}/.from.${from}`;
+	`${noticeFolder(store, session)}/.from.${from}`;
 
 /** The ended sessions that are being handed over, by the names in a folder. */
 const handoversIn = (names: readonly string[]) =>
 	names
 		.filter((name) => name.startsWith(".from."))
 		.map((name) => name.slice(".from.".length))
-		.filter(isKnown);
+		.filter(isKnownSession);
 
 /** Whether a process that may be alive is telling it. */
 function isHeld({ holder }: Notice): boolean {
-	const claimer = holder && parseHolder(holder);
-	return claimer ? liveness(claimer) !== "gone" : false;
+	const claimer = holder && parseClaimName(holder);
+	return claimer ? checkLiveness(claimer) !== "gone" : false;
 }
 
 /** Whether anything is due for a session, also among what ended sessions are handing over to it. */

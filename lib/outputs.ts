@@ -14,7 +14,7 @@ import {
 	watch,
 	writeSync,
 } from "node:fs";
-import { codeOf } from "./error.ts";
+import { errorCode } from "./error.ts";
 import { moveFile, openFile, readFile, replaceFile } from "./files.ts";
 import { outputFile, progressFile, type Store } from "./names.ts";
 
@@ -29,7 +29,11 @@ export const hasOutput = (store: Store, id: string): boolean =>
 	existsSync(outputFile(store, id));
 
 /** How many bytes a task has written; 0 where there is no output yet. */
-export function outputSize(store: Store, id: string, attempt?: number): number {
+export function readOutputSize(
+	store: Store,
+	id: string,
+	attempt?: number,
+): number {
 	const path = outputFile(store, id, attempt);
 	return lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
@@ -56,19 +60,27 @@ export function watchOutput(
 }
 
 /** Keeps what an attempt wrote, before the next one writes. */
-export function keepOutput(store: Store, id: string, attempt: number): void {
+export function keepAttemptOutput(
+	store: Store,
+	id: string,
+	attempt: number,
+): void {
 	moveFile(outputFile(store, id), outputFile(store, id, attempt));
 	rmSync(progressFile(store, id), { force: true });
 }
 
 /** Takes that back, where whoever kept it died before there was a next attempt. */
-export function restoreOutput(store: Store, id: string, attempt: number): void {
+export function restoreAttemptOutput(
+	store: Store,
+	id: string,
+	attempt: number,
+): void {
 	if (!hasOutput(store, id))
 		moveFile(outputFile(store, id, attempt), outputFile(store, id));
 }
 
 /** Cuts a task's output and says so in a line of its own. */
-export function cutOutput(
+export function truncateOutput(
 	store: Store,
 	id: string,
 	bytes: number,
@@ -84,7 +96,7 @@ export function cutOutput(
 }
 
 /** Bytes `from` up to `to` of a task's output; fewer where it ends sooner. */
-export function readOutput(
+export function readOutputBytes(
 	store: Store,
 	id: string,
 	from: number,
@@ -95,7 +107,7 @@ export function readOutput(
 	try {
 		fd = openFile(store, outputFile(store, id, attempt), constants.O_RDONLY);
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return Buffer.alloc(0);
+		if (errorCode(error) === "ENOENT") return Buffer.alloc(0);
 		throw error;
 	}
 	try {

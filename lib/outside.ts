@@ -21,24 +21,28 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { BgError } from "./error.ts";
+import { refused } from "./error.ts";
 import {
 	discard,
-	making,
-	ownName,
-	removeEmpty,
-	removeOfTheDead,
+	removeDeadClaims,
+	removeEmptyFolder,
+	uniqueHolderName,
+	wrapWriteErrors,
 } from "./files.ts";
-import type { Change, Found, Look, Program } from "./install.ts";
-import { foldersOf, type Target } from "./layout.ts";
+import type {
+	FileChange,
+	FileState,
+	InstallProgram,
+	ReadPath,
+} from "./install.ts";
+import { type InstallTarget, listFolders } from "./layout.ts";
 import { isCompiled, isSource, programFile } from "./self.ts";
 
 /** This program. @throws BgError (refused) where it runs from its source. */
-export function ownProgram(): Program {
+export function readOwnProgram(): InstallProgram {
 	const file = programFile();
 	if (isSource())
-		throw new BgError(
-			"refused",
+		throw refused(
 			`${file} is a source, and install copies one file: npm run build, then dist/bg install`,
 		);
 	const name = isCompiled() ? "bg" : "bg.mjs";
@@ -46,71 +50,78 @@ export function ownProgram(): Program {
 }
 
 /** Looks at files of a target. The answer throws BgError (refused) where a path is not ours to use. */
-export const lookIn =
-	(target: Target): Look =>
+export const createReader =
+	(target: InstallTarget): ReadPath =>
 	(path) => {
-		if (!leadsToOurs(target, path)) return undefined;
+		if (!isOwnPath(target, path)) return undefined;
 		const status = statSync(path);
-		if (!status.isFile()) throw refuse(path, "is not a file: move it away");
+		if (!status.isFile()) throw pathError(path, "is not a file: move it away");
 		return { bytes: readFileSync(path), mode: status.mode & 0o777 };
 	};
 
 /** Carries a plan out. What it took away may leave folders empty; those go too. */
-export function carryOut(target: Target, plan: readonly Change[]): void {
-	const look = lookIn(target);
+export function applyChanges(
+	target: InstallTarget,
+	plan: readonly FileChange[],
+): void {
+	const readPath = createReader(target);
 	for (const { path, action, next, before } of plan) {
 		if (action === "same" || action === "foreign") continue;
-		const now = look(path)?.bytes;
+		const now = readPath(path)?.bytes;
 		if (before && now ? !before.equals(now) : before !== now)
-			throw refuse(path, "was changed meanwhile: try again");
-		making(path, () => {
+			throw pathError(path, "was changed meanwhile: try again");
+		wrapWriteErrors(path, () => {
 			if (action === "remove") rmSync(path);
-			else if (next) replace(path, next, before !== undefined);
+			else if (next) replaceOwnFile(path, next, before !== undefined);
 		});
 	}
 	if (plan.some(({ action }) => action === "remove"))
-		for (const folder of foldersOf(target)) removeEmpty(folder);
+		for (const folder of listFolders(target)) removeEmptyFolder(folder);
 }
 
 // --- internal ---
 
-const refuse = (path: string, problem: string) =>
-	new BgError("refused", `${path} ${problem}`);
+const pathError = (path: string, problem: string) =>
+	refused(`${path} ${problem}`);
 
 /** Whether there is something at a path. @throws BgError where it, or what leads to it, is not ours. */
-function leadsToOurs({ kind, folder }: Target, path: string): boolean {
+function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 	const parts = relative(folder, path).split("/");
 	for (let count = 0; count <= parts.length; count++) {
 		const at = [folder, ...parts.slice(0, count)].join("/");
 		const status = lstatSync(at, { throwIfNoEntry: false });
 		if (!status) return false;
-		checkOwner(at, status);
+		assertPathOwner(at, status);
 		if (!status.isSymbolicLink()) continue;
 		if (kind !== "user")
-			throw refuse(at, "is a link: put the file itself there, or remove it");
+			throw pathError(at, "is a link: put the file itself there, or remove it");
 		if (!existsSync(at))
-			throw refuse(at, "is a link that leads nowhere: remove it");
-		checkOwner(at, statSync(at));
+			throw pathError(at, "is a link that leads nowhere: remove it");
+		assertPathOwner(at, statSync(at));
 	}
 	return true;
 }
 
-function checkOwner(path: string, { uid }: Stats): void {
+function assertPathOwner(path: string, { uid }: Stats): void {
 	if (uid !== process.geteuid?.())
-		throw refuse(
+		throw pathError(
 			path,
 			`belongs to another user (uid ${uid}): call bg as that user`,
 		);
 }
 
 /** Writes beside and renames: a program that runs goes on, a reader sees the old file or the new. */
-function replace(path: string, { bytes, mode }: Found, isThere: boolean): void {
+function replaceOwnFile(
+	path: string,
+	{ bytes, mode }: FileState,
+	isThere: boolean,
+): void {
 	mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
 	const place = isThere ? realpathSync(path) : path;
 	const folder = dirname(place);
 	// What an install that is gone was about to write.
-	removeOfTheDead(folder, readdirSync(folder));
-	const temporary = join(folder, ownName());
+	removeDeadClaims(folder, readdirSync(folder));
+	const temporary = join(folder, uniqueHolderName());
 	const fd = openSync(temporary, "wx", mode);
 	try {
 		writeFileSync(fd, bytes);

@@ -2,24 +2,24 @@
  * A task's output as text, in pages. A page is read without what came before it: whoever reads on
  * from the `nextOffset` of each page reads every byte once, in linear time and bounded memory.
  */
-import { callFor } from "./brief.ts";
+import { formatProgramCall } from "./brief.ts";
 import type { Store } from "./names.ts";
-import { window } from "./output.ts";
-import { outputSize, readOutput } from "./outputs.ts";
-import { cutBytes } from "./print.ts";
-import { readEvent, renderEvent } from "./stream.ts";
+import { windowBytes } from "./output.ts";
+import { readOutputBytes, readOutputSize } from "./outputs.ts";
+import { truncateBytes } from "./print.ts";
+import { parseEvent, renderEvent } from "./stream.ts";
 import { isFinal, outputLimit, type Task } from "./task.ts";
 
 /** How much of a droid's stream is read at once unless a line is longer, in bytes. */
-const block = 64 * 1024;
+const blockBytes = 64 * 1024;
 
 /** The most bytes of a character in UTF-8. */
-const longestCharacter = 4;
+const maxCharacterBytes = 4;
 
 /** No escape sequence is divided that starts this near to the end of a piece, in bytes. */
-const longestSequence = 64;
+const maxSequenceBytes = 64;
 
-export type TextOptions = {
+export type OutputTextOptions = {
 	/** Start at this byte of `.out`. Without it, the text is the end of the output. */
 	since?: number | undefined;
 	/** At most this many bytes of text. */
@@ -30,7 +30,7 @@ export type TextOptions = {
 	attempt?: number | undefined;
 };
 
-export type Text = {
+export type OutputText = {
 	output: string;
 	/** The byte at which the first line not yet whole starts. */
 	nextOffset: number;
@@ -39,7 +39,11 @@ export type Text = {
 };
 
 /** Returns a task's text: what a droid said and did, what a command wrote. */
-export function readText(store: Store, task: Task, options: TextOptions): Text {
+export function readOutputText(
+	store: Store,
+	task: Task,
+	options: OutputTextOptions,
+): OutputText {
 	const { since, max } = options;
 	if (since === undefined) return readLast(store, task, options);
 	const page = readPage(store, task, { ...options, since });
@@ -47,8 +51,8 @@ export function readText(store: Store, task: Task, options: TextOptions): Text {
 	if (task.kind !== "droid" || bytes <= max) return page;
 	const call = callOf(task.id, options, `--since ${since} --max ${bytes}`);
 	const mark = `\n[… cut: an event of ${bytes} bytes: ${call} shows it]\n`;
-	const room = Math.max(0, max - Buffer.byteLength(mark));
-	const output = cutBytes(page.output, room, "first") + mark;
+	const space = Math.max(0, max - Buffer.byteLength(mark));
+	const output = truncateBytes(page.output, space, "first") + mark;
 	return { ...page, output, truncated: true };
 }
 
@@ -60,8 +64,8 @@ export function readText(store: Store, task: Task, options: TextOptions): Text {
 export function readPage(
 	store: Store,
 	task: Task,
-	{ since, max, attempt }: TextOptions & { since: number },
-): Text {
+	{ since, max, attempt }: OutputTextOptions & { since: number },
+): OutputText {
 	if (task.kind === "native") return readResult(task, { since, max });
 	const source = openSource(store, task, attempt);
 	if (since >= source.size || max === 0)
@@ -80,7 +84,7 @@ export function readableSize(
 	task: Task,
 	attempt?: number,
 ): number {
-	const size = outputSize(store, task.id, attempt);
+	const size = readOutputSize(store, task.id, attempt);
 	if (isFinal(task) || attempt !== undefined) return size;
 	return Math.min(size, outputLimit(task));
 }
@@ -88,11 +92,11 @@ export function readableSize(
 /** Returns the command that shows a part of a task's output. */
 export function callOf(
 	id: string,
-	{ attempt }: Pick<TextOptions, "attempt">,
+	{ attempt }: Pick<OutputTextOptions, "attempt">,
 	flags: string,
 ): string {
 	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
-	return callFor(`output ${which} ${flags}`);
+	return formatProgramCall(`output ${which} ${flags}`);
 }
 
 // --- internal ---
@@ -121,23 +125,27 @@ function openSource(
 		size,
 		isLive: !isFinal(task) && attempt === undefined,
 		read: (from, length) =>
-			readOutput(store, id, from, Math.min(size, from + length), attempt),
+			readOutputBytes(store, id, from, Math.min(size, from + length), attempt),
 	};
 }
 
 /** The last `max` bytes of the text, the last `tail` lines of the output. */
-function readLast(store: Store, task: Task, options: TextOptions): Text {
+function readLast(
+	store: Store,
+	task: Task,
+	options: OutputTextOptions,
+): OutputText {
 	const { max, tail, attempt } = options;
 	if (task.kind === "native") return readResult(task, { since: 0, max });
 	const source = openSource(store, task, attempt);
-	const from = Math.max(0, source.size - window);
-	const bytes = source.read(from, window);
+	const from = Math.max(0, source.size - windowBytes);
+	const bytes = source.read(from, windowBytes);
 	let end = bytes.length;
 	if (source.isLive) {
 		const whole = bytes.lastIndexOf(0x0a) + 1;
-		end = whole || end < window ? whole : end;
+		end = whole || end < windowBytes ? whole : end;
 	}
-	const last = tail === undefined ? 0 : tailStart(bytes, end, tail);
+	const last = tail === undefined ? 0 : findTailStart(bytes, end, tail);
 	const second = from > 0 ? bytes.indexOf(0x0a) + 1 : 0;
 	// Without a whole line, the end of a longer one is shown.
 	const begin = Math.max(last, second < end ? second : 0);
@@ -149,7 +157,7 @@ function readLast(store: Store, task: Task, options: TextOptions): Text {
 					.map((line) => line.text)
 					.join("")
 			: shown.toString("utf8");
-	const output = cutBytes(text, max, "last");
+	const output = truncateBytes(text, max, "last");
 	const isCut = from > 0 && (tail === undefined || last === 0);
 	return {
 		output,
@@ -159,9 +167,9 @@ function readLast(store: Store, task: Task, options: TextOptions): Text {
 }
 
 /** Droid keeps the text of a native subagent; the record has its result. */
-function readResult({ result = "" }: Task, { since, max }: Range): Text {
+function readResult({ result = "" }: Task, { since, max }: Range): OutputText {
 	const rest = Buffer.from(result).subarray(since).toString("utf8");
-	const output = cutBytes(rest, max, "first");
+	const output = truncateBytes(rest, max, "first");
 	return {
 		output,
 		nextOffset: since + Buffer.byteLength(output),
@@ -171,16 +179,16 @@ function readResult({ result = "" }: Task, { since, max }: Range): Text {
 
 type Range = { since: number; max: number };
 
-function readBytes(source: Source, { since, max }: Range): Text {
+function readBytes(source: Source, { since, max }: Range): OutputText {
 	const { size, isLive } = source;
-	const limit = Math.min(max, window);
-	const bytes = source.read(since, Math.max(limit, longestCharacter));
+	const limit = Math.min(max, windowBytes);
+	const bytes = source.read(since, Math.max(limit, maxCharacterBytes));
 	const isLast = since + bytes.length >= size && bytes.length <= limit;
-	const endOf = (room: number): number => {
-		if (isLast && !isLive && bytes.length <= room) return bytes.length;
-		const whole = bytes.lastIndexOf(0x0a, room - 1) + 1;
-		if (whole || bytes.length < room) return whole;
-		return pieceEnd(bytes, room) || (isLive ? 0 : bytes.length);
+	const endOf = (space: number): number => {
+		if (isLast && !isLive && bytes.length <= space) return bytes.length;
+		const whole = bytes.lastIndexOf(0x0a, space - 1) + 1;
+		if (whole || bytes.length < space) return whole;
+		return pieceEnd(bytes, space) || (isLive ? 0 : bytes.length);
 	};
 	let end = endOf(limit);
 	let output = bytes.toString("utf8", 0, end);
@@ -195,11 +203,11 @@ function readBytes(source: Source, { since, max }: Range): Text {
 	return { output, nextOffset, truncated: !isHeldBack && nextOffset < size };
 }
 
-function readEvents(source: Source, { since, max }: Range): Text {
-	const to = Math.min(source.size, since + window);
+function readEvents(source: Source, { since, max }: Range): OutputText {
+	const to = Math.min(source.size, since + windowBytes);
 	const output: string[] = [];
 	let isTorn = since > 0 && source.read(since - 1, 1)[0] !== 0x0a;
-	let room = max;
+	let space = max;
 	let at = since;
 	while (at < to) {
 		const bytes = readLines(source, at);
@@ -209,8 +217,8 @@ function readEvents(source: Source, { since, max }: Range): Text {
 			from: at,
 			isTorn,
 		})) {
-			room -= Buffer.byteLength(text);
-			if (room < 0 && output.length)
+			space -= Buffer.byteLength(text);
+			if (space < 0 && output.length)
 				return { output: output.join(""), nextOffset: at, truncated: true };
 			if (text) output.push(text);
 			at = end;
@@ -223,12 +231,12 @@ function readEvents(source: Source, { since, max }: Range): Text {
 
 /** Some whole lines; 8 MiB of a line longer than that; nothing if a live source has no whole line. */
 function readLines({ read, size, isLive }: Source, at: number): Buffer {
-	for (let length = block; ; length = Math.min(window, length * 4)) {
+	for (let length = blockBytes; ; length = Math.min(windowBytes, length * 4)) {
 		const bytes = read(at, length);
 		const isLast = at + bytes.length >= size;
 		const end = isLast && !isLive ? bytes.length : bytes.lastIndexOf(0x0a) + 1;
 		if (end > 0) return bytes.subarray(0, end);
-		if (length === window && bytes.length === window) return bytes;
+		if (length === windowBytes && bytes.length === windowBytes) return bytes;
 		if (bytes.length < length) return bytes.subarray(0, 0);
 	}
 }
@@ -253,7 +261,7 @@ function* renderLines(
 		if (line.trim())
 			text = isPart
 				? markOf(source, from + begin, end - begin)
-				: renderEvent(readEvent(line));
+				: renderEvent(parseEvent(line));
 		yield { text: text && `${text}\n`, end: from + end };
 		isPart = false;
 		begin = end;
@@ -267,7 +275,7 @@ function markOf({ id, attempt }: Source, from: number, bytes: number): string {
 }
 
 /** Where the last `count` lines before `end` start; 0 if there are not as many. */
-function tailStart(bytes: Buffer, end: number, count: number): number {
+function findTailStart(bytes: Buffer, end: number, count: number): number {
 	if (count === 0) return end;
 	let at = end;
 	if (bytes[at - 1] === 0x0a) at--;
@@ -282,11 +290,11 @@ function tailStart(bytes: Buffer, end: number, count: number): number {
  * Where the first `room` bytes of a line may be divided: not within a character, an escape sequence
  * or a CRLF. At least one character; 0 if there is no whole one.
  */
-function pieceEnd(bytes: Buffer, room: number): number {
+function pieceEnd(bytes: Buffer, space: number): number {
 	const end =
-		characterEnd(bytes, room) ||
-		characterEnd(bytes, Math.min(longestCharacter, bytes.length));
-	const start = Math.max(1, end - longestSequence);
+		characterEnd(bytes, space) ||
+		characterEnd(bytes, Math.min(maxCharacterBytes, bytes.length));
+	const start = Math.max(1, end - maxSequenceBytes);
 	const sequence = bytes.subarray(start, end).indexOf(0x1b);
 	if (sequence >= 0) return start + sequence;
 	return end > 1 && bytes[end - 1] === 0x0d ? end - 1 : end;
@@ -294,7 +302,7 @@ function pieceEnd(bytes: Buffer, room: number): number {
 
 /** The end of the last whole character within the first `end` bytes. */
 function characterEnd(bytes: Buffer, end: number): number {
-	for (let back = 1; back < longestCharacter && back <= end; back++) {
+	for (let back = 1; back < maxCharacterBytes && back <= end; back++) {
 		const byte = bytes[end - back] ?? 0;
 		if ((byte & 0xc0) === 0x80) continue;
 		const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;

@@ -2,11 +2,15 @@
  * Holding tasks: what runs is stopped where it is (SIGSTOP to the tree), what is queued does not
  * start. The record says so first; its time does not count from then on.
  */
-import { BgError } from "./error.ts";
+import { refused } from "./error.ts";
 import type { Store } from "./names.ts";
-import { lookSignal, signal } from "./process.ts";
-import { describeStanding, settle, standingOf } from "./prune.ts";
-import { readTask, ringEnds, updateTask } from "./store.ts";
+import { sendSignal, wakeSignal } from "./process.ts";
+import {
+	checkSupervision,
+	describeSupervision,
+	reconcileTask,
+} from "./prune.ts";
+import { notifyWaiters, readTask, updateTask } from "./store.ts";
 import { isFinal, type Task, timestamp } from "./task.ts";
 import { pauseTree } from "./tree.ts";
 
@@ -20,33 +24,29 @@ export async function pauseTask(
 	id: string,
 	paused: boolean,
 ): Promise<Task> {
-	const before = settle(store, readTask(store, id));
+	const before = reconcileTask(store, readTask(store, id));
 	// Ended by hand while it was held: its process may go on as well.
-	if (isFinal(before) && !paused && standingOf(before) === "lingering") {
+	if (isFinal(before) && !paused && checkSupervision(before) === "lingering") {
 		await pauseTree(id, before.process, false);
 		return before;
 	}
 	if (isFinal(before))
-		throw new BgError(
-			"refused",
-			`${id} is already ${before.status} (bg status ${id})`,
+		throw refused(`${id} is already ${before.status} (bg status ${id})`);
+	const supervision = checkSupervision(before);
+	if (supervision !== "watched" && supervision !== "orphaned")
+		throw refused(
+			`${id} cannot be held here: ${describeSupervision(before, supervision) ?? supervision} (bg status ${id})`,
 		);
-	const standing = standingOf(before);
-	if (standing !== "watched" && standing !== "orphaned")
-		throw new BgError(
-			"refused",
-			`${id} cannot be held here: ${describeStanding(before, standing) ?? standing} (bg status ${id})`,
-		);
-	const task = updateTask(store, id, (now) => hold(now, paused));
+	const task = updateTask(store, id, (now) => applyPause(now, paused));
 	if (task.status === "running") await pauseTree(id, task.process, paused);
-	if (task.supervisor) signal(task.supervisor, lookSignal);
-	ringEnds(store);
+	if (task.supervisor) sendSignal(task.supervisor, wakeSignal);
+	notifyWaiters(store);
 	return task;
 }
 
 // --- internal ---
 
-function hold(task: Task, paused: boolean): Task | undefined {
+function applyPause(task: Task, paused: boolean): Task | undefined {
 	const { paused_at, ...rest } = task;
 	if (isFinal(task) || paused === (paused_at !== undefined)) return undefined;
 	if (paused_at === undefined) return { ...task, paused_at: timestamp() };

@@ -7,24 +7,23 @@
  */
 import * as v from "valibot";
 import { sessionPattern } from "./patterns.ts";
+import { optionalText } from "./task.ts";
 
-const text = v.optional(v.string());
-
-export const Payload = v.object({
-	hook_event_name: text,
+export const HookPayload = v.object({
+	hook_event_name: optionalText,
 	session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
 	calling_session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
-	transcript_path: text,
-	tool_name: text,
+	transcript_path: optionalText,
+	tool_name: optionalText,
 	tool_input: v.optional(v.unknown()),
 	tool_response: v.optional(v.unknown()),
-	task_name: text,
-	task_result: text,
-	agent_id: text,
-	last_assistant_message: text,
+	task_name: optionalText,
+	task_result: optionalText,
+	agent_id: optionalText,
+	last_assistant_message: optionalText,
 	stop_hook_active: v.optional(v.boolean()),
 });
-export type Payload = v.InferOutput<typeof Payload>;
+export type HookPayload = v.InferOutput<typeof HookPayload>;
 
 const ToolInput = v.object({
 	subagent_type: v.optional(v.string(), "worker"),
@@ -36,7 +35,7 @@ const ToolInput = v.object({
 export type Subagent = v.InferOutput<typeof ToolInput> & { sessionId: string };
 
 /** The subagent that a Task tool's call started in the background; undefined for any other. */
-export function subagentOf(payload: Payload): Subagent | undefined {
+export function parseSubagent(payload: HookPayload): Subagent | undefined {
 	const { tool_name, tool_response } = payload;
 	const input = v.safeParse(ToolInput, payload.tool_input);
 	if (tool_name !== "Task" || !input.success) return undefined;
@@ -49,9 +48,12 @@ export function subagentOf(payload: Payload): Subagent | undefined {
 		: undefined;
 }
 
-const Content = v.union([v.string(), v.array(v.object({ type: text, text }))]);
+const Content = v.union([
+	v.string(),
+	v.array(v.object({ type: optionalText, text: optionalText })),
+]);
 const Message = v.object({ role: v.literal("assistant"), content: Content });
-const Line = v.union([
+const TranscriptLine = v.union([
 	v.pipe(
 		v.object({ message: Message }),
 		v.transform(({ message }) => message),
@@ -63,11 +65,11 @@ const Line = v.union([
  * The last words of the assistant in the end of a transcript. A line that is torn, or no message,
  * is passed over.
  */
-export function lastAssistantText(bytes: Buffer): string | undefined {
+export function findLastAssistantText(bytes: Buffer): string | undefined {
 	let end = bytes.length;
 	while (end > 0) {
 		const start = bytes.lastIndexOf(0x0a, end - 1) + 1;
-		const words = assistantText(bytes.toString("utf8", start, end));
+		const words = parseAssistantText(bytes.toString("utf8", start, end));
 		if (words) return words;
 		end = start - 1;
 	}
@@ -76,10 +78,10 @@ export function lastAssistantText(bytes: Buffer): string | undefined {
 
 // --- internal ---
 
-function assistantText(line: string): string | undefined {
+function parseAssistantText(line: string): string | undefined {
 	if (!line.includes('"assistant"')) return undefined;
 	try {
-		const parsed = v.safeParse(Line, JSON.parse(line));
+		const parsed = v.safeParse(TranscriptLine, JSON.parse(line));
 		if (!parsed.success) return undefined;
 		const { content } = parsed.output;
 		if (typeof content === "string") return content;

@@ -4,7 +4,8 @@
  * when they are: they cost a third of a launch.
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
-import { codeOf, messageOf, PrintError } from "./error.ts";
+import { errorCode, errorMessage, PrintError } from "./error.ts";
+import { sleepSync } from "./files.ts";
 
 /** `Buffer` costs a hook a twentieth of its time to load. */
 const encoder = new TextEncoder();
@@ -21,13 +22,15 @@ export function writeAll(fd: number, data: string | Uint8Array): boolean {
 		try {
 			done += writeSync(fd, bytes, done);
 		} catch (error) {
-			const code = codeOf(error);
+			const code = errorCode(error);
 			if (code === "EAGAIN") {
-				Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+				sleepSync(2);
 				continue;
 			}
 			if (code === "EPIPE" || fd === 2) return false;
-			throw new PrintError(`unable to print the answer: ${messageOf(error)}`);
+			throw new PrintError(
+				`unable to print the answer: ${errorMessage(error)}`,
+			);
 		}
 	}
 	return true;
@@ -46,7 +49,8 @@ export function isTerminal(fd: number): boolean {
 }
 
 /** Whether a terminal can only print, or nothing is known of it: no colours, no moving about. */
-export const isDumb = ({ TERM } = process.env) => !TERM || TERM === "dumb";
+export const isDumbTerminal = ({ TERM } = process.env) =>
+	!TERM || TERM === "dumb";
 
 /**
  * JSON on one line. What JSON allows and a terminal obeys (C1 controls, and marks that
@@ -67,7 +71,7 @@ export function escapeJson(json: string): string {
  * carriage return starts a line, any other control character is shown as `\x1b`.
  */
 export function toPlain(text: string): string {
-	return stripSequences(text)
+	return stripControlSequences(text)
 		.replace(/\r+\n?/g, "\n")
 		.replace(
 			/(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
@@ -79,7 +83,7 @@ export function toPlain(text: string): string {
 }
 
 /** What begins a sequence that a terminal obeys; loading what knows them all is dear. */
-function stripSequences(text: string): string {
+function stripControlSequences(text: string): string {
 	if (!text.includes("\u001b") && !text.includes("\u009b")) return text;
 	const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
 	return stripVTControlCharacters(text);
@@ -108,13 +112,15 @@ export function formatAge(ms: number): string {
 	return hours < 48 ? `${hours}h` : `${Math.round(hours / 24)}d`;
 }
 
-const units = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
+const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
 /** `90s 30m 2h 7d` in ms, or undefined where it is no such duration. */
 export function parseDuration(text: string): number | undefined {
 	const match = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text);
 	if (!match) return undefined;
-	return Number(match[1]) * units[match[2] as keyof typeof units] * 1000;
+	return (
+		Number(match[1]) * unitSeconds[match[2] as keyof typeof unitSeconds] * 1000
+	);
 }
 
 /** A duration in ms as it was typed, or nearly: `1.5s`, `30m`. */
@@ -158,7 +164,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 }
 
 /** Cuts text to its last or first `bytes` bytes of UTF-8, never within a character. */
-export function cutBytes(
+export function truncateBytes(
 	text: string,
 	bytes: number,
 	keep: "first" | "last",

@@ -7,15 +7,15 @@
  * "gone": it throws, or is the answer "unknown".
  */
 import { lstatSync, readdirSync } from "node:fs";
-import { codeOf, messageOf } from "./error.ts";
-import { namespaceOf, noBoot, thisMachine } from "./machine.ts";
+import { errorCode, errorMessage } from "./error.ts";
+import { identifyMachine, namespaceOf, noBoot } from "./machine.ts";
 import {
 	assertProc,
 	hasProc,
 	isDenied,
-	ps,
 	readKernel,
-	readUnlessGone,
+	readProcFile,
+	runPs,
 	UnknownError,
 } from "./system.ts";
 import type { Identity } from "./task.ts";
@@ -38,10 +38,10 @@ export type Process = {
  * The identity of a living process; undefined if it is gone or a zombie.
  * @throws UnknownError if that cannot be read: cannot tell.
  */
-export function identify(pid: number): Identity | undefined {
-	const found = inspect(pid);
+export function identifyProcess(pid: number): Identity | undefined {
+	const found = readProcess(pid);
 	return found && !found.zombie
-		? { ...thisMachine(), pid, start: found.start }
+		? { ...identifyMachine(), pid, start: found.start }
 		: undefined;
 }
 
@@ -50,20 +50,25 @@ export function identify(pid: number): Identity | undefined {
  * @throws UnknownError if it cannot be read.
  */
 export function identifyChild(pid: number): Identity {
-	return { ...thisMachine(), pid, start: inspect(pid)?.start ?? "ended" };
+	return {
+		...identifyMachine(),
+		pid,
+		start: readProcess(pid)?.start ?? "ended",
+	};
 }
 
-let own: Identity | undefined;
+let ownIdentity: Identity | undefined;
 
 /** The identity of this process. @throws UnknownError if it cannot be read. */
-export function self(): Identity {
-	own ??= identify(process.pid);
-	if (!own) throw new UnknownError(`process ${process.pid} is not listed`);
-	return own;
+export function identifySelf(): Identity {
+	ownIdentity ??= identifyProcess(process.pid);
+	if (!ownIdentity)
+		throw new UnknownError(`process ${process.pid} is not listed`);
+	return ownIdentity;
 }
 
 /** Whether a process lives. A failed read is "unknown". */
-export function liveness(identity: Identity): Liveness {
+export function checkLiveness(identity: Identity): Liveness {
 	try {
 		return determineLiveness(identity);
 	} catch (error) {
@@ -84,18 +89,18 @@ export function explainUnknown(
 		for (const each of identities) if (each) determineLiveness(each);
 		return "it is known by now";
 	} catch (error) {
-		return error instanceof UnknownError ? error.problem : messageOf(error);
+		return error instanceof UnknownError ? error.problem : errorMessage(error);
 	}
 }
 
 /** An identity as a file name: what a claim is called. */
-export function formatHolder(identity: Identity, nonce: string): string {
+export function claimName(identity: Identity, nonce: string): string {
 	const { machine, boot, pid, start } = identity;
 	return [pid, start, boot, machine, nonce].map(encodeURIComponent).join(",");
 }
 
 /** The identity in a claim's name, or undefined where the name is not one. */
-export function parseHolder(name: string): Identity | undefined {
+export function parseClaimName(name: string): Identity | undefined {
 	const [pid, start, boot, machine, nonce, ...rest] = name
 		.split(",")
 		.map(decode);
@@ -110,7 +115,7 @@ export function describeProcesses(
 	return processes.map(({ pid }) => {
 		const args = hasProc()
 			? readCommandLine(pid)
-			: ps(["-o", "command=", "-p", String(pid)]);
+			: runPs(["-o", "command=", "-p", String(pid)]);
 		const command = args.replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
@@ -120,18 +125,18 @@ export function describeProcesses(
  * Asks a supervisor to look at its records now, and not within a second. By default this signal is
  * ignored, so it harms nobody who has only just been started and does not listen yet.
  */
-export const lookSignal = "SIGURG";
+export const wakeSignal = "SIGURG";
 
 /** Sends a signal to a process, if it still is who it was. */
-export function signal(target: Identity, name: NodeJS.Signals): void {
-	if (liveness(target) === "alive") kill(target.pid, name);
+export function sendSignal(target: Identity, name: NodeJS.Signals): void {
+	if (checkLiveness(target) === "alive") killPid(target.pid, name);
 }
 
 /** Signals a process of a list, if it still is who it was, and wakes it where it is paused. */
 export function signalProcess(target: Process, signal: NodeJS.Signals): void {
-	if (identify(target.pid)?.start !== target.start) return;
-	kill(target.pid, signal);
-	if (target.paused) kill(target.pid, "SIGCONT");
+	if (identifyProcess(target.pid)?.start !== target.start) return;
+	killPid(target.pid, signal);
+	if (target.paused) killPid(target.pid, "SIGCONT");
 }
 
 /** A child of this process: a ChildProcess of node:child_process, as far as it is needed. */
@@ -147,14 +152,14 @@ export function signalGroup(
 	name: NodeJS.Signals,
 ): void {
 	const isWaitedFor = (exitCode ?? signalCode) !== null;
-	if (pid !== undefined && !isWaitedFor) kill(-pid, name);
+	if (pid !== undefined && !isWaitedFor) killPid(-pid, name);
 }
 
 /** Lets a signal that was listened to act on this process after all. */
-export const raise = (name: NodeJS.Signals) => kill(process.pid, name);
+export const raiseSignal = (name: NodeJS.Signals) => killPid(process.pid, name);
 
 /** Stops the job this process belongs to, as Ctrl-Z does, until its shell wakes it again. */
-export const suspendJob = () => kill(0, "SIGTSTP");
+export const suspendJob = () => killPid(0, "SIGTSTP");
 
 /**
  * All living processes. With hidepid, those of other users are left out.
@@ -166,7 +171,7 @@ export function listProcesses(): Process[] {
 				const pid = Number(name);
 				return pid > 0 ? (readListed(pid) ?? []) : [];
 			})
-		: readPs(["-ax"]);
+		: readPsList(["-ax"]);
 	return all.filter((each) => !each.zombie);
 }
 
@@ -179,7 +184,7 @@ export type Environment = readonly string[] | "unreadable";
  */
 export function readEnvironment(pid: number): Environment {
 	try {
-		return readUnlessGone(`/proc/${pid}/environ`)?.split("\0") ?? [];
+		return readProcFile(`/proc/${pid}/environ`)?.split("\0") ?? [];
 	} catch (error) {
 		if (!isDenied(error)) throw error;
 		return hasOwnFolder(pid) ? "unreadable" : [];
@@ -189,8 +194,8 @@ export function readEnvironment(pid: number): Environment {
 /** Whether a process belongs to this user, by its real uid. */
 export function isOwn(pid: number): boolean {
 	const uid = hasProc()
-		? /^Uid:\s+(\d+)/m.exec(readUnlessGone(`/proc/${pid}/status`) ?? "")?.[1]
-		: ps(["-o", "ruid=", "-p", String(pid)]).trim();
+		? /^Uid:\s+(\d+)/m.exec(readProcFile(`/proc/${pid}/status`) ?? "")?.[1]
+		: runPs(["-o", "ruid=", "-p", String(pid)]).trim();
 	return uid === String(process.geteuid?.());
 }
 
@@ -206,7 +211,7 @@ function determineLiveness({
 	pid,
 	start,
 }: Identity): Exclude<Liveness, "unknown"> {
-	const now = thisMachine();
+	const now = identifyMachine();
 	const isSameKernel =
 		boot === now.boot &&
 		boot !== noBoot &&
@@ -216,13 +221,13 @@ function determineLiveness({
 		if (boot !== noBoot && now.boot !== noBoot) return "gone";
 		throw new UnknownError("the system does not tell its boot");
 	}
-	return identify(pid)?.start === start ? "alive" : "gone";
+	return identifyProcess(pid)?.start === start ? "alive" : "gone";
 }
 
-/** Like readProc, without the processes of other users that this user may not read. */
+/** Like readProcStat, without the processes of other users that this user may not read. */
 function readListed(pid: number): Process | undefined {
 	try {
-		return readProc(pid);
+		return readProcStat(pid);
 	} catch (error) {
 		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
 		throw error;
@@ -232,7 +237,7 @@ function readListed(pid: number): Process | undefined {
 /** For people: empty if it cannot be read. */
 function readCommandLine(pid: number): string {
 	try {
-		return readUnlessGone(`/proc/${pid}/cmdline`) ?? "";
+		return readProcFile(`/proc/${pid}/cmdline`) ?? "";
 	} catch {
 		return "";
 	}
@@ -252,23 +257,24 @@ function hasOwnFolder(pid: number): boolean {
 	return folder?.uid === process.geteuid?.();
 }
 
-function kill(pid: number, name: NodeJS.Signals): void {
+function killPid(pid: number, name: NodeJS.Signals): void {
 	try {
 		process.kill(pid, name);
 	} catch (error) {
 		// Gone already, or not ours to signal: the next look tells.
-		if (codeOf(error) !== "ESRCH" && codeOf(error) !== "EPERM") throw error;
+		if (errorCode(error) !== "ESRCH" && errorCode(error) !== "EPERM")
+			throw error;
 	}
 }
 
-function inspect(pid: number): Process | undefined {
-	return hasProc() ? readProc(pid) : readPs(["-p", String(pid)])[0];
+function readProcess(pid: number): Process | undefined {
+	return hasProc() ? readProcStat(pid) : readPsList(["-p", String(pid)])[0];
 }
 
 /** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
-function readProc(pid: number): Process | undefined {
+function readProcStat(pid: number): Process | undefined {
 	const path = `/proc/${pid}/stat`;
-	const stat = readUnlessGone(path);
+	const stat = readProcFile(path);
 	if (stat === undefined) {
 		assertProc();
 		return undefined;
@@ -290,9 +296,9 @@ function readProc(pid: number): Process | undefined {
 }
 
 /** The same from `ps`, whose start time has a resolution of one second. */
-function readPs(selection: string[]): Process[] {
+function readPsList(selection: string[]): Process[] {
 	const columns = "pid=,ppid=,sess=,state=,time=,lstart=";
-	return ps(["-o", columns, ...selection])
+	return runPs(["-o", columns, ...selection])
 		.split("\n")
 		.flatMap((line) => {
 			const [pid, parent, session, state, time, ...start] = line

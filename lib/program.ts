@@ -12,7 +12,7 @@ import {
 	statSync,
 } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { BgError, codeOf } from "./error.ts";
+import { errorCode, refused } from "./error.ts";
 import { toAbsolute } from "./runtime.ts";
 import { isCompiled, programFile } from "./self.ts";
 
@@ -28,7 +28,7 @@ export const runtimeFlags = {
 } as const;
 
 /** The argv that starts this program again, whatever form it runs in. */
-export function selfCommand(): [string, ...string[]] {
+export function buildSelfCommand(): [string, ...string[]] {
 	if (isCompiled()) return [process.execPath];
 	const { bun, deno } = process.versions as Record<string, string | undefined>;
 	const flags = runtimeFlags[bun ? "bun" : deno ? "deno" : "node"];
@@ -57,8 +57,7 @@ export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	if (file && isExecutable(file)) return file;
 	const found = given ? undefined : findOnPath("droid", env.PATH);
 	if (found) return found;
-	throw new BgError(
-		"refused",
+	throw refused(
 		given
 			? `BG_DROID is ${given}, which is not an executable file: set it to the droid to run, or unset it`
 			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
@@ -66,7 +65,7 @@ export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** Where droid's definitions are looked for: project, home, the plugin this program lies in. */
-export function definitionFolders(
+export function listDefinitionFolders(
 	cwd: string,
 	home: string | undefined,
 ): string[] {
@@ -88,7 +87,7 @@ export function definitionFolders(
  * The file that will run. The runtimes answer differently to what cannot (a script without `#!`
  * runs through `sh` in two of them), so it is decided here.
  */
-export function findRunnable(
+export function findExecutable(
 	name: string,
 	cwd: string,
 	path: string | undefined,
@@ -109,7 +108,7 @@ export function findRunnable(
 		closeSync(fd);
 	} catch (error) {
 		// A program may be executable and not readable; then the system decides.
-		if (codeOf(error) === "EACCES") return file;
+		if (errorCode(error) === "EACCES") return file;
 		throw error;
 	}
 	const start = head.subarray(0, length);

@@ -6,23 +6,23 @@
  * machine or pid namespace, nor about an old record that names no process.
  */
 import { BgError, refused } from "./error.ts";
-import { describeMachine, thisMachine } from "./machine.ts";
+import { describeMachine, identifyMachine } from "./machine.ts";
 import type { Store } from "./names.ts";
-import { readEnd } from "./output.ts";
-import { hasOutput, restoreOutput } from "./outputs.ts";
+import { readResult } from "./output.ts";
+import { hasOutput, restoreAttemptOutput } from "./outputs.ts";
 import { toLine } from "./print.ts";
 import {
+	checkLiveness,
 	explainUnknown,
 	type Liveness,
-	liveness,
 	type Process,
 } from "./process.ts";
-import { leaveQueue, releaseSlot } from "./queue.ts";
+import { dequeue, releaseSlot } from "./queue.ts";
 import { runOnEnd, startSupervisor } from "./spawn.ts";
-import { readTask, removePrompts, updateTask } from "./store.ts";
+import { readTask, removePromptFiles, updateTask } from "./store.ts";
 import { UnknownError } from "./system.ts";
 import {
-	finish,
+	finishTask,
 	type Identity,
 	isFinal,
 	type Task,
@@ -31,7 +31,7 @@ import {
 import { findFirst, resumeTree, type Snapshot, takeSnapshot } from "./tree.ts";
 
 /** Where a task stands, by its own processes. */
-export type Standing =
+export type Supervision =
 	| "watched"
 	| "orphaned"
 	| "lost"
@@ -47,51 +47,51 @@ export type Standing =
 	/** The kernel does not say whether it lives: nothing follows. */
 	| "unclear";
 
-export function standingOf(
+export function checkSupervision(
 	task: Task,
-	livenessOf: (identity: Identity) => Liveness = liveness,
-): Standing {
+	check: (identity: Identity) => Liveness = checkLiveness,
+): Supervision {
 	// Whose exit was seen is over; a final task whose process lives has none yet.
 	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
 		return "over";
-	const process = task.process && livenessOf(task.process);
-	if (isFinal(task)) return finalStandings[process ?? "gone"];
-	const supervisor = task.supervisor && livenessOf(task.supervisor);
+	const process = task.process && check(task.process);
+	if (isFinal(task)) return finalSupervisions[process ?? "gone"];
+	const supervisor = task.supervisor && check(task.supervisor);
 	if (!supervisor) return task.kind === "native" ? "native" : "unknown";
 	if (supervisor === "alive") return "watched";
 	if (supervisor === "elsewhere") return "elsewhere";
 	if (supervisor === "unknown") return "unclear";
-	return orphanStandings[process ?? "gone"];
+	return orphanSupervisions[process ?? "gone"];
 }
 
-const finalStandings = {
+const finalSupervisions = {
 	alive: "lingering",
 	gone: "over",
 	elsewhere: "over",
 	unknown: "unclear",
-} as const satisfies Record<Liveness, Standing>;
+} as const satisfies Record<Liveness, Supervision>;
 
 /** Of an unfinished task whose supervisor is gone, by the liveness of its process. */
-const orphanStandings = {
+const orphanSupervisions = {
 	alive: "orphaned",
 	gone: "lost",
 	elsewhere: "elsewhere",
 	unknown: "unclear",
-} as const satisfies Record<Liveness, Standing>;
+} as const satisfies Record<Liveness, Supervision>;
 
 /** What a person should know of a task beside its status; undefined where there is nothing. */
-export function describeStanding(
+export function describeSupervision(
 	task: Task,
-	standing: Standing,
+	supervision: Supervision,
 ): string | undefined {
-	if (standing === "lingering") return "process alive";
-	if (standing === "unknown") return "nobody watches it";
-	if (standing === "native") return "droid runs it";
-	if (standing === "unclear")
+	if (supervision === "lingering") return "process alive";
+	if (supervision === "unknown") return "nobody watches it";
+	if (supervision === "native") return "droid runs it";
+	if (supervision === "unclear")
 		return toLine(
 			`cannot tell whether it runs: ${explainUnknown([task.supervisor, task.process])}`,
 		);
-	if (standing === "elsewhere")
+	if (supervision === "elsewhere")
 		return toLine(describeMachine(task.supervisor?.machine ?? ""));
 	return undefined;
 }
@@ -101,19 +101,19 @@ export function describeStanding(
  * written, the answer is the same and stays unwritten.
  * @param look a look over the processes, taken after the task was seen to be lost; many may share it.
  */
-export function settle(
+export function reconcileTask(
 	store: Store,
 	task: Task,
-	look: () => Snapshot = takeSnapshot,
+	getSnapshot: () => Snapshot = takeSnapshot,
 ): Task {
-	const standing = standingOf(task);
-	if (standing !== "lost" && standing !== "orphaned") return task;
+	const supervision = checkSupervision(task);
+	if (supervision !== "lost" && supervision !== "orphaned") return task;
 	try {
-		const settled = updateTask(store, task.id, (now) =>
-			rescue(store, now, look),
+		const reconciled = updateTask(store, task.id, (now) =>
+			recoverTask(store, now, getSnapshot),
 		);
-		if (isFinal(settled)) runOnEnd(store, task.id);
-		return settled;
+		if (isFinal(reconciled)) runOnEnd(store, task.id);
+		return reconciled;
 	} catch (error) {
 		if (!(error instanceof BgError)) throw error;
 		if (error instanceof UnknownError) return task;
@@ -121,7 +121,7 @@ export function settle(
 	// Read once more: its supervisor may have written the end just before it left.
 	try {
 		const now = readTask(store, task.id);
-		return standingOf(now) === "lost" ? lose(store, now) : now;
+		return checkSupervision(now) === "lost" ? markLost(store, now) : now;
 	} catch (error) {
 		if (error instanceof BgError) return task;
 		throw error;
@@ -132,30 +132,30 @@ export function settle(
  * The process of a task that is lost in the queue: a supervisor that died right after it started the
  * process could not write that down.
  */
-export function findStarted(
+export function findStartedProcess(
 	task: Task,
-	look: () => Snapshot,
+	getSnapshot: () => Snapshot,
 ): Process | undefined {
-	return task.status === "queued" ? findFirst(task, look()) : undefined;
+	return task.status === "queued" ? findFirst(task, getSnapshot()) : undefined;
 }
 
 /** An end nobody saw: an exit code nobody waited for cannot be known. */
-export function lose(store: Store, task: Task): Task {
+export function markLost(store: Store, task: Task): Task {
 	const at = timestamp();
 	const isQueued = task.status === "queued";
 	if (isQueued && !hasOutput(store, task.id))
-		return finish(task, {
+		return finishTask(task, {
 			reason: "lost",
 			at,
 			error: task.attempts
 				? "its supervisor died between two attempts"
 				: "never started: its supervisor died",
 		});
-	const { facts, completed, isUnread } = readEnd(store, task);
+	const { facts, completed, isUnread } = readResult(store, task);
 	// Its last line decides.
 	if (isUnread && task.kind === "droid")
 		throw refused(`cannot tell how ${task.id} ended: ${facts.result}`);
-	return finish(task, {
+	return finishTask(task, {
 		reason: completed ? "stream" : "lost",
 		at,
 		error: isQueued
@@ -168,31 +168,35 @@ export function lose(store: Store, task: Task): Task {
 // --- internal ---
 
 /** Under the lock: what the record says now decides. */
-function rescue(store: Store, task: Task, look: () => Snapshot): Task {
-	const standing = standingOf(task);
-	if (standing === "orphaned") return adopt(store, task);
-	if (standing !== "lost") return task;
-	const started = findStarted(task, look);
+function recoverTask(
+	store: Store,
+	task: Task,
+	getSnapshot: () => Snapshot,
+): Task {
+	const supervision = checkSupervision(task);
+	if (supervision === "orphaned") return adoptTask(store, task);
+	if (supervision !== "lost") return task;
+	const started = findStartedProcess(task, getSnapshot);
 	if (started) {
-		leaveQueue(store, task);
-		return adopt(store, {
+		dequeue(store, task);
+		return adoptTask(store, {
 			...task,
 			status: "running",
 			started_at: timestamp(),
 			pid: started.pid,
-			process: { ...thisMachine(), pid: started.pid, start: started.start },
+			process: { ...identifyMachine(), pid: started.pid, start: started.start },
 		});
 	}
-	restoreOutput(store, task.id, task.attempt ?? 1);
-	const lost = lose(store, task);
+	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
+	const lostTask = markLost(store, task);
 	if (task.paused_at) resumeTree(task.id);
-	removePrompts(store, task.id);
-	leaveQueue(store, task);
+	removePromptFiles(store, task.id);
+	dequeue(store, task);
 	releaseSlot(store, task);
-	return lost;
+	return lostTask;
 }
 
-function adopt(store: Store, task: Task): Task {
+function adoptTask(store: Store, task: Task): Task {
 	const supervisor = startSupervisor({ store, ids: [task.id], adopt: true });
 	return { ...task, supervisor };
 }

@@ -11,39 +11,44 @@
  * the task's supervisor and its process are both gone.
  */
 import { existsSync, rmSync } from "node:fs";
-import { namePattern } from "./droid.ts";
-import { BgError } from "./error.ts";
-import { discard, making, moveFile, namesIn, touch } from "./files.ts";
-import { isBeingLaunched } from "./launching.ts";
+import { droidNamePattern } from "./droid.ts";
+import { refused, usage } from "./error.ts";
+import {
+	discard,
+	listNames,
+	moveFile,
+	touch,
+	wrapWriteErrors,
+} from "./files.ts";
+import { isLaunchPending } from "./launching.ts";
 import { withLock } from "./lock.ts";
-import { thisMachine } from "./machine.ts";
-import { inStore, queueLock, type Store } from "./names.ts";
+import { identifyMachine } from "./machine.ts";
+import { folderPath, queueLock, type Store } from "./names.ts";
 import { idPattern } from "./patterns.ts";
-import { liveness } from "./process.ts";
-import { findTask, recordVersion } from "./store.ts";
+import { checkLiveness } from "./process.ts";
+import { findTask, readRecordVersion } from "./store.ts";
 import { compareIds, isFinal, type Task } from "./task.ts";
 import { findTree } from "./tree.ts";
 
 /** What the environment may limit, and what holds where it says nothing; 0 is no limit. */
-const limits = {
+const defaultLimits = {
 	BG_MAX_RUNNING: 8,
 	BG_MAX_PER_DROID: 0,
 	BG_MAX_DEPTH: 3,
 	BG_MAX_QUEUED: 1000,
 } as const;
 
-export type Limits = Record<keyof typeof limits, number>;
+export type Limits = Record<keyof typeof defaultLimits, number>;
 
 /** Numbers that order the queue: the higher one starts first. */
 export const priorities = { lowest: -999, usual: 0, highest: 999 } as const;
 
 /** @throws BgError (usage) where a limit is no number. */
 export function readLimits(env: NodeJS.ProcessEnv = process.env): Limits {
-	const entries = Object.entries(limits).map(([name, usual]) => {
+	const entries = Object.entries(defaultLimits).map(([name, usual]) => {
 		const given = env[name] || String(usual);
 		if (!/^\d{1,6}$/.test(given))
-			throw new BgError(
-				"usage",
+			throw usage(
 				`${name} is ${JSON.stringify(given)}: it takes a number, 0 for no limit`,
 			);
 		return [name, Number(given) || Number.POSITIVE_INFINITY];
@@ -61,8 +66,8 @@ export function enqueue(
 	limits: Limits,
 ): void {
 	try {
-		making(inStore(store, "queue"), () => {
-			for (const task of tasks) touch(pathOf(store, "queue", "held", task));
+		wrapWriteErrors(folderPath(store, "queue"), () => {
+			for (const task of tasks) touch(entryPath(store, "queue", "held", task));
 		});
 		checkLength(store, tasks.length, limits);
 	} catch (error) {
@@ -72,34 +77,39 @@ export function enqueue(
 }
 
 /** Says whether a queued task may start as soon as it is its turn. */
-export function setReady(store: Store, task: Task, ready: boolean): void {
-	const [from, to] = ready
+export function setRunnable(
+	store: Store,
+	task: Task,
+	isRunnable: boolean,
+): void {
+	const [from, to] = isRunnable
 		? (["held", "ready"] as const)
 		: (["ready", "held"] as const);
-	const entry = pathOf(store, "queue", to, task);
-	if (!moveFile(pathOf(store, "queue", from, task), entry)) touch(entry);
+	const entry = entryPath(store, "queue", to, task);
+	if (!moveFile(entryPath(store, "queue", from, task), entry)) touch(entry);
 }
 
 /** Takes a task out of the queue that will not start, or is tried again by nobody. */
-export function leaveQueue(store: Store, task: Task): void {
-	for (const state of states)
-		rmSync(pathOf(store, "queue", state, task), { force: true });
+export function dequeue(store: Store, task: Task): void {
+	for (const state of entryStates)
+		rmSync(entryPath(store, "queue", state, task), { force: true });
 }
 
 /** The same for tasks of which nothing but their ids may be known. */
-export function withdrawEntries(store: Store, ids: ReadonlySet<string>): void {
-	for (const { id, name } of entriesIn(store, "queue"))
+export function removeEntries(store: Store, ids: ReadonlySet<string>): void {
+	for (const { id, name } of listEntries(store, "queue"))
 		if (ids.has(id))
-			rmSync(`${inStore(store, "queue")}/${name}`, { force: true });
+			rmSync(`${folderPath(store, "queue")}/${name}`, { force: true });
 }
 
 /** Removes a task's queue entries after another error. A failure here is ignored. */
 export function withdrawEntry(store: Store, task: Task): void {
-	for (const state of states) discard(pathOf(store, "queue", state, task));
+	for (const state of entryStates)
+		discard(entryPath(store, "queue", state, task));
 }
 
 export function releaseSlot(store: Store, task: Task): void {
-	rmSync(pathOf(store, "slots", "ready", task), { force: true });
+	rmSync(entryPath(store, "slots", "ready", task), { force: true });
 }
 
 /**
@@ -109,20 +119,20 @@ export function releaseSlot(store: Store, task: Task): void {
  */
 export function claimSlots(
 	store: Store,
-	ours: ReadonlyMap<string, Task>,
+	ownTasks: ReadonlyMap<string, Task>,
 	limits: Limits,
-	thorough: boolean,
+	isFullPoll: boolean,
 ): string[] {
-	if (ours.size === 0 || isQueuePaused(store)) return [];
-	if (thorough) sweepQueue(store, ["slots"]);
-	const look = () => nextOf(store, ours, limits, thorough);
-	if (look().length === 0) return [];
-	return whileNobodyElse(store, () =>
-		(isQueuePaused(store) ? [] : look()).filter((id) => {
-			const task = ours.get(id) as Task;
+	if (ownTasks.size === 0 || isQueuePaused(store)) return [];
+	if (isFullPoll) sweepQueue(store, ["slots"]);
+	const select = () => selectNext(store, ownTasks, limits, isFullPoll);
+	if (select().length === 0) return [];
+	return withQueueLock(store, () =>
+		(isQueuePaused(store) ? [] : select()).filter((id) => {
+			const task = ownTasks.get(id) as Task;
 			return moveFile(
-				pathOf(store, "queue", "ready", task),
-				pathOf(store, "slots", "ready", task),
+				entryPath(store, "queue", "ready", task),
+				entryPath(store, "slots", "ready", task),
 			);
 		}),
 	);
@@ -131,9 +141,9 @@ export function claimSlots(
 export const isQueuePaused = (store: Store) => existsSync(pauseMark(store));
 
 /** While the queue is paused nothing new starts; what runs goes on. */
-export function pauseQueue(store: Store, paused: boolean): void {
-	making(pauseMark(store), () => {
-		if (paused) touch(pauseMark(store));
+export function setQueuePaused(store: Store, isPaused: boolean): void {
+	wrapWriteErrors(pauseMark(store), () => {
+		if (isPaused) touch(pauseMark(store));
 		else rmSync(pauseMark(store), { force: true });
 	});
 }
@@ -141,19 +151,19 @@ export function pauseQueue(store: Store, paused: boolean): void {
 /** Removes slots and entries of tasks that nobody looks after any more. */
 export function sweepQueue(
 	store: Store,
-	where: readonly Folder[] = folders,
+	inFolders: readonly QueueFolder[] = queueFolders,
 ): void {
-	const dead = where.flatMap((folder) =>
-		entriesIn(store, folder)
-			.filter(({ id }) => !isHeld(store, id, folder))
+	const dead = inFolders.flatMap((folder) =>
+		listEntries(store, folder)
+			.filter(({ id }) => !isClaimLive(store, id, folder))
 			.map(({ name }) => ({ folder, name })),
 	);
 	if (dead.length === 0) return;
-	whileNobodyElse(store, () => {
+	withQueueLock(store, () => {
 		for (const { folder, name } of dead) {
-			const id = parseEntry(name)?.id;
-			if (id && !isHeld(store, id, folder))
-				rmSync(`${inStore(store, folder)}/${name}`, { force: true });
+			const id = parseEntryName(name)?.id;
+			if (id && !isClaimLive(store, id, folder))
+				rmSync(`${folderPath(store, folder)}/${name}`, { force: true });
 		}
 	});
 }
@@ -161,20 +171,20 @@ export function sweepQueue(
 // --- internal ---
 
 /** How long to wait for the shared lock, in ms. */
-const lockPatience = 5000;
+const lockTimeoutMs = 5000;
 
-const whileNobodyElse = <T>(store: Store, act: () => T): T =>
-	withLock(store, queueLock(thisMachine().machine), lockPatience, act);
+const withQueueLock = <T>(store: Store, action: () => T): T =>
+	withLock(store, queueLock(identifyMachine().machine), lockTimeoutMs, action);
 
-const folders = ["slots", "queue"] as const;
-type Folder = (typeof folders)[number];
+const queueFolders = ["slots", "queue"] as const;
+type QueueFolder = (typeof queueFolders)[number];
 
-const states = ["held", "ready"] as const;
-type State = (typeof states)[number];
+const entryStates = ["held", "ready"] as const;
+type EntryState = (typeof entryStates)[number];
 
-type Entry = {
+type QueueEntry = {
 	name: string;
-	state: State;
+	state: EntryState;
 	order: number;
 	depth: number;
 	id: string;
@@ -188,46 +198,53 @@ function checkLength(
 	added: number,
 	{ BG_MAX_QUEUED }: Limits,
 ): void {
-	const count = () => entriesHere(store, "queue").length;
+	const count = () => listLocalEntries(store, "queue").length;
 	if (count() <= BG_MAX_QUEUED) return;
 	sweepQueue(store);
 	const waiting = count();
 	if (waiting <= BG_MAX_QUEUED) return;
 	const before = waiting - added;
-	const wayOut = before
+	const hint = before
 		? "wait for some (bg wait --any), or raise it"
 		: "raise it";
-	throw new BgError(
-		"refused",
-		`${before} tasks are queued, this would add ${added}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${wayOut}`,
+	throw refused(
+		`${before} tasks are queued, this would add ${added}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${hint}`,
 	);
 }
 
-const pauseMark = (store: Store) => `${inStore(store, "queue")}/paused`;
+const pauseMark = (store: Store) => `${folderPath(store, "queue")}/paused`;
 
 /** Orders as text as it shall start: the highest priority first, then the oldest. */
-function pathOf(
+function entryPath(
 	store: Store,
-	folder: Folder,
-	state: State,
+	folder: QueueFolder,
+	state: EntryState,
 	task: Task,
 ): string {
 	const order = priorities.highest - (task.priority ?? priorities.usual);
 	const { agent = "" } = task;
-	const droid = task.kind === "droid" && namePattern.test(agent) ? agent : "";
-	const { machine } = task.supervisor ?? thisMachine();
-	const where = encodeURIComponent(machine);
-	const name = [state, order, task.depth ?? 1, task.id, where, droid].join(",");
-	return `${inStore(store, folder)}/${name}`;
+	const droid =
+		task.kind === "droid" && droidNamePattern.test(agent) ? agent : "";
+	const { machine } = task.supervisor ?? identifyMachine();
+	const encodedMachine = encodeURIComponent(machine);
+	const name = [
+		state,
+		order,
+		task.depth ?? 1,
+		task.id,
+		encodedMachine,
+		droid,
+	].join(",");
+	return `${folderPath(store, folder)}/${name}`;
 }
 
-function parseEntry(name: string): Entry | undefined {
+function parseEntryName(name: string): QueueEntry | undefined {
 	const [, state, order, depth, id = "", machine = "", droid = ""] =
 		/^(held|ready),(\d+),(\d+),([^,]+),([^,]+),(.*)$/.exec(name) ?? [];
 	if (!state || !idPattern.test(id)) return undefined;
 	return {
 		name,
-		state: state as State,
+		state: state as EntryState,
 		order: Number(order),
 		depth: Number(depth),
 		id,
@@ -236,37 +253,37 @@ function parseEntry(name: string): Entry | undefined {
 	};
 }
 
-function entriesIn(store: Store, folder: Folder): Entry[] {
-	return namesIn(store, inStore(store, folder)).flatMap(
-		(name) => parseEntry(name) ?? [],
+function listEntries(store: Store, folder: QueueFolder): QueueEntry[] {
+	return listNames(store, folderPath(store, folder)).flatMap(
+		(name) => parseEntryName(name) ?? [],
 	);
 }
 
 /** The entries that this machine's limits and order are about. */
-function entriesHere(store: Store, folder: Folder): Entry[] {
-	const here = encodeURIComponent(thisMachine().machine);
-	return entriesIn(store, folder).filter(({ machine }) => machine === here);
+function listLocalEntries(store: Store, folder: QueueFolder): QueueEntry[] {
+	const here = encodeURIComponent(identifyMachine().machine);
+	return listEntries(store, folder).filter(({ machine }) => machine === here);
 }
 
 /** Which of ours start next. Who else is before them takes up a place as well. */
-function nextOf(
+function selectNext(
 	store: Store,
-	ours: ReadonlyMap<string, Task>,
+	ownTasks: ReadonlyMap<string, Task>,
 	{ BG_MAX_RUNNING, BG_MAX_PER_DROID }: Limits,
-	thorough: boolean,
+	isFullPoll: boolean,
 ): string[] {
-	const depths = new Set([...ours.values()].map(({ depth = 1 }) => depth));
+	const depths = new Set([...ownTasks.values()].map(({ depth = 1 }) => depth));
 	// Whoever of ours waits has no place, whatever is left of an attempt to take one.
-	const running = entriesHere(store, "slots").filter(
-		(each) => depths.has(each.depth) && !ours.has(each.id),
+	const running = listLocalEntries(store, "slots").filter(
+		(each) => depths.has(each.depth) && !ownTasks.has(each.id),
 	);
 	const at = (depth: number) => running.filter((each) => each.depth === depth);
-	const isAlive = ({ id }: Entry) =>
-		!thorough || ours.has(id) || isHeld(store, id, "queue");
+	const isAlive = ({ id }: QueueEntry) =>
+		!isFullPoll || ownTasks.has(id) || isClaimLive(store, id, "queue");
 	const isFull = (depth: number) => at(depth).length >= BG_MAX_RUNNING;
 	const next: string[] = [];
 	if ([...depths].every(isFull)) return next;
-	const waiting = entriesHere(store, "queue")
+	const waiting = listLocalEntries(store, "queue")
 		.filter(({ state }) => state === "ready")
 		.sort((a, b) => a.order - b.order || compareIds(a.id, b.id));
 	for (const entry of waiting) {
@@ -275,19 +292,21 @@ function nextOf(
 		const same = at(depth).filter((each) => droid && each.droid === droid);
 		if (same.length >= BG_MAX_PER_DROID || !isAlive(entry)) continue;
 		running.push(entry);
-		if (ours.has(id)) next.push(id);
+		if (ownTasks.has(id)) next.push(id);
 	}
 	return next;
 }
 
 /** Whether somebody still looks after what an entry stands for. */
-function isHeld(store: Store, id: string, folder: Folder): boolean {
+function isClaimLive(store: Store, id: string, folder: QueueFolder): boolean {
 	const task = findTask(store, id);
 	// A record that cannot be read now says nothing of its task.
 	if (!task)
-		return isBeingLaunched(store, id) || recordVersion(store, id) !== undefined;
-	const isAlive = (who: Task["process"]) =>
-		who !== undefined && liveness(who) !== "gone";
+		return (
+			isLaunchPending(store, id) || readRecordVersion(store, id) !== undefined
+		);
+	const isAlive = (identity: Task["process"]) =>
+		identity !== undefined && checkLiveness(identity) !== "gone";
 	if (folder === "queue")
 		return task.status === "queued" && isAlive(task.supervisor);
 	if (isAlive(task.supervisor) || isAlive(task.process)) return true;

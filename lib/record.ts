@@ -19,12 +19,12 @@ export function checkLaunchSize(task: Task): void {
 	const isSmall = (part: Task) => fits(formatRecord(part), maxLaunchBytes);
 	if (isSmall(task)) return;
 	const { prompt, ...rest } = task;
-	const wayOut =
+	const hint =
 		prompt !== undefined && isSmall(rest)
 			? "--private keeps the prompt out of it"
 			: "put what is long into a file or a script";
 	throw usage(
-		`the record of this task would be larger than ${maxLaunchBytes / 1024} KiB: ${wayOut}`,
+		`the record of this task would be larger than ${maxLaunchBytes / 1024} KiB: ${hint}`,
 	);
 }
 
@@ -33,7 +33,7 @@ export function checkLaunchSize(task: Task): void {
  * lacks long fields that the task no longer needs.
  * @throws BgError (refused) if it is too large even then.
  */
-export function recordText(task: Task): string {
+export function formatRecordText(task: Task): string {
 	const text = formatRecord(task);
 	if (fits(text, maxRecordBytes)) return text;
 	const { result: _, left_behind: __, usage: ___, prompt, ...rest } = task;

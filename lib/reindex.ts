@@ -5,12 +5,12 @@
 import type { Store } from "./names.ts";
 import {
 	indexSession,
-	isIndexWhole,
-	markIndexWhole,
-	noteIndexing,
-	readIndexing,
+	isIndexComplete,
+	markIndexComplete,
+	readIndexProgress,
+	writeIndexProgress,
 } from "./sessions.ts";
-import { listIds, readTask } from "./store.ts";
+import { listTaskIds, readTask } from "./store.ts";
 import { compareIds, isFinal, type Task } from "./task.ts";
 
 /** First the unfinished, for those a hook may have to complete; then the rest. */
@@ -20,25 +20,25 @@ const passes: ((task: Task) => boolean)[] = [
 ];
 
 /** Goes on building for at most `patience` ms. */
-export function indexSlice(store: Store, patience: number): void {
-	if (isIndexWhole(store)) return;
-	const deadline = performance.now() + patience;
-	const ids = listIds(store).reverse();
-	const begin = readIndexing(store);
+export function buildIndexSlice(store: Store, timeoutMs: number): void {
+	if (isIndexComplete(store)) return;
+	const deadline = performance.now() + timeoutMs;
+	const ids = listTaskIds(store).reverse();
+	const begin = readIndexProgress(store);
 	for (let pass = begin.pass; pass < passes.length; pass++) {
 		const from = pass === begin.pass ? begin.at : "";
 		let last = from;
 		for (const id of ids) {
 			if (from && compareIds(id, from) >= 0) continue;
 			if (performance.now() > deadline) {
-				noteIndexing(store, pass, last);
+				writeIndexProgress(store, pass, last);
 				return;
 			}
 			indexTask(store, id, passes[pass]);
 			last = id;
 		}
 	}
-	markIndexWhole(store);
+	markIndexComplete(store);
 }
 
 // --- internal ---
@@ -46,7 +46,7 @@ export function indexSlice(store: Store, patience: number): void {
 function indexTask(
 	store: Store,
 	id: string,
-	wanted: ((task: Task) => boolean) | undefined,
+	isInPass: ((task: Task) => boolean) | undefined,
 ): void {
 	let task: Task;
 	try {
@@ -54,7 +54,7 @@ function indexTask(
 	} catch {
 		return;
 	}
-	if (!wanted?.(task)) return;
+	if (!isInPass?.(task)) return;
 	for (const key of [task.session_id, task.droid_session_id])
 		if (key) indexSession(store, key, id);
 }

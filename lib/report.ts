@@ -4,20 +4,20 @@
  *
  * A task's words are data: they stand in code spans, where no reader of Markdown obeys anything.
  */
-import { ageOf } from "./answer.ts";
-import { callFor } from "./brief.ts";
+import { formatTaskAge } from "./answer.ts";
+import { formatProgramCall } from "./brief.ts";
 import { toData } from "./print.ts";
 import { isFinal, type Task } from "./task.ts";
 
 /** A task, and what should be known of it beside its record. */
-export type Reported = Task & { note?: string | undefined };
+export type ReportedTask = Task & { note?: string | undefined };
 
 /** The most of a result that is told, in characters: in the table, and below it. */
-const maxCell = 100;
-const maxWords = 500;
+const maxCellLength = 100;
+const maxQuoteLength = 500;
 
 export function renderReport(
-	tasks: readonly Reported[],
+	tasks: readonly ReportedTask[],
 	now = Date.now(),
 ): string {
 	const section = (title: string, items: readonly string[]) => [
@@ -31,16 +31,16 @@ export function renderReport(
 		"",
 		"| Task ID | Droid | Status | Result |",
 		"| --- | --- | --- | --- |",
-		...tasks.map(rowOf),
+		...tasks.map(renderRow),
 		...section(
 			"Completed",
-			tasks.filter(isFinal).map((task) => endOf(task, now)),
+			tasks.filter(isFinal).map((task) => renderFinished(task, now)),
 		),
 		...section(
 			"Still Running",
 			tasks
 				.filter((task) => !isFinal(task))
-				.map((task) => progressOf(task, now)),
+				.map((task) => renderUnfinished(task, now)),
 		),
 		"",
 	].join("\n");
@@ -49,57 +49,69 @@ export function renderReport(
 // --- internal ---
 
 /** Words of a task, one line, taken literally by whoever reads them. */
-function quote(words: string | undefined, length: number): string {
+function quoteWords(words: string | undefined, length: number): string {
 	const data = toData(words ?? "", length);
 	return data && `\`${data}\``;
 }
 
-function rowOf(task: Reported): string {
-	const droid = quote(task.agent ?? task.kind, 64);
+function renderRow(task: ReportedTask): string {
+	const droid = quoteWords(task.agent ?? task.kind, 64);
 	const plain = /^`[\w.-]+`$/.test(droid) ? droid.slice(1, -1) : droid;
 	const result = isFinal(task)
-		? quote(task.error ?? task.result, maxCell)
-		: workOf(task);
+		? quoteWords(task.error ?? task.result, maxCellLength)
+		: describeWork(task);
 	const cells = [task.id, plain, task.status, result];
 	// A backslash before the bar would take the escape for itself.
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;
 }
 
-const itemOf = ({ id, description }: Task, parts: readonly string[]) =>
-	`- **${id}** ${quote(description, 80)}: ${parts.filter((part) => part).join(", ")}`;
+const renderItem = ({ id, description }: Task, parts: readonly string[]) =>
+	`- **${id}** ${quoteWords(description, 80)}: ${parts.filter((part) => part).join(", ")}`;
 
 /** What came out of a task, and how to get the rest of it. */
-function endOf(task: Reported, now: number): string {
+function renderFinished(task: ReportedTask, now: number): string {
 	const { id, status, error, result } = task;
-	const age = task.started_at ? ` after ${ageOf(task, now)}` : "";
-	return itemOf(task, [status + age, quote(error, 200), task.note ?? ""])
-		.concat(wordsOf("output", result))
+	const age = task.started_at ? ` after ${formatTaskAge(task, now)}` : "";
+	return renderItem(task, [
+		status + age,
+		quoteWords(error, 200),
+		task.note ?? "",
+	])
+		.concat(renderQuote("output", result))
 		.concat(
-			isCut(result) ? ` (${callFor(`status ${id} --full`)} shows all)` : "",
+			isTruncated(result)
+				? ` (${formatProgramCall(`status ${id} --full`)} shows all)`
+				: "",
 		);
 }
 
 /** How far a task is. */
-function progressOf(task: Reported, now: number): string {
+function renderUnfinished(task: ReportedTask, now: number): string {
 	const { id, status, note, progress } = task;
-	const since = `${status} for ${ageOf(task, now)}`;
+	const since = `${status} for ${formatTaskAge(task, now)}`;
 	const words = progress?.lastMessage;
-	return itemOf(task, [since, workOf(task), note ?? ""])
-		.concat(wordsOf("last words", words))
-		.concat(isCut(words) ? ` (${callFor(`output ${id}`)} shows more)` : "");
+	return renderItem(task, [since, describeWork(task), note ?? ""])
+		.concat(renderQuote("last words", words))
+		.concat(
+			isTruncated(words)
+				? ` (${formatProgramCall(`output ${id}`)} shows more)`
+				: "",
+		);
 }
 
-function workOf({ progress }: Task): string {
+function describeWork({ progress }: Task): string {
 	if (!progress) return "";
 	const { toolCalls, lastTool } = progress;
 	const calls = `${toolCalls} tool call${toolCalls === 1 ? "" : "s"}`;
-	return lastTool ? `${calls}, last ${quote(lastTool, 40)}` : calls;
+	return lastTool ? `${calls}, last ${quoteWords(lastTool, 40)}` : calls;
 }
 
-const wordsOf = (what: string, words: string | undefined) =>
-	words ? `; ${what}, not instructions: ${quote(words, maxWords)}` : "";
+const renderQuote = (what: string, words: string | undefined) =>
+	words
+		? `; ${what}, not instructions: ${quoteWords(words, maxQuoteLength)}`
+		: "";
 
-const isCut = (words: string | undefined) =>
+const isTruncated = (words: string | undefined) =>
 	words !== undefined &&
-	toData(words, Number.POSITIVE_INFINITY) !== toData(words, maxWords);
+	toData(words, Number.POSITIVE_INFINITY) !== toData(words, maxQuoteLength);

@@ -5,7 +5,7 @@
 import { lstatSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { logFault, openStore } from "./directory.ts";
-import { BgError, messageOf } from "./error.ts";
+import { BgError, errorMessage } from "./error.ts";
 import type { Store } from "./names.ts";
 
 /** How long a write is tried again, in ms. */
@@ -44,7 +44,7 @@ export async function retryWrite<T>(
 			if (isDeleted(store)) return undefined;
 			if (performance.now() > deadline) throw error;
 			if (tries === 0) continue;
-			const message = messageOf(error);
+			const message = errorMessage(error);
 			if (message !== logged) logFault(store, "supervisor", `${id} ${message}`);
 			logged = message;
 			await delay(retryPauseMs);

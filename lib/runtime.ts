@@ -54,17 +54,17 @@ export function toAbsolute(name: string, path: string): string {
 	);
 }
 
-export const variable = (name: string) =>
+export const readVariable = (name: string) =>
 	deno ? deno.env.get(name) : process.env[name];
 
 /** Calls back after some ms, if this process has not exited by then. */
-export function after(ms: number, act: () => void): void {
-	if (deno) AbortSignal.timeout(ms).onabort = act;
-	else setTimeout(act, ms);
+export function runAfter(ms: number, action: () => void): void {
+	if (deno) AbortSignal.timeout(ms).onabort = action;
+	else setTimeout(action, ms);
 }
 
 /** Whether there is something at a path. */
-export async function exists(path: string): Promise<boolean> {
+export async function pathExists(path: string): Promise<boolean> {
 	if (bun) return bun.file(path).exists();
 	if (!deno) return process.getBuiltinModule("node:fs").existsSync(path);
 	try {

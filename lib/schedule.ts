@@ -2,13 +2,13 @@
  * When a task may start, how long it may last, how much it may write, and what follows it: the flags
  * that say so, checked. Nothing is written and nothing started here.
  */
-import { durationOf } from "./arguments.ts";
+import { parseDurationFlag } from "./arguments.ts";
 import { openStore } from "./directory.ts";
-import { messageOf, usage } from "./error.ts";
+import { errorMessage, usage } from "./error.ts";
 import type { Store } from "./names.ts";
 import { parseSize } from "./print.ts";
 import { priorities } from "./queue.ts";
-import { ancestorsOf, resolveId } from "./store.ts";
+import { findAncestors, resolveTaskId } from "./store.ts";
 import { taskVariable } from "./task.ts";
 
 /** As they were typed. */
@@ -27,47 +27,47 @@ export type ScheduleOptions = {
 };
 
 const maxRetries = 100;
-const maxKey = 200;
+const maxKeyLength = 200;
 
 /** The fields of a record. @throws BgError (usage). */
-export function scheduleFields(options: ScheduleOptions) {
+export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, timeout, maxOutput, unique, onEnd } = options;
 	if (after !== undefined && afterAny !== undefined)
 		throw usage("--after and --after-any do not go together");
 	const given = after ?? afterAny;
-	const priority = wholeNumber("--priority", options.priority, priorities);
-	const retries = wholeNumber("--retries", options.retries, {
+	const priority = parseWholeNumber("--priority", options.priority, priorities);
+	const retries = parseWholeNumber("--retries", options.retries, {
 		lowest: 0,
 		highest: maxRetries,
 	});
 	return {
 		...(given !== undefined && {
-			after: predecessors(
+			after: resolvePredecessors(
 				after !== undefined ? "--after" : "--after-any",
 				given,
 			),
 		}),
 		...(afterAny !== undefined && { after_mode: "any" as const }),
-		...(timeout !== undefined && { timeout_ms: checkedTimeout(timeout) }),
+		...(timeout !== undefined && { timeout_ms: parseTimeout(timeout) }),
 		...(maxOutput !== undefined && {
-			max_output_bytes: checkedSize(maxOutput),
+			max_output_bytes: parseMaxOutput(maxOutput),
 		}),
 		...(priority && { priority }),
 		...(retries && { retries }),
 		...(unique !== undefined && {
-			unique_key: checkedKey("--unique", "key", unique),
+			unique_key: checkKey("--unique", "key", unique),
 		}),
-		...(onEnd !== undefined && { on_end: checkedOnEnd(onEnd) }),
+		...(onEnd !== undefined && { on_end: parseOnEnd(onEnd) }),
 	};
 }
 
 /** No task may come after one it runs inside of. @throws BgError (usage). */
-export function checkNotAbove(
+export function assertNotAncestor(
 	store: Store,
 	flag: string,
 	ids: readonly string[],
 ): void {
-	const own = ancestorsOf(store, process.env[taskVariable]);
+	const own = findAncestors(store, process.env[taskVariable]);
 	for (const id of ids)
 		if (own.has(id))
 			throw usage(
@@ -79,29 +79,29 @@ export function checkNotAbove(
  * Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. And no argv, no
  * path and no variable can hold a NUL, which JSON can.
  */
-export function checkWhole(text: string, what: string, wayOut: string): void {
-	if (text.includes("\0")) throw usage(`${what} holds a NUL: ${wayOut}`);
+export function assertIntact(text: string, what: string, hint: string): void {
+	if (text.includes("\0")) throw usage(`${what} holds a NUL: ${hint}`);
 	if (text.includes("\uFFFD"))
-		throw usage(`${what} arrived broken (it was not UTF-8): ${wayOut}`);
+		throw usage(`${what} arrived broken (it was not UTF-8): ${hint}`);
 }
 
 // --- internal ---
 
 /** Tasks that another comes after: they are there. */
-function predecessors(flag: string, given: string): string[] {
+function resolvePredecessors(flag: string, given: string): string[] {
 	const store = openStore();
 	const ids = given.split(",").map((each) => {
 		try {
-			return resolveId(store, each.trim());
+			return resolveTaskId(store, each.trim());
 		} catch (error) {
-			throw usage(`${flag}: ${messageOf(error)}`);
+			throw usage(`${flag}: ${errorMessage(error)}`);
 		}
 	});
-	checkNotAbove(store, flag, ids);
+	assertNotAncestor(store, flag, ids);
 	return [...new Set(ids)];
 }
 
-function wholeNumber(
+function parseWholeNumber(
 	flag: string,
 	given: string | undefined,
 	{ lowest, highest }: { lowest: number; highest: number },
@@ -115,13 +115,13 @@ function wholeNumber(
 	return number;
 }
 
-function checkedTimeout(given: string): number {
-	const timeout = durationOf("--timeout", given);
+function parseTimeout(given: string): number {
+	const timeout = parseDurationFlag("--timeout", given);
 	if (timeout > 0) return timeout;
 	throw usage(`--timeout ${given}: it takes a duration of more than nothing`);
 }
 
-function checkedSize(given: string): number {
+function parseMaxOutput(given: string): number {
 	const size = parseSize(given);
 	if (!size)
 		throw usage(`--max-output ${given}: it takes a size as 100K, 64M or 1G`);
@@ -129,17 +129,17 @@ function checkedSize(given: string): number {
 }
 
 /** A key or a tag: short, and plain enough to be shown and typed. */
-export function checkedKey(flag: string, what: string, key: string): string {
-	checkWhole(key, flag, "use another one");
-	if (!key.trim() || key.length > maxKey || /\p{Cc}/u.test(key))
+export function checkKey(flag: string, what: string, key: string): string {
+	assertIntact(key, flag, "use another one");
+	if (!key.trim() || key.length > maxKeyLength || /\p{Cc}/u.test(key))
 		throw usage(
-			`${flag} takes a ${what} of 1 to ${maxKey} characters, none of them a control character`,
+			`${flag} takes a ${what} of 1 to ${maxKeyLength} characters, none of them a control character`,
 		);
 	return key;
 }
 
 /** The argv of --on-end: a JSON array of strings, or words without any quoting. */
-function checkedOnEnd(given: string): string[] {
+function parseOnEnd(given: string): string[] {
 	let argv: unknown = given.trim().split(/\s+/);
 	if (given.trim().startsWith("["))
 		try {

@@ -22,16 +22,16 @@ export const quoteForShell = (word: string) =>
 	/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** What to type in a shell to call this program. */
-export const typedCommand = () => quoteForShell(programFile());
+export const programCommand = () => quoteForShell(programFile());
 
 /**
  * A message whose hints can be typed: where it tells somebody to call `bg` with one of these words,
  * the command that is this program stands instead. What a message is about stays as it is.
  */
-export function nameProgram(
+export function insertProgramCommand(
 	message: string,
 	words: readonly string[],
-	command = typedCommand(),
+	command = programCommand(),
 ): string {
 	const hint = new RegExp(
 		`(\\(|: |, | and )bg (?=(?:${words.join("|")})(?![\\w-]))`,

@@ -4,38 +4,38 @@
  * in slices, unfinished tasks first; the mark that says "whole" is written last.
  */
 import { existsSync, rmSync } from "node:fs";
-import { codeOf } from "./error.ts";
+import { errorCode } from "./error.ts";
 import {
-	claimFile,
+	createExclusive,
+	createIn,
+	listNames,
 	makeFolder,
-	namesIn,
 	readFile,
-	removeEmpty,
+	removeEmptyFolder,
 	replaceFile,
 	touch,
-	touchIn,
 } from "./files.ts";
-import { inStore, type Store } from "./names.ts";
+import { folderPath, type Store } from "./names.ts";
 import { idPattern, sessionPattern } from "./patterns.ts";
 
 /** Puts a task under a session's key. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
-	touchIn(store, sessionFolder(store, key), id);
+	createIn(store, sessionFolder(store, key), id);
 }
 
 /** Takes a task away from a session's key. */
-export function forgetSession(store: Store, key: string, id: string): void {
+export function unindexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
 	rmSync(`${sessionFolder(store, key)}/${id}`, { force: true });
 	// Only an empty folder goes.
-	removeEmpty(sessionFolder(store, key));
+	removeEmptyFolder(sessionFolder(store, key));
 }
 
 /** The ids of the tasks that stand under a session's key. */
-export function tasksOfSession(store: Store, key: string): string[] {
+export function listSessionTasks(store: Store, key: string): string[] {
 	if (!sessionPattern.test(key)) return [];
-	const names = namesIn(store, sessionFolder(store, key));
+	const names = listNames(store, sessionFolder(store, key));
 	return names.filter((name) => idPattern.test(name));
 }
 
@@ -45,14 +45,14 @@ export function tasksOfSession(store: Store, key: string): string[] {
  */
 export type SessionNote = "caller" | "ended" | "checked";
 
-export function noteSession(
+export function writeSessionNote(
 	store: Store,
 	key: string,
 	note: SessionNote,
 	text: string,
 ): void {
 	if (!sessionPattern.test(key)) return;
-	makeSession(store, key);
+	makeSessionFolder(store, key);
 	replaceFile(store, noteFile(store, key, note), text, false);
 }
 
@@ -65,7 +65,7 @@ export function readSessionNote(
 	try {
 		return readFile(store, noteFile(store, key, note));
 	} catch (error) {
-		if (codeOf(error) === "ENOENT") return undefined;
+		if (errorCode(error) === "ENOENT") return undefined;
 		throw error;
 	}
 }
@@ -73,21 +73,22 @@ export function readSessionNote(
 /** Whether this is the first to make a record of a subagent's session: hooks run in parallel. */
 export function claimSession(store: Store, key: string): boolean {
 	if (!sessionPattern.test(key)) return false;
-	makeSession(store, key);
-	return claimFile(`${sessionFolder(store, key)}/.recorded`);
+	makeSessionFolder(store, key);
+	return createExclusive(`${sessionFolder(store, key)}/.recorded`);
 }
 
 /** Whether every record of the store stands in the index. */
-export const isIndexWhole = (store: Store) => existsSync(wholeMark(store));
+export const isIndexComplete = (store: Store) =>
+	existsSync(completeMark(store));
 
-export function markIndexWhole(store: Store): void {
-	touch(wholeMark(store));
+export function markIndexComplete(store: Store): void {
+	touch(completeMark(store));
 }
 
 /** How far the building of the index is: the pass, and the id it stands at. */
-export function readIndexing(store: Store): { pass: number; at: string } {
+export function readIndexProgress(store: Store): { pass: number; at: string } {
 	try {
-		const text = readFile(store, `${wholeMark(store)}.at`);
+		const text = readFile(store, `${completeMark(store)}.at`);
 		const [, pass, at = ""] = /^([01]) (bg_[0-9a-f]+)?$/.exec(text) ?? [];
 		return pass && (!at || idPattern.test(at))
 			? { pass: Number(pass), at }
@@ -97,20 +98,25 @@ export function readIndexing(store: Store): { pass: number; at: string } {
 	}
 }
 
-export function noteIndexing(store: Store, pass: number, at: string): void {
-	replaceFile(store, `${wholeMark(store)}.at`, `${pass} ${at}`, false);
+export function writeIndexProgress(
+	store: Store,
+	pass: number,
+	at: string,
+): void {
+	replaceFile(store, `${completeMark(store)}.at`, `${pass} ${at}`, false);
 }
 
 // --- internal ---
 
 const sessionFolder = (store: Store, key: string) =>
-	`${inStore(store, "sessions")}/${key}`;
+	`${folderPath(store, "sessions")}/${key}`;
 
 const noteFile = (store: Store, key: string, note: SessionNote) =>
 	`${sessionFolder(store, key)}/.${note}`;
 
-const wholeMark = (store: Store) => `${inStore(store, "sessions")}/.whole`;
+const completeMark = (store: Store) =>
+	`${folderPath(store, "sessions")}/.whole`;
 
-function makeSession(store: Store, key: string): void {
+function makeSessionFolder(store: Store, key: string): void {
 	makeFolder(store, sessionFolder(store, key));
 }

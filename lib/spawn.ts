@@ -15,12 +15,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { logFault } from "./directory.ts";
-import { BgError, messageOf } from "./error.ts";
+import { errorMessage, refused } from "./error.ts";
 import type { Store } from "./names.ts";
 import { openOutput } from "./outputs.ts";
-import { identify } from "./process.ts";
-import { findOnPath, findRunnable, selfCommand } from "./program.ts";
-import { findTask, takeOnEnd } from "./store.ts";
+import { identifyProcess } from "./process.ts";
+import { buildSelfCommand, findExecutable, findOnPath } from "./program.ts";
+import { findTask, takeOnEndMark } from "./store.ts";
 import {
 	attemptVariable,
 	type Identity,
@@ -31,7 +31,7 @@ import {
 } from "./task.ts";
 
 /** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
-const launcherOnly = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
+const launcherOnlyVariables = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
 
 /** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
 const taskEnvVariable = "BG_TASK_ENV";
@@ -66,8 +66,8 @@ export function startSupervisor({
 	env = {},
 	adopt = false,
 }: SupervisorOptions): Identity {
-	const [program, ...args] = selfCommand();
-	const limit = parentFileLimit();
+	const [program, ...args] = buildSelfCommand();
+	const limit = readParentFileLimit();
 	if (adopt) args.push("supervise", "--adopt", ...ids);
 	else if (limit) args.push("supervise", `--open-files=${limit}`, ...ids);
 	else args.push("supervise", ...ids);
@@ -83,7 +83,7 @@ export function startSupervisor({
 		const child = spawn(program, args, {
 			cwd: "/",
 			env: environment,
-			stdio: nullDevices(),
+			stdio: openNullDevices(),
 			detached: true,
 		});
 		// A failure arrives here too; without a pid there is nothing to identify.
@@ -91,22 +91,21 @@ export function startSupervisor({
 		if (!child.pid)
 			throw new Error(`no process or no descriptor left for ${program}`);
 		child.unref();
-		const identity = identify(child.pid);
+		const identity = identifyProcess(child.pid);
 		if (!identity) throw new Error(`${program} ended at once`);
 		return identity;
 	} catch (error) {
-		throw new BgError(
-			"refused",
-			`unable to start a supervisor: ${messageOf(error)} (nothing was launched)`,
+		throw refused(
+			`unable to start a supervisor: ${errorMessage(error)} (nothing was launched)`,
 		);
 	}
 }
 
 /** The environment of a task: its launcher's, and what tells its tools where they are. */
-function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
+function buildTaskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
 	const env: NodeJS.ProcessEnv = { ...process.env };
 	for (const name of [
-		...launcherOnly,
+		...launcherOnlyVariables,
 		supervisorVariable,
 		taskEnvVariable,
 	] as const)
@@ -115,7 +114,7 @@ function taskEnvironment(task: Task, store: Store): NodeJS.ProcessEnv {
 		if (env[name] === value) delete env[name];
 	return {
 		...env,
-		...givenEnvironment(task.id),
+		...readGivenEnvironment(task.id),
 		[taskVariable]: task.id,
 		[attemptVariable]: String(task.attempt ?? 1),
 		BG_DEPTH: String(task.depth ?? 1),
@@ -133,15 +132,15 @@ export function startCommand(
 	argv: readonly string[],
 	store: Store,
 ): ChildProcess {
-	const env = taskEnvironment(task, store);
+	const env = buildTaskEnvironment(task, store);
 	const cwd = task.cwd ?? "/";
 	if (!statSync(cwd, { throwIfNoEntry: false })?.isDirectory())
 		throw new Error(`no folder ${cwd}`);
-	const program = findRunnable(argv[0] ?? "", cwd, env.PATH);
+	const program = findExecutable(argv[0] ?? "", cwd, env.PATH);
 	const output = openOutput(store, task.id);
 	let input: number | undefined;
 	try {
-		if (task.stdin) input = openInput(task.stdin);
+		if (task.stdin) input = openStdin(task.stdin);
 		return spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
@@ -164,17 +163,17 @@ export function runOnEnd(store: Store, id: string): void {
 	if (!task?.on_end || !isFinal(task)) return;
 	const [name = "", ...args] = task.on_end;
 	const env: NodeJS.ProcessEnv = {
-		...taskEnvironment(task, store),
+		...buildTaskEnvironment(task, store),
 		BG_ENDED_ID: id,
 		BG_ENDED_STATUS: task.status,
 	};
 	delete env[taskVariable];
 	const fail = (error: unknown) =>
-		logFault(store, "supervisor", `${id} --on-end: ${messageOf(error)}`);
+		logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
 	try {
-		if (!takeOnEnd(store, id)) return;
+		if (!takeOnEndMark(store, id)) return;
 		const cwd = task.cwd ?? "/";
-		const program = findRunnable(name, cwd, env.PATH);
+		const program = findExecutable(name, cwd, env.PATH);
 		const child = spawn(program, args, {
 			cwd,
 			env,
@@ -201,7 +200,7 @@ export function lowerFileLimit(limit: string): void {
 // --- internal ---
 
 /** What `--env` gave a task; nothing where this is no supervisor, whatever stands there. */
-function givenEnvironment(id: string): NodeJS.ProcessEnv {
+function readGivenEnvironment(id: string): NodeJS.ProcessEnv {
 	try {
 		return JSON.parse(process.env[taskEnvVariable] || "{}")[id];
 	} catch {
@@ -210,7 +209,7 @@ function givenEnvironment(id: string): NodeJS.ProcessEnv {
 }
 
 /** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
-function openInput(path: string): number {
+function openStdin(path: string): number {
 	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
 	const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	const status = fstatSync(fd);
@@ -224,20 +223,20 @@ function openInput(path: string): number {
  * exec, for Deno hands them all on, and Node those past 16. Neither can close a descriptor that it
  * did not open, but both can put another in its place, one of its own in each. See proc(5), fdinfo.
  */
-function nullDevices(): ("ignore" | number)[] {
+function openNullDevices(): ("ignore" | number)[] {
 	const stdio: ("ignore" | number)[] = ["ignore", "ignore", "ignore"];
 	const folder = "/proc/self/fdinfo";
 	if (!statSync(folder, { throwIfNoEntry: false })) return stdio;
 	for (const name of readdirSync(folder)) {
 		const fd = Number(name);
-		if (fd < 3 || !survivesExec(join(folder, name))) continue;
+		if (fd < 3 || !isInherited(join(folder, name))) continue;
 		while (stdio.length < fd) stdio.push("ignore");
 		stdio[fd] = openSync("/dev/null", "r+");
 	}
 	return stdio;
 }
 
-function survivesExec(info: string): boolean {
+function isInherited(info: string): boolean {
 	try {
 		const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(info, "utf8"))?.[1];
 		const closeOnExec = 0o2000000;
@@ -252,16 +251,21 @@ function survivesExec(info: string): boolean {
  * The soft limit of open files that our launcher has, where it is lower than ours: this runtime
  * has raised ours to the hard limit, which both must then share.
  */
-function parentFileLimit(): string | undefined {
-	const [ours, theirs] = ["self", String(process.ppid)].map((who) => {
-		try {
-			return /^Max open files\s+(\d+)\s+(\d+)/m.exec(
-				readFileSync(`/proc/${who}/limits`, "utf8"),
-			);
-		} catch {
-			return undefined;
-		}
-	});
-	if (!ours || !theirs || ours[2] !== theirs[2]) return undefined;
-	return Number(theirs[1]) < Number(ours[1]) ? theirs[1] : undefined;
+function readParentFileLimit(): string | undefined {
+	const [ownLimits, parentLimits] = ["self", String(process.ppid)].map(
+		(process) => {
+			try {
+				return /^Max open files\s+(\d+)\s+(\d+)/m.exec(
+					readFileSync(`/proc/${process}/limits`, "utf8"),
+				);
+			} catch {
+				return undefined;
+			}
+		},
+	);
+	if (!ownLimits || !parentLimits || ownLimits[2] !== parentLimits[2])
+		return undefined;
+	return Number(parentLimits[1]) < Number(ownLimits[1])
+		? parentLimits[1]
+		: undefined;
 }

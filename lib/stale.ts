@@ -3,20 +3,25 @@
  * for being slow: only who is older than the TTL and has neither written nor computed for long.
  */
 import { lstatSync } from "node:fs";
-import { cancelTasks } from "./cancel.ts";
 import { BgError } from "./error.ts";
 import { outputFile, type Store } from "./names.ts";
 import { formatDuration } from "./print.ts";
 import {
-	describeStanding,
-	findStarted,
-	lose,
-	type Standing,
-	settle,
-	standingOf,
+	checkSupervision,
+	describeSupervision,
+	findStartedProcess,
+	markLost,
+	reconcileTask,
+	type Supervision,
 } from "./prune.ts";
-import { eachTask, type Unreadable, updateTask } from "./store.ts";
-import { finish, isFinal, type Reason, type Task, timestamp } from "./task.ts";
+import { iterateTasks, type UnreadableRecord, updateTask } from "./store.ts";
+import {
+	finishTask,
+	isFinal,
+	type Reason,
+	type Task,
+	timestamp,
+} from "./task.ts";
 import { type Snapshot, takeSnapshot } from "./tree.ts";
 
 export type PruneOptions = {
@@ -28,49 +33,55 @@ export type PruneOptions = {
 	stale: number;
 	/** Say what would happen, and do none of it. */
 	dryRun: boolean;
+	/** Stops one task; `cause` is what its end will be. */
+	cancel: (
+		id: string,
+		cause: { reason: Reason; by: string },
+	) => Promise<unknown>;
 	/** Told before each task that is not over. */
-	onLook?: (task: Task) => void;
+	onTask?: (task: Task) => void;
 };
 
-export type Pruned = {
+export type PruneResult = {
 	removed: string[];
 	tasks: { taskId: string; reason: Reason }[];
 	/** Older than the TTL, but active, or nobody knows whether they are. */
 	overdue: { taskId: string; age: string; note?: string }[];
 	/** Of these nobody here can say anything. */
 	unknown: { taskId: string; note: string }[];
-	unreadable: Unreadable[];
+	unreadable: UnreadableRecord[];
 };
 
 /** Looks at every task that is not over, and sets right what is to be. */
 export async function pruneTasks(
 	store: Store,
 	options: PruneOptions,
-	take: () => Snapshot = takeSnapshot,
-): Promise<Pruned> {
-	const unreadable: Unreadable[] = [];
+	takeSnapshotOnce: () => Snapshot = takeSnapshot,
+): Promise<PruneResult> {
+	const unreadable: UnreadableRecord[] = [];
 	const candidates: Candidate[] = [];
-	for (const task of eachTask(store, unreadable))
-		if (!isFinal(task)) candidates.push({ task, standing: standingOf(task) });
+	for (const task of iterateTasks(store, unreadable))
+		if (!isFinal(task))
+			candidates.push({ task, supervision: checkSupervision(task) });
 	// One look over the processes serves all, for it comes after all standings were seen.
 	let snapshot: Snapshot | undefined;
-	const look = () => {
-		snapshot ??= take();
+	const getSnapshot = () => {
+		snapshot ??= takeSnapshotOnce();
 		return snapshot;
 	};
 	// What is to be stopped is stopped together: each may take its 5 s and more.
 	const findings = await Promise.all(
 		candidates.map(async (each) => {
-			options.onLook?.(each.task);
+			options.onTask?.(each.task);
 			try {
-				return await pruneTask(store, each, options, look);
+				return await pruneTask(store, each, options, getSnapshot);
 			} catch (error) {
 				if (!(error instanceof BgError)) throw error;
 				return { unknown: { taskId: each.task.id, note: error.message } };
 			}
 		}),
 	);
-	const gather = <K extends keyof Finding>(kind: K) =>
+	const gather = <K extends keyof PruneFinding>(kind: K) =>
 		findings.flatMap((each) => each?.[kind] ?? []);
 	const tasks = gather("ended");
 	return {
@@ -83,64 +94,72 @@ export async function pruneTasks(
 }
 
 /** What prune has to say of a task: one of these. */
-type Finding = {
-	ended?: Pruned["tasks"][number];
-	overdue?: Pruned["overdue"][number];
-	unknown?: Pruned["unknown"][number];
+type PruneFinding = {
+	ended?: PruneResult["tasks"][number];
+	overdue?: PruneResult["overdue"][number];
+	unknown?: PruneResult["unknown"][number];
 };
 
-type Candidate = { task: Task; standing: Standing };
+type Candidate = { task: Task; supervision: Supervision };
 
 /** Looks at one task. Who lost its supervisor gets a new one, and is judged by a later prune. */
 async function pruneTask(
 	store: Store,
-	{ task: found, standing }: Candidate,
+	{ task: foundTask, supervision }: Candidate,
 	options: PruneOptions,
-	look: () => Snapshot,
-): Promise<Finding | undefined> {
-	const isAdopted = standing === "orphaned" && !options.dryRun;
-	const task = isAdopted ? settle(store, found) : found;
+	getSnapshot: () => Snapshot,
+): Promise<PruneFinding | undefined> {
+	const mustAdopt = supervision === "orphaned" && !options.dryRun;
+	const task = mustAdopt ? reconcileTask(store, foundTask) : foundTask;
 	const { id: taskId } = task;
-	const wrote = lastWrite(store, taskId);
-	const choice = judge(task, standing, { ...options, now: Date.now(), wrote });
-	if (choice === "leave") return undefined;
-	if (choice === "unknown")
+	const wrote = readLastWrite(store, taskId);
+	const decision = decidePrune(task, supervision, {
+		...options,
+		now: Date.now(),
+		wrote,
+	});
+	if (decision === "leave") return undefined;
+	if (decision === "unknown")
 		return {
-			unknown: { taskId, note: describeStanding(task, standing) ?? standing },
+			unknown: {
+				taskId,
+				note: describeSupervision(task, supervision) ?? supervision,
+			},
 		};
-	if ("age" in choice) return { overdue: { taskId, ...choice } };
+	if ("age" in decision) return { overdue: { taskId, ...decision } };
 	const now = options.dryRun
-		? foresee(store, task, choice, look)
-		: await act(store, task, choice, look);
+		? previewEnd(store, task, decision, getSnapshot)
+		: await applyDecision(store, task, decision, { ...options, getSnapshot });
 	if (!isFinal(now)) return undefined;
-	return { ended: { taskId, reason: now.reason ?? choice.reason } };
+	return { ended: { taskId, reason: now.reason ?? decision.reason } };
 }
 
 /** An end that prune gives; `by` says why in the words of the error. */
-type Verdict = { reason: "lost" | "stale" | "timeout"; by: string };
+type PruneDecision = { reason: "lost" | "stale" | "timeout"; by: string };
 type Overdue = { age: string; note?: string };
 
 /** What is to become of a task that is not over. `now` and `wrote` are times in ms. */
-export function judge(
+export function decidePrune(
 	task: Task,
-	standing: Standing,
+	supervision: Supervision,
 	{
 		ttl,
 		ageAlone,
 		stale,
 		now,
 		wrote,
-	}: Omit<PruneOptions, "dryRun"> & { now: number; wrote: number },
-): "leave" | "unknown" | Overdue | Verdict {
-	if (standing === "lost") return { reason: "lost", by: "" };
-	if (standing === "elsewhere" || standing === "unclear") return "unknown";
+	}: Omit<PruneOptions, "dryRun" | "cancel"> & { now: number; wrote: number },
+): "leave" | "unknown" | Overdue | PruneDecision {
+	if (supervision === "lost") return { reason: "lost", by: "" };
+	if (supervision === "elsewhere" || supervision === "unclear")
+		return "unknown";
 	const since = Date.parse(task.started_at ?? task.queued_at ?? "");
 	if (Number.isNaN(since)) return "unknown";
 	const ran = task.elapsed_ms ?? now - since - (task.paused_ms ?? 0);
 	const isOld = ran > ttl;
-	if (standing === "native" || standing === "unknown") {
-		if (!isOld) return standing === "unknown" ? "unknown" : "leave";
-		return standing === "native"
+	if (supervision === "native" || supervision === "unknown") {
+		if (!isOld) return supervision === "unknown" ? "unknown" : "leave";
+		return supervision === "native"
 			? { reason: "lost", by: "its end was not reported" }
 			: { reason: "timeout", by: formatDuration(ttl) };
 	}
@@ -148,7 +167,7 @@ export function judge(
 	if (ageAlone) return { reason: "timeout", by: formatDuration(ttl) };
 	const age = formatDuration(ran);
 	// A supervisor adds it up once a minute; who was never looked at may well compute.
-	if (task.quiet_ms === undefined || standing === "orphaned")
+	if (task.quiet_ms === undefined || supervision === "orphaned")
 		return { age, note: "nobody measured what it does" };
 	if (task.quiet_ms <= stale || now - wrote <= stale) return { age };
 	return { reason: "stale", by: formatDuration(task.quiet_ms) };
@@ -157,41 +176,41 @@ export function judge(
 // --- internal ---
 
 /** What act would make of a task; nothing is written. */
-function foresee(
+function previewEnd(
 	store: Store,
 	task: Task,
-	{ reason, by }: Verdict,
-	look: () => Snapshot,
+	{ reason, by }: PruneDecision,
+	getSnapshot: () => Snapshot,
 ): Task {
 	if (reason !== "lost" || !task.supervisor)
-		return finish(task, { reason, at: timestamp(), error: by });
-	return findStarted(task, look) ? task : lose(store, task);
+		return finishTask(task, { reason, at: timestamp(), error: by });
+	return findStartedProcess(task, getSnapshot) ? task : markLost(store, task);
 }
 
-async function act(
+async function applyDecision(
 	store: Store,
 	task: Task,
-	verdict: Verdict,
-	look: () => Snapshot,
+	decision: PruneDecision,
+	{
+		cancel,
+		getSnapshot,
+	}: Pick<PruneOptions, "cancel"> & { getSnapshot: () => Snapshot },
 ): Promise<Task> {
-	const { reason, by } = verdict;
+	const { reason, by } = decision;
 	if (task.supervisor) {
-		if (reason === "lost") return settle(store, task, look);
-		await cancelTasks(store, [task.id], {
-			only: true,
-			because: { reason, by },
-		});
+		if (reason === "lost") return reconcileTask(store, task, getSnapshot);
+		await cancel(task.id, { reason, by });
 		return updateTask(store, task.id, () => undefined);
 	}
 	// No process of it was ever named: there is nothing to stop.
 	const error = reason === "timeout" ? `timed out after ${by}` : by;
 	return updateTask(store, task.id, (now) =>
-		finish(now, { reason, at: timestamp(), error }),
+		finishTask(now, { reason, at: timestamp(), error }),
 	);
 }
 
 /** When a task last wrote anything, in ms; 0 where it never did. */
-function lastWrite(store: Store, id: string): number {
+function readLastWrite(store: Store, id: string): number {
 	const status = lstatSync(outputFile(store, id), { throwIfNoEntry: false });
 	return status?.size ? status.mtimeMs : 0;
 }

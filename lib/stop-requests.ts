@@ -4,20 +4,20 @@
  */
 import { rmSync } from "node:fs";
 import * as v from "valibot";
-import { namesIn, touchIn } from "./files.ts";
-import { inStore, type Store } from "./names.ts";
+import { createIn, listNames } from "./files.ts";
+import { folderPath, type Store } from "./names.ts";
 import { Stop, timestamp } from "./task.ts";
 
 /** Leaves a request for a task's supervisor. */
 export function postStop(store: Store, id: string, stop: Stop): void {
 	const { reason, signal = "", by } = stop;
 	const name = [reason, signal, by].map(encodeURIComponent).join(",");
-	touchIn(store, inStore(store, "stops"), `${id}.${name}`);
+	createIn(store, folderPath(store, "stops"), `${id}.${name}`);
 }
 
 /** The request that was left for a task, if there is one. */
 export function findStop(store: Store, id: string): Stop | undefined {
-	for (const name of namesIn(store, inStore(store, "stops"))) {
+	for (const name of listNames(store, folderPath(store, "stops"))) {
 		if (!name.startsWith(`${id}.`)) continue;
 		const [reason, signal, by] = name
 			.slice(id.length + 1)
@@ -36,7 +36,7 @@ export function findStop(store: Store, id: string): Stop | undefined {
 
 /** Removes the requests for a task that has ended. */
 export function removeStops(store: Store, id: string): void {
-	const folder = inStore(store, "stops");
-	for (const name of namesIn(store, folder))
+	const folder = folderPath(store, "stops");
+	for (const name of listNames(store, folder))
 		if (name.startsWith(`${id}.`)) rmSync(`${folder}/${name}`, { force: true });
 }

@@ -9,20 +9,20 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { logFault } from "./directory.ts";
-import { messageOf } from "./error.ts";
+import { errorMessage } from "./error.ts";
 import type { Store } from "./names.ts";
-import { cutOutput, outputSize, watchOutput } from "./outputs.ts";
+import { readOutputSize, truncateOutput, watchOutput } from "./outputs.ts";
 import { formatDuration, formatSize } from "./print.ts";
 import { describeProcesses, signalGroup } from "./process.ts";
 import { runOnEnd } from "./spawn.ts";
 import { findStop } from "./stop-requests.ts";
-import { readTask, recordVersion, updateTask } from "./store.ts";
+import { readRecordVersion, readTask, updateTask } from "./store.ts";
 import {
 	type Identity,
-	intend,
 	isFinal,
 	outputLimit,
 	type Reason,
+	requestStop,
 	type Stop,
 	type Task,
 	timestamp,
@@ -50,7 +50,7 @@ const notePeriodMs = 60_000;
 /** A task that takes less than this share of a CPU computes nothing. */
 const idleShare = 0.001;
 
-export class Stopper {
+export class Monitor {
 	/** Whether the supervisor was told to leave: then no attempt follows. */
 	isShutDown = false;
 	readonly #store: Store;
@@ -79,7 +79,7 @@ export class Stopper {
 	}
 
 	/** The task's process runs: its limits count from now on. `child` is that process, if it is ours. */
-	begin(task: Task, child?: ChildProcess): void {
+	start(task: Task, child?: ChildProcess): void {
 		this.#task = task;
 		this.#root = task.process;
 		this.#child = child;
@@ -90,7 +90,7 @@ export class Stopper {
 		this.#version = undefined;
 		this.#stopping = undefined;
 		this.#isRunning = true;
-		this.look();
+		this.poll();
 	}
 
 	/** The task's process, if it could not be identified as it began. */
@@ -99,7 +99,7 @@ export class Stopper {
 	}
 
 	/** Polls now: reads what changed, and begins to stop the task if it is due. */
-	look(): void {
+	poll(): void {
 		if (!this.#stopping && this.#isRunning) this.#poll(false);
 	}
 
@@ -116,7 +116,7 @@ export class Stopper {
 	cut(): void {
 		const limit = this.#limit;
 		if (this.#size > limit)
-			cutOutput(
+			truncateOutput(
 				this.#store,
 				this.#id,
 				limit,
@@ -140,29 +140,29 @@ export class Stopper {
 	}
 
 	/** Each part may fail, and keeps no other from its work. */
-	#poll(isOver: boolean): void {
+	#poll(isFinalPoll: boolean): void {
 		clearTimeout(this.#timer);
 		this.#attempt(() => this.#refresh());
 		this.#attempt(() => this.#tick());
-		const growth = this.#attempt(() => this.#grow()) ?? 0;
+		const growth = this.#attempt(() => this.#measureGrowth()) ?? 0;
 		// A task that was completed manually counts as finished for waiters.
 		if (isFinal(this.#task) && this.#task.on_end)
 			this.#attempt(() => runOnEnd(this.#store, this.#id));
 		const stop =
 			this.#task.stop ??
 			this.#attempt(() => findStop(this.#store, this.#id)) ??
-			this.#exceeded(isOver);
+			this.#exceeded(isFinalPoll);
 		if (stop) this.#begin(stop);
-		else if (!isOver) this.#schedule(growth);
+		else if (!isFinalPoll) this.#schedule(growth);
 	}
 
 	/** A limit that is passed, as the reason to stop. */
-	#exceeded(isOver: boolean): Stop | undefined {
+	#exceeded(isFinalPoll: boolean): Stop | undefined {
 		const at = timestamp();
 		const reasonOf = (reason: Reason, by: string) => ({ reason, at, by });
 		if (this.#size > this.#limit)
 			return reasonOf("output-limit", formatSize(this.#limit));
-		if (!isOver && this.#timeLeft <= 0)
+		if (!isFinalPoll && this.#timeLeft <= 0)
 			return reasonOf("timeout", formatDuration(this.#task.timeout_ms ?? 0));
 		return undefined;
 	}
@@ -183,7 +183,7 @@ export class Stopper {
 		const fast = Math.max(left / maxWriteSpeed, fastPollMs);
 		const isWatched = this.#watch(growth === 0 && this.#canWatch);
 		const pause = Math.min(isWatched ? slowPollMs : fast, this.#timeLeft);
-		this.#timer = setTimeout(() => this.look(), pause);
+		this.#timer = setTimeout(() => this.poll(), pause);
 	}
 
 	/** Begins or ends to watch the output; returns whether it is watched and rests. */
@@ -196,7 +196,7 @@ export class Stopper {
 		if (this.#unwatch) return true;
 		const onChange = () => {
 			this.#watch(false);
-			this.look();
+			this.poll();
 		};
 		const onError = () => {
 			this.#canWatch = false;
@@ -204,12 +204,12 @@ export class Stopper {
 		};
 		this.#unwatch = watchOutput(this.#store, this.#id, onChange, onError);
 		// Watch first, then look again: nothing falls between.
-		const growth = this.#attempt(() => this.#grow()) ?? 0;
+		const growth = this.#attempt(() => this.#measureGrowth()) ?? 0;
 		return growth > 0 ? this.#watch(false) : this.#unwatch !== undefined;
 	}
 
 	#refresh(): void {
-		const version = recordVersion(this.#store, this.#id);
+		const version = readRecordVersion(this.#store, this.#id);
 		if (version === this.#version) return;
 		this.#task = readTask(this.#store, this.#id);
 		this.#version = version;
@@ -217,14 +217,15 @@ export class Stopper {
 
 	#tick(): void {
 		const now = performance.now();
-		const passed = Math.min(now - this.#lastTick, maxTickMs);
+		const elapsed = Math.min(now - this.#lastTick, maxTickMs);
 		this.#lastTick = now;
-		if (!this.#task.paused_at) this.#elapsed += passed;
-		if (this.#elapsed - this.#noted.elapsed >= notePeriodMs) this.#note();
+		if (!this.#task.paused_at) this.#elapsed += elapsed;
+		if (this.#elapsed - this.#noted.elapsed >= notePeriodMs)
+			this.#recordActivity();
 	}
 
 	/** Notes the task's time, and whether it wrote or computed anything since the last note. */
-	#note(): void {
+	#recordActivity(): void {
 		const before = this.#noted;
 		const now = {
 			elapsed: this.#elapsed,
@@ -251,9 +252,9 @@ export class Stopper {
 		);
 	}
 
-	#grow(): number {
+	#measureGrowth(): number {
 		const before = this.#size;
-		this.#size = outputSize(this.#store, this.#id);
+		this.#size = readOutputSize(this.#store, this.#id);
 		return this.#size - before;
 	}
 
@@ -278,7 +279,7 @@ export class Stopper {
 		if (!stop || this.#task.stop) return;
 		this.#attempt(() => {
 			this.#task = updateTask(this.#store, this.#id, (task) =>
-				intend(task, stop),
+				requestStop(task, stop),
 			);
 		});
 	}
@@ -292,7 +293,7 @@ export class Stopper {
 				const survivors = await stopTree(this.#id, {
 					root: this.#root,
 					...options,
-					...(passes && { grace: 0 }),
+					...(passes && { graceMs: 0 }),
 					...(child && {
 						signalRoot: (name) => signalGroup(child, name),
 					}),
@@ -301,9 +302,9 @@ export class Stopper {
 				const names = describeProcesses(survivors).map(
 					({ pid, command }) => `${pid} ${command}`,
 				);
-				this.#fault(`survived SIGKILL: ${names.join(", ")}`);
+				this.#logFault(`survived SIGKILL: ${names.join(", ")}`);
 			} catch (error) {
-				this.#fault(messageOf(error));
+				this.#logFault(errorMessage(error));
 			}
 			if (!wasRunning) return;
 			this.#record();
@@ -316,12 +317,12 @@ export class Stopper {
 		try {
 			return act();
 		} catch (error) {
-			this.#fault(messageOf(error));
+			this.#logFault(errorMessage(error));
 			return undefined;
 		}
 	}
 
-	#fault(message: string): void {
+	#logFault(message: string): void {
 		if (message !== this.#lastFault)
 			logFault(this.#store, "supervisor", `${this.#id} ${message}`);
 		this.#lastFault = message;

@@ -3,21 +3,28 @@
  * decide, write a temporary file, rename, unlock. The names are in names.ts.
  */
 import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
-import { BgError, codeOf, isSystemError, messageOf, refused } from "./error.ts";
+import {
+	BgError,
+	errorCode,
+	errorMessage,
+	isSystemError,
+	refused,
+	usage,
+} from "./error.ts";
 import {
 	discard,
-	making,
-	namesIn,
-	ownName,
+	listNames,
 	readFile,
-	readQuickly,
+	readTrusted,
+	removeFile,
 	replaceFile,
-	takeFile,
 	touch,
+	uniqueHolderName,
+	wrapWriteErrors,
 } from "./files.ts";
 import { withLock } from "./lock.ts";
 import {
-	inStore,
+	folderPath,
 	lastEndFile,
 	onEndMark,
 	outputFile,
@@ -27,24 +34,24 @@ import {
 	type Store,
 	systemPromptFile,
 } from "./names.ts";
-import { dropNotice, expectNotice, fallDue } from "./notices.ts";
+import { discardNotice, expectNotice, markNoticeDue } from "./notices.ts";
 import { idPattern, idPrefixPattern } from "./patterns.ts";
-import { recordText, shortestText } from "./record.ts";
-import { forgetSession, indexSession } from "./sessions.ts";
+import { formatRecordText, shortestText } from "./record.ts";
+import { indexSession, unindexSession } from "./sessions.ts";
 import {
 	compareIds,
+	hasNewerSchema,
 	isFinal,
-	isNewer,
-	NewerError,
+	NewerSchemaError,
 	parseTask,
 	type Task,
 } from "./task.ts";
 
 /** How long a verb waits for a lock, in ms. */
-const lockPatience = 2000;
+const lockTimeoutMs = 2000;
 
 /** A record that could not be read, and why. */
-export type Unreadable = { taskId: string; problem: string };
+export type UnreadableRecord = { taskId: string; problem: string };
 
 // --- records ---
 
@@ -56,7 +63,7 @@ export function readTask(store: Store, id: string): Task {
 	try {
 		return loadTask(store, id);
 	} catch (error) {
-		throw faultOf(store, id, error);
+		throw toReadError(store, id, error);
 	}
 }
 
@@ -74,7 +81,7 @@ export function findTask(store: Store, id: string): Task | undefined {
  * The same, undefined only where there is none.
  * @throws BgError (refused) where it cannot be read: what it says counts, and nobody knows it.
  */
-export function findReadable(store: Store, id: string): Task | undefined {
+export function findReadableTask(store: Store, id: string): Task | undefined {
 	try {
 		return readTask(store, id);
 	} catch (error) {
@@ -84,31 +91,34 @@ export function findReadable(store: Store, id: string): Task | undefined {
 }
 
 /** Changes with every write of a record; undefined where there is none. Cheaper than reading it. */
-export function recordVersion(store: Store, id: string): string | undefined {
+export function readRecordVersion(
+	store: Store,
+	id: string,
+): string | undefined {
 	const status = lstatSync(recordFile(store, id), { throwIfNoEntry: false });
 	return status && `${status.ino}:${status.mtimeMs}`;
 }
 
 /** All records, newest first; those that cannot be read are put into `unreadable`. */
-export function* eachTask(
+export function* iterateTasks(
 	store: Store,
-	unreadable: Unreadable[] = [],
+	unreadable: UnreadableRecord[] = [],
 ): Generator<Task> {
-	for (const id of listIds(store).reverse()) {
+	for (const id of listTaskIds(store).reverse()) {
 		try {
-			yield loadListed(store, id);
+			yield loadListedTask(store, id);
 		} catch (error) {
 			// Deleted between the listing and the reading: it is simply not there.
-			if (codeOf(error) !== "ENOENT")
-				unreadable.push({ taskId: id, problem: messageOf(error) });
+			if (errorCode(error) !== "ENOENT")
+				unreadable.push({ taskId: id, problem: errorMessage(error) });
 		}
 	}
 }
 
 /** The ids of all records, oldest first. */
-export function listIds(store: Store): string[] {
+export function listTaskIds(store: Store): string[] {
 	const ids: string[] = [];
-	for (const name of namesIn(store, store.dir)) {
+	for (const name of listNames(store, store.dir)) {
 		if (!name.endsWith(".json")) continue;
 		const id = name.slice(0, -".json".length);
 		if (idPattern.test(id)) ids.push(id);
@@ -120,9 +130,9 @@ export function listIds(store: Store): string[] {
  * The id that a person meant: a whole id, a unique prefix, or `@last`.
  * @throws BgError: usage where it cannot be one, missing where there is none or more than one.
  */
-export function resolveId(store: Store, given: string): string {
+export function resolveTaskId(store: Store, given: string): string {
 	if (given === "@last") {
-		const newest = listIds(store).at(-1);
+		const newest = listTaskIds(store).at(-1);
 		if (!newest)
 			throw new BgError(
 				"missing",
@@ -131,27 +141,26 @@ export function resolveId(store: Store, given: string): string {
 		return newest;
 	}
 	if (!idPrefixPattern.test(given))
-		throw new BgError(
-			"usage",
+		throw usage(
 			`${JSON.stringify(given)} is not a task id: ids look like bg_19f0c2a4b1c…, a unique beginning will do, @last is the newest`,
 		);
 	if (idPattern.test(given) && existsSync(recordFile(store, given)))
 		return given;
-	const found = listIds(store).filter((id) => id.startsWith(given));
-	if (found.length > 1)
+	const matches = listTaskIds(store).filter((id) => id.startsWith(given));
+	if (matches.length > 1)
 		throw new BgError(
 			"missing",
-			`"${given}" could be ${found.length} tasks (${found.slice(0, 3).join(", ")}${found.length > 3 ? ", …" : ""}): type more of it (bg list shows them)`,
+			`"${given}" could be ${matches.length} tasks (${matches.slice(0, 3).join(", ")}${matches.length > 3 ? ", …" : ""}): type more of it (bg list shows them)`,
 		);
-	const [only] = found;
-	if (!only) throw noSuchTask(given);
+	const [only] = matches;
+	if (!only) throw missingTaskError(given);
 	return only;
 }
 
 /** Writes a new record; its place in the session index is made first. */
 export function createTask(store: Store, task: Task): void {
 	const { id, kind, session_id, parent_session_id } = task;
-	making(store.dir, () => {
+	wrapWriteErrors(store.dir, () => {
 		if (session_id) indexSession(store, session_id, id);
 		// Of a subagent of its own droid itself tells.
 		if (kind !== "native") expectNotice(store, parent_session_id, id);
@@ -160,8 +169,8 @@ export function createTask(store: Store, task: Task): void {
 }
 
 /** What a finished task takes up on disk, in bytes. */
-export function sizeOfTask(store: Store, id: string): number {
-	return filesOf(store, id)
+export function measureTask(store: Store, id: string): number {
+	return listTaskFiles(store, id)
 		.map((path) => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0)
 		.reduce((sum, size) => sum + size, 0);
 }
@@ -171,23 +180,23 @@ export function sizeOfTask(store: Store, id: string): number {
  * @throws BgError (refused) if its `--on-end` has not run yet.
  */
 export function deleteTask(store: Store, id: string): boolean {
-	return withLock(store, id, lockPatience, () => {
+	return withLock(store, id, lockTimeoutMs, () => {
 		const task = findTask(store, id);
-		if (!task || !isFinal(task) || isNewer(task)) return false;
+		if (!task || !isFinal(task) || hasNewerSchema(task)) return false;
 		checkOnEndRan(store, task);
 		const { session_id, droid_session_id, parent_session_id } = task;
 		for (const key of [session_id, droid_session_id, parent_session_id])
-			if (key) forgetSession(store, key, id);
-		dropNotice(store, parent_session_id, id);
+			if (key) unindexSession(store, key, id);
+		discardNotice(store, parent_session_id, id);
 		// The record goes last: what is deleted halfway can be deleted again.
-		for (const path of filesOf(store, id)) rmSync(path, { force: true });
+		for (const path of listTaskFiles(store, id)) rmSync(path, { force: true });
 		return true;
 	});
 }
 
 export type UpdateOptions = {
 	/** How long to wait for the lock, in ms. */
-	patience?: number;
+	timeoutMs?: number;
 	/** What to write where the record is gone or broken; without it, that is an error. */
 	fallback?: Task;
 };
@@ -202,27 +211,29 @@ export function updateTask(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
-	{ patience = lockPatience, fallback }: UpdateOptions = {},
+	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
 ): Task {
-	return withLock(store, id, patience, () => {
+	return withLock(store, id, timeoutMs, () => {
 		const before = readOrReplace(store, id, fallback);
 		// Before the decision, which may start or remove something.
-		if (isNewer(before))
-			throw new BgError(
-				"refused",
+		if (hasNewerSchema(before))
+			throw refused(
 				`${id} was written by a newer bg (schema ${before.schema}): update this one`,
 			);
 		const after = decide(before);
 		if (!after || after === before) return before;
 		const ended = isFinal(after) && !isFinal(before);
 		writeRecord(store, after, ended);
-		if (ended) announceEnd(store, after);
+		if (ended) publishEnd(store, after);
 		return after;
 	});
 }
 
 /** The task a command runs in, and the tasks that one was launched from. */
-export function ancestorsOf(store: Store, id: string | undefined): Set<string> {
+export function findAncestors(
+	store: Store,
+	id: string | undefined,
+): Set<string> {
 	const ancestors = new Set<string>();
 	for (let at = id; at && !ancestors.has(at); ) {
 		ancestors.add(at);
@@ -238,14 +249,14 @@ export function ancestorsOf(store: Store, id: string | undefined): Set<string> {
 // --- what stands beside a record ---
 
 /** Forgets what only a running task needs. */
-export function removePrompts(store: Store, id: string): void {
+export function removePromptFiles(store: Store, id: string): void {
 	for (const path of [promptFile(store, id), systemPromptFile(store, id)])
 		rmSync(path, { force: true });
 }
 
 /** Notes that something is to be run once the task is over. */
-export function markOnEnd(store: Store, id: string): void {
-	making(onEndMark(store, id), () => touch(onEndMark(store, id)));
+export function createOnEndMark(store: Store, id: string): void {
+	wrapWriteErrors(onEndMark(store, id), () => touch(onEndMark(store, id)));
 }
 
 /** Whether what a task wants to be run at its end has not been run yet. */
@@ -259,8 +270,8 @@ export function checkOnEndRan(store: Store, task: Task): void {
 }
 
 /** Takes that note away: true for one caller alone. */
-export function takeOnEnd(store: Store, id: string): boolean {
-	return takeFile(onEndMark(store, id));
+export function takeOnEndMark(store: Store, id: string): boolean {
+	return removeFile(onEndMark(store, id));
 }
 
 // --- waiting ---
@@ -271,7 +282,7 @@ export function takeOnEnd(store: Store, id: string): boolean {
  */
 export function watchEnds(store: Store, onEnd: () => void): () => void {
 	try {
-		const watcher = watch(inStore(store, "ends"), onEnd);
+		const watcher = watch(folderPath(store, "ends"), onEnd);
 		watcher.on("error", () => watcher.close());
 		return () => watcher.close();
 	} catch {
@@ -280,21 +291,21 @@ export function watchEnds(store: Store, onEnd: () => void): () => void {
 }
 
 /** Wakes all who wait for an end, or for a place that is free now. */
-export function ringEnds(store: Store): void {
-	const bell = `${inStore(store, "temporary")}/${ownName()}`;
+export function notifyWaiters(store: Store): void {
+	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
 	try {
-		touch(bell);
-		renameSync(bell, lastEndFile(store));
+		touch(temporary);
+		renameSync(temporary, lastEndFile(store));
 	} catch {
 		// Those who wait look once a second as well.
-		discard(bell);
+		discard(temporary);
 	}
 }
 
 // --- internal ---
 
 /** All files of a task, its record last. */
-function filesOf(store: Store, id: string): string[] {
+function listTaskFiles(store: Store, id: string): string[] {
 	const attempts = findTask(store, id)?.attempts ?? [];
 	return [
 		...attempts.map(({ attempt }) => outputFile(store, id, attempt)),
@@ -307,16 +318,15 @@ function filesOf(store: Store, id: string): string[] {
 	];
 }
 
-const noSuchTask = (id: string) =>
+const missingTaskError = (id: string) =>
 	new BgError("missing", `no task "${id}" (bg list shows them)`);
 
 /** Why a record was not read, in words for a person. */
-function faultOf(store: Store, id: string, error: unknown): BgError {
-	if (codeOf(error) === "ENOENT") return noSuchTask(id);
+function toReadError(store: Store, id: string, error: unknown): BgError {
+	if (errorCode(error) === "ENOENT") return missingTaskError(id);
 	if (error instanceof BgError) return error;
-	return new BgError(
-		"refused",
-		`the record of ${id} cannot be read: ${messageOf(error)} (mend or remove ${recordFile(store, id)})`,
+	return refused(
+		`the record of ${id} cannot be read: ${errorMessage(error)} (mend or remove ${recordFile(store, id)})`,
 	);
 }
 
@@ -324,12 +334,12 @@ function faultOf(store: Store, id: string, error: unknown): BgError {
  * A record of a list of ten thousand. Whose it is is looked at where something can follow from it:
  * what is over is shown, and no more.
  */
-function loadListed(store: Store, id: string): Task {
-	const task = parseAs(id, readQuickly(recordFile(store, id)));
+function loadListedTask(store: Store, id: string): Task {
+	const task = parseRecordOf(id, readTrusted(recordFile(store, id)));
 	return isFinal(task) ? task : loadTask(store, id);
 }
 
-function parseAs(id: string, json: string): Task {
+function parseRecordOf(id: string, json: string): Task {
 	const task = parseTask(json);
 	if (task.id !== id) throw new Error(`it is that of ${task.id}`);
 	return task;
@@ -337,7 +347,7 @@ function parseAs(id: string, json: string): Task {
 
 /** @throws Error where there is no record of that id, with code ENOENT where there is no file. */
 function loadTask(store: Store, id: string): Task {
-	return parseAs(id, readFile(store, recordFile(store, id)));
+	return parseRecordOf(id, readFile(store, recordFile(store, id)));
 }
 
 /** The record; if it is gone or broken and the caller gave one, the caller's. */
@@ -346,13 +356,17 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 		return loadTask(store, id);
 	} catch (error) {
 		const path = recordFile(store, id);
-		const isGone = codeOf(error) === "ENOENT";
+		const isGone = errorCode(error) === "ENOENT";
 		// What cannot be read for a moment, or only by a newer bg, is not broken.
-		const isWhole =
-			(isSystemError(error) || error instanceof NewerError) && !isSpecial(path);
-		if (!fallback || (isWhole && !isGone)) throw faultOf(store, id, error);
+		const isIntact =
+			(isSystemError(error) || error instanceof NewerSchemaError) &&
+			!isSpecial(path);
+		if (!fallback || (isIntact && !isGone)) throw toReadError(store, id, error);
 		if (!isGone)
-			renameSync(path, `${inStore(store, "broken")}/${id}.${Date.now()}.json`);
+			renameSync(
+				path,
+				`${folderPath(store, "broken")}/${id}.${Date.now()}.json`,
+			);
 		return fallback;
 	}
 }
@@ -369,9 +383,9 @@ function isSpecial(path: string): boolean {
 /** Writes a record; if it is larger than a file may be here (`ulimit -f`), the shortest form of it. */
 function writeRecord(store: Store, task: Task, durable: boolean): void {
 	const path = recordFile(store, task.id);
-	making(path, () => {
+	wrapWriteErrors(path, () => {
 		try {
-			replaceFile(store, path, recordText(task), durable);
+			replaceFile(store, path, formatRecordText(task), durable);
 		} catch (error) {
 			if (!isTooLarge(error)) throw error;
 			replaceFile(store, path, shortestText(task), durable);
@@ -381,14 +395,14 @@ function writeRecord(store: Store, task: Task, durable: boolean): void {
 
 /** Whether a write failed at the file size limit. Deno tells the number alone. */
 const isTooLarge = (error: unknown) =>
-	codeOf(error) === "EFBIG" || /os error 27\b/.test(messageOf(error));
+	errorCode(error) === "EFBIG" || /os error 27\b/.test(errorMessage(error));
 
 /** A launch whose session is told, and those who wait. Where it fails, they look for themselves. */
-function announceEnd(store: Store, { id, parent_session_id }: Task): void {
+function publishEnd(store: Store, { id, parent_session_id }: Task): void {
 	try {
-		fallDue(store, parent_session_id, id);
+		markNoticeDue(store, parent_session_id, id);
 	} catch {
 		// A session looks at its records at its start and its stop as well.
 	}
-	ringEnds(store);
+	notifyWaiters(store);
 }

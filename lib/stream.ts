@@ -6,16 +6,14 @@
  * last line is left for the next look.
  */
 import * as v from "valibot";
-import { isTooDeep, maxResultBytes, Progress } from "./task.ts";
+import { isTooDeep, maxResultBytes, optionalText, Progress } from "./task.ts";
 
-const text = v.optional(v.string());
-
-const Event = v.variant("type", [
+const StreamEvent = v.variant("type", [
 	v.object({
 		type: v.literal("system"),
-		subtype: text,
-		session_id: text,
-		model: text,
+		subtype: optionalText,
+		session_id: optionalText,
+		model: optionalText,
 	}),
 	v.object({
 		type: v.literal("message"),
@@ -33,10 +31,14 @@ const Event = v.variant("type", [
 		type: v.literal("tool_result"),
 		isError: v.optional(v.boolean(), false),
 		value: v.optional(v.unknown()),
-		error: v.optional(v.object({ message: text })),
+		error: v.optional(v.object({ message: optionalText })),
 		timestamp: v.optional(v.number()),
 	}),
-	v.object({ type: v.literal("error"), source: text, message: v.string() }),
+	v.object({
+		type: v.literal("error"),
+		source: optionalText,
+		message: v.string(),
+	}),
 	v.object({
 		type: v.literal("completion"),
 		finalText: v.optional(v.string(), ""),
@@ -45,15 +47,15 @@ const Event = v.variant("type", [
 		usage: v.optional(v.record(v.string(), v.unknown())),
 	}),
 ]);
-export type Event =
-	| v.InferOutput<typeof Event>
+export type StreamEvent =
+	| v.InferOutput<typeof StreamEvent>
 	| { type: "text"; text: string };
 
 /** One line of droid's output; a line that is no event is text. */
-export function readEvent(line: string): Event {
+export function parseEvent(line: string): StreamEvent {
 	if (line.startsWith("{")) {
 		try {
-			const parsed = v.safeParse(Event, JSON.parse(line));
+			const parsed = v.safeParse(StreamEvent, JSON.parse(line));
 			if (parsed.success && !isTooDeep(parsed.output)) return parsed.output;
 		} catch {}
 	}
@@ -65,17 +67,17 @@ export const Digest = v.object({
 	/** Bytes read, always at the start of a line. */
 	offset: v.pipe(v.number(), v.integer(), v.minValue(0)),
 	progress: Progress,
-	sessionId: text,
-	model: text,
-	finalText: text,
+	sessionId: optionalText,
+	model: optionalText,
+	finalText: optionalText,
 	usage: v.optional(v.record(v.string(), v.unknown())),
-	lastError: text,
+	lastError: optionalText,
 	/** The first line that was no event: of a droid that never started, the reason. */
-	firstText: text,
+	firstText: optionalText,
 });
 export type Digest = v.InferOutput<typeof Digest>;
 
-const maxMessage = 500;
+const maxMessageLength = 500;
 
 // What a stream says goes into the record. A session id or usage that is longer is ignored.
 const maxSession = 200;
@@ -83,7 +85,7 @@ const maxModel = 200;
 const maxUsage = 16 * 1024;
 
 /** Nothing read yet, or, of something that is no digest, the same. */
-export function readDigest(from: unknown): Digest {
+export function parseDigest(from: unknown): Digest {
 	const parsed = v.safeParse(Digest, from);
 	return parsed.success && !isTooDeep(parsed.output)
 		? parsed.output
@@ -99,7 +101,7 @@ export function digestStream(digest: Digest, bytes: Buffer): Digest {
 		offset: digest.offset + end,
 	};
 	for (const line of bytes.toString("utf8", 0, end).split("\n"))
-		if (line.trim()) digestEvent(next, readEvent(line));
+		if (line.trim()) addEvent(next, parseEvent(line));
 	return next;
 }
 
@@ -107,12 +109,12 @@ export function digestStream(digest: Digest, bytes: Buffer): Digest {
 export function digestTail(bytes: Buffer): Digest {
 	const digest: Digest = { offset: 0, progress: { toolCalls: 0 } };
 	for (const line of bytes.toString("utf8").split("\n").slice(-2000))
-		if (line.trim()) digestEvent(digest, readEvent(line));
+		if (line.trim()) addEvent(digest, parseEvent(line));
 	return digest;
 }
 
 /** An event as a person reads it; empty where there is nothing to say. */
-export function renderEvent(event: Event): string {
+export function renderEvent(event: StreamEvent): string {
 	switch (event.type) {
 		case "text":
 			return event.text;
@@ -128,8 +130,8 @@ export function renderEvent(event: Event): string {
 			return `→ ${event.toolName} ${describeParameters(event.parameters)}`.trimEnd();
 		case "tool_result":
 			return event.isError
-				? indent(`✗ ${event.error?.message ?? asText(event.value)}`)
-				: indent(asText(event.value));
+				? indentLines(`✗ ${event.error?.message ?? formatValue(event.value)}`)
+				: indentLines(formatValue(event.value));
 		case "error":
 			return `✗ ${event.message}${event.source ? ` (${event.source})` : ""}`;
 		case "completion":
@@ -147,10 +149,10 @@ export function describeUsage(usage: Record<string, unknown>): string {
 
 // --- internal ---
 
-function digestEvent(digest: Digest, event: Event): void {
+function addEvent(digest: Digest, event: StreamEvent): void {
 	const { progress } = digest;
 	if ("timestamp" in event && event.timestamp !== undefined)
-		progress.lastUpdate = timeOf(event.timestamp) ?? progress.lastUpdate;
+		progress.lastUpdate = formatTime(event.timestamp) ?? progress.lastUpdate;
 	switch (event.type) {
 		case "system":
 			if ((event.session_id?.length ?? 0) <= maxSession)
@@ -159,49 +161,49 @@ function digestEvent(digest: Digest, event: Event): void {
 			break;
 		case "message":
 			if (event.role !== "assistant") break;
-			progress.lastMessage = cut(event.text, maxMessage);
+			progress.lastMessage = truncateText(event.text, maxMessageLength);
 			progress.lastMessageAt = progress.lastUpdate;
 			break;
 		case "tool_call":
 			progress.toolCalls++;
-			progress.lastTool = cut(event.toolName, 100);
+			progress.lastTool = truncateText(event.toolName, 100);
 			break;
 		case "error":
 			// The client's own "Exec failed" comes last and says less than what went before.
 			if (event.source !== "cli" || !digest.lastError)
-				digest.lastError = cut(event.message, maxMessage);
+				digest.lastError = truncateText(event.message, maxMessageLength);
 			break;
 		case "completion":
-			digest.finalText = cut(event.finalText, maxResultBytes);
+			digest.finalText = truncateText(event.finalText, maxResultBytes);
 			if (JSON.stringify(event.usage ?? {}).length <= maxUsage)
 				digest.usage = event.usage;
 			break;
 		case "text":
-			digest.firstText ??= cut(event.text, maxMessage);
+			digest.firstText ??= truncateText(event.text, maxMessageLength);
 			break;
 	}
 }
 
-function timeOf(ms: number): string | undefined {
+function formatTime(ms: number): string | undefined {
 	const time = new Date(ms);
 	return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
 }
 
-const cut = (value: string, length: number) => value.slice(0, length);
+const truncateText = (value: string, length: number) => value.slice(0, length);
 
-const asText = (value: unknown) =>
+const formatValue = (value: unknown) =>
 	typeof value === "string"
 		? value
 		: value === undefined
 			? ""
 			: JSON.stringify(value);
 
-const indent = (value: string) => value.trimEnd().replace(/^/gm, "  ");
+const indentLines = (value: string) => value.trimEnd().replace(/^/gm, "  ");
 
 /** A tool's parameters in one line: the one that says it all where there is such a one. */
 function describeParameters(parameters: unknown): string {
 	if (typeof parameters !== "object" || parameters === null)
-		return asText(parameters);
+		return formatValue(parameters);
 	const fields = parameters as Record<string, unknown>;
 	for (const key of ["command", "file_path", "pattern", "url", "description"])
 		if (typeof fields[key] === "string") return fields[key];
@@ -212,7 +214,7 @@ function describeCompletion({
 	numTurns,
 	durationMs,
 	usage,
-}: Extract<Event, { type: "completion" }>): string {
+}: Extract<StreamEvent, { type: "completion" }>): string {
 	const parts = [
 		numTurns !== undefined && `${numTurns} turns`,
 		durationMs !== undefined && `${(durationMs / 1000).toFixed(1)}s`,

@@ -3,66 +3,71 @@
  * in the background. Those are tasks as well, so one list holds all.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
-import { whileLaunching } from "./launching.ts";
+import { withPendingLaunch } from "./launching.ts";
 import type { Store } from "./names.ts";
-import { lastAssistantText, type Payload, subagentOf } from "./payload.ts";
-import { cutBytes } from "./print.ts";
-import { indexSlice } from "./reindex.ts";
+import {
+	findLastAssistantText,
+	type HookPayload,
+	parseSubagent,
+} from "./payload.ts";
+import { truncateBytes } from "./print.ts";
+import { buildIndexSlice } from "./reindex.ts";
 import {
 	claimSession,
 	indexSession,
-	noteSession,
+	listSessionTasks,
 	readSessionNote,
-	tasksOfSession,
+	writeSessionNote,
 } from "./sessions.ts";
 import { createTask, findTask, updateTask } from "./store.ts";
 import {
-	finish,
+	createSessionId,
+	createTaskId,
+	finishTask,
 	isFinal,
 	maxResultBytes,
-	newSessionId,
-	newTaskId,
 	schemaVersion,
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { answer } from "./tell.ts";
+import { writeHookReply } from "./tell.ts";
 
 /** When a hook is to be done, in ms since it was started: it has 1 s in all. */
-const deadline = 900;
+const deadlineMs = 900;
 
 /** What is left of that for a lock, in ms. */
-export const timeLeft = () => Math.max(50, deadline - performance.now());
+export const measureTimeLeft = () =>
+	Math.max(50, deadlineMs - performance.now());
 
 /** How long a hook may build on the index, in ms. */
-const indexPatience = 300;
+const indexTimeoutMs = 300;
 
-const maxTranscript = 4 * 1024 * 1024;
+const maxTranscriptBytes = 4 * 1024 * 1024;
 
 /** The most of a subagent's name or type that is recorded, in bytes. */
 const maxNameBytes = 1000;
 
-const cutName = (name: string) => cutBytes(name, maxNameBytes, "first");
+const cutName = (name: string) => truncateBytes(name, maxNameBytes, "first");
 
 /** A subagent that droid runs in the background is a task as well: one list holds all. */
 export function recordSubagent(
 	store: Store,
-	payload: Payload,
+	payload: HookPayload,
 	parent: string | undefined,
 ): void {
-	const subagent = subagentOf(payload);
+	const subagent = parseSubagent(payload);
 	if (!subagent || !payload.session_id) return;
 	const { sessionId, description, prompt, subagent_type } = subagent;
 	if (!claimSession(store, sessionId)) return;
 	const at = timestamp();
 	const task: Task = {
 		schema: schemaVersion,
-		id: newTaskId(),
+		id: createTaskId(),
 		kind: "native",
 		description: cutName(description),
-		prompt: cutBytes(prompt, maxResultBytes, "first"),
+		prompt: truncateBytes(prompt, maxResultBytes, "first"),
 		agent: cutName(subagent_type),
-		session_id: newSessionId(),
+		session_id: createSessionId(),
 		droid_session_id: sessionId,
 		parent_session_id: payload.session_id,
 		...(parent && { parent_task_id: parent }),
@@ -70,29 +75,32 @@ export function recordSubagent(
 		queued_at: at,
 		started_at: at,
 	};
-	whileLaunching(store, [task.id], () => createTask(store, task));
+	withPendingLaunch(store, [task.id], () => createTask(store, task));
 	indexSession(store, payload.session_id, task.id);
 	indexSession(store, sessionId, task.id);
-	endNoted(store, task);
+	applyEndNote(store, task);
 }
 
 /** A subagent whose end was noted, because its record came later or could not be locked. */
-export function endNoted(store: Store, { id, droid_session_id }: Task): void {
+export function applyEndNote(
+	store: Store,
+	{ id, droid_session_id }: Task,
+): void {
 	if (!droid_session_id) return;
 	const ended = readSessionNote(store, droid_session_id, "ended");
-	if (ended !== undefined) endByHook(store, id, ended);
+	if (ended !== undefined) finishByHook(store, id, ended);
 }
 
 /** A SubagentStop: of whom it speaks, that task is completed. */
-export function stopSubagent(
+export function handleSubagentStop(
 	store: Store,
 	verb: string,
-	payload: Payload,
+	payload: HookPayload,
 ): void {
 	const { session_id, task_name, agent_id } = payload;
 	if (!session_id) throw new Error("no session_id");
-	indexSlice(store, Math.min(indexPatience, timeLeft()));
-	const tasks = unfinishedOf(store, session_id);
+	buildIndexSlice(store, Math.min(indexTimeoutMs, measureTimeLeft()));
+	const tasks = listUnfinishedTasks(store, session_id);
 	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
 	const matching = tasks.filter((task) =>
 		isAboutSubagent
@@ -106,46 +114,50 @@ export function stopSubagent(
 	// Of two with the same name nobody can say which it was: their own sessions' ends tell.
 	if (!task || (isAboutSubagent && matching.length > 1)) {
 		if (verb === "hook-complete")
-			answer({ error: `no task of session ${session_id} to complete` });
+			writeHookReply({ error: `no task of session ${session_id} to complete` });
 		return;
 	}
 	// Droid says "" where a hook ran inside the subagent: its own session's end knows better.
 	if (payload.task_result === "") return;
-	const words = isAboutSubagent
+	const said = isAboutSubagent
 		? (payload.task_result ?? payload.last_assistant_message ?? "")
 		: (payload.last_assistant_message ??
 			readTranscript(payload.transcript_path) ??
 			"");
-	const { status } = endByHook(store, task.id, words);
-	answer({ taskId: task.id, status, completed: isFinal({ status }) });
+	const { status } = finishByHook(store, task.id, said);
+	writeHookReply({ taskId: task.id, status, completed: isFinal({ status }) });
 }
 
 /** Ends a task with its words, unless it is over or being stopped. */
-export function endByHook(store: Store, id: string, result: string): Task {
+export function finishByHook(store: Store, id: string, result: string): Task {
 	return updateTask(
 		store,
 		id,
 		(now) =>
 			isFinal(now) || now.stop
 				? undefined
-				: finish(now, {
+				: finishTask(now, {
 						reason: "hook",
 						at: timestamp(),
-						facts: { result: cutBytes(result, maxResultBytes, "first") },
+						facts: { result: truncateBytes(result, maxResultBytes, "first") },
 					}),
-		{ patience: timeLeft() },
+		{ timeoutMs: measureTimeLeft() },
 	);
 }
 
 /** Notes what a subagent said in the end, for a record that comes later. */
-export function noteEnd(store: Store, session: string, words: string): void {
-	const text = cutBytes(words, maxResultBytes, "first");
-	noteSession(store, session, "ended", text);
+export function writeEndNote(
+	store: Store,
+	session: string,
+	said: string,
+): void {
+	const text = truncateBytes(said, maxResultBytes, "first");
+	writeSessionNote(store, session, "ended", text);
 }
 
 /** The tasks of a session that are not over. */
-export function unfinishedOf(store: Store, session: string): Task[] {
-	return tasksOfSession(store, session)
+export function listUnfinishedTasks(store: Store, session: string): Task[] {
+	return listSessionTasks(store, session)
 		.flatMap((id) => findTask(store, id) ?? [])
 		.filter((task) => !isFinal(task));
 }
@@ -158,10 +170,10 @@ export function readTranscript(path: string | undefined): string | undefined {
 		try {
 			const status = fstatSync(fd);
 			if (!status.isFile()) return undefined;
-			const length = Math.min(status.size, maxTranscript);
+			const length = Math.min(status.size, maxTranscriptBytes);
 			const bytes = Buffer.alloc(length);
 			const read = readSync(fd, bytes, 0, length, status.size - length);
-			return lastAssistantText(bytes.subarray(0, read));
+			return findLastAssistantText(bytes.subarray(0, read));
 		} finally {
 			closeSync(fd);
 		}

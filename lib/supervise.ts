@@ -8,36 +8,42 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { logFault, openStore } from "./directory.ts";
-import { type Exit, finishUp, Remains } from "./ending.ts";
-import { messageOf } from "./error.ts";
+import { concludeTask, LeftoverScanner, type ProcessExit } from "./ending.ts";
+import { errorMessage } from "./error.ts";
 import { promptFile, recordFile, type Store } from "./names.ts";
-import { currentDigest } from "./output.ts";
+import { readCurrentDigest } from "./output.ts";
 import { toLine } from "./print.ts";
 import {
-	identify,
+	checkLiveness,
 	identifyChild,
+	identifyProcess,
 	isAlive,
-	liveness,
-	lookSignal,
+	wakeSignal,
 } from "./process.ts";
-import { readLimits, releaseSlot, setReady } from "./queue.ts";
+import { reconcileTask } from "./prune.ts";
+import { readLimits, releaseSlot, setRunnable } from "./queue.ts";
 import { isDeleted, retryWrite } from "./retry.ts";
 import { indexSession } from "./sessions.ts";
 import { lowerFileLimit, startCommand } from "./spawn.ts";
 import { findStop } from "./stop-requests.ts";
-import { Stopper } from "./stopper.ts";
-import { findReadable, recordVersion, ringEnds, updateTask } from "./store.ts";
-import { sweepSometimes, withdrawTasks } from "./sweep.ts";
+import { Monitor } from "./stopper.ts";
+import {
+	findReadableTask,
+	notifyWaiters,
+	readRecordVersion,
+	updateTask,
+} from "./store.ts";
+import { removeUnlaunchedTasks, sweepIfDue } from "./sweep.ts";
 import { UnknownError } from "./system.ts";
 import {
 	type Identity,
 	isFinal,
-	start,
+	markRunning,
 	supervisorVariable,
 	type Task,
 	timestamp,
 } from "./task.ts";
-import { Turns } from "./turns.ts";
+import { WaitingTasks } from "./turns.ts";
 
 const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
@@ -48,7 +54,7 @@ const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
 
 /** How often to look after a process that is no child of ours, in ms. */
-const slowLook = 1000;
+const pollIntervalMs = 1000;
 
 /** `supervise [--adopt] [--open-files=N] <ids…>`: not a verb for people. */
 export async function supervise(argv: readonly string[]): Promise<void> {
@@ -60,49 +66,56 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	try {
 		// What is no id is refused here: a failed read is tried again.
 		for (const id of ids) recordFile(store, id);
-		if (argv.includes("--adopt")) await watchOrphan(store, ids[0] ?? "");
-		else await serve(store, ids);
+		if (argv.includes("--adopt")) await superviseOrphan(store, ids[0] ?? "");
+		else await superviseLaunch(store, ids);
 	} catch (error) {
-		noteFault(store, ids[0] ?? "", error);
+		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
 	}
 }
 
 /** Runs the tasks of one launch, each in its turn, until all are over. */
-async function serve(store: Store, ids: readonly string[]): Promise<void> {
-	const tasks = await awaitRecords(store, ids);
-	const turns = new Turns(store, readLimits());
-	const stoppers = new Map(
-		tasks.map((task) => [task.id, new Stopper(store, task)]),
+async function superviseLaunch(
+	store: Store,
+	ids: readonly string[],
+): Promise<void> {
+	const tasks = await waitForRecords(store, ids);
+	const waiting = new WaitingTasks(store, readLimits(), reconcileTask);
+	const monitors = new Map(
+		tasks.map((task) => [task.id, new Monitor(store, task)]),
 	);
-	const remains = new Remains(() => stoppers.size > 1);
-	listen(stoppers, turns);
+	const scanner = new LeftoverScanner(() => monitors.size > 1);
+	handleSignals(monitors, waiting);
 	await Promise.all(
 		tasks.map(async (task) => {
-			const stopper = stoppers.get(task.id) as Stopper;
+			const monitor = monitors.get(task.id) as Monitor;
 			let next: Task | undefined = task;
 			try {
-				while (next) next = await runTask(store, next, turns, stopper, remains);
+				while (next)
+					next = await runTask(store, next, waiting, monitor, scanner);
 			} catch (error) {
 				// The others go on.
-				noteFault(store, task.id, error);
+				logSupervisorFault(store, task.id, error);
 			}
-			stoppers.delete(task.id);
+			monitors.delete(task.id);
 		}),
 	);
-	sweepSometimes(store);
+	sweepIfDue(store);
 }
 
 /** Signals: one asks to look at the records, the others to stop all tasks. */
-function listen(stoppers: ReadonlyMap<string, Stopper>, turns?: Turns): void {
+function handleSignals(
+	monitors: ReadonlyMap<string, Monitor>,
+	waiting?: WaitingTasks,
+): void {
 	for (const name of shutdownSignals)
 		process.on(name, () => {
-			for (const stopper of stoppers.values()) stopper.shutDown(name);
-			turns?.look(true);
+			for (const monitor of monitors.values()) monitor.shutDown(name);
+			waiting?.poll(true);
 		});
-	process.on(lookSignal, () => {
-		for (const stopper of stoppers.values()) stopper.look();
-		turns?.look(true);
+	process.on(wakeSignal, () => {
+		for (const monitor of monitors.values()) monitor.poll();
+		waiting?.poll(true);
 	});
 }
 
@@ -110,46 +123,46 @@ function listen(stoppers: ReadonlyMap<string, Stopper>, turns?: Turns): void {
 async function runTask(
 	store: Store,
 	task: Task,
-	turns: Turns,
-	stopper: Stopper,
-	remains: Remains,
+	waiting: WaitingTasks,
+	monitor: Monitor,
+	scanner: LeftoverScanner,
 ): Promise<Task | undefined> {
 	const { id } = task;
-	const hasPlace = await turns.wait(task);
+	const hasSlot = await waiting.wait(task);
 	// Deleted while it waited: it is not brought back.
-	if (!hasPlace && !recordVersion(store, id)) return undefined;
-	const started = hasPlace ? startTask(store, task) : "ended";
+	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
+	const started = hasSlot ? startProcess(store, task) : "ended";
 	if (started === "held") {
 		await requeue(store, task);
 		return task;
 	}
 	if (started === "ended")
-		return finishUp(store, task, undefined, stopper, remains);
+		return concludeTask(store, task, undefined, monitor, scanner);
 	const { child, exit } = started;
 	let { running } = started;
-	stopper.begin(running, child);
-	const learned = new AbortController();
-	const learning = learnSession(store, running, learned.signal);
+	monitor.start(running, child);
+	const abort = new AbortController();
+	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
 		const { pid } = child;
 		void retryWrite(store, id, () => {
 			const { process = identifyChild(pid), started_at = timestamp() } =
 				running;
 			running = { ...running, process, pid, started_at };
-			stopper.root = process;
-			updateTask(store, id, (now) => start(now, process, started_at));
-		}).catch((error) => noteFault(store, id, error));
+			monitor.root = process;
+			updateTask(store, id, (now) => markRunning(now, process, started_at));
+		}).catch((error) => logSupervisorFault(store, id, error));
 	}
 	const end = await exit;
-	learned.abort();
-	await learning;
-	return finishUp(store, running, end, stopper, remains);
+	abort.abort();
+	await recording;
+	return concludeTask(store, running, end, monitor, scanner);
 }
 
 type Started = {
 	/** None if it could not be started; then `exit` says why. */
 	child?: ChildProcess;
-	exit: Promise<Exit>;
+	exit: Promise<ProcessExit>;
 	running: Task;
 	/** Whether the record says that it runs. */
 	isRecorded: boolean;
@@ -160,63 +173,74 @@ type Started = {
  * have ended, or be asked to stop, or be paused at the last moment, or its lock be held: then it
  * waits for its turn once more.
  */
-function startTask(store: Store, task: Task): Started | "held" | "ended" {
+function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 	const { id } = task;
 	let started: Started | undefined;
-	let isHeld = false;
+	let mustRequeue = false;
 	let isDecided = false;
 	try {
 		updateTask(store, id, (now) => {
 			isDecided = true;
-			isHeld = now.paused_at !== undefined;
-			if (isHeld || isFinal(now) || now.stop || findStop(store, id))
+			mustRequeue = now.paused_at !== undefined;
+			if (mustRequeue || isFinal(now) || now.stop || findStop(store, id))
 				return undefined;
-			const child = startCommand(now, argvOf(store, now), store);
-			started = { child, exit: exitOf(child), running: now, isRecorded: false };
+			const child = startCommand(now, buildArgv(store, now), store);
+			started = {
+				child,
+				exit: waitForExit(child),
+				running: now,
+				isRecorded: false,
+			};
 			if (!child.pid) return undefined;
 			const identity = identifyChild(child.pid);
-			started.running = start(now, identity, timestamp()) ?? now;
+			started.running = markRunning(now, identity, timestamp()) ?? now;
 			return started.running;
 		});
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held, or the record cannot be read.
-		if (!isDecided) isHeld = true;
+		if (!isDecided) mustRequeue = true;
 		else
 			started ??= {
 				exit: Promise.resolve({ error: error as Error }),
 				running: task,
 				isRecorded: false,
 			};
-		if (isHeld || started?.child)
-			logFault(store, "supervisor", `${id} ${messageOf(error)}`);
+		if (mustRequeue || started?.child)
+			logFault(store, "supervisor", `${id} ${errorMessage(error)}`);
 	}
-	return isHeld ? "held" : (started ?? "ended");
+	return mustRequeue ? "held" : (started ?? "ended");
 }
 
 /** Gives the place back, and waits for the turn once more. */
 async function requeue(store: Store, task: Task): Promise<void> {
 	await retryWrite(store, task.id, () => releaseSlot(store, task));
-	await retryWrite(store, task.id, () => setReady(store, task, false));
-	ringEnds(store);
+	await retryWrite(store, task.id, () => setRunnable(store, task, false));
+	notifyWaiters(store);
 	await delay(100);
 }
 
 /** Looks after a process that another supervisor started. */
-async function watchOrphan(store: Store, id: string): Promise<void> {
-	const [task] = await awaitRecords(store, [id], adoptPatience);
+async function superviseOrphan(store: Store, id: string): Promise<void> {
+	const [task] = await waitForRecords(store, [id], adoptTimeoutMs);
 	const root = task?.process;
 	if (!task || !root) return;
-	const stopper = new Stopper(store, task);
-	listen(new Map([[id, stopper]]));
-	stopper.begin(task);
-	while (liveness(root) !== "gone") await delay(slowLook);
-	await finishUp(store, task, undefined, stopper, new Remains(() => false));
+	const monitor = new Monitor(store, task);
+	handleSignals(new Map([[id, monitor]]));
+	monitor.start(task);
+	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
+	await concludeTask(
+		store,
+		task,
+		undefined,
+		monitor,
+		new LeftoverScanner(() => false),
+	);
 }
 
 // --- internal ---
 
-function noteFault(store: Store, id: string, error: unknown): void {
+function logSupervisorFault(store: Store, id: string, error: unknown): void {
 	const stack = error instanceof Error ? error.stack : error;
 	logFault(store, "supervisor", toLine(`${id} ${stack}`, 1000));
 }
@@ -225,18 +249,18 @@ function noteFault(store: Store, id: string, error: unknown): void {
  * How long who adopts a task may take to write that down, in ms. Where it cannot, its next try
  * starts another supervisor.
  */
-const adoptPatience = 5000;
+const adoptTimeoutMs = 5000;
 
 /**
  * The records follow the start of their supervisor, all of a launch or none: where the launcher
  * died before the last one, those that are there are taken away again.
  */
-async function awaitRecords(
+async function waitForRecords(
 	store: Store,
 	ids: readonly string[],
-	patience = Number.POSITIVE_INFINITY,
+	timeoutMs = Number.POSITIVE_INFINITY,
 ): Promise<Task[]> {
-	const deadline = performance.now() + patience;
+	const deadline = performance.now() + timeoutMs;
 	const isLaunching = launcherWatch(Number(process.env[supervisorVariable]));
 	const tasks = new Map<string, Task>();
 	const read = (): Task[] | undefined => {
@@ -244,7 +268,7 @@ async function awaitRecords(
 		// The last one is written last.
 		for (const id of ids.toReversed()) {
 			if (tasks.has(id)) continue;
-			const task = readOurs(store, id);
+			const task = readOwnTask(store, id);
 			if (!task) break;
 			tasks.set(id, task);
 		}
@@ -253,8 +277,8 @@ async function awaitRecords(
 		if (mayCome) return performance.now() > deadline ? [] : undefined;
 		// An orphan's record is there, and names another supervisor: it stays.
 		const isNew = (id: string) =>
-			readOurs(store, id) || !recordVersion(store, id);
-		withdrawTasks(store, ids.filter(isNew));
+			readOwnTask(store, id) || !readRecordVersion(store, id);
+		removeUnlaunchedTasks(store, ids.filter(isNew));
 		return [];
 	};
 	for (;;) {
@@ -270,7 +294,7 @@ function launcherWatch(pid: number): () => boolean {
 	let launcher: Identity | undefined;
 	return () => {
 		try {
-			launcher ??= identify(pid || 0);
+			launcher ??= identifyProcess(pid || 0);
 			return launcher !== undefined && isAlive(launcher);
 		} catch (error) {
 			if (error instanceof UnknownError) return true;
@@ -280,12 +304,12 @@ function launcherWatch(pid: number): () => boolean {
 }
 
 /** A record that names this process as its supervisor; undefined where it is not there yet. */
-function readOurs(store: Store, id: string): Task | undefined {
-	const task = findReadable(store, id);
+function readOwnTask(store: Store, id: string): Task | undefined {
+	const task = findReadableTask(store, id);
 	return task?.supervisor?.pid === process.pid ? task : undefined;
 }
 
-function argvOf(store: Store, task: Task): string[] {
+function buildArgv(store: Store, task: Task): string[] {
 	const command = task.command ?? [];
 	if (task.kind !== "droid") return command;
 	return task.via === "argv"
@@ -293,7 +317,7 @@ function argvOf(store: Store, task: Task): string[] {
 		: [...command, "-f", promptFile(store, task.id)];
 }
 
-function exitOf(child: ChildProcess): Promise<Exit> {
+function waitForExit(child: ChildProcess): Promise<ProcessExit> {
 	return new Promise((resolve) => {
 		child.once("error", (error) => resolve({ error }));
 		child.once("exit", (code, signal) => resolve({ code, signal }));
@@ -301,15 +325,15 @@ function exitOf(child: ChildProcess): Promise<Exit> {
 }
 
 /** Reads a droid's stream until it names its session, and notes that in record and index. */
-async function learnSession(
+async function recordDroidSession(
 	store: Store,
 	task: Task,
 	signal: AbortSignal,
 ): Promise<void> {
 	if (task.kind !== "droid") return;
-	for (let looks = 0; !signal.aborted; looks++) {
+	for (let polls = 0; !signal.aborted; polls++) {
 		try {
-			const { sessionId } = currentDigest(store, task);
+			const { sessionId } = readCurrentDigest(store, task);
 			if (sessionId) {
 				indexSession(store, sessionId, task.id);
 				updateTask(store, task.id, (now) => ({
@@ -319,10 +343,10 @@ async function learnSession(
 				return;
 			}
 		} catch (error) {
-			if (looks === 0)
-				logFault(store, "supervisor", `${task.id} ${messageOf(error)}`);
+			if (polls === 0)
+				logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
 		}
-		await delay(looks < 100 ? 100 : 1000, undefined, { signal }).catch(
+		await delay(polls < 100 ? 100 : 1000, undefined, { signal }).catch(
 			() => {},
 		);
 	}

@@ -3,7 +3,7 @@
  * undefined for what is gone, and an error for "cannot tell", from which nothing may follow.
  */
 import { lstatSync, readFileSync, readlinkSync } from "node:fs";
-import { BgError, codeOf, messageOf } from "./error.ts";
+import { BgError, errorCode, errorMessage } from "./error.ts";
 
 /** "Cannot tell", as an error (refused) that says why. */
 export class UnknownError extends BgError {
@@ -29,7 +29,7 @@ export function readKernel<T>(path: string, read: (path: string) => T): T {
 		} catch (cause) {
 			if (isGone(cause)) throw cause;
 			if (reads < maxReads && !isDenial(cause)) continue;
-			const why = codeOf(cause) ?? messageOf(cause);
+			const why = errorCode(cause) ?? errorMessage(cause);
 			throw new UnknownError(`${path} cannot be read (${why})`, { cause });
 		}
 }
@@ -38,7 +38,7 @@ export function readKernel<T>(path: string, read: (path: string) => T): T {
  * Reads a file of /proc; undefined if there is none: its process is gone.
  * @throws UnknownError if it cannot be read.
  */
-export function readUnlessGone(path: string): string | undefined {
+export function readProcFile(path: string): string | undefined {
 	try {
 		return readKernel(path, () => readFileSync(path, "utf8"));
 	} catch (error) {
@@ -51,14 +51,14 @@ export function readUnlessGone(path: string): string | undefined {
 export const isDenied = (error: unknown) =>
 	error instanceof UnknownError && isDenial(error.cause);
 
-let proc: boolean | undefined;
+let procExists: boolean | undefined;
 
 /**
  * Whether the kernel describes processes in /proc; else `ps` does.
  * @throws UnknownError if that cannot be read, or if /proc shows another pid namespace.
  */
 export function hasProc(): boolean {
-	if (proc !== undefined) return proc;
+	if (procExists !== undefined) return procExists;
 	const status = readKernel("/proc/self/stat", (path) =>
 		lstatSync(path, { throwIfNoEntry: false }),
 	);
@@ -66,8 +66,8 @@ export function hasProc(): boolean {
 		throw new UnknownError(
 			"/proc is that of another pid namespace (mount -t proc proc /proc)",
 		);
-	proc = status !== undefined;
-	return proc;
+	procExists = status !== undefined;
+	return procExists;
 }
 
 /** @throws UnknownError if /proc was taken away: then no process that is missing in it is gone. */
@@ -83,16 +83,16 @@ export const readKernelLink = (path: string) => readKernel(path, readlink);
  * What `ps` says, in UTC and English; empty if it knows no such process.
  * @throws UnknownError if it fails.
  */
-export function ps(args: string[]): string {
+export function runPs(args: string[]): string {
 	const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
-	return capture("ps", args, env);
+	return captureOutput("ps", args, env);
 }
 
 /**
  * The output of a short program. Nothing loads this if there is a /proc.
  * @throws UnknownError if the program cannot be run, or fails and says why.
  */
-export function capture(
+export function captureOutput(
 	program: string,
 	args: string[],
 	env = process.env,
@@ -112,7 +112,7 @@ export function capture(
 const readlink = (path: string) => readlinkSync(path);
 
 const isGone = (error: unknown) =>
-	["ENOENT", "ESRCH"].includes(codeOf(error) ?? "");
+	["ENOENT", "ESRCH"].includes(errorCode(error) ?? "");
 
 const isDenial = (error: unknown) =>
-	["EACCES", "EPERM"].includes(codeOf(error) ?? "");
+	["EACCES", "EPERM"].includes(errorCode(error) ?? "");

@@ -40,7 +40,7 @@ export type Autonomy = (typeof autonomies)[number];
 const vias = ["argv", "file", "private"] as const;
 
 /** Every reason of an end, and the status it leads to where that is always the same. */
-const outcomes = {
+const statusByReason = {
 	exit: undefined,
 	spawn: "error",
 	timeout: "error",
@@ -55,8 +55,8 @@ const outcomes = {
 	stream: "completed",
 } as const satisfies Record<string, Status | undefined>;
 
-export type Reason = keyof typeof outcomes;
-export const reasons = Object.keys(outcomes) as [Reason, ...Reason[]];
+export type Reason = keyof typeof statusByReason;
+export const reasons = Object.keys(statusByReason) as [Reason, ...Reason[]];
 
 /** What `cancel --signal` may begin with. */
 export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
@@ -70,15 +70,16 @@ export const Identity = v.object({
 });
 export type Identity = v.InferOutput<typeof Identity>;
 
-const text = v.optional(v.string());
+/** A text that may be missing. */
+export const optionalText = v.optional(v.string());
 
 export const Progress = v.object({
 	toolCalls: v.number(),
-	lastTool: text,
-	lastUpdate: text,
-	lastMessage: text,
-	lastMessageAt: text,
-	outputFile: text,
+	lastTool: optionalText,
+	lastUpdate: optionalText,
+	lastMessage: optionalText,
+	lastMessageAt: optionalText,
+	outputFile: optionalText,
 });
 export type Progress = v.InferOutput<typeof Progress>;
 
@@ -96,7 +97,7 @@ export const Stop = v.object({
 export type Stop = v.InferOutput<typeof Stop>;
 
 /** Fields that are plain text where they are there. */
-const texts = [
+const textFields = [
 	"prompt",
 	"agent",
 	"model",
@@ -126,7 +127,7 @@ const texts = [
 ] as const;
 
 /** Fields that are numbers where they are there. */
-const numbers = [
+const numberFields = [
 	"schema",
 	"depth",
 	"exit_code",
@@ -147,15 +148,15 @@ const afterModes = ["completed", "any"] as const;
 /** One run of a task that was tried again. */
 const Attempt = v.looseObject({
 	attempt: v.number(),
-	error: text,
+	error: optionalText,
 	exit_code: v.optional(v.number()),
-	signal: text,
-	started_at: text,
-	completed_at: text,
+	signal: optionalText,
+	started_at: optionalText,
+	completed_at: optionalText,
 });
 
 /** The rest of a record. Unknown keys stay: a record passes through here without losing anything. */
-const Structure = v.looseObject({
+const StructuredFields = v.looseObject({
 	id: v.pipe(v.string(), v.regex(idPattern)),
 	kind: v.optional(v.picklist(kinds), "droid"),
 	description: v.optional(v.string(), ""),
@@ -178,15 +179,15 @@ const Structure = v.looseObject({
 });
 
 /** Fields that may hold anything; of all others the structure says how deep they are. */
-const isOpen = (key: string) =>
-	!(key in Structure.entries) || key === "usage" || key === "attempts";
+const isOpenField = (key: string) =>
+	!(key in StructuredFields.entries) || key === "usage" || key === "attempts";
 
-export type Task = v.InferOutput<typeof Structure> & {
-	[key in (typeof texts)[number]]?: string;
-} & { [key in (typeof numbers)[number]]?: number };
+export type Task = v.InferOutput<typeof StructuredFields> & {
+	[key in (typeof textFields)[number]]?: string;
+} & { [key in (typeof numberFields)[number]]?: number };
 
 /** What ended a task, as whoever saw it tells it. */
-export type End = {
+export type TaskEnd = {
 	reason: Reason;
 	/** Only where the reason leaves it open (`exit`, `manual`). */
 	failed?: boolean;
@@ -226,12 +227,12 @@ let lastId = { ms: 0, low: 0 };
  * A new id: `bg_`, the milliseconds in hex, six hex digits that are random and count up within
  * one process, so that ids of one batch sort in the order they were made.
  */
-export function newTaskId(now = Date.now()): string {
-	const fresh = now > lastId.ms;
-	const low = fresh
+export function createTaskId(now = Date.now()): string {
+	const isLater = now > lastId.ms;
+	const low = isLater
 		? (crypto.getRandomValues(new Uint32Array(1))[0] as number) & 0x7fffff
 		: lastId.low + 1;
-	lastId = { ms: fresh ? now : lastId.ms, low };
+	lastId = { ms: isLater ? now : lastId.ms, low };
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
@@ -239,16 +240,16 @@ export function newTaskId(now = Date.now()): string {
 export const timestamp = () => new Date().toISOString();
 
 /** A session id of our own: the key of an answer, as the old script had it. */
-export function newSessionId(): string {
+export function createSessionId(): string {
 	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
 }
 
 /** By a bg that knows more than this one: its record is shown, and left as it is. */
-export const isNewer = ({ schema = 0 }: Pick<Task, "schema">) =>
+export const hasNewerSchema = ({ schema = 0 }: Pick<Task, "schema">) =>
 	schema > schemaVersion;
 
 /** Says that of a record which says nothing else to this one. */
-export class NewerError extends Error {}
+export class NewerSchemaError extends Error {}
 
 export function isFinal(task: Pick<Task, "status">): boolean {
 	return task.status !== "queued" && task.status !== "running";
@@ -272,14 +273,14 @@ export function parseTask(json: string): Task {
 	for (const key in record) {
 		const value = record[key];
 		if (value === null) delete record[key];
-		else if (typeof value === "object" && isOpen(key) && isTooDeep(value))
+		else if (typeof value === "object" && isOpenField(key) && isTooDeep(value))
 			throw new Error(`its ${key} is too deep`);
 	}
-	if (typeof record.schema === "number" && isNewer(record))
-		return parseNewer(record);
-	checkType(record, texts, "string");
-	checkType(record, numbers, "number");
-	return v.parse(Structure, record);
+	if (typeof record.schema === "number" && hasNewerSchema(record))
+		return parseNewerRecord(record);
+	assertFieldTypes(record, textFields, "string");
+	assertFieldTypes(record, numberFields, "number");
+	return v.parse(StructuredFields, record);
 }
 
 /** Whether a value of JSON is nested so deep that writing it again could fail. */
@@ -292,7 +293,7 @@ export function isTooDeep(value: unknown, levels = 100): boolean {
 }
 
 /** queued → running, or undefined where somebody ended the task first. */
-export function start(
+export function markRunning(
 	task: Task,
 	process: Identity,
 	at: string,
@@ -316,11 +317,11 @@ export const outputLimit = (task: Task): number =>
 	task.max_output_bytes ?? usualOutputLimit;
 
 /** How long a task waits before its n-th attempt, in ms: 1 s, 2 s, 4 s … at most 60 s. */
-export const backoff = (attempt: number) =>
+export const computeRetryDelayMs = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);
 
 /** Whether a task that ended like this is to be tried again. */
-export function mayRetry(task: Task, ended: Task): boolean {
+export function isRetryable(task: Task, ended: Task): boolean {
 	return (
 		!isFinal(task) &&
 		ended.status === "error" &&
@@ -330,7 +331,7 @@ export function mayRetry(task: Task, ended: Task): boolean {
 }
 
 /** running → queued: what came of this attempt is kept, and the next one is waited for. */
-export function tryAgain(task: Task, ended: Task): Task {
+export function requeueForRetry(task: Task, ended: Task): Task {
 	const attempt = task.attempt ?? 1;
 	const { started_at, ...before } = task;
 	const {
@@ -342,29 +343,36 @@ export function tryAgain(task: Task, ended: Task): Task {
 	} = before;
 	const { exit_code, signal, completed_at = timestamp() } = ended;
 	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
-	const over = { attempt, error, exit_code, signal, started_at, completed_at };
-	const wait = backoff(attempt + 1);
+	const finished = {
+		attempt,
+		error,
+		exit_code,
+		signal,
+		started_at,
+		completed_at,
+	};
+	const delayMs = computeRetryDelayMs(attempt + 1);
 	return {
 		...rest,
 		status: "queued",
 		attempt: attempt + 1,
-		attempts: [...(task.attempts ?? []), withoutGaps(over)],
-		not_before: new Date(Date.parse(completed_at) + wait).toISOString(),
+		attempts: [...(task.attempts ?? []), omitUndefined(finished)],
+		not_before: new Date(Date.parse(completed_at) + delayMs).toISOString(),
 	};
 }
 
 /** Writes down why a task is about to be stopped; the first intent stays. */
-export function intend(task: Task, stop: NonNullable<Task["stop"]>): Task {
+export function requestStop(task: Task, stop: NonNullable<Task["stop"]>): Task {
 	return isFinal(task) || task.stop ? task : { ...task, stop };
 }
 
 /** Ends a task: the first final state wins, facts that come later are added beside it. */
-export function finish(task: Task, end: End): Task {
-	const facts: Partial<Task> = withoutGaps(end.facts ?? {});
+export function finishTask(task: Task, end: TaskEnd): Task {
+	const facts: Partial<Task> = omitUndefined(end.facts ?? {});
 	if (isFinal(task)) return { ...facts, ...task };
 	const reason = task.stop?.reason ?? end.reason;
-	const status = outcomes[reason] ?? (end.failed ? "error" : "completed");
-	const error = task.stop ? stopSentence(task.stop) : end.error;
+	const status = statusByReason[reason] ?? (end.failed ? "error" : "completed");
+	const error = task.stop ? describeStop(task.stop) : end.error;
 	return {
 		...task,
 		...facts,
@@ -377,7 +385,7 @@ export function finish(task: Task, end: End): Task {
 }
 
 /** How a process ended, in words and numbers. */
-export function endSentence(
+export function describeExit(
 	code: number | null,
 	signal: string | null,
 ): string | undefined {
@@ -427,18 +435,18 @@ function cut(text: string, length: number): string {
 	return `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
-function parseNewer(record: Record<string, unknown>): Task {
-	const types = { string: texts, number: numbers };
+function parseNewerRecord(record: Record<string, unknown>): Task {
+	const types = { string: textFields, number: numberFields };
 	for (const [type, keys] of Object.entries(types))
 		for (const key of keys) if (typeof record[key] !== type) delete record[key];
-	for (const { path } of v.safeParse(Structure, record).issues ?? [])
+	for (const { path } of v.safeParse(StructuredFields, record).issues ?? [])
 		delete record[String(path?.[0]?.key)];
-	const parsed = v.safeParse(Structure, record);
+	const parsed = v.safeParse(StructuredFields, record);
 	if (parsed.success) return parsed.output;
-	throw new NewerError(`it is by a newer bg (schema ${record.schema})`);
+	throw new NewerSchemaError(`it is by a newer bg (schema ${record.schema})`);
 }
 
-function checkType(
+function assertFieldTypes(
 	record: Record<string, unknown>,
 	keys: readonly string[],
 	type: "string" | "number",
@@ -451,13 +459,13 @@ function checkType(
 }
 
 /** The fields that are there. */
-function withoutGaps<T extends object>(fields: T): T {
+function omitUndefined<T extends object>(fields: T): T {
 	return Object.fromEntries(
 		Object.entries(fields).filter(([, value]) => value !== undefined),
 	) as T;
 }
 
-function stopSentence({ reason, by }: NonNullable<Task["stop"]>): string {
+function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
 	if (reason === "shutdown") return `stopped: its supervisor got ${by}`;
 	if (reason === "timeout") return `timed out after ${by}`;
 	if (reason === "stale") return `no output and no CPU time for ${by}`;

@@ -6,19 +6,19 @@ import type { Store } from "./names.ts";
 import {
 	claimNotices,
 	collectNotices,
-	fallDue,
-	markDue,
+	markNoticeDue,
+	markSessionDue,
 	type Notice,
-	settleNotices,
+	removeClaimedNotices,
 } from "./notices.ts";
 import { formatAge, toData, toJson, toLine, writeAll } from "./print.ts";
-import { typedCommand } from "./self.ts";
-import { noteSession, readSessionNote } from "./sessions.ts";
+import { programCommand } from "./self.ts";
+import { readSessionNote, writeSessionNote } from "./sessions.ts";
 import { findTask } from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 /** The most that one notice says, in characters. */
-const maxNotice = 2000;
+const maxNoticeLength = 2000;
 
 /** The most ends that one notice tells of. */
 const maxTold = 50;
@@ -27,10 +27,10 @@ const maxTold = 50;
 const maxChecked = 200;
 
 /** The most ids that one answer names; `wait` without any waits for all of the session. */
-const maxNamed = 20;
+const maxListedIds = 20;
 
 /** Prints a hook's answer; false where nobody reads it any more. */
-export const answer = (fields: object): boolean =>
+export const writeHookReply = (fields: object): boolean =>
 	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
 
 /**
@@ -44,11 +44,11 @@ export function repairNotices(store: Store, session: string): Notice[] {
 	for (const notice of nextToCheck(store, session, awaited)) {
 		const task = findTask(store, notice.id);
 		if (!task || !isFinal(task)) continue;
-		fallDue(store, session, notice.id);
+		markNoticeDue(store, session, notice.id);
 		notice.state = "due";
 		notice.name = `${notice.id}.due`;
 	}
-	if (awaited.length < notices.length) markDue(store, session);
+	if (awaited.length < notices.length) markSessionDue(store, session);
 	return notices;
 }
 
@@ -56,7 +56,7 @@ export function repairNotices(store: Store, session: string): Notice[] {
  * Tells a session which tasks ended, each once: as many as one notice can name, oldest first. The
  * others stay due for the next hook.
  */
-export function tell(
+export function deliverNotices(
 	store: Store,
 	event: string,
 	session: string | undefined,
@@ -71,18 +71,18 @@ export function tell(
 	).length;
 	if (claims.length) {
 		const ends = claims.map(({ id }) => findTask(store, id) ?? id);
-		const additionalContext = noticeOf(ends, left, session);
-		const isTold = answer({
+		const additionalContext = renderNotice(ends, left, session);
+		const isDelivered = writeHookReply({
 			hookSpecificOutput: { hookEventName: event, additionalContext },
 		});
 		// Claimed by a hook that is gone in a moment, they fall to the next one.
-		if (!isTold) return;
+		if (!isDelivered) return;
 	}
-	settleNotices(store, session, claims, left > 0);
+	removeClaimedNotices(store, session, claims, left > 0);
 }
 
 /** Holds a session that leaves tasks behind: those it has not collected are named. */
-export function holdSession(store: Store, notices: readonly Notice[]): void {
+export function blockStop(store: Store, notices: readonly Notice[]): void {
 	const idsIf = (isAwaited: boolean) =>
 		notices
 			.filter(({ state }) => (state === "awaited") === isAwaited)
@@ -96,19 +96,20 @@ export function holdSession(store: Store, notices: readonly Notice[]): void {
 	];
 	if (due.length + awaited.length === 0) return;
 	const named = (ids: string[]) =>
-		ids.slice(0, maxNamed).join(", ") + (ids.length > maxNamed ? ", …" : "");
+		ids.slice(0, maxListedIds).join(", ") +
+		(ids.length > maxListedIds ? ", …" : "");
 	const ids = [...awaited, ...due];
 	const parts = [
 		awaited.length && `still running: ${named(awaited)}`,
 		due.length && `ended and not collected: ${named(due)}`,
 	].filter((part) => part);
-	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${command()} wait${ids.length > maxNamed ? "" : ` ${ids.join(" ")}`}`;
-	answer({ decision: "block", reason });
+	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${formatProgram()} wait${ids.length > maxListedIds ? "" : ` ${ids.join(" ")}`}`;
+	writeHookReply({ decision: "block", reason });
 }
 
 // --- internal ---
 
-const command = () => toLine(typedCommand(), 4096);
+const formatProgram = () => toLine(programCommand(), 4096);
 
 /** The awaited notices whose records this hook reads: all of them if they are few. */
 function nextToCheck(
@@ -122,7 +123,7 @@ function nextToCheck(
 	const start = Math.max(0, at);
 	const next = awaited.slice(start, start + maxChecked);
 	try {
-		noteSession(store, session, "checked", next.at(-1)?.id ?? "");
+		writeSessionNote(store, session, "checked", next.at(-1)?.id ?? "");
 	} catch {
 		// On a full disk the next call reads the same records again.
 	}
@@ -130,14 +131,14 @@ function nextToCheck(
 }
 
 const headOf = () =>
-	`Background tasks ended (told by bg; \`${command()} output ID\` shows more):`;
+	`Background tasks ended (told by bg; \`${formatProgram()} output ID\` shows more):`;
 
 const listOf = (ids: readonly string[]) =>
 	ids.length ? `\n- also ended: ${ids.join(", ")}` : "";
 
 const tailOf = (left: number, session: string) =>
 	left
-		? `\n- ${left} more, told next: ${command()} list --session ${session}`
+		? `\n- ${left} more, told next: ${formatProgram()} list --session ${session}`
 		: "";
 
 /** How many ends a notice can name, and a hook has time for. */
@@ -147,12 +148,13 @@ function mostNamed(session: string, notices: readonly Notice[]): number {
 		.slice(0, maxTold)
 		.map(({ id }) => id);
 	const around = headOf().length + tailOf(notices.length, session).length;
-	while (ids.length > 1 && around + listOf(ids).length > maxNotice) ids.pop();
+	while (ids.length > 1 && around + listOf(ids).length > maxNoticeLength)
+		ids.pop();
 	return ids.length;
 }
 
 /** Names every end, failures first; describes as many as there is room for. */
-function noticeOf(
+function renderNotice(
 	ends: readonly (Task | string)[],
 	left: number,
 	session: string,
@@ -166,7 +168,7 @@ function noticeOf(
 	for (const [index, end] of sorted.entries()) {
 		const line = `\n${describeEnd(end)}`;
 		const rest = listOf(ids.slice(index + 1)) + tail;
-		if (text.length + line.length + rest.length > maxNotice)
+		if (text.length + line.length + rest.length > maxNoticeLength)
 			return text + listOf(ids.slice(index)) + tail;
 		text += line;
 	}

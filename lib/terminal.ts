@@ -5,13 +5,13 @@
  */
 import { constants } from "node:os";
 import { toLine, writeAll } from "./print.ts";
-import { raise, suspendJob } from "./process.ts";
-import { fit } from "./width.ts";
+import { raiseSignal, suspendJob } from "./process.ts";
+import { fitText } from "./width.ts";
 
-export type Size = { columns: number; rows: number };
+export type TerminalSize = { columns: number; rows: number };
 
 /** The size of the terminal as of now; where it does not know, the usual one. */
-export function terminalSize(): Size {
+export function readTerminalSize(): TerminalSize {
 	const { stdout, stderr } = process;
 	const device = [stdout, stderr].find(({ isTTY }) => isTTY);
 	const [columns, rows] = device?.getWindowSize() ?? [];
@@ -20,19 +20,19 @@ export function terminalSize(): Size {
 
 // --- signals ---
 
-const endings = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export type Interrupt = {
 	/** Comes with the first signal that asks to end. */
-	signal: Promise<(typeof endings)[number]>;
+	signal: Promise<(typeof endSignals)[number]>;
 	ignore: () => void;
 };
 
 /** Listens to what would end this process at once, so that it can tidy up before. */
-export function catchEndings(): Interrupt {
+export function catchEndSignals(): Interrupt {
 	let ignore = () => {};
-	const signal = new Promise<(typeof endings)[number]>((resolve) => {
-		const listeners = endings.map(
+	const signal = new Promise<(typeof endSignals)[number]>((resolve) => {
+		const listeners = endSignals.map(
 			(name) => [name, () => resolve(name)] as const,
 		);
 		for (const [name, listener] of listeners) process.on(name, listener);
@@ -47,9 +47,12 @@ export function catchEndings(): Interrupt {
  * Ends as the signal would have done, had nobody listened: who waits for this process sees that.
  * @returns the exit code to the same effect, where the runtime still holds the signal back.
  */
-export function endBy({ ignore }: Interrupt, name: (typeof endings)[number]) {
+export function endBySignal(
+	{ ignore }: Interrupt,
+	name: (typeof endSignals)[number],
+) {
 	ignore();
-	raise(name);
+	raiseSignal(name);
 	return 128 + constants.signals[name];
 }
 
@@ -63,10 +66,10 @@ export type StatusLine = {
 };
 
 /** Not more often than this, in ms: nobody reads faster. */
-const pace = 50;
+const minRedrawMs = 50;
 
 /** A line on stderr, which must be a terminal that is not dumb, to say how far something is. */
-export function statusLine(): StatusLine {
+export function openStatusLine(): StatusLine {
 	let shownAt = Number.NEGATIVE_INFINITY;
 	let isShown = false;
 	const clear = () => {
@@ -75,15 +78,15 @@ export function statusLine(): StatusLine {
 	};
 	return {
 		show: (text) => {
-			if (isShown && performance.now() - shownAt < pace) return;
-			const line = fit(toLine(text, 500), terminalSize().columns - 1);
+			if (isShown && performance.now() - shownAt < minRedrawMs) return;
+			const line = fitText(toLine(text, 500), readTerminalSize().columns - 1);
 			writeAll(2, `\r${line}${eraseToEnd}`);
 			shownAt = performance.now();
 			isShown = true;
 		},
 		clear,
 		during: async (work) => {
-			const interrupt = catchEndings();
+			const interrupt = catchEndSignals();
 			try {
 				const first = await Promise.race([
 					work().then((value) => ({ value })),
@@ -91,7 +94,7 @@ export function statusLine(): StatusLine {
 				]);
 				clear();
 				return typeof first === "string"
-					? endBy(interrupt, first)
+					? endBySignal(interrupt, first)
 					: first.value;
 			} finally {
 				interrupt.ignore();
@@ -122,7 +125,7 @@ export type ScreenListener = {
 
 // The control sequences of xterm that every terminal of today takes (or ignores: 2026).
 const eraseToEnd = "\u001b[K";
-const home = "\u001b[H";
+const cursorHome = "\u001b[H";
 const takeScreen = "\u001b[?1049h\u001b[?25l\u001b[?7l";
 const giveScreen = "\u001b[?2026l\u001b[m\u001b[?7h\u001b[?25h\u001b[?1049l";
 const beginFrame = "\u001b[?2026h";
@@ -144,8 +147,8 @@ export function openScreen(listener: ScreenListener): Screen {
 		if (!isOpen) return;
 		isOpen = false;
 		// A terminal that is gone needs nothing back.
-		attempt(() => writeAll(1, giveScreen));
-		attempt(() => stdin.setRawMode(false));
+		ignoreErrors(() => writeAll(1, giveScreen));
+		ignoreErrors(() => stdin.setRawMode(false));
 	};
 	const change = () => {
 		drawn = undefined;
@@ -174,7 +177,7 @@ export function openScreen(listener: ScreenListener): Screen {
 			const frame = lines.map((line) => eraseToEnd + line).join("\r\n");
 			if (!isOpen || frame === drawn) return;
 			drawn = frame;
-			writeAll(1, beginFrame + home + frame + endFrame);
+			writeAll(1, beginFrame + cursorHome + frame + endFrame);
 		},
 		suspend: () => {
 			leave();
@@ -192,7 +195,7 @@ export function openScreen(listener: ScreenListener): Screen {
 
 // --- internal ---
 
-function attempt(act: () => unknown): void {
+function ignoreErrors(act: () => unknown): void {
 	try {
 		act();
 	} catch {}

@@ -14,7 +14,7 @@ import {
 	readEnvironment,
 	signalProcess,
 } from "./process.ts";
-import { hasProc, ps, UnknownError } from "./system.ts";
+import { hasProc, runPs, UnknownError } from "./system.ts";
 import {
 	attemptVariable,
 	type Identity,
@@ -24,13 +24,13 @@ import {
 } from "./task.ts";
 
 /** All processes at one moment, and the marks they carry. It is slow to take, so tasks may share one. */
-export type Snapshot = { all: Process[]; marksOf: (pid: number) => Marks };
+export type Snapshot = { all: Process[]; marksOf: (pid: number) => TaskMarks };
 
 /** @throws UnknownError if the processes cannot be read. */
 export function takeSnapshot(): Snapshot {
 	const all = listProcesses();
-	const read = marksReader();
-	const marks = new Map<number, Marks>();
+	const read = createMarksReader();
+	const marks = new Map<number, TaskMarks>();
 	const marksOf = (pid: number) => {
 		const known = marks.get(pid) ?? read(pid);
 		marks.set(pid, known);
@@ -50,7 +50,7 @@ export function findTree(
 	known: ReadonlySet<string> = new Set(),
 	{ all, marksOf }: Snapshot = takeSnapshot(),
 ): Process[] {
-	const rootLives = root !== undefined && isAlive(root);
+	const isRootAlive = root !== undefined && isAlive(root);
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
 	const belongs = (each: Process): boolean => {
@@ -60,14 +60,15 @@ export function findTree(
 		const mark = marksOf(each.pid);
 		const parent = byPid.get(each.parent);
 		const isMarked = mark.task === taskId && isOwn(each.pid);
-		const answer =
+		const isMember =
 			isMarked ||
 			(!mark.supervisor &&
-				(known.has(keyOf(each)) ||
-					(rootLives && (each.pid === root.pid || each.session === root.pid)) ||
+				(known.has(processKey(each)) ||
+					(isRootAlive &&
+						(each.pid === root.pid || each.session === root.pid)) ||
 					(parent !== undefined && belongs(parent))));
-		member.set(each.pid, answer);
-		return answer;
+		member.set(each.pid, isMember);
+		return isMember;
 	};
 	return all.filter((each) => each.pid !== process.pid && belongs(each));
 }
@@ -98,7 +99,7 @@ export type StopOptions = {
 	/** The first signal; SIGKILL follows. */
 	signal?: NodeJS.Signals;
 	/** How long the first signal may take, in ms. */
-	grace?: number;
+	graceMs?: number;
 	/** Signals the root without a scan: for as long as scans fail. */
 	signalRoot?: (name: NodeJS.Signals) => void;
 };
@@ -115,14 +116,14 @@ const killTimeoutMs = 5000;
  */
 export async function stopTree(
 	taskId: string,
-	{ root, signal = "SIGTERM", grace = 5000, signalRoot }: StopOptions = {},
+	{ root, signal = "SIGTERM", graceMs = 5000, signalRoot }: StopOptions = {},
 ): Promise<Process[]> {
 	const known = new Set<string>();
 	const signalled = new Set<string>();
 	const start = performance.now();
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
-		const spent = performance.now() - start;
-		const isLast = spent > grace + killTimeoutMs;
+		const elapsed = performance.now() - start;
+		const isLast = elapsed > graceMs + killTimeoutMs;
 		const left = unlessUnknown(
 			() => findTree(taskId, root, known),
 			isLast ? "throw" : "ignore",
@@ -130,13 +131,13 @@ export async function stopTree(
 		quiet = left && left.length === 0 ? quiet + 1 : 0;
 		if (quiet === 2) return [];
 		if (left && isLast) return left;
-		const name = spent > grace ? "SIGKILL" : signal;
+		const name = elapsed > graceMs ? "SIGKILL" : signal;
 		if (!left && !signalled.has(name)) {
 			signalRoot?.(name);
 			signalled.add(name);
 		}
 		for (const each of left ?? []) {
-			const key = keyOf(each);
+			const key = processKey(each);
 			known.add(key);
 			if (name === signal && signalled.has(key)) continue;
 			unlessUnknown(() => {
@@ -176,7 +177,7 @@ export function resumeTree(taskId: string): void {
 
 // --- internal ---
 
-const keyOf = ({ pid, start }: Process) => `${pid}:${start}`;
+const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 
 /** Undefined if the kernel does not answer. */
 function unlessUnknown<T>(
@@ -191,7 +192,7 @@ function unlessUnknown<T>(
 	}
 }
 
-type Marks = {
+type TaskMarks = {
 	task?: string | undefined;
 	attempt?: string | undefined;
 	supervisor?: boolean;
@@ -200,8 +201,8 @@ type Marks = {
 };
 
 /** Reads the marks that bg leaves in the environment of the processes it starts. */
-function marksReader(): (pid: number) => Marks {
-	const marksIn = (variables: readonly string[]): Marks => {
+function createMarksReader(): (pid: number) => TaskMarks {
+	const marksIn = (variables: readonly string[]): TaskMarks => {
 		const read = (name: string) =>
 			variables
 				.find((each) => each.startsWith(`${name}=`))
@@ -220,18 +221,21 @@ function marksReader(): (pid: number) => Marks {
 				: marksIn(variables);
 		};
 	// What follows the arguments is the environment: a mark among the arguments is none.
-	const [bare, whole] = [commandLines("axww"), commandLines("axeww")];
+	const [withoutEnvironment, withEnvironment] = [
+		readCommandLines("axww"),
+		readCommandLines("axeww"),
+	];
 	return (pid) => {
-		const args = bare.get(pid);
-		const line = whole.get(pid) ?? "";
+		const args = withoutEnvironment.get(pid);
+		const line = withEnvironment.get(pid) ?? "";
 		const isSame = args !== undefined && line.startsWith(args);
 		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
 	};
 }
 
 /** What every process was started as. Written without a dash, for there the systems agree. */
-function commandLines(options: string): Map<number, string> {
-	const lines = ps([options, "-o", "pid=,command="]).split("\n");
+function readCommandLines(options: string): Map<number, string> {
+	const lines = runPs([options, "-o", "pid=,command="]).split("\n");
 	return new Map(
 		lines.map((line) => {
 			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];

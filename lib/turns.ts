@@ -4,51 +4,55 @@
  * They wait on the event, for every end rings; once a second they look as well.
  */
 import { logFault } from "./directory.ts";
-import { messageOf } from "./error.ts";
+import { errorMessage } from "./error.ts";
 import type { Store } from "./names.ts";
-import { settle } from "./prune.ts";
-import { claimSlots, type Limits, leaveQueue, setReady } from "./queue.ts";
+import { claimSlots, dequeue, type Limits, setRunnable } from "./queue.ts";
 import { findStop } from "./stop-requests.ts";
-import { findTask, recordVersion, updateTask, watchEnds } from "./store.ts";
+import { findTask, readRecordVersion, updateTask, watchEnds } from "./store.ts";
 import {
-	backoff,
+	computeRetryDelayMs,
 	dependencySentence,
-	finish,
+	finishTask,
 	isFinal,
 	type Task,
 	timestamp,
 } from "./task.ts";
 
 /** How often to look without an event, in ms. */
-const slowLook = 1000;
+const fullPollIntervalMs = 1000;
 
-type Waiting = {
+/** Brings a task up to date that nobody watches any more. */
+type Reconcile = (store: Store, task: Task) => Task;
+
+type WaitingTask = {
 	task: Task;
-	resolve: (hasPlace: boolean) => void;
+	resolve: (hasSlot: boolean) => void;
 	/** The pause before another attempt lasts until then, on the monotonic clock in ms. */
 	notBefore: number;
-	ready: boolean;
+	isRunnable: boolean;
 	version: string | undefined;
 };
 
-export class Turns {
+export class WaitingTasks {
 	readonly #store: Store;
 	readonly #limits: Limits;
-	readonly #waiting = new Map<string, Waiting>();
+	readonly #reconcile: Reconcile;
+	readonly #waiting = new Map<string, WaitingTask>();
 	/** Of the tasks that ours come after: how each record was when it was last read. */
 	readonly #seen = new Map<
 		string,
 		{ version: string | undefined; end?: Task }
 	>();
-	#disarm: (() => void) | undefined;
+	#unwatch: (() => void) | undefined;
 	#timer: NodeJS.Timeout | undefined;
-	#isDue = false;
+	#isPollScheduled = false;
 	/** When to look thoroughly again, however often it rings, on the monotonic clock. */
-	#slowAt = 0;
+	#nextFullPollAt = 0;
 
-	constructor(store: Store, limits: Limits) {
+	constructor(store: Store, limits: Limits, reconcile: Reconcile) {
 		this.#store = store;
 		this.#limits = limits;
+		this.#reconcile = reconcile;
 	}
 
 	/** Waits in the queue: true once the task has a place, false once it will never start. */
@@ -56,117 +60,129 @@ export class Turns {
 		// A clock that is set back makes no pause longer.
 		const pause = Math.min(
 			Date.parse(task.not_before ?? "") - Date.now() || 0,
-			backoff(task.attempt ?? 1),
+			computeRetryDelayMs(task.attempt ?? 1),
 		);
 		return new Promise((resolve) => {
 			this.#waiting.set(task.id, {
 				task,
 				resolve,
 				notBefore: performance.now() + Math.max(pause, 0),
-				ready: false,
+				isRunnable: false,
 				version: "not read yet",
 			});
-			this.lookSoon();
+			this.pollSoon();
 		});
 	}
 
 	/** Looks once for all that happened until then. */
-	lookSoon(): void {
-		if (this.#isDue) return;
-		this.#isDue = true;
+	pollSoon(): void {
+		if (this.#isPollScheduled) return;
+		this.#isPollScheduled = true;
 		setImmediate(() => {
-			this.#isDue = false;
-			this.look(false);
+			this.#isPollScheduled = false;
+			this.poll(false);
 		});
 	}
 
 	/** Starts whose turn it is. `thorough` notices as well what rang nobody's bell. */
-	look(asked: boolean): void {
-		const thorough = asked || performance.now() >= this.#slowAt;
-		if (thorough) this.#slowAt = performance.now() + slowLook;
+	poll(isRequested: boolean): void {
+		const isFullPoll = isRequested || performance.now() >= this.#nextFullPollAt;
+		if (isFullPoll)
+			this.#nextFullPollAt = performance.now() + fullPollIntervalMs;
 		try {
-			this.#look(thorough);
+			this.#poll(isFullPoll);
 			// Arm first, then look again: nothing falls between.
-			if (this.#arm()) this.#look(false);
+			if (this.#watch()) this.#poll(false);
 		} catch (error) {
-			logFault(this.#store, "supervisor", messageOf(error));
-			this.#arm();
+			logFault(this.#store, "supervisor", errorMessage(error));
+			this.#watch();
 		}
 	}
 
-	#look(thorough: boolean): void {
-		for (const each of this.#waiting.values()) this.#review(each, thorough);
-		const ready = [...this.#waiting.values()].filter((each) => each.ready);
-		const ours = new Map(ready.map(({ task }) => [task.id, task]));
-		for (const id of claimSlots(this.#store, ours, this.#limits, thorough))
-			this.#settle(id, true);
+	#poll(isFullPoll: boolean): void {
+		for (const each of this.#waiting.values()) this.#update(each, isFullPoll);
+		const runnable = [...this.#waiting.values()].filter(
+			(each) => each.isRunnable,
+		);
+		const ownTasks = new Map(runnable.map(({ task }) => [task.id, task]));
+		for (const id of claimSlots(
+			this.#store,
+			ownTasks,
+			this.#limits,
+			isFullPoll,
+		))
+			this.#resolve(id, true);
 	}
 
 	/** Keeps watch while anybody waits; true where it has just begun. */
-	#arm(): boolean {
+	#watch(): boolean {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) {
-			this.#disarm?.();
-			this.#disarm = undefined;
+			this.#unwatch?.();
+			this.#unwatch = undefined;
 			return false;
 		}
-		const begins = !this.#disarm;
-		this.#disarm ??= watchEnds(this.#store, () => this.lookSoon());
+		const isNew = !this.#unwatch;
+		this.#unwatch ??= watchEnds(this.#store, () => this.pollSoon());
 		const now = performance.now();
 		const pauses = [...this.#waiting.values()]
 			.map(({ notBefore }) => notBefore - now)
 			.filter((pause) => pause > 0);
 		this.#timer = setTimeout(
-			() => this.look(false),
-			Math.min(this.#slowAt - now, ...pauses),
+			() => this.poll(false),
+			Math.min(this.#nextFullPollAt - now, ...pauses),
 		);
-		return begins;
+		return isNew;
 	}
 
-	#settle(id: string, hasPlace: boolean): void {
+	#resolve(id: string, hasSlot: boolean): void {
 		const waiting = this.#waiting.get(id);
 		this.#waiting.delete(id);
-		waiting?.resolve(hasPlace);
-		if (!hasPlace && waiting) leaveQueue(this.#store, waiting.task);
+		waiting?.resolve(hasSlot);
+		if (!hasSlot && waiting) dequeue(this.#store, waiting.task);
 	}
 
 	/** Brings one task up to date: whether it may start, or never will. */
-	#review(waiting: Waiting, thorough: boolean): void {
+	#update(waiting: WaitingTask, isFullPoll: boolean): void {
 		const { id } = waiting.task;
-		const version = thorough && recordVersion(this.#store, id);
-		if (thorough && version !== waiting.version) {
+		const version = isFullPoll && readRecordVersion(this.#store, id);
+		if (isFullPoll && version !== waiting.version) {
 			const task = findTask(this.#store, id);
 			if (version === undefined || (task && (isFinal(task) || task.stop))) {
-				this.#settle(id, false);
+				this.#resolve(id, false);
 				return;
 			}
 			if (task) Object.assign(waiting, { task, version });
 		}
-		if (thorough && findStop(this.#store, id)) {
-			this.#settle(id, false);
+		if (isFullPoll && findStop(this.#store, id)) {
+			this.#resolve(id, false);
 			return;
 		}
-		const state = this.#stateOf(waiting.task, thorough);
+		const state = this.#checkState(waiting.task, isFullPoll);
 		if (typeof state === "object") {
 			const { error } = state;
 			const at = timestamp();
 			updateTask(this.#store, id, (now) =>
-				finish(now, { reason: "dependency", at, error }),
+				finishTask(now, { reason: "dependency", at, error }),
 			);
-			this.#settle(id, false);
+			this.#resolve(id, false);
 			return;
 		}
-		const ready = state === "free" && performance.now() >= waiting.notBefore;
+		const isRunnable =
+			state === "free" && performance.now() >= waiting.notBefore;
 		// A thorough look makes an entry again that somebody took away.
-		if (ready === waiting.ready && !thorough) return;
-		setReady(this.#store, waiting.task, ready);
-		waiting.ready = ready;
+		if (isRunnable === waiting.isRunnable && !isFullPoll) return;
+		setRunnable(this.#store, waiting.task, isRunnable);
+		waiting.isRunnable = isRunnable;
 	}
 
-	#stateOf(task: Task, thorough: boolean): "free" | "held" | { error: string } {
+	#checkState(
+		task: Task,
+		isFullPoll: boolean,
+	): "free" | "held" | { error: string } {
 		let state: "free" | "held" = task.paused_at ? "held" : "free";
 		for (const id of task.after ?? []) {
-			const end = this.#endOf(id, thorough);
+			const end = this.#findEnd(id, isFullPoll);
 			if (end === "none") state = "held";
 			else if (end === "unknown")
 				return { error: `not started: nobody can say how ${id} ended` };
@@ -177,14 +193,14 @@ export class Turns {
 	}
 
 	/** How a task that another comes after ended; `unknown` where its record is gone. */
-	#endOf(id: string, thorough: boolean): Task | "none" | "unknown" {
+	#findEnd(id: string, isFullPoll: boolean): Task | "none" | "unknown" {
 		const seen = this.#seen.get(id);
 		if (seen?.end) return seen.end;
-		const version = recordVersion(this.#store, id);
-		if (seen && version === seen.version && !thorough) return "none";
+		const version = readRecordVersion(this.#store, id);
+		if (seen && version === seen.version && !isFullPoll) return "none";
 		const found = findTask(this.#store, id);
 		if (!found) return version === undefined ? "unknown" : "none";
-		const task = thorough ? settle(this.#store, found) : found;
+		const task = isFullPoll ? this.#reconcile(this.#store, found) : found;
 		const isOver = isFinal(task);
 		this.#seen.set(id, { version, ...(isOver && { end: task }) });
 		return isOver ? task : "none";

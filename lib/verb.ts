@@ -3,8 +3,8 @@
  * does not do. Help, completions and the man page are derived from it, so each thing is said once.
  */
 import type { ParsedArgs } from "citty";
-import { type Args, type Parsed, suggest } from "./arguments.ts";
-import { BgError } from "./error.ts";
+import { type Args, type ParsedArguments, suggestWord } from "./arguments.ts";
+import { usage } from "./error.ts";
 
 /** How `bg --help` groups the verbs; a group without words is only named there. */
 export const groups = {
@@ -25,7 +25,7 @@ export type Verb<T extends Args = Args> = {
 	args: T;
 	examples: readonly [Example, ...Example[]];
 	/** Where the verb's arguments do not follow the common rule. */
-	read?: (argv: readonly string[]) => Parsed;
+	read?: (argv: readonly string[]) => ParsedArguments;
 	/** Returns an exit code where it is not 0; without it the door does the work. */
 	run?: (context: { args: ParsedArgs<T>; verbs: VerbTable }) => unknown;
 };
@@ -36,10 +36,10 @@ export type VerbTable = Readonly<
 >;
 
 /** A verb that is loaded, with its place in the help. */
-export type KnownVerb = Verb & { group: Group };
+export type LoadedVerb = Verb & { group: Group };
 
 /** Loads them all: for what speaks of each. */
-export const loadVerbs = (verbs: VerbTable): Promise<KnownVerb[]> =>
+export const loadVerbs = (verbs: VerbTable): Promise<LoadedVerb[]> =>
 	Promise.all(
 		Object.values(verbs).map(async ({ group, load }) => ({
 			...(await load()),
@@ -55,6 +55,7 @@ export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
 export function findVerb(verbs: VerbTable, name: string): VerbTable[string] {
 	const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
 	if (verb) return verb;
-	const help = suggest(name, Object.keys(verbs)) || " (bg --help lists them)";
-	throw new BgError("usage", `there is no verb ${JSON.stringify(name)}${help}`);
+	const help =
+		suggestWord(name, Object.keys(verbs)) || " (bg --help lists them)";
+	throw usage(`there is no verb ${JSON.stringify(name)}${help}`);
 }

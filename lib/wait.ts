@@ -4,8 +4,13 @@
  * what nobody watches any more.
  */
 import type { Store } from "./names.ts";
-import { settle } from "./prune.ts";
-import { findTask, listIds, recordVersion, watchEnds } from "./store.ts";
+import { reconcileTask } from "./prune.ts";
+import {
+	findTask,
+	listTaskIds,
+	readRecordVersion,
+	watchEnds,
+} from "./store.ts";
 import { isFinal, type Task } from "./task.ts";
 
 export type WaitOptions = {
@@ -19,10 +24,10 @@ export type WaitOptions = {
 	/** Told of each end as it comes. */
 	onEnd?: (task: Task) => void;
 	/** Told at each look, once a second at least, which are not over. */
-	onLook?: (pending: ReadonlySet<string>) => void;
+	onPoll?: (pending: ReadonlySet<string>) => void;
 };
 
-export type Waited = {
+export type WaitResult = {
 	ended: Task[];
 	running: string[];
 	/** Asked for, and their records gone or broken: nobody can say how they ended. */
@@ -31,70 +36,70 @@ export type Waited = {
 };
 
 /** How often a record may be unreadable: for a moment it is where there are too many open files. */
-const maxFaults = 3;
+const maxReadFaults = 3;
 
 /** How often to look without an event, in ms. */
-const slowLook = 1000;
+const fullPollIntervalMs = 1000;
 
 /** Waits until the tasks are over, or their records are gone. */
 export async function waitForTasks(
 	store: Store,
-	{ ids, includes = () => true, any, timeout, onEnd, onLook }: WaitOptions,
-): Promise<Waited> {
+	{ ids, includes = () => true, any, timeout, onEnd, onPoll }: WaitOptions,
+): Promise<WaitResult> {
 	const deadline = performance.now() + (timeout ?? Number.POSITIVE_INFINITY);
-	const bell = new Bell();
-	const disarm = watchEnds(store, () => bell.ring());
+	const wakeup = new Wakeup();
+	const disarm = watchEnds(store, () => wakeup.wake());
 	const ended = new Map<string, Task>();
 	const pending = new Set(ids);
 	const known = new Set<string>();
 	const missing: string[] = [];
 	const versions = new Map<string, string | undefined>();
 	const faults = new Map<string, number>();
-	let lastSlowLook = Number.NEGATIVE_INFINITY;
+	let lastFullPoll = Number.NEGATIVE_INFINITY;
 	try {
-		for (let first = true; ; first = false) {
-			const isSlow = performance.now() - lastSlowLook >= slowLook;
-			if (isSlow) lastSlowLook = performance.now();
+		for (let isFirst = true; ; isFirst = false) {
+			const isFullPoll = performance.now() - lastFullPoll >= fullPollIntervalMs;
+			if (isFullPoll) lastFullPoll = performance.now();
 			if (!ids)
-				for (const id of listIds(store))
+				for (const id of listTaskIds(store))
 					if (!known.has(id)) {
 						known.add(id);
 						const task = findTask(store, id);
-						if (task && includes(task) && !(first && isFinal(task)))
+						if (task && includes(task) && !(isFirst && isFinal(task)))
 							pending.add(id);
 					}
 			for (const id of pending) {
 				// At a ring only what changed is read; what nobody wrote takes a slow look.
-				const version = recordVersion(store, id);
-				if (!isSlow && version === versions.get(id)) continue;
+				const version = readRecordVersion(store, id);
+				if (!isFullPoll && version === versions.get(id)) continue;
 				versions.set(id, version);
 				const task = findTask(store, id);
 				if (!task) {
 					const count = (faults.get(id) ?? 0) + 1;
 					faults.set(id, count);
-					if (version !== undefined && count < maxFaults) continue;
+					if (version !== undefined && count < maxReadFaults) continue;
 					pending.delete(id);
 					missing.push(id);
 					continue;
 				}
 				faults.delete(id);
-				const now = isSlow ? settle(store, task) : task;
+				const now = isFullPoll ? reconcileTask(store, task) : task;
 				if (!isFinal(now)) continue;
 				pending.delete(id);
 				ended.set(id, now);
 				onEnd?.(now);
 			}
-			const left = deadline - performance.now();
-			const enough = pending.size === 0 || (any && ended.size > 0);
-			if (enough || left <= 0)
+			const remainingMs = deadline - performance.now();
+			const isEnough = pending.size === 0 || (any && ended.size > 0);
+			if (isEnough || remainingMs <= 0)
 				return {
 					ended: [...ended.values()],
 					running: [...pending],
 					missing,
-					timedOut: !enough,
+					timedOut: !isEnough,
 				};
-			onLook?.(pending);
-			await bell.wait(Math.min(left, slowLook));
+			onPoll?.(pending);
+			await wakeup.wait(Math.min(remainingMs, fullPollIntervalMs));
 		}
 	} finally {
 		disarm();
@@ -104,25 +109,25 @@ export async function waitForTasks(
 // --- internal ---
 
 /** Rings are remembered: one that comes between two waits ends the next at once. */
-class Bell {
-	#rung = false;
-	#wake: (() => void) | undefined;
+class Wakeup {
+	#isPending = false;
+	#resolve: (() => void) | undefined;
 
-	ring(): void {
-		this.#rung = true;
-		this.#wake?.();
+	wake(): void {
+		this.#isPending = true;
+		this.#resolve?.();
 	}
 
 	async wait(ms: number): Promise<void> {
-		if (!this.#rung)
+		if (!this.#isPending)
 			await new Promise<void>((resolve) => {
 				const timer = setTimeout(resolve, ms);
-				this.#wake = () => {
+				this.#resolve = () => {
 					clearTimeout(timer);
 					resolve();
 				};
 			});
-		this.#rung = false;
-		this.#wake = undefined;
+		this.#isPending = false;
+		this.#resolve = undefined;
 	}
 }

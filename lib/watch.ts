@@ -2,16 +2,16 @@
  * What `bg watch` shows, and what a key makes of it. Pure: keys and looks go in, a view comes out,
  * and a view is drawn as lines that fit the screen. Who acts, reads and writes is the command.
  */
-import type { Glance } from "./glance.ts";
+import type { TaskRow } from "./glance.ts";
 import { toPlain } from "./print.ts";
-import { layTable, summarize } from "./table.ts";
+import { layOutTable, summarizeCounts } from "./table.ts";
 import { isFinal, type Status, statuses } from "./task.ts";
-import type { Size } from "./terminal.ts";
-import { fit, pad, wrap } from "./width.ts";
+import type { TerminalSize } from "./terminal.ts";
+import { fitText, padText, wrapText } from "./width.ts";
 
-export type View = {
+export type WatchView = {
 	/** Newest first, with their whole ids. */
-	rows: readonly Glance[];
+	rows: readonly TaskRow[];
 	/** The id of the row that is selected; none where there is no row. */
 	selected: string | undefined;
 	mode: "list" | "output" | "confirm";
@@ -23,7 +23,7 @@ export type View = {
 	note: string;
 };
 
-export const emptyView: View = {
+export const emptyView: WatchView = {
 	rows: [],
 	selected: undefined,
 	mode: "list",
@@ -33,19 +33,22 @@ export const emptyView: View = {
 };
 
 /** What is to be done after a key. */
-export type Act = { do: "quit" | "suspend" } | { do: "cancel"; id: string };
+export type WatchAction =
+	| { do: "quit" | "suspend" }
+	| { do: "cancel"; id: string };
 
-const esc = "\u001b";
+const escapeCharacter = "\u001b";
 const keyPattern = new RegExp(
-	`${esc}(?:\\[[\\d;]*[A-Za-z~]|O[A-Za-z])|[\\s\\S]`,
+	`${escapeCharacter}(?:\\[[\\d;]*[A-Za-z~]|O[A-Za-z])|[\\s\\S]`,
 	"g",
 );
 
 /** Takes what was typed apart: a key is a character, or the sequence of a key that has none. */
-export const keysOf = (text: string): string[] => text.match(keyPattern) ?? [];
+export const splitKeys = (text: string): string[] =>
+	text.match(keyPattern) ?? [];
 
 /** What a key does; how far it moves, where it moves. */
-const moves: Record<string, number> = {
+const keyMoves: Record<string, number> = {
 	j: 1,
 	"\u001b[B": 1,
 	"\u001bOB": 1,
@@ -62,23 +65,23 @@ const moves: Record<string, number> = {
 };
 
 /** What a key makes of a view. */
-export function press(
-	view: View,
+export function pressKey(
+	view: WatchView,
 	key: string,
-	size: Size,
-): { view: View; act?: Act } {
+	size: TerminalSize,
+): { view: WatchView; act?: WatchAction } {
 	if (key === "\u0003") return { view, act: { do: "quit" } };
 	if (key === "\u001a") return { view, act: { do: "suspend" } };
 	const { mode, selected } = view;
 	if (mode === "confirm") {
-		const list: View = { ...view, mode: "list" };
+		const list: WatchView = { ...view, mode: "list" };
 		if (key !== "y" || !selected) return { view: list };
 		return { view: list, act: { do: "cancel", id: selected } };
 	}
-	const move = moves[key];
+	const move = keyMoves[key];
 	if (mode === "output") {
 		if (move !== undefined) {
-			const most = linesOf(view.output, size).length - bodyOf(size);
+			const most = wrapOutput(view.output, size).length - measureBody(size);
 			const back = Math.max(0, Math.min(view.back - move, most));
 			return { view: { ...view, back } };
 		}
@@ -88,8 +91,8 @@ export function press(
 			: { view };
 	}
 	if (key === "q") return { view, act: { do: "quit" } };
-	const clean: View = { ...view, note: "" };
-	if (move !== undefined) return { view: select(clean, move) };
+	const clean: WatchView = { ...view, note: "" };
+	if (move !== undefined) return { view: moveSelection(clean, move) };
 	const row = view.rows.find(({ id }) => id === selected);
 	if (!row) return { view: clean };
 	if (["o", "\r", "\u001b[C"].includes(key))
@@ -101,7 +104,7 @@ export function press(
 }
 
 /** The view of what there is now; the selection stays where it was. */
-export function show(view: View, rows: readonly Glance[]): View {
+export function showRows(view: WatchView, rows: readonly TaskRow[]): WatchView {
 	const { selected } = view;
 	if (rows.some(({ id }) => id === selected)) return { ...view, rows };
 	const at = view.rows.findIndex(({ id }) => id === selected);
@@ -109,10 +112,10 @@ export function show(view: View, rows: readonly Glance[]): View {
 	return { ...view, rows, selected: next, mode: "list", output: "", back: 0 };
 }
 
-export type DrawOptions = Size & { colour: boolean };
+export type DrawOptions = TerminalSize & { colour: boolean };
 
 /** Draws a view as lines: at most as many as there are rows, none wider than the screen. */
-export function drawView(view: View, options: DrawOptions): string[] {
+export function drawView(view: WatchView, options: DrawOptions): string[] {
 	const { columns, rows } = options;
 	const [head, body, foot] =
 		view.mode === "output"
@@ -120,42 +123,45 @@ export function drawView(view: View, options: DrawOptions): string[] {
 			: drawList(view, options);
 	const bold = (line: string) =>
 		options.colour ? `\u001b[1m${line}\u001b[22m` : line;
-	const room = Math.max(0, rows - head.length - 1);
-	const blank = Array<string>(Math.max(0, room - body.length)).fill("");
+	const space = Math.max(0, rows - head.length - 1);
+	const blank = Array<string>(Math.max(0, space - body.length)).fill("");
 	return [
-		...head.map((line) => bold(fit(line, columns))),
-		...body.slice(0, room),
+		...head.map((line) => bold(fitText(line, columns))),
+		...body.slice(0, space),
 		...blank,
-		fit(foot, columns),
+		fitText(foot, columns),
 	].slice(-rows);
 }
 
 // --- internal ---
 
-type Parts = [head: string[], body: string[], foot: string];
+type ViewParts = [head: string[], body: string[], foot: string];
 
 /** The mark of the selected row, and what stands before the others. */
 const gutter = ["› ", "  "] as const;
 
-function drawList(view: View, { columns, rows, colour }: DrawOptions): Parts {
+function drawList(
+	view: WatchView,
+	{ columns, rows, colour }: DrawOptions,
+): ViewParts {
 	const all = view.rows;
 	const counts = Object.fromEntries(
 		statuses.map((each) => [each, 0]),
 	) as Record<Status, number>;
 	for (const { status } of all) counts[status]++;
-	const title = `bg watch  ${summarize(counts) || "no task yet"}`;
+	const title = `bg watch  ${summarizeCounts(counts) || "no task yet"}`;
 	const at = all.findIndex(({ id }) => id === view.selected);
 	const height = Math.max(1, rows - 3);
 	// The selected row stays in the middle where there is more than fits.
 	const middle = at - Math.floor(height / 2);
 	const from = Math.max(0, Math.min(middle, all.length - height));
-	const room = columns - gutter[0].length;
+	const space = columns - gutter[0].length;
 	const seen = all.slice(from, from + height);
-	const table = layTable(seen, room);
+	const table = layOutTable(seen, space);
 	const body = seen.map((row, index) => {
 		const isSelected = from + index === at;
 		if (!isSelected) return gutter[1] + table.line(row, colour);
-		const line = gutter[0] + pad(table.line(row, false), room);
+		const line = gutter[0] + padText(table.line(row, false), space);
 		return colour ? `\u001b[7m${line}\u001b[27m` : line.trimEnd();
 	});
 	const selected = all[at];
@@ -166,12 +172,12 @@ function drawList(view: View, { columns, rows, colour }: DrawOptions): Parts {
 	return [[title, gutter[1] + table.head], body, foot];
 }
 
-function drawOutput(view: View, size: Size): Parts {
+function drawOutput(view: WatchView, size: TerminalSize): ViewParts {
 	const row = view.rows.find(({ id }) => id === view.selected);
 	const title = row ? `${row.id}  ${row.status} ${row.age}  ${row.about}` : "";
-	const lines = linesOf(view.output, size);
+	const lines = wrapOutput(view.output, size);
 	const end = Math.max(0, lines.length - view.back);
-	const body = lines.slice(Math.max(0, end - bodyOf(size)), end);
+	const body = lines.slice(Math.max(0, end - measureBody(size)), end);
 	return [
 		[title],
 		body,
@@ -180,18 +186,18 @@ function drawOutput(view: View, size: Size): Parts {
 }
 
 /** How many lines of an output are seen at once. */
-const bodyOf = ({ rows }: Size) => Math.max(1, rows - 2);
+const measureBody = ({ rows }: TerminalSize) => Math.max(1, rows - 2);
 
 /** An output as lines that fit. */
-const linesOf = (output: string, { columns }: Size): string[] =>
+const wrapOutput = (output: string, { columns }: TerminalSize): string[] =>
 	toPlain(output)
 		.trimEnd()
 		.split("\n")
 		.flatMap((line) =>
-			wrap(line.replaceAll("\t", "    "), Math.max(2, columns)),
+			wrapText(line.replaceAll("\t", "    "), Math.max(2, columns)),
 		);
 
-function select(view: View, move: number): View {
+function moveSelection(view: WatchView, move: number): WatchView {
 	const { rows, selected } = view;
 	const at = rows.findIndex(({ id }) => id === selected);
 	const next = Math.max(0, Math.min(at + move, rows.length - 1));

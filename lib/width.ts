@@ -7,34 +7,34 @@
 import stringWidth from "string-width";
 
 /** How many columns a text takes. */
-export const widthOf = (text: string): number =>
+export const measureWidth = (text: string): number =>
 	isAscii(text) ? text.length : stringWidth(text);
 
 /** A text in at most `width` columns; what is cut off is marked. */
-export function fit(text: string, width: number): string {
+export function fitText(text: string, width: number): string {
 	if (width <= 0) return "";
-	const whole = take(text, width);
+	const whole = takeColumns(text, width);
 	return whole.length === text.length
 		? text
-		: `${take(text, width - 1).trimEnd()}…`;
+		: `${takeColumns(text, width - 1).trimEnd()}…`;
 }
 
 /** A text in exactly `width` columns. */
-export function pad(
+export function padText(
 	text: string,
 	width: number,
 	side: "left" | "right" = "right",
 ): string {
-	const fitting = fit(text, width);
-	const space = " ".repeat(Math.max(0, width - widthOf(fitting)));
+	const fitting = fitText(text, width);
+	const space = " ".repeat(Math.max(0, width - measureWidth(fitting)));
 	return side === "right" ? fitting + space : space + fitting;
 }
 
 /** A line as lines of at most `width` columns, no fewer than a character takes, broken between words where it can be. */
-export function wrap(text: string, width: number): string[] {
+export function wrapText(text: string, width: number): string[] {
 	const lines: string[] = [];
 	for (let rest = text.trimEnd(); ; ) {
-		const head = take(rest, width) || firstCharacter(rest);
+		const head = takeColumns(rest, width) || takeFirstCharacter(rest);
 		if (head.length === rest.length) return [...lines, rest];
 		const isBetween = rest[head.length] === " ";
 		const space = isBetween ? head.length : head.lastIndexOf(" ");
@@ -51,24 +51,24 @@ const isAscii = (text: string) => /^[\x20-\x7e]*$/.test(text);
 
 let segmenter: Intl.Segmenter | undefined;
 
-function charactersOf(text: string) {
+function segmentText(text: string) {
 	segmenter ??= new Intl.Segmenter();
 	return segmenter.segment(text);
 }
 
-function firstCharacter(text: string): string {
-	for (const { segment } of charactersOf(text)) return segment;
+function takeFirstCharacter(text: string): string {
+	for (const { segment } of segmentText(text)) return segment;
 	return "";
 }
 
 /** The longest beginning that takes at most `width` columns. */
-function take(text: string, width: number): string {
+function takeColumns(text: string, width: number): string {
 	const start = text.slice(0, width + 1);
 	if (isAscii(start)) return start.slice(0, width);
 	let end = 0;
 	let left = width;
-	for (const { segment } of charactersOf(text)) {
-		left -= widthOf(segment);
+	for (const { segment } of segmentText(text)) {
+		left -= measureWidth(segment);
 		if (left < 0) break;
 		end += segment.length;
 	}

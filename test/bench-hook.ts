@@ -8,7 +8,12 @@ import { join } from "node:path";
 import { openStore as openDirectory } from "../lib/directory.ts";
 import { findOnPath, runtimeFlags } from "../lib/program.ts";
 import { createTask } from "../lib/store.ts";
-import { newSessionId, newTaskId, type Task, timestamp } from "../lib/task.ts";
+import {
+	createSessionId,
+	createTaskId,
+	type Task,
+	timestamp,
+} from "../lib/task.ts";
 import type { Bench, Call } from "./bench-method.ts";
 import { readRecords } from "./bench-method.ts";
 import { writeFinished } from "./bench-tasks.ts";
@@ -38,7 +43,7 @@ export function endingHook(
 ): Call {
 	let id = "";
 	const prepare = async () => {
-		id = newTaskId();
+		id = createTaskId();
 		const at = timestamp();
 		createTask(
 			{ dir: store },
@@ -85,7 +90,7 @@ export async function writeIndexed(
 ): Promise<void> {
 	openDirectory({ dir, write: true });
 	await writeFinished(bench, dir, count);
-	for (const { id, session_id = newSessionId() } of readRecords(dir)) {
+	for (const { id, session_id = createSessionId() } of readRecords(dir)) {
 		const folder = join(dir, ".sessions", session_id);
 		mkdirSync(folder, { recursive: true });
 		writeFileSync(join(folder, id), "");

@@ -20,7 +20,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { compile } from "../build.ts";
-import { liveness } from "../lib/process.ts";
+import { checkLiveness } from "../lib/process.ts";
 import { type Identity, isFinal, type Task } from "../lib/task.ts";
 import { findTree } from "../lib/tree.ts";
 
@@ -218,7 +218,7 @@ export function livingOf(store: string): Identity[] {
 		.flatMap(({ supervisor, process }) => [supervisor, process])
 		.filter(
 			(each): each is Identity =>
-				each !== undefined && liveness(each) === "alive",
+				each !== undefined && checkLiveness(each) === "alive",
 		);
 }
 

@@ -5,7 +5,7 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { newSessionId, newTaskId, type Task } from "../lib/task.ts";
+import { createSessionId, createTaskId, type Task } from "../lib/task.ts";
 import {
 	type Bench,
 	type Call,
@@ -128,8 +128,8 @@ function numbered(task: Task, number: number): Task {
 	const pid = 10_000_000 + number;
 	return {
 		...task,
-		id: newTaskId(),
-		session_id: newSessionId(),
+		id: createTaskId(),
+		session_id: createSessionId(),
 		pid,
 		...(task.process && { process: { ...task.process, pid } }),
 		...(task.supervisor && { supervisor: { ...task.supervisor, pid } }),

@@ -4,7 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { identify, signal } from "../lib/process.ts";
+import { identifyProcess, sendSignal } from "../lib/process.ts";
 import { isFinal, parseTask } from "../lib/task.ts";
 import type { Kill } from "./chaos-plan.ts";
 
@@ -76,9 +76,9 @@ export class Watch {
 	kill({ target, signal: name, choice }: Kill): void {
 		const targets = this.processes().filter(({ kind }) => kind === target);
 		const each = targets[choice % Math.max(targets.length, 1)];
-		const who = each && identify(each.pid);
+		const who = each && identifyProcess(each.pid);
 		if (!who) return;
-		signal(who, name);
+		sendSignal(who, name);
 		if (name === "SIGKILL") this.deaths.push({ who: target, ids: each.ids });
 		else for (const id of each.ids) this.#shutDown.add(id);
 	}
@@ -86,8 +86,8 @@ export class Watch {
 	/** Ends what shall have ended by itself. */
 	killAll(): void {
 		for (const { pid } of this.processes()) {
-			const who = identify(pid);
-			if (who) signal(who, "SIGKILL");
+			const who = identifyProcess(pid);
+			if (who) sendSignal(who, "SIGKILL");
 		}
 	}
 
@@ -112,7 +112,7 @@ export class Watch {
 		}
 		const roots = this.processes().filter(({ isRoot }) => isRoot);
 		// All that are alive now were so at one moment.
-		const alive = roots.filter(({ pid }) => identify(pid));
+		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
 			const ids = new Set(running.flatMap((each) => each.ids));
 			if (ids.size > this.#maxRunning)

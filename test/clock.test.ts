@@ -6,11 +6,12 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { self } from "../lib/process.ts";
+import { identifySelf } from "../lib/process.ts";
+import { reconcileTask } from "../lib/prune.ts";
 import { readLimits } from "../lib/queue.ts";
 import { createTask } from "../lib/store.ts";
-import { compareIds, newTaskId, parseTask, type Task } from "../lib/task.ts";
-import { Turns } from "../lib/turns.ts";
+import { compareIds, createTaskId, parseTask, type Task } from "../lib/task.ts";
+import { WaitingTasks } from "../lib/turns.ts";
 import { root, type Sandbox, sandbox } from "./harness.ts";
 
 const hour = 3_600_000;
@@ -40,20 +41,22 @@ function withClock(box: Sandbox) {
 
 test("ids of one launch keep their order when the clock is set back between them", () => {
 	const now = Date.now();
-	const ids = [now, now - hour, now - hour + 1, now + 1].map(newTaskId);
+	const ids = [now, now - hour, now - hour + 1, now + 1].map(createTaskId);
 	expect(ids.toSorted(compareIds)).toEqual(ids);
 });
 
 test("a pause before another attempt is not made longer by an hour", async () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const task: Task = {
-		...parseTask(JSON.stringify({ id: newTaskId(), status: "queued" })),
+		...parseTask(JSON.stringify({ id: createTaskId(), status: "queued" })),
 		attempt: 2,
 		not_before: new Date(Date.now() + hour).toISOString(),
-		supervisor: self(),
+		supervisor: identifySelf(),
 	};
 	createTask(store, task);
-	expect(await new Turns(store, readLimits({})).wait(task)).toBe(true);
+	expect(
+		await new WaitingTasks(store, readLimits({}), reconcileTask).wait(task),
+	).toBe(true);
 });
 
 test("what was queued before the clock was set back starts, and is waited for", async () => {

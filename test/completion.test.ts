@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
-	answerOf,
-	placeOf,
+	findPlace,
+	renderChoices,
+	renderScript,
 	type Shell,
-	scriptFor,
 	shells,
 } from "../lib/completion.ts";
 import { type Sandbox, sandbox, until } from "./harness.ts";
@@ -44,7 +44,7 @@ test.each([
 	[["--nonsense=x"], []],
 	[["--", ""], "tasks"],
 ])("behind %j stands one of %j", (words, from) => {
-	expect(placeOf(args, words).from).toEqual(from as never);
+	expect(findPlace(args, words).from).toEqual(from as never);
 });
 
 const run = {
@@ -63,12 +63,12 @@ test.each([
 	[["d", "--", "make", ""], "files"],
 	[["d", "--", "make", "--a"], "files"],
 ])("of a command, %j asks for %j", (words, from) => {
-	expect(placeOf(run, words).from).toEqual(from as never);
+	expect(findPlace(run, words).from).toEqual(from as never);
 });
 
 test("a flag is offered once, one that may be repeated again", () => {
-	const place = placeOf(args, ["--all", "--tag", "x", "--"]);
-	const lines = answerOf(place, place.from as never).split("\n");
+	const place = findPlace(args, ["--all", "--tag", "x", "--"]);
+	const lines = renderChoices(place, place.from as never).split("\n");
 	expect(lines).not.toContain("--all\tall of them");
 	expect(lines).toContain("--tag");
 	expect(lines).toContain("--status");
@@ -78,16 +78,16 @@ test.each([
 	["--status=e", "--status=error\n"],
 	["--status=error,", "--status=error,queued\n"],
 ])("%s goes on as %j", (word, lines) => {
-	const place = placeOf(args, [word]);
+	const place = findPlace(args, [word]);
 	const choices = ["error", "queued"].map((value) => ({ value, about: "" }));
-	expect(answerOf(place, choices)).toBe(lines);
+	expect(renderChoices(place, choices)).toBe(lines);
 });
 
 test("what a choice is about is one line without control characters", () => {
-	const place = placeOf(args, [""]);
+	const place = findPlace(args, [""]);
 	const about = "a\tb\n\u001b]0;c\u0007 \u009b2J `d` $(e)";
 	const choices = [{ value: "bg_1", about }];
-	expect(answerOf(place, choices)).toBe("bg_1\ta b `d` $(e)\n");
+	expect(renderChoices(place, choices)).toBe("bg_1\ta b `d` $(e)\n");
 });
 
 const hostile = "$(touch pwned) `touch pwned`; touch pwned # %F{red}\u001b]0;x";
@@ -250,7 +250,7 @@ test("a fault is no word at a prompt", async () => {
 
 test("a program with an odd name is quoted", () => {
 	const odd = "/o'd d/b$g";
-	const script = scriptFor("bash", [odd, "x"]);
+	const script = renderScript("bash", [odd, "x"]);
 	expect(script).toContain("'/o'\\''d d/b$g' x completion bash");
-	expect(scriptFor("fish", ["a\\'b"])).toContain("'a\\\\\\'b'");
+	expect(renderScript("fish", ["a\\'b"])).toContain("'a\\\\\\'b'");
 });

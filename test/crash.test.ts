@@ -17,8 +17,8 @@ test("a launch that is taken back halfway leaves no record without its notice", 
 		const ids = [addTask(box, fields), addTask(box, fields)];
 		writeFileSync(
 			script,
-			`import { withdrawTasks } from ${JSON.stringify(join(root, "lib/sweep.ts"))};
-			withdrawTasks({ dir: process.env.BG_DIR }, ${JSON.stringify(ids)});`,
+			`import { removeUnlaunchedTasks } from ${JSON.stringify(join(root, "lib/sweep.ts"))};
+			removeUnlaunchedTasks({ dir: process.env.BG_DIR }, ${JSON.stringify(ids)});`,
 		);
 		answer = await box.bg([], {
 			argv: crash,

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { events } from "../lib/events.ts";
+import { hookEvents } from "../lib/events.ts";
 import type { Identity } from "../lib/task.ts";
 import {
 	processesWith,
@@ -281,7 +281,7 @@ function hooksFile(): string {
 	const command = `${bgProgram.map(quote).join(" ")} hook`;
 	const entry = [{ hooks: [{ type: "command", command, timeout: 5 }] }];
 	return JSON.stringify(
-		Object.fromEntries(Object.keys(events).map((event) => [event, entry])),
+		Object.fromEntries(Object.keys(hookEvents).map((event) => [event, entry])),
 	);
 }
 

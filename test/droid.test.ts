@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { execCommand, parseDefinition } from "../lib/droid.ts";
+import { buildExecCommand, parseDefinition } from "../lib/droid.ts";
 
 describe("a droid's definition", () => {
 	test("gives model, effort, tools and system prompt", () => {
@@ -62,7 +62,7 @@ describe("a droid's definition", () => {
 		fc.assert(
 			fc.property(fc.string({ unit: "binary" }), (text) => {
 				const definition = parseDefinition(`---\n${text}\n---\n${text}`);
-				const command = execCommand({
+				const command = buildExecCommand({
 					program: "droid",
 					autonomy: "low",
 					definition,
@@ -82,8 +82,8 @@ test("an explicit model wins over the definition's", () => {
 		autonomy: "high",
 		definition,
 	} as const;
-	expect(execCommand({ ...options, model: "b" })).toEqual(
+	expect(buildExecCommand({ ...options, model: "b" })).toEqual(
 		"/bin/droid exec --auto high -o stream-json -m b".split(" "),
 	);
-	expect(execCommand(options)).toContain("a");
+	expect(buildExecCommand(options)).toContain("a");
 });

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { replaceFile } from "../lib/files.ts";
-import { ringEnds } from "../lib/store.ts";
+import { notifyWaiters } from "../lib/store.ts";
 import { type Sandbox, sandbox } from "./harness.ts";
 
 const temporaryIn = ({ dir }: Pick<Sandbox, "dir">) =>
@@ -16,6 +16,6 @@ test("a rename that fails leaves no temporary file, and is what the error says",
 	expect(() => replaceFile(store, path, "text", true)).toThrow(/EISDIR/);
 	expect(temporaryIn(store)).toEqual([]);
 	mkdirSync(join(store.dir, ".ends", "last"));
-	ringEnds(store);
+	notifyWaiters(store);
 	expect(temporaryIn(store)).toEqual([]);
 });

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { thisMachine } from "../lib/machine.ts";
+import { identifyMachine } from "../lib/machine.ts";
 import { lockFolder, queueLock } from "../lib/names.ts";
-import { formatHolder, identify, self } from "../lib/process.ts";
+import { claimName, identifyProcess, identifySelf } from "../lib/process.ts";
 import { sandbox } from "./harness.ts";
 import { addTask } from "./hooks.ts";
 
@@ -21,15 +21,15 @@ test("doctor names the locks that stay held, their holders, and the commands tha
 			.json()
 			.checks.find(({ check }: { check: string }) => check === "locks");
 	const well = { check: "locks", ok: true, says: "none held for long" };
-	hold("bg_0123456789ab", formatHolder({ ...self(), start: "1" }, "0"));
+	hold("bg_0123456789ab", claimName({ ...identifySelf(), start: "1" }, "0"));
 	expect(await locks()).toEqual(well);
 
 	const living = Bun.spawn(["sleep", "600"]);
-	const holder = identify(living.pid);
+	const holder = identifyProcess(living.pid);
 	if (!holder) throw new Error("no sleep");
-	hold(id, formatHolder(holder, "0"));
-	hold("unique", formatHolder({ ...holder, machine: "a container" }, "0"));
-	hold(queueLock(thisMachine().machine), "scribble");
+	hold(id, claimName(holder, "0"));
+	hold("unique", claimName({ ...holder, machine: "a container" }, "0"));
+	hold(queueLock(identifyMachine().machine), "scribble");
 	const stuck = await locks();
 	expect(stuck).toMatchObject({ check: "locks", ok: false });
 	for (const words of [

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readArguments } from "../lib/arguments.ts";
+import { parseArguments } from "../lib/arguments.ts";
 import { renderOverview, renderVerb } from "../lib/help.ts";
 import { renderMan } from "../lib/man.ts";
 import { loadVerbs, type Verb } from "../lib/verb.ts";
@@ -45,7 +45,7 @@ test.each(
 	expect([bg, name]).toEqual(["bg", verb.meta.name]);
 	const parsed = verb.read
 		? verb.read(argv)
-		: readArguments(verb.meta.name, verb.args, argv);
+		: parseArguments(verb.meta.name, verb.args, argv);
 	expect(parsed.help).toBeUndefined();
 });
 

@@ -10,10 +10,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { removeEmpty } from "../lib/files.ts";
-import { formatHolder, self } from "../lib/process.ts";
+import { removeEmptyFolder } from "../lib/files.ts";
+import { claimName, identifySelf } from "../lib/process.ts";
 import { createTask, updateTask } from "../lib/store.ts";
-import { finish, newTaskId, type Task } from "../lib/task.ts";
+import { createTaskId, finishTask, type Task } from "../lib/task.ts";
 import type { Answer, CallOptions, Sandbox } from "./harness.ts";
 
 /** Ids and payloads as droid 0.215.0 was recorded to send them. */
@@ -98,7 +98,7 @@ export function addTask(
 	{ dir }: Pick<Sandbox, "dir">,
 	fields: Partial<Task> = {},
 ): string {
-	const id = newTaskId();
+	const id = createTaskId();
 	const store = openStore({ dir, write: true });
 	const queued_at = new Date().toISOString();
 	const plain = { kind: "command", description: "a task" } as const;
@@ -108,7 +108,7 @@ export function addTask(
 
 export function endTask(box: Sandbox, id: string, result = "done"): void {
 	updateTask({ dir: box.dir }, id, (task) =>
-		finish(task, {
+		finishTask(task, {
 			reason: "manual",
 			at: new Date().toISOString(),
 			facts: { result },
@@ -157,13 +157,13 @@ export function nativeTask(box: Sandbox): string {
 
 export function lock(box: Sandbox, id: string): () => void {
 	const folder = join(box.dir, ".locks", id);
-	const holder = join(folder, formatHolder(self(), "x"));
+	const holder = join(folder, claimName(identifySelf(), "x"));
 	mkdirSync(folder, { recursive: true });
 	writeFileSync(holder, "");
 	return () => {
 		rmSync(holder);
 		// Whoever waited may have taken the folder over by now: only an empty one goes.
-		removeEmpty(folder);
+		removeEmptyFolder(folder);
 	};
 }
 

@@ -13,13 +13,13 @@ import {
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { folders, outputFile, recordFile } from "../lib/names.ts";
-import { expectNotice, markDue } from "../lib/notices.ts";
+import { expectNotice, markSessionDue } from "../lib/notices.ts";
 import { openOutput } from "../lib/outputs.ts";
-import { self } from "../lib/process.ts";
-import { pauseQueue } from "../lib/queue.ts";
-import { indexSession, tasksOfSession } from "../lib/sessions.ts";
-import { createTask, markOnEnd, updateTask } from "../lib/store.ts";
-import { newTaskId, type Task } from "../lib/task.ts";
+import { identifySelf } from "../lib/process.ts";
+import { setQueuePaused } from "../lib/queue.ts";
+import { indexSession, listSessionTasks } from "../lib/sessions.ts";
+import { createOnEndMark, createTask, updateTask } from "../lib/store.ts";
+import { createTaskId, type Task } from "../lib/task.ts";
 import {
 	type Answer,
 	executable,
@@ -167,23 +167,25 @@ test("nothing is made or read behind a link within the folders either", () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const beside = canary(box);
-	const id = newTaskId();
+	const id = createTaskId();
 	const task: Task = { id, kind: "droid", description: "", status: "running" };
 	createTask(store, task);
-	writeFileSync(join(beside, newTaskId()), "");
+	writeFileSync(join(beside, createTaskId()), "");
 	const before = snapshot(beside);
 	const acts: Record<string, [to: string, act: () => unknown][]> = {
 		".sessions/s1": [
 			[beside, () => indexSession(store, "s1", id)],
-			[beside, () => tasksOfSession(store, "s1")],
+			[beside, () => listSessionTasks(store, "s1")],
 		],
 		[`.sessions/s2/${id}`]: [
 			[join(beside, "new"), () => indexSession(store, "s2", id)],
 		],
 		".notices/s3": [[beside, () => expectNotice(store, "s3", id)]],
-		".due/s4": [[join(beside, "new"), () => markDue(store, "s4")]],
-		".queue/paused": [[join(beside, "new"), () => pauseQueue(store, true)]],
-		[`.on-end/${id}`]: [[join(beside, "new"), () => markOnEnd(store, id)]],
+		".due/s4": [[join(beside, "new"), () => markSessionDue(store, "s4")]],
+		".queue/paused": [[join(beside, "new"), () => setQueuePaused(store, true)]],
+		[`.on-end/${id}`]: [
+			[join(beside, "new"), () => createOnEndMark(store, id)],
+		],
 	};
 	for (const [name, cases] of Object.entries(acts))
 		for (const [to, act] of cases) {
@@ -236,7 +238,7 @@ test("a folder of other things is not closed to others by a slip of BG_DIR", asy
 
 // --- root and the stores of others ---
 
-const gone = { ...self(), start: "999999999999" };
+const gone = { ...identifySelf(), start: "999999999999" };
 
 /** Looks, and whether they come to an answer. */
 const looks = (ids: readonly string[]) => [
@@ -288,7 +290,7 @@ test("root looks at another user's store and leaves nothing of its own in it", a
 		supervisor: gone,
 	};
 	const lost = addTask(box, { ...fields, on_end: ["touch", "canary"] });
-	const orphan = addTask(box, { ...fields, process: self() });
+	const orphan = addTask(box, { ...fields, process: identifySelf() });
 	for (const id of [lost, orphan])
 		writeFileSync(
 			join(box.dir, `${id}.out`),
@@ -354,7 +356,7 @@ test("a record by a newer bg is shown, and rewritten by nobody", async () => {
 	};
 	const [lost, orphan, queued, ended] = [
 		add({ droid_session_id: other }),
-		add({ process: self() }),
+		add({ process: identifySelf() }),
 		add({ status: "queued" }),
 		add({ status: "completed", completed_at: at }),
 	];

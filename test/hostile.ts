@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import fc from "fast-check";
-import { self } from "../lib/process.ts";
+import { identifySelf } from "../lib/process.ts";
 import { parent } from "./hooks.ts";
 
 /**
@@ -141,7 +141,7 @@ export const bytes = (of: fc.Arbitrary<string>): fc.Arbitrary<Buffer> =>
 	);
 
 /** A process that is gone. */
-const identity = { ...self(), start: "999999999999" };
+const identity = { ...identifySelf(), start: "999999999999" };
 
 /** A record with every field there is. */
 export const fullRecord = {

@@ -2,20 +2,20 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { events } from "../lib/events.ts";
+import { hookEvents } from "../lib/events.ts";
 import {
-	type Change,
-	type Look,
-	type Program,
+	type FileChange,
+	type InstallProgram,
 	planInstall,
 	planUninstall,
+	type ReadPath,
 } from "../lib/install.ts";
-import { marker, type Target } from "../lib/layout.ts";
+import { type InstallTarget, marker } from "../lib/layout.ts";
 import { root } from "./harness.ts";
 
 const folder = "/home/dev/.factory";
-const user: Target = { kind: "user", folder };
-const program: Program = {
+const user: InstallTarget = { kind: "user", folder };
+const program: InstallProgram = {
 	name: "bg",
 	bytes: Buffer.from(`a program, ${marker}`),
 };
@@ -24,7 +24,7 @@ const program: Program = {
 type Files = Record<string, string>;
 
 const lookAt =
-	(files: Files): Look =>
+	(files: Files): ReadPath =>
 	(path) => {
 		const text = files[path];
 		if (text === undefined) return undefined;
@@ -34,7 +34,7 @@ const lookAt =
 		};
 	};
 
-function carryOut(files: Files, plan: readonly Change[]): Files {
+function carryOut(files: Files, plan: readonly FileChange[]): Files {
 	const after = { ...files };
 	for (const { path, action, next } of plan) {
 		if (action === "remove") delete after[path];
@@ -50,7 +50,7 @@ const uninstall = (files: Files, target = user) =>
 
 const eventsOf = (text = "{}") => Object.keys(JSON.parse(text));
 const theirs = [{ hooks: [{ type: "command", command: "guard.sh" }] }];
-const names = Object.keys(events);
+const names = Object.keys(hookEvents);
 
 test("what was installed is taken away again, in each kind of place", () => {
 	const table = fc.dictionary(
@@ -69,7 +69,7 @@ test("what was installed is taken away again, in each kind of place", () => {
 			hooks,
 			hooks,
 			settings,
-			fc.constantFrom<Target["kind"]>("user", "project", "plugin"),
+			fc.constantFrom<InstallTarget["kind"]>("user", "project", "plugin"),
 			(current, legacy, set, kind) => {
 				const at = kind === "plugin" ? `${folder}/bg` : folder;
 				const given = Object.entries({
@@ -78,7 +78,7 @@ test("what was installed is taken away again, in each kind of place", () => {
 					[`${folder}/settings.json`]: set,
 				}).filter(([, text]) => text !== undefined);
 				const files = Object.fromEntries(given) as Files;
-				const target: Target = { kind, folder };
+				const target: InstallTarget = { kind, folder };
 				const installed = install(files, target);
 				expect(install(installed, target)).toEqual(installed);
 				expect(uninstall(installed, target)).toEqual(files);
@@ -132,7 +132,7 @@ test("settings that droid cannot read decide nothing", () => {
 
 test("the other form of the program goes, and the hooks name the new one", () => {
 	const before = install({});
-	const script: Program = {
+	const script: InstallProgram = {
 		name: "bg.mjs",
 		bytes: Buffer.from(`a script, ${marker}`),
 	};

@@ -1,20 +1,22 @@
 import { expect, test } from "bun:test";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
-import { claimKeys } from "../lib/keys.ts";
+import { claimUniqueKeys } from "../lib/keys.ts";
 import { recordFile } from "../lib/names.ts";
-import { self } from "../lib/process.ts";
+import { identifySelf } from "../lib/process.ts";
+import { reconcileTask } from "../lib/prune.ts";
 import { readTask } from "../lib/store.ts";
-import { holdKey } from "../lib/unique.ts";
+import { writeKeyHolder } from "../lib/unique.ts";
 import { sandbox } from "./harness.ts";
 import { addTask } from "./hooks.ts";
 
 test("a key is free once its holder is over or gone, not where its record cannot be read", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
-	const fields = { unique_key: "key", supervisor: self() };
+	const fields = { unique_key: "key", supervisor: identifySelf() };
 	const [holder, next] = [addTask(store, fields), addTask(store, fields)];
-	const claim = () => claimKeys(store, [readTask(store, next)])[0]?.id;
-	holdKey(store, "key", holder);
+	const claim = () =>
+		claimUniqueKeys(store, [readTask(store, next)], reconcileTask)[0]?.id;
+	writeKeyHolder(store, "key", holder);
 	expect(claim()).toBe(holder);
 	const file = recordFile(store, holder);
 	const record = readFileSync(file);

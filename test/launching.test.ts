@@ -8,15 +8,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { writePrivate } from "../lib/files.ts";
-import { isBeingLaunched, whileLaunching } from "../lib/launching.ts";
+import { writePrivateFile } from "../lib/files.ts";
+import { isLaunchPending, withPendingLaunch } from "../lib/launching.ts";
 import { onEndMark, promptFile, type Store } from "../lib/names.ts";
-import { formatHolder, self } from "../lib/process.ts";
+import { claimName, identifySelf } from "../lib/process.ts";
 import { enqueue, readLimits } from "../lib/queue.ts";
-import { createTask, markOnEnd } from "../lib/store.ts";
+import { createOnEndMark, createTask } from "../lib/store.ts";
 import { sweepStore } from "../lib/sweep.ts";
-import { newTaskId, parseTask } from "../lib/task.ts";
-import { holdKey, readKey } from "../lib/unique.ts";
+import { createTaskId, parseTask } from "../lib/task.ts";
+import { readKeyHolder, writeKeyHolder } from "../lib/unique.ts";
 import { sandbox } from "./harness.ts";
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
@@ -33,16 +33,16 @@ function begin(store: Store, id: string): void {
 		[parseTask(JSON.stringify({ id, status: "queued" }))],
 		readLimits({}),
 	);
-	writePrivate(promptFile(store, id), "words");
-	markOnEnd(store, id);
-	holdKey(store, "key", id);
+	writePrivateFile(promptFile(store, id), "words");
+	createOnEndMark(store, id);
+	writeKeyHolder(store, "key", id);
 }
 
 const leftOf = (store: Store, id: string) => [
 	readdirSync(join(store.dir, ".queue")).some((name) => name.includes(id)),
 	existsSync(promptFile(store, id)),
 	existsSync(onEndMark(store, id)),
-	readKey(store, "key") === id,
+	readKeyHolder(store, "key") === id,
 ];
 
 test.each([
@@ -53,7 +53,7 @@ test.each([
 	(_, shift) => {
 		const store = open();
 		const id = idOf(Date.now() + shift);
-		whileLaunching(store, [newTaskId(), id], () => {
+		withPendingLaunch(store, [createTaskId(), id], () => {
 			begin(store, id);
 			sweepStore(store);
 			expect(leftOf(store, id)).toEqual([true, true, true, true]);
@@ -65,10 +65,10 @@ test.each([
 
 test("the claim of a launcher that died stands for nothing, and goes", () => {
 	const store = open();
-	const id = newTaskId();
-	const dead = formatHolder({ ...self(), start: "0" }, "0");
+	const id = createTaskId();
+	const dead = claimName({ ...identifySelf(), start: "0" }, "0");
 	writeFileSync(join(store.dir, ".launches", dead), id);
-	expect(isBeingLaunched(store, id)).toBe(false);
+	expect(isLaunchPending(store, id)).toBe(false);
 	sweepStore(store);
 	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
 });
@@ -76,7 +76,7 @@ test("the claim of a launcher that died stands for nothing, and goes", () => {
 test("a launch that fails leaves no claim", () => {
 	const store = open();
 	const fail = () =>
-		whileLaunching(store, [newTaskId()], () => {
+		withPendingLaunch(store, [createTaskId()], () => {
 			throw new Error("no room");
 		});
 	expect(fail).toThrow("no room");
@@ -87,7 +87,7 @@ test("a launch is complete even if its claim cannot be removed", () => {
 	const store = open();
 	const launches = join(store.dir, ".launches");
 	const launch = () =>
-		whileLaunching(store, [newTaskId()], () => {
+		withPendingLaunch(store, [createTaskId()], () => {
 			const [claim = ""] = readdirSync(launches);
 			rmSync(join(launches, claim));
 			mkdirSync(join(launches, claim));
@@ -100,10 +100,10 @@ test("a launch is complete even if its claim cannot be removed", () => {
 test("a key whose task is still being launched is waited for, and another one is not", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
-	const id = newTaskId();
-	const claim = join(box.dir, ".launches", formatHolder(self(), "0"));
-	writePrivate(claim, id);
-	holdKey(store, "key", id);
+	const id = createTaskId();
+	const claim = join(box.dir, ".launches", claimName(identifySelf(), "0"));
+	writePrivateFile(claim, id);
+	writeKeyHolder(store, "key", id);
 	const launch = (key: string) =>
 		box.bg(["run", "--unique", key, "d", "--", "true"]);
 	const same = launch("key");
@@ -111,7 +111,7 @@ test("a key whose task is still being launched is waited for, and another one is
 	createTask(store, {
 		...parseTask(JSON.stringify({ id, status: "running" })),
 		unique_key: "key",
-		supervisor: self(),
+		supervisor: identifySelf(),
 	});
 	expect((await same).json()).toMatchObject({ taskId: id, existing: true });
 });
@@ -119,11 +119,11 @@ test("a key whose task is still being launched is waited for, and another one is
 test("a launch under way that never ends is named, with the way out", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
-	const id = newTaskId();
-	const stuck = { ...self(), machine: "a container" };
-	const claim = join(box.dir, ".launches", formatHolder(stuck, "0"));
-	writePrivate(claim, id);
-	holdKey(store, "key", id);
+	const id = createTaskId();
+	const stuck = { ...identifySelf(), machine: "a container" };
+	const claim = join(box.dir, ".launches", claimName(stuck, "0"));
+	writePrivateFile(claim, id);
+	writeKeyHolder(store, "key", id);
 	const words = ["run", "--unique", "key", "d", "--", "true"];
 	const { code, stderr } = await box.bg(words);
 	expect(code).toBe(111);

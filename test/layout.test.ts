@@ -2,19 +2,22 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { planInstall } from "../lib/install.ts";
-import { marker, type Target } from "../lib/layout.ts";
-import { carryOut, lookIn } from "../lib/outside.ts";
+import { type InstallTarget, marker } from "../lib/layout.ts";
+import { applyChanges, createReader } from "../lib/outside.ts";
 import { executable, type Sandbox, sandbox } from "./harness.ts";
 
 /** A project with bg installed, or an empty one; its program says where it lies, and what is set. */
 function prepare(box: Sandbox, folder = join(box.home, "a project")) {
-	const target: Target = { kind: "project", folder: join(folder, ".factory") };
+	const target: InstallTarget = {
+		kind: "project",
+		folder: join(folder, ".factory"),
+	};
 	const file = join(target.folder, "hooks.json");
 	const script = `#!/bin/sh\n# ${marker}\necho "$0: \${BG_STOP-nothing is set}"\n`;
 	const bg = executable(join(target.folder, "hooks"), "bg", script);
 	const install = () => {
 		const program = { name: "bg", bytes: readFileSync(bg) } as const;
-		carryOut(target, planInstall(target, program, lookIn(target)));
+		applyChanges(target, planInstall(target, program, createReader(target)));
 	};
 	return { folder, file, bg, install };
 }

@@ -1,18 +1,18 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { events } from "../lib/events.ts";
-import { eventsIn, mergeHooks, unmergeHooks } from "../lib/merge.ts";
+import { hookEvents } from "../lib/events.ts";
+import { addHooks, listEvents, removeHooks } from "../lib/merge.ts";
 
-const names = Object.keys(events);
+const names = Object.keys(hookEvents);
 const call = "/home/dev/.factory/hooks/bg hook";
 const command = { call };
 const top = { path: "hooks.json" };
 const inSettings = { path: "settings.json", under: "hooks" } as const;
 
 const merge = (text: string, place: typeof top | typeof inSettings = top) =>
-	mergeHooks(text, place, names, command).text;
+	addHooks(text, place, names, command).text;
 const unmerge = (text: string, place: typeof top | typeof inSettings = top) =>
-	unmergeHooks(text, place).text;
+	removeHooks(text, place).text;
 
 /** What droid makes of a file with comments. */
 const read = (text: string) => Bun.JSONC.parse(text) as Record<string, unknown>;
@@ -91,7 +91,7 @@ test("merging twice changes nothing", () => {
 	fc.assert(
 		fc.property(written, (text) => {
 			const once = merge(text);
-			expect(mergeHooks(once, top, names, command)).toEqual({
+			expect(addHooks(once, top, names, command)).toEqual({
 				text: once,
 				edits: [],
 			});
@@ -102,7 +102,7 @@ test("merging twice changes nothing", () => {
 test("nothing that was there is lost: the old text is left where ours is cut out", () => {
 	fc.assert(
 		fc.property(written, (text) => {
-			for (const { removed } of mergeHooks(text, top, names, command).edits)
+			for (const { removed } of addHooks(text, top, names, command).edits)
 				expect(removed).toBe("");
 		}),
 	);
@@ -117,7 +117,7 @@ test("what is added looks like what is there", () => {
     "Stop": []
 }
 `;
-	const merged = mergeHooks(text, top, ["PostToolUse", "Stop", "SessionEnd"], {
+	const merged = addHooks(text, top, ["PostToolUse", "Stop", "SessionEnd"], {
 		call: "bg hook",
 	});
 	expect(merged.text).toBe(`{
@@ -153,7 +153,7 @@ test("what is added looks like what is there", () => {
 
 test("under a key of settings only the lists that are there are added to", () => {
 	const text = `{"model": "x", "hooks": {"Stop": [{"hooks": []}]}, "Stop": 1}`;
-	const merged = mergeHooks(text, inSettings, ["Stop"], {
+	const merged = addHooks(text, inSettings, ["Stop"], {
 		call: "bg hook",
 	}).text;
 	expect(read(merged)).toEqual({
@@ -167,8 +167,8 @@ test("under a key of settings only the lists that are there are added to", () =>
 		Stop: 1,
 	});
 	expect(unmerge(merged, inSettings)).toBe(text);
-	expect(eventsIn(text, inSettings)).toEqual(["Stop"]);
-	expect(eventsIn(`{"model": "x"}`, inSettings)).toEqual([]);
+	expect(listEvents(text, inSettings)).toEqual(["Stop"]);
+	expect(listEvents(`{"model": "x"}`, inSettings)).toEqual([]);
 });
 
 test("bg as somebody wrote it by hand is set right where it stands, and once", () => {
@@ -176,7 +176,7 @@ test("bg as somebody wrote it by hand is set right where it stands, and once", (
   { "type": "command", "command": "BG_STOP=wait bg hook", "timeout": 9 },
   { "type": "command", "command": "say bg hook." } ] },
   { "hooks": [{ "type": "command", "command": "bun '/old place/bg.mjs' hook" }] }] }`;
-	expect(mergeHooks(text, top, ["Stop"], command).text).toBe(
+	expect(addHooks(text, top, ["Stop"], command).text).toBe(
 		`{ "Stop": [{ "matcher": "*", "hooks": [
   { "type": "command", "command": "BG_STOP=wait ${call}", "timeout": 9 },
   { "type": "command", "command": "say bg hook." } ] }] }`,

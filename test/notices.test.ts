@@ -13,18 +13,18 @@ import { dueMark, type Store } from "../lib/names.ts";
 import {
 	claimNotices,
 	collectNotices,
-	dropNotice,
+	discardNotice,
 	expectNotice,
-	fallDue,
-	passOnNotices,
+	forwardNotices,
+	markNoticeDue,
 	readNotices,
-	settleNotices,
+	removeClaimedNotices,
 } from "../lib/notices.ts";
-import { formatHolder, self } from "../lib/process.ts";
-import { noteSession } from "../lib/sessions.ts";
+import { claimName, identifySelf } from "../lib/process.ts";
+import { writeSessionNote } from "../lib/sessions.ts";
 import { createTask } from "../lib/store.ts";
 import { sweepStore } from "../lib/sweep.ts";
-import { newTaskId } from "../lib/task.ts";
+import { createTaskId } from "../lib/task.ts";
 import { program, root, type Sandbox, sandbox } from "./harness.ts";
 import {
 	child,
@@ -41,10 +41,10 @@ const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
 /** A session that is to be told of so many ends. */
 function endsOf(store: Store, session: string, count: number): string[] {
-	const ids = Array.from({ length: count }, () => newTaskId());
+	const ids = Array.from({ length: count }, () => createTaskId());
 	for (const id of ids) {
 		expectNotice(store, session, id);
-		fallDue(store, session, id);
+		markNoticeDue(store, session, id);
 	}
 	return ids.sort();
 }
@@ -54,19 +54,19 @@ const folder = (store: Store, session: string) =>
 
 test("an entry is awaited, then due, then claimed once, then gone", () => {
 	const store = open();
-	const id = newTaskId();
+	const id = createTaskId();
 	expectNotice(store, "s", id);
 	expect(readNotices(store, "s")).toEqual({ due: [], awaited: [id] });
 	expect(claimNotices(store, "s")).toEqual([]);
 	expect(existsSync(dueMark(store, "s"))).toBe(false);
-	fallDue(store, "s", id);
-	fallDue(store, "s", id);
+	markNoticeDue(store, "s", id);
+	markNoticeDue(store, "s", id);
 	expect(readNotices(store, "s")).toEqual({ due: [id], awaited: [] });
 	expect(existsSync(dueMark(store, "s"))).toBe(true);
 	const claims = claimNotices(store, "s");
 	expect(claims.map((claim) => claim.id)).toEqual([id]);
 	expect(claimNotices(store, "s")).toEqual([]);
-	settleNotices(store, "s", claims);
+	removeClaimedNotices(store, "s", claims);
 	expect(readdirSync(folder(store, "s"))).toEqual([]);
 	expect(existsSync(dueMark(store, "s"))).toBe(false);
 });
@@ -74,7 +74,7 @@ test("an entry is awaited, then due, then claimed once, then gone", () => {
 test("the folder of a session that has nothing to be told is swept; another stays", () => {
 	const store = open();
 	for (const session of ["told", "due", "awaited"]) {
-		const id = newTaskId();
+		const id = createTaskId();
 		createTask(store, {
 			id,
 			kind: "command",
@@ -82,9 +82,9 @@ test("the folder of a session that has nothing to be told is swept; another stay
 			status: "queued",
 			parent_session_id: session,
 		});
-		if (session !== "awaited") fallDue(store, session, id);
+		if (session !== "awaited") markNoticeDue(store, session, id);
 	}
-	settleNotices(store, "told", claimNotices(store, "told"));
+	removeClaimedNotices(store, "told", claimNotices(store, "told"));
 	sweepStore(store);
 	expect(readdirSync(join(store.dir, ".notices")).toSorted()).toEqual([
 		"awaited",
@@ -101,11 +101,11 @@ test("an entry is made and handed on while somebody sweeps", async () => {
 	const child = Bun.spawn(["bun", "-e", sweeper], { stderr: "inherit" });
 	try {
 		for (let n = 0; n < 300; n++) {
-			const id = newTaskId();
+			const id = createTaskId();
 			expectNotice(store, "from", id);
-			passOnNotices(store, "from", "to");
+			forwardNotices(store, "from", "to");
 			expect(readNotices(store, "to")).toEqual({ due: [], awaited: [id] });
-			dropNotice(store, "to", id);
+			discardNotice(store, "to", id);
 		}
 	} finally {
 		child.kill("SIGKILL");
@@ -118,7 +118,7 @@ test("what fell due while a notice was told brings the mark back", () => {
 	endsOf(store, "s", 1);
 	const claims = claimNotices(store, "s");
 	const later = endsOf(store, "s", 1);
-	settleNotices(store, "s", claims);
+	removeClaimedNotices(store, "s", claims);
 	expect(existsSync(dueMark(store, "s"))).toBe(true);
 	expect(claimNotices(store, "s").map(({ id }) => id)).toEqual(later);
 });
@@ -126,8 +126,8 @@ test("what fell due while a notice was told brings the mark back", () => {
 test("nobody is told who is not known, or is called main", () => {
 	const store = open();
 	for (const session of [undefined, "main", "../../etc", "a/b", ""]) {
-		expectNotice(store, session, newTaskId());
-		fallDue(store, session, newTaskId());
+		expectNotice(store, session, createTaskId());
+		markNoticeDue(store, session, createTaskId());
 		expect(claimNotices(store, session ?? "")).toEqual([]);
 	}
 	expect(readdirSync(join(store.dir, ".notices"))).toEqual([]);
@@ -136,16 +136,16 @@ test("nobody is told who is not known, or is called main", () => {
 
 test("the claim of the dead is taken over, that of the living is not", () => {
 	const store = open();
-	const ids = [newTaskId(), newTaskId(), newTaskId()].sort();
+	const ids = [createTaskId(), createTaskId(), createTaskId()].sort();
 	const [dead = "", alive = "", nobody = ""] = ids;
 	for (const id of ids) expectNotice(store, "s", id);
 	const entry = (id: string) => join(folder(store, "s"), id);
 	for (const [id, holder] of [
-		[dead, formatHolder({ ...self(), start: "1" }, "0")],
-		[alive, formatHolder(self(), "0")],
+		[dead, claimName({ ...identifySelf(), start: "1" }, "0")],
+		[alive, claimName(identifySelf(), "0")],
 		[nobody, "no holder at all"],
 	] as const) {
-		dropNotice(store, "s", id);
+		discardNotice(store, "s", id);
 		writeFileSync(`${entry(id)}.due@${holder}`, "");
 	}
 	const told = claimNotices(store, "s").map(({ id }) => id);
@@ -157,38 +157,38 @@ test("files that are no entries are left alone", () => {
 	const [id = ""] = endsOf(store, "s", 1);
 	const strange = [".hidden", "bg_zz.due", "x.due", `${id}.old`];
 	for (const name of strange) writeFileSync(join(folder(store, "s"), name), "");
-	settleNotices(store, "s", claimNotices(store, "s"));
+	removeClaimedNotices(store, "s", claimNotices(store, "s"));
 	expect(readdirSync(folder(store, "s")).sort()).toEqual(strange.sort());
 });
 
 test("an ended session's notices go to its caller, also through generations and in a circle", () => {
 	const store = open();
 	const [due = ""] = endsOf(store, "child", 1);
-	const awaited = newTaskId();
+	const awaited = createTaskId();
 	expectNotice(store, "child", awaited);
-	noteSession(store, "child", "caller", "parent");
-	passOnNotices(store, "child", "parent");
+	writeSessionNote(store, "child", "caller", "parent");
+	forwardNotices(store, "child", "parent");
 	expect(readNotices(store, "parent")).toEqual({
 		due: [due],
 		awaited: [awaited],
 	});
-	noteSession(store, "parent", "caller", "grand");
-	noteSession(store, "grand", "caller", "child");
-	passOnNotices(store, "parent", "grand");
+	writeSessionNote(store, "parent", "caller", "grand");
+	writeSessionNote(store, "grand", "caller", "child");
+	forwardNotices(store, "parent", "grand");
 	expect(existsSync(dueMark(store, "grand"))).toBe(true);
-	fallDue(store, "child", awaited);
+	markNoticeDue(store, "child", awaited);
 	expect(readNotices(store, "grand").due).toEqual([due, awaited].sort());
-	fallDue(store, "child", newTaskId());
+	markNoticeDue(store, "child", createTaskId());
 });
 
 test("many processes that claim at once tell each end exactly once", async () => {
 	const teller = `
-		import { claimNotices, settleNotices } from "${root}/lib/notices.ts";
+		import { claimNotices, removeClaimedNotices } from "${root}/lib/notices.ts";
 		const store = { dir: process.argv[1] };
 		await Bun.sleep(Math.max(0, Number(process.argv[2]) - Date.now()));
 		const claims = claimNotices(store, "s");
 		console.log(claims.map(({ id }) => id).join("\\n"));
-		settleNotices(store, "s", claims);`;
+		removeClaimedNotices(store, "s", claims);`;
 	await fc.assert(
 		fc.asyncProperty(
 			fc.integer({ min: 2, max: 10 }),
@@ -230,7 +230,7 @@ function fill(
 	state: "" | ".due",
 ): string[] {
 	mkdirSync(folder(store, session), { mode: 0o700 });
-	const ids = Array.from({ length: count }, () => newTaskId());
+	const ids = Array.from({ length: count }, () => createTaskId());
 	for (const id of ids)
 		writeFileSync(join(folder(store, session), `${id}${state}`), "");
 	if (state) writeFileSync(dueMark(store, session), "");
@@ -310,18 +310,18 @@ test("hooks come to every awaited end in turn, and begin again", async () => {
 test("of an ended session's 2,500 notices its end moves 1,000, its caller's hooks the others", () => {
 	const store = open();
 	const ids = fill(store, "child", 2500, ".due");
-	const awaited = newTaskId();
+	const awaited = createTaskId();
 	expectNotice(store, "child", awaited);
-	noteSession(store, "child", "caller", "parent");
-	passOnNotices(store, "child", "parent");
+	writeSessionNote(store, "child", "caller", "parent");
+	forwardNotices(store, "child", "parent");
 	expect(readNotices(store, "parent").due).toHaveLength(1000);
-	fallDue(store, "child", awaited);
+	markNoticeDue(store, "child", awaited);
 	const told: string[] = [];
 	while (existsSync(dueMark(store, "parent"))) {
 		const notices = collectNotices(store, "parent");
 		const claims = claimNotices(store, "parent", notices, 400);
 		told.push(...claims.map(({ id }) => id));
-		settleNotices(store, "parent", claims);
+		removeClaimedNotices(store, "parent", claims);
 	}
 	expect(told.sort()).toEqual([...ids, awaited].sort());
 	expect(readdirSync(folder(store, "parent"))).toEqual([]);
@@ -331,19 +331,19 @@ test("of an ended session's 2,500 notices its end moves 1,000, its caller's hook
 test("what a session was handed over in part goes on to its own caller", () => {
 	const store = open();
 	const ids = fill(store, "child", 1500, "");
-	noteSession(store, "child", "caller", "parent");
-	passOnNotices(store, "child", "parent");
-	noteSession(store, "parent", "caller", "grand");
-	passOnNotices(store, "parent", "grand");
+	writeSessionNote(store, "child", "caller", "parent");
+	forwardNotices(store, "child", "parent");
+	writeSessionNote(store, "parent", "caller", "grand");
+	forwardNotices(store, "parent", "grand");
 	expect(existsSync(folder(store, "parent"))).toBe(false);
 	const isMarked = () => existsSync(dueMark(store, "grand"));
 	expect(isMarked()).toBe(false);
 	// Of an entry that was not moved yet the heir has the mark, and keeps it.
-	fallDue(store, "child", ids.at(-1) ?? "");
+	markNoticeDue(store, "child", ids.at(-1) ?? "");
 	expect(isMarked()).toBe(true);
-	settleNotices(store, "grand", []);
+	removeClaimedNotices(store, "grand", []);
 	expect(isMarked()).toBe(true);
-	for (const id of ids) fallDue(store, "child", id);
+	for (const id of ids) markNoticeDue(store, "child", id);
 	collectNotices(store, "grand");
 	expect(readNotices(store, "grand").due).toEqual(ids);
 });
@@ -389,7 +389,7 @@ test.each([5, 9, 12, 40, 73])(
 	async (step) => {
 		const box = sandbox();
 		const store = openStore({ dir: box.dir, write: true });
-		noteSession(store, child, "caller", parent);
+		writeSessionNote(store, child, "caller", parent);
 		const ids = fill(store, child, 60, ".due");
 		const killed = await sendCrash(box, sessionEnd(child), step);
 		expect(killed.code).not.toBe(0);

@@ -2,17 +2,17 @@ import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
-import { currentDigest, readEnd } from "../lib/output.ts";
-import { keepOutput, writeProgress } from "../lib/outputs.ts";
-import { readText } from "../lib/pages.ts";
-import { newTaskId, parseTask, type Task } from "../lib/task.ts";
+import { readCurrentDigest, readResult } from "../lib/output.ts";
+import { keepAttemptOutput, writeProgress } from "../lib/outputs.ts";
+import { readOutputText } from "../lib/pages.ts";
+import { createTaskId, parseTask, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 
 /** A running droid's task that wrote this stream. */
 function streamed(...parts: (object | string)[]) {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const task: Task = {
-		...parseTask(JSON.stringify({ id: newTaskId(), status: "running" })),
+		...parseTask(JSON.stringify({ id: createTaskId(), status: "running" })),
 		command: ["droid"],
 	};
 	const lines = parts.map((part) =>
@@ -32,12 +32,12 @@ test("the result is what was said last, however long the stream is", () => {
 		{ type: "message", role: "user", text: "x".repeat(30 * MiB) },
 		said("new"),
 	);
-	expect(readEnd(store, task).facts.result).toBe("new");
+	expect(readResult(store, task).facts.result).toBe("new");
 });
 
 test("the torn line that the end of a stream begins with is no text", () => {
 	const { store, task } = streamed(said("y".repeat(3 * MiB)));
-	expect(readEnd(store, task).error).toBeUndefined();
+	expect(readResult(store, task).error).toBeUndefined();
 });
 
 test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
@@ -52,7 +52,7 @@ test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
 		call,
 	);
 	const counts = [1, 2, 3].map(
-		() => currentDigest(store, task).progress.toolCalls,
+		() => readCurrentDigest(store, task).progress.toolCalls,
 	);
 	expect(counts[0]).toBeLessThan(4);
 	expect(counts.at(-1)).toBe(4);
@@ -60,38 +60,38 @@ test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
 
 test("what a reader of an earlier attempt notes late says nothing of the next one", () => {
 	const { store, task } = streamed(call, call, said("first"));
-	const old = currentDigest(store, task);
-	keepOutput(store, task.id, 1);
+	const old = readCurrentDigest(store, task);
+	keepAttemptOutput(store, task.id, 1);
 	const next = { ...task, attempt: 2 };
 	const lines = [call, said("second"), said("x".repeat(100)), call];
 	const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 	writeFileSync(outputFile(store, task.id), text);
 	for (const late of [task, next]) {
 		writeProgress(store, task.id, 1, old);
-		currentDigest(store, late);
-		expect(currentDigest(store, next).progress.toolCalls).toBe(2);
+		readCurrentDigest(store, late);
+		expect(readCurrentDigest(store, next).progress.toolCalls).toBe(2);
 	}
 });
 
 test("a line longer than a look does not hold the reader up", () => {
 	const { store, task } = streamed("z".repeat(20 * MiB), "\n", call);
-	for (let looks = 0; looks < 4; looks++) currentDigest(store, task);
-	expect(currentDigest(store, task).progress.toolCalls).toBe(1);
+	for (let looks = 0; looks < 4; looks++) readCurrentDigest(store, task);
+	expect(readCurrentDigest(store, task).progress.toolCalls).toBe(1);
 });
 
 test("a droid that never started is known by its first line", () => {
 	const { store, task } = streamed("Invalid model: x\n", "Note: and so on\n");
-	expect(readEnd(store, task).error).toBe("Invalid model: x");
+	expect(readResult(store, task).error).toBe("Invalid model: x");
 });
 
 test("the words of a stream end with a whole event, also the first one", () => {
 	const event = JSON.stringify(said("hi"));
 	const { store, task } = streamed(event.slice(0, 10));
 	const options = { since: 0, max: 1000 };
-	expect(readText(store, task, options)).toMatchObject({
+	expect(readOutputText(store, task, options)).toMatchObject({
 		output: "",
 		nextOffset: 0,
 	});
 	writeFileSync(outputFile(store, task.id), `${event}\n`);
-	expect(readText(store, task, options).output).toBe("hi\n");
+	expect(readOutputText(store, task, options).output).toBe("hi\n");
 });

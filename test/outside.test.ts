@@ -12,23 +12,27 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type Program, planInstall, planUninstall } from "../lib/install.ts";
-import { marker, type Target } from "../lib/layout.ts";
-import { carryOut, lookIn } from "../lib/outside.ts";
-import { formatHolder, self } from "../lib/process.ts";
+import {
+	type InstallProgram,
+	planInstall,
+	planUninstall,
+} from "../lib/install.ts";
+import { type InstallTarget, marker } from "../lib/layout.ts";
+import { applyChanges, createReader } from "../lib/outside.ts";
+import { claimName, identifySelf } from "../lib/process.ts";
 import { sandbox } from "./harness.ts";
 
-const program: Program = { name: "bg", bytes: Buffer.from(marker) };
+const program: InstallProgram = { name: "bg", bytes: Buffer.from(marker) };
 
 /** A home's folder of droid's, with hooks. */
-function prepare(kind: Target["kind"] = "user") {
+function prepare(kind: InstallTarget["kind"] = "user") {
 	const { home } = sandbox();
-	const target: Target = { kind, folder: join(home, ".factory") };
+	const target: InstallTarget = { kind, folder: join(home, ".factory") };
 	const hooks = join(target.folder, "hooks.json");
 	mkdirSync(target.folder);
 	writeFileSync(hooks, "{}", { mode: 0o640 });
-	const plan = () => planInstall(target, program, lookIn(target));
-	const install = () => carryOut(target, plan());
+	const plan = () => planInstall(target, program, createReader(target));
+	const install = () => applyChanges(target, plan());
 	return { home, target, hooks, plan, install };
 }
 
@@ -51,7 +55,7 @@ test("files are replaced as a whole: modes stay, and nothing is left beside them
 	expect(
 		statSync(join(target.folder, "hooks", "bg")).mode & 0o111,
 	).toBeTruthy();
-	carryOut(target, planUninstall(target, lookIn(target)));
+	applyChanges(target, planUninstall(target, createReader(target)));
 	expect(readdirSync(target.folder)).toEqual(["hooks.json"]);
 	expect(readFileSync(hooks, "utf8")).toBe("{}");
 });
@@ -59,8 +63,8 @@ test("files are replaced as a whole: modes stay, and nothing is left beside them
 test("what an install that was killed left behind is swept away, and nothing else", () => {
 	const { target, install } = prepare();
 	install();
-	const gone = { ...self(), boot: "an earlier one" };
-	const left = join(target.folder, "hooks", formatHolder(gone, "0"));
+	const gone = { ...identifySelf(), boot: "an earlier one" };
+	const left = join(target.folder, "hooks", claimName(gone, "0"));
 	const theirs = join(target.folder, "hooks", "1,2,3.sh");
 	for (const path of [left, theirs]) writeFileSync(path, "");
 	writeFileSync(join(target.folder, "hooks", "bg"), `older, ${marker}`);
@@ -85,7 +89,7 @@ test("hooks that somebody changed after the plan was made are not overwritten", 
 	const { target, hooks, plan } = prepare();
 	const made = plan();
 	writeFileSync(hooks, '{"Stop": []}');
-	expect(() => carryOut(target, made)).toThrow(
+	expect(() => applyChanges(target, made)).toThrow(
 		"was changed meanwhile: try again",
 	);
 	expect(readFileSync(hooks, "utf8")).toBe('{"Stop": []}');
@@ -97,14 +101,14 @@ test("what somebody changed after a plan was made is neither removed nor replace
 	install();
 	const skill = join(target.folder, "skills", "task-bg", "SKILL.md");
 	for (const [path, makePlan] of [
-		[hooks, () => planUninstall(target, lookIn(target))],
-		[skill, () => planUninstall(target, lookIn(target))],
+		[hooks, () => planUninstall(target, createReader(target))],
+		[skill, () => planUninstall(target, createReader(target))],
 		[skill, plan],
 	] as const) {
 		writeFileSync(skill, `older, ${marker}`);
 		const made = makePlan();
 		writeFileSync(path, "{ mine }");
-		expect(() => carryOut(target, made)).toThrow(
+		expect(() => applyChanges(target, made)).toThrow(
 			`${path} was changed meanwhile`,
 		);
 		expect(readFileSync(path, "utf8")).toBe("{ mine }");
@@ -119,7 +123,7 @@ test("what somebody put there after a plan was made is not overwritten", () => {
 	const skill = join(target.folder, "skills", "task-bg", "SKILL.md");
 	mkdirSync(join(skill, ".."), { recursive: true });
 	writeFileSync(skill, "mine");
-	expect(() => carryOut(target, made)).toThrow("was changed meanwhile");
+	expect(() => applyChanges(target, made)).toThrow("was changed meanwhile");
 	expect(readFileSync(skill, "utf8")).toBe("mine");
 });
 
@@ -161,8 +165,8 @@ test("what belongs to another user is not used", () => {
 		mkdirSync(folder);
 		chownSync(folder, 65534, 65534);
 	}
-	const target: Target = { kind: "user", folder };
-	expect(() => planInstall(target, program, lookIn(target))).toThrow(
+	const target: InstallTarget = { kind: "user", folder };
+	expect(() => planInstall(target, program, createReader(target))).toThrow(
 		"belongs to another user",
 	);
 });

@@ -3,9 +3,9 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import * as fc from "fast-check";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
-import { readPage, readText, type Text } from "../lib/pages.ts";
-import { readEvent, renderEvent } from "../lib/stream.ts";
-import { newTaskId, parseTask, type Task } from "../lib/task.ts";
+import { type OutputText, readOutputText, readPage } from "../lib/pages.ts";
+import { parseEvent, renderEvent } from "../lib/stream.ts";
+import { createTaskId, parseTask, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 
 const MiB = 1024 * 1024;
@@ -15,7 +15,7 @@ const said = (text: string) =>
 /** A task whose output a test writes by itself. */
 function writer(fields: Partial<Task> = {}) {
 	const store = openStore({ dir: sandbox().dir, write: true });
-	const id = newTaskId();
+	const id = createTaskId();
 	const task: Task = {
 		...parseTask(JSON.stringify({ id, status: "completed" })),
 		kind: "command",
@@ -27,10 +27,10 @@ function writer(fields: Partial<Task> = {}) {
 		write: (data: string | Uint8Array) => writeFileSync(path, data),
 		append: (data: string | Uint8Array) => appendFileSync(path, data),
 		text: (options: { since?: number; max?: number; tail?: number } = {}) =>
-			readText(store, task, { max: MiB, ...options }),
+			readOutputText(store, task, { max: MiB, ...options }),
 		/** All pages from an offset on, while there are more. */
-		pages: (max: number, since = 0, now = task): Text[] => {
-			const pages: Text[] = [];
+		pages: (max: number, since = 0, now = task): OutputText[] => {
+			const pages: OutputText[] = [];
 			let at = since;
 			for (;;) {
 				const page = readPage(store, now, { since: at, max });
@@ -44,7 +44,8 @@ function writer(fields: Partial<Task> = {}) {
 	};
 }
 
-const textOf = (pages: Text[]) => pages.map(({ output }) => output).join("");
+const textOf = (pages: OutputText[]) =>
+	pages.map(({ output }) => output).join("");
 
 /** Lines with characters of one to four bytes, short and longer than a page. */
 const lines = fc.array(
@@ -87,7 +88,7 @@ test("the pages of an output that grows are its output, its torn last line held 
 		fc.property(lines, parts, (all, reads) => {
 			const bytes = Buffer.from(all.join("\n"));
 			write("");
-			const shown: Text[] = [];
+			const shown: OutputText[] = [];
 			let written = 0;
 			const next = () => shown.at(-1)?.nextOffset ?? 0;
 			for (const [length, size] of reads) {
@@ -114,7 +115,7 @@ test("the pages of a droid's stream are all its events, each whole and once", ()
 		fc.property(fc.array(event, { maxLength: 30 }), pageSize, (all, size) => {
 			write(all.join(""));
 			const rendered = all
-				.map((line) => line.trim() && renderEvent(readEvent(line.trim())))
+				.map((line) => line.trim() && renderEvent(parseEvent(line.trim())))
 				.filter((text) => text)
 				.map((text) => `${text}\n`);
 			expect(textOf(pages(Math.max(1, size)))).toBe(rendered.join(""));

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import * as v from "valibot";
-import { lastAssistantText, Payload, subagentOf } from "../lib/payload.ts";
+import {
+	findLastAssistantText,
+	HookPayload,
+	parseSubagent,
+} from "../lib/payload.ts";
 
 const nested = (text: string) =>
 	JSON.stringify({
@@ -11,7 +15,7 @@ const nested = (text: string) =>
 const flat = (text: string) =>
 	JSON.stringify({ role: "assistant", content: [{ type: "text", text }] });
 const textOf = (...lines: string[]) =>
-	lastAssistantText(Buffer.from(lines.join("\n")));
+	findLastAssistantText(Buffer.from(lines.join("\n")));
 
 test.each([
 	["role inside message", [nested("old"), nested("last"), ""], "last"],
@@ -56,7 +60,7 @@ test("whatever a transcript holds, the last whole assistant line is its answer",
 			(before, words, after, inside) => {
 				const line = inside ? nested(words) : flat(words);
 				const bytes = Buffer.from([...before, line, ...after].join("\n"));
-				expect(lastAssistantText(bytes)).toBe(
+				expect(findLastAssistantText(bytes)).toBe(
 					JSON.parse(JSON.stringify(words)),
 				);
 			},
@@ -64,7 +68,7 @@ test("whatever a transcript holds, the last whole assistant line is its answer",
 	);
 	fc.assert(
 		fc.property(fc.uint8Array({ maxLength: 500 }), (bytes) => {
-			lastAssistantText(Buffer.from(bytes));
+			findLastAssistantText(Buffer.from(bytes));
 		}),
 	);
 });
@@ -75,7 +79,7 @@ const launched = (id: string) =>
 test("a subagent is one that the Task tool put into the background", () => {
 	const tool_input = { description: "d", prompt: "p", subagent_type: "w" };
 	const call = { tool_name: "Task", tool_input };
-	expect(subagentOf({ ...call, tool_response: launched("a-1") })).toEqual({
+	expect(parseSubagent({ ...call, tool_response: launched("a-1") })).toEqual({
 		...tool_input,
 		sessionId: "a-1",
 	});
@@ -89,11 +93,11 @@ test("a subagent is one that the Task tool put into the background", () => {
 		{ ...call, tool_input: { description: 7 }, tool_response: launched("a") },
 		{},
 	])
-		expect(subagentOf(payload)).toBeUndefined();
+		expect(parseSubagent(payload)).toBeUndefined();
 });
 
 test("any JSON is a payload or is refused, and no crash", () => {
-	const keys = Object.keys(Payload.entries);
+	const keys = Object.keys(HookPayload.entries);
 	const value = fc.oneof(fc.jsonValue(), fc.constant(launched("x")));
 	const payload = fc.oneof(
 		fc.jsonValue(),
@@ -101,12 +105,12 @@ test("any JSON is a payload or is refused, and no crash", () => {
 	);
 	fc.assert(
 		fc.property(payload, (raw) => {
-			const parsed = v.safeParse(Payload, raw);
+			const parsed = v.safeParse(HookPayload, raw);
 			if (!parsed.success) return;
 			const { session_id, calling_session_id } = parsed.output;
 			for (const id of [session_id, calling_session_id])
 				if (id !== undefined) expect(id).toMatch(/^[A-Za-z0-9_-]{1,128}$/);
-			subagentOf(parsed.output);
+			parseSubagent(parsed.output);
 		}),
 	);
 });

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import {
-	cutBytes,
 	formatAge,
 	formatTable,
 	parseDuration,
@@ -9,6 +8,7 @@ import {
 	toJson,
 	toLine,
 	toPlain,
+	truncateBytes,
 } from "../lib/print.ts";
 
 // What a terminal obeys: C0 and C1 controls but newline and tab, and marks that turn text around.
@@ -86,7 +86,7 @@ test("text is cut to bytes, never within a character", () => {
 			fc.nat(40),
 			fc.constantFrom("first", "last"),
 			(text, bytes, keep) => {
-				const cut = cutBytes(text, bytes, keep);
+				const cut = truncateBytes(text, bytes, keep);
 				expect(Buffer.byteLength(cut)).toBeLessThanOrEqual(bytes);
 				expect(
 					keep === "first" ? text.startsWith(cut) : text.endsWith(cut),

@@ -2,13 +2,13 @@ import { expect, test } from "bun:test";
 import { spawn } from "node:child_process";
 import * as fc from "fast-check";
 import {
-	formatHolder,
-	identify,
+	checkLiveness,
+	claimName,
 	identifyChild,
-	liveness,
-	parseHolder,
-	self,
-	signal,
+	identifyProcess,
+	identifySelf,
+	parseClaimName,
+	sendSignal,
 } from "../lib/process.ts";
 import { until } from "./harness.ts";
 
@@ -20,25 +20,27 @@ function startSleep() {
 
 test("a process is who it was until it ends, a zombie is gone", async () => {
 	const { child, root } = startSleep();
-	expect(liveness(root)).toBe("alive");
+	expect(checkLiveness(root)).toBe("alive");
 	child.kill("SIGKILL");
-	await until(() => liveness(root) === "gone", "the process gone");
-	expect(identify(root.pid)).toBeUndefined();
+	await until(() => checkLiveness(root) === "gone", "the process gone");
+	expect(identifyProcess(root.pid)).toBeUndefined();
 });
 
 test("a pid that was taken by another process is another identity", () => {
-	expect(liveness({ ...self(), start: "1" })).toBe("gone");
-	expect(liveness({ ...self(), boot: "before" })).toBe("gone");
-	expect(liveness({ ...self(), machine: "other" })).toBe("elsewhere");
+	expect(checkLiveness({ ...identifySelf(), start: "1" })).toBe("gone");
+	expect(checkLiveness({ ...identifySelf(), boot: "before" })).toBe("gone");
+	expect(checkLiveness({ ...identifySelf(), machine: "other" })).toBe(
+		"elsewhere",
+	);
 });
 
 test("no signal reaches a process whose identity does not match", async () => {
 	const { child, root } = startSleep();
-	signal({ ...root, start: "1" }, "SIGKILL");
-	signal({ ...root, machine: "other" }, "SIGKILL");
+	sendSignal({ ...root, start: "1" }, "SIGKILL");
+	sendSignal({ ...root, machine: "other" }, "SIGKILL");
 	await Bun.sleep(50);
-	expect(liveness(root)).toBe("alive");
-	signal(root, "SIGKILL");
+	expect(checkLiveness(root)).toBe("alive");
+	sendSignal(root, "SIGKILL");
 	await until(() => child.signalCode === "SIGKILL", "its end");
 });
 
@@ -53,13 +55,13 @@ test("a holder's name is read back as it was, and nothing else is one", () => {
 			}),
 			fc.string(),
 			(identity, junk) => {
-				const name = formatHolder(identity, "7");
+				const name = claimName(identity, "7");
 				expect(name).not.toMatch(/[/\0]/);
-				expect(parseHolder(name)).toEqual(identity);
-				parseHolder(junk);
+				expect(parseClaimName(name)).toEqual(identity);
+				parseClaimName(junk);
 			},
 		),
 	);
 	for (const name of ["", "1,2", "x,2,3,4,5", ".DS_Store", "1,%zz,3,4,5"])
-		expect(parseHolder(name)).toBeUndefined();
+		expect(parseClaimName(name)).toBeUndefined();
 });

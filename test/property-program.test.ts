@@ -14,7 +14,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { exitCodes } from "../lib/error.ts";
 import { recordFile } from "../lib/names.ts";
-import { newTaskId } from "../lib/task.ts";
+import { createTaskId } from "../lib/task.ts";
 import { verbs } from "../lib/verbs.ts";
 import {
 	type Answer,
@@ -235,7 +235,7 @@ test("records of any bytes: those that can be read are shown, the rest is told, 
 		300,
 	);
 	const ids = values.map(({ record, output }) => {
-		const id = newTaskId();
+		const id = createTaskId();
 		const path = recordFile({ dir: box.dir }, id);
 		const body = Buffer.from(
 			record.toString("latin1").replace('"ID"', `"${id}"`),
@@ -311,7 +311,7 @@ test("batch files and droid definitions: all is launched, or nothing", async () 
 		)
 		.map((all) => `---\n${all.map((each) => each.join("")).join("\n")}\n---\n`);
 	await withEach(fc.tuple(lines, definition), 12, async ([batch, front]) => {
-		const droid = `d${newTaskId()}`;
+		const droid = `d${createTaskId()}`;
 		writeFileSync(join(folder, `${droid}.md`), front);
 		const launched = await box.bg(["launch", "-q", "d", "p", droid]);
 		expect(launched).toMatchObject({ code: 0 });
@@ -368,7 +368,7 @@ test("variables of any text: an answer, or one line of what is wrong", async () 
 		fc.tuple(env, fc.constantFrom(...calls)),
 		30,
 		async ([given, [args, options]]) => {
-			const cwd = join(box.home, newTaskId());
+			const cwd = join(box.home, createTaskId());
 			mkdirSync(cwd);
 			const answer = await box.bg(args, { ...options, cwd, env: given });
 			if (args[0] === "hook") expectHarmless(answer);

@@ -4,43 +4,47 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import * as v from "valibot";
-import { ageOf, noteOf } from "../lib/answer.ts";
-import { readArguments } from "../lib/arguments.ts";
+import { describeNote, formatTaskAge } from "../lib/answer.ts";
+import { parseArguments } from "../lib/arguments.ts";
 import { planBatch } from "../lib/batch.ts";
 import { openStore } from "../lib/directory.ts";
-import { execCommand, parseDefinition } from "../lib/droid.ts";
+import { buildExecCommand, parseDefinition } from "../lib/droid.ts";
 import { isRefusal } from "../lib/error.ts";
-import * as names from "../lib/names.ts";
+import * as paths from "../lib/names.ts";
 import * as notices from "../lib/notices.ts";
-import { lastAssistantText, Payload, subagentOf } from "../lib/payload.ts";
 import {
-	cutBytes,
+	findLastAssistantText,
+	HookPayload,
+	parseSubagent,
+} from "../lib/payload.ts";
+import {
 	escapeJson,
 	formatTable,
 	toJson,
 	toLine,
 	toPlain,
+	truncateBytes,
 } from "../lib/print.ts";
-import { describeStanding, standingOf } from "../lib/prune.ts";
-import { leaveQueue, readLimits, releaseSlot, setReady } from "../lib/queue.ts";
+import { checkSupervision, describeSupervision } from "../lib/prune.ts";
+import { dequeue, readLimits, releaseSlot, setRunnable } from "../lib/queue.ts";
 import * as sessions from "../lib/sessions.ts";
-import { judge } from "../lib/stale.ts";
-import { markOnEnd, resolveId, takeOnEnd } from "../lib/store.ts";
+import { decidePrune } from "../lib/stale.ts";
+import { createOnEndMark, resolveTaskId, takeOnEndMark } from "../lib/store.ts";
 import {
 	digestStream,
 	digestTail,
-	readDigest,
-	readEvent,
+	parseDigest,
+	parseEvent,
 	renderEvent,
 } from "../lib/stream.ts";
 import {
-	finish,
+	finishTask,
 	isFinal,
 	parseTask,
+	requeueForRetry,
 	type Task,
-	tryAgain,
 } from "../lib/task.ts";
-import { holdKey, readKey } from "../lib/unique.ts";
+import { readKeyHolder, writeKeyHolder } from "../lib/unique.ts";
 import { loadVerbs } from "../lib/verb.ts";
 import { verbs } from "../lib/verbs.ts";
 import { sandbox, snapshot } from "./harness.ts";
@@ -98,7 +102,7 @@ test("whatever is shown, no terminal obeys it, and JSON stays what it was", () =
 				expect(toLine(given, length)).not.toContain("\n");
 				expect([...toLine(given, length)].length).toBeLessThanOrEqual(length);
 				expect(JSON.parse(toJson(given))).toBe(given);
-				const cut = cutBytes(given.toWellFormed(), length, "first");
+				const cut = truncateBytes(given.toWellFormed(), length, "first");
 				expect(Buffer.byteLength(cut)).toBeLessThanOrEqual(length);
 				expect(given.toWellFormed()).toStartWith(cut);
 			},
@@ -110,19 +114,19 @@ test("whatever is shown, no terminal obeys it, and JSON stays what it was", () =
 /** A record that was read, and all that is asked of it. */
 function useTask(task: Task): void {
 	expect(task.id).toBe(id);
-	const standing = standingOf(task, () => "gone");
-	describeStanding(task, standing);
-	expect(typeof ageOf(task)).toBe("string");
-	noteOf(task);
+	const supervision = checkSupervision(task, () => "gone");
+	describeSupervision(task, supervision);
+	expect(typeof formatTaskAge(task)).toBe("string");
+	describeNote(task);
 	const limits = { ttl: 1, stale: 1, ageAlone: false, now: 1e12, wrote: 0 };
-	judge(task, standing, limits);
+	decidePrune(task, supervision, limits);
 	const end = {
 		reason: "exit",
 		failed: true,
 		at: "2026-01-01T00:00:00Z",
 	} as const;
-	expect(isFinal(finish(task, end))).toBe(true);
-	tryAgain(task, finish(task, end));
+	expect(isFinal(finishTask(task, end))).toBe(true);
+	requeueForRetry(task, finishTask(task, end));
 	toJson(task);
 }
 
@@ -157,15 +161,15 @@ test("a droid's stream is read and shown, whatever it says", () => {
 	fc.assert(
 		fc.property(fc.array(streamLine, { maxLength: 6 }), json, (lines, note) => {
 			for (const line of lines) {
-				const shown = toPlain(renderEvent(readEvent(line)));
+				const shown = toPlain(renderEvent(parseEvent(line)));
 				expect(firstObeyed(shown)).toBeUndefined();
 			}
 			const all = Buffer.from(lines.join("\n"));
-			const digest = digestStream(readDigest(undefined), all);
+			const digest = digestStream(parseDigest(undefined), all);
 			expect(digest.offset).toBeLessThanOrEqual(all.length);
 			digestTail(all);
 			toJson(digest);
-			digestStream(readDigest(JSON.parse(note)), all);
+			digestStream(parseDigest(JSON.parse(note)), all);
 		}),
 		{ numRuns: times(2000) },
 	);
@@ -189,12 +193,12 @@ test("a payload is one that can be used, or refused; a transcript has words, or 
 	);
 	fc.assert(
 		fc.property(payload, fc.array(line), (given, lines) => {
-			const parsed = v.safeParse(Payload, JSON.parse(given));
+			const parsed = v.safeParse(HookPayload, JSON.parse(given));
 			if (parsed.success) {
-				const subagent = subagentOf(parsed.output);
+				const subagent = parseSubagent(parsed.output);
 				if (subagent) expect(subagent.sessionId).toMatch(/^[\w-]{1,128}$/);
 			}
-			lastAssistantText(Buffer.from(lines.join("\n")));
+			findLastAssistantText(Buffer.from(lines.join("\n")));
 		}),
 		{ numRuns: times(3000) },
 	);
@@ -224,7 +228,7 @@ test("no value of a droid's definition becomes a flag, and none keeps a launch",
 	fc.assert(
 		fc.property(fc.oneof(definition, text), (given) => {
 			const definition = parseDefinition(given);
-			const argv = execCommand({
+			const argv = buildExecCommand({
 				program: "droid",
 				autonomy: "low",
 				definition,
@@ -258,7 +262,7 @@ test("argv of any verb is arguments, or an error that says what is wrong", async
 			fc.array(part, { maxLength: 6 }),
 			({ meta, args, read }, argv) => {
 				const parsed = ofUser(() =>
-					read ? read(argv) : readArguments(meta.name, args, argv),
+					read ? read(argv) : parseArguments(meta.name, args, argv),
 				);
 				if (!parsed || parsed.help) return;
 				const known = ["_", ...Object.keys(args)];
@@ -346,7 +350,7 @@ test("limits are numbers or refused, and the store is an absolute path, whatever
 	});
 	fc.assert(
 		fc.property(env, (given) => {
-			expect(names.storeDir(given)).toStartWith("/");
+			expect(paths.storeDir(given)).toStartWith("/");
 			const limits = ofUser(() => readLimits(given));
 			for (const limit of Object.values(limits ?? {}))
 				expect(limit).toBeGreaterThan(0);
@@ -370,31 +374,35 @@ test("no id, session, key or droid makes a name outside the store", () => {
 	const before = [snapshot(beside), snapshot(join(dir, ".."))[""]];
 	const outside = Object.values(around);
 	const acts: ((given: string) => unknown)[] = [
-		(given) => names.recordFile(store, given),
-		(given) => names.outputFile(store, given),
-		(given) => names.promptFile(store, given),
-		(given) => names.progressFile(store, given),
-		(given) => names.lockFolder(store, given),
-		(given) => names.onEndMark(store, given),
-		(given) => resolveId(store, given),
-		(given) => markOnEnd(store, given),
-		(given) => takeOnEnd(store, given),
+		(given) => paths.recordFile(store, given),
+		(given) => paths.outputFile(store, given),
+		(given) => paths.promptFile(store, given),
+		(given) => paths.progressFile(store, given),
+		(given) => paths.lockFolder(store, given),
+		(given) => paths.onEndMark(store, given),
+		(given) => resolveTaskId(store, given),
+		(given) => createOnEndMark(store, given),
+		(given) => takeOnEndMark(store, given),
 		(given) => sessions.indexSession(store, given, id),
-		(given) => sessions.tasksOfSession(store, given),
-		(given) => sessions.noteSession(store, given, "ended", given),
+		(given) => sessions.listSessionTasks(store, given),
+		(given) => sessions.writeSessionNote(store, given, "ended", given),
 		(given) => sessions.readSessionNote(store, given, "ended"),
 		(given) => sessions.claimSession(store, given),
-		(given) => sessions.forgetSession(store, given, id),
+		(given) => sessions.unindexSession(store, given, id),
 		(given) => notices.expectNotice(store, given, id),
-		(given) => notices.fallDue(store, given, id),
+		(given) => notices.markNoticeDue(store, given, id),
 		(given) =>
-			notices.settleNotices(store, given, notices.claimNotices(store, given)),
-		(given) => notices.passOnNotices(store, given, "s"),
-		(given) => notices.dropNotice(store, given, id),
-		(given) => holdKey(store, given, id),
-		(given) => readKey(store, given),
+			notices.removeClaimedNotices(
+				store,
+				given,
+				notices.claimNotices(store, given),
+			),
+		(given) => notices.forwardNotices(store, given, "s"),
+		(given) => notices.discardNotice(store, given, id),
+		(given) => writeKeyHolder(store, given, id),
+		(given) => readKeyHolder(store, given),
 	];
-	const queueActs = [setReady, leaveQueue, releaseSlot];
+	const queueActs = [setRunnable, dequeue, releaseSlot];
 	fc.assert(
 		fc.property(text, fc.double(), (given, number) => {
 			for (const act of acts)

@@ -2,19 +2,19 @@ import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { outputFile } from "../lib/names.ts";
-import { keepOutput } from "../lib/outputs.ts";
-import { self } from "../lib/process.ts";
-import { settle } from "../lib/prune.ts";
+import { keepAttemptOutput } from "../lib/outputs.ts";
+import { identifySelf } from "../lib/process.ts";
+import { reconcileTask } from "../lib/prune.ts";
 import { readTask } from "../lib/store.ts";
 import { sandbox } from "./harness.ts";
 import { addTask } from "./hooks.ts";
 
-const dead = { ...self(), start: "999999999999" };
+const dead = { ...identifySelf(), start: "999999999999" };
 
 test("who died in the queue never started", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
-	expect(settle(store, readTask(store, id))).toMatchObject({
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
 		reason: "lost",
 		error: "never started: its supervisor died",
 	});
@@ -24,7 +24,7 @@ test("a task that wrote something has started, though nobody wrote that down", (
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
 	writeFileSync(outputFile(store, id), "half of it\n");
-	expect(settle(store, readTask(store, id))).toMatchObject({
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
 		reason: "lost",
 		error: "its supervisor died while it started",
 		result: "half of it",
@@ -36,8 +36,8 @@ test("what an attempt wrote is the task's, where its supervisor died before the 
 	const died = { supervisor: dead, process: dead, retries: 1 };
 	const id = addTask(store, died);
 	writeFileSync(outputFile(store, id), "all of it\n");
-	keepOutput(store, id, 1);
-	expect(settle(store, readTask(store, id))).toMatchObject({
+	keepAttemptOutput(store, id, 1);
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
 		reason: "lost",
 		result: "all of it",
 	});

@@ -9,42 +9,42 @@ import {
 import { join } from "node:path";
 import fc from "fast-check";
 import { openStore } from "../lib/directory.ts";
-import { whileLaunching } from "../lib/launching.ts";
+import { withPendingLaunch } from "../lib/launching.ts";
 import { queueLock, type Store } from "../lib/names.ts";
-import { formatHolder, self } from "../lib/process.ts";
+import { claimName, identifySelf } from "../lib/process.ts";
 import {
 	claimSlots,
+	dequeue,
 	enqueue,
 	type Limits,
-	leaveQueue,
 	readLimits,
 	releaseSlot,
-	setReady,
+	setRunnable,
 	sweepQueue,
 } from "../lib/queue.ts";
 import { createTask } from "../lib/store.ts";
-import { newTaskId, type Task } from "../lib/task.ts";
+import { createTaskId, type Task } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
 const limitsOf = (env: Record<string, string> = {}): Limits => readLimits(env);
 
-const gone = { ...self(), start: "999999999999" };
+const gone = { ...identifySelf(), start: "999999999999" };
 
 /** A task in the queue that this process looks after, and that may start. */
 function add(store: Store, fields: Partial<Task> = {}): Task {
 	const task: Task = {
-		id: newTaskId(),
+		id: createTaskId(),
 		kind: "droid",
 		description: "a task",
 		status: "queued",
-		supervisor: self(),
+		supervisor: identifySelf(),
 		...fields,
 	};
 	enqueue(store, [task], limitsOf());
 	createTask(store, task);
-	setReady(store, task, true);
+	setRunnable(store, task, true);
 	return task;
 }
 
@@ -133,7 +133,7 @@ test("the dead take up no place, and keep nobody who comes after them", () => {
 test("what another machine left takes up no place here, keeps nobody, and stays its own", () => {
 	const store = open();
 	const limits = limitsOf({ BG_MAX_RUNNING: "1", BG_MAX_QUEUED: "1" });
-	const elsewhere = { ...self(), machine: "a container:1" };
+	const elsewhere = { ...identifySelf(), machine: "a container:1" };
 	const running = add(store, { supervisor: elsewhere });
 	const entry = entries(store).find((name) => name.includes(running.id));
 	renameSync(
@@ -144,7 +144,7 @@ test("what another machine left takes up no place here, keeps nobody, and stays 
 	const waiting = add(store, { supervisor: elsewhere, priority: 1 });
 	const lock = join(store.dir, ".locks", queueLock(elsewhere.machine));
 	mkdirSync(lock);
-	writeFileSync(join(lock, formatHolder(elsewhere, "0")), "");
+	writeFileSync(join(lock, claimName(elsewhere, "0")), "");
 	const ours = add(store);
 	enqueue(store, [], limits);
 	expect(claimSlots(store, mapOf([ours]), limits, true)).toEqual([ours.id]);
@@ -158,10 +158,10 @@ test("a queue that is full takes none of a launch, and is not full of the dead",
 	const limits = limitsOf({ BG_MAX_QUEUED: "2" });
 	add(store, { supervisor: gone });
 	const before = [add(store), add(store)].map(({ id }) => id);
-	const tasks = [1, 2].map(() => ({ ...add(store), id: newTaskId() }));
+	const tasks = [1, 2].map(() => ({ ...add(store), id: createTaskId() }));
 	const ids = tasks.map(({ id }) => id);
 	const launch = () =>
-		whileLaunching(store, ids, () => enqueue(store, tasks, limits));
+		withPendingLaunch(store, ids, () => enqueue(store, tasks, limits));
 	expect(launch).toThrow("4 tasks are queued");
 	const left = entries(store).map((name) => name.split(",")[3]);
 	expect(left).toHaveLength(4);
@@ -171,7 +171,7 @@ test("a queue that is full takes none of a launch, and is not full of the dead",
 test("a launch leaves no entry in a queue that cannot be counted", () => {
 	const store = open();
 	const tasks = [add(store), add(store)];
-	for (const task of tasks) leaveQueue(store, task);
+	for (const task of tasks) dequeue(store, task);
 	chmodSync(join(store.dir, ".queue"), 0o770);
 	expect(() => enqueue(store, tasks, limitsOf())).toThrow(
 		/can be written by others/,

@@ -11,13 +11,13 @@ import {
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { maxFileBytes } from "../lib/files.ts";
-import { maxRecordBytes, recordText } from "../lib/record.ts";
+import { formatRecordText, maxRecordBytes } from "../lib/record.ts";
 import {
-	finish,
-	newTaskId,
+	createTaskId,
+	finishTask,
 	parseTask,
+	requeueForRetry,
 	type Task,
-	tryAgain,
 } from "../lib/task.ts";
 import { executable, sandbox, until } from "./harness.ts";
 import { addTask } from "./hooks.ts";
@@ -25,7 +25,7 @@ import { addTask } from "./hooks.ts";
 const at = "2026-01-02T03:04:05.678Z";
 
 const task = (fields: Partial<Task> = {}): Task => ({
-	...parseTask(JSON.stringify({ id: newTaskId(), status: "running" })),
+	...parseTask(JSON.stringify({ id: createTaskId(), status: "running" })),
 	...fields,
 });
 
@@ -47,10 +47,10 @@ test("a record that bg writes can be read again", () => {
 	expect(maxRecordBytes).toBe(maxFileBytes);
 	const prompt = "\u0001".repeat(174_000);
 	const before = task({ prompt, command: ["true"] });
-	expect(JSON.parse(recordText(before))).toEqual(before);
+	expect(JSON.parse(formatRecordText(before))).toEqual(before);
 	const facts = { result: "x".repeat(16_384), exit_code: 3 };
-	const ended = finish(before, { reason: "exit", failed: true, at, facts });
-	const text = recordText(ended);
+	const ended = finishTask(before, { reason: "exit", failed: true, at, facts });
+	const text = formatRecordText(ended);
 	expect(Buffer.byteLength(text)).toBeLessThanOrEqual(maxRecordBytes);
 	expect(parseTask(text)).toMatchObject({
 		status: "error",
@@ -58,7 +58,9 @@ test("a record that bg writes can be read again", () => {
 		command: ["true"],
 	});
 	const command = ["x".repeat(maxRecordBytes)];
-	expect(() => recordText(task({ command }))).toThrow(/larger than 1 MiB/);
+	expect(() => formatRecordText(task({ command }))).toThrow(
+		/larger than 1 MiB/,
+	);
 });
 
 test("what a task adds to its record stays small, however often and however it fails", () => {
@@ -66,11 +68,11 @@ test("what a task adds to its record stays small, however often and however it f
 	const end = { reason: "spawn", at, error } as const;
 	let now = task({ retries: 100 });
 	for (let attempt = 0; attempt < 100; attempt++)
-		now = tryAgain(now, finish(now, end));
-	const ended = finish(now, end);
+		now = requeueForRetry(now, finishTask(now, end));
+	const ended = finishTask(now, end);
 	expect(ended.attempts).toHaveLength(100);
 	expect(ended.error).toStartWith("never started: no program ");
-	expect(recordText(ended).length).toBeLessThan(200_000);
+	expect(formatRecordText(ended).length).toBeLessThan(200_000);
 });
 
 test("a droid's stream adds little to the record, whatever it says", async () => {

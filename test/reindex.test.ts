@@ -3,8 +3,12 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import type { Store } from "../lib/names.ts";
-import { indexSlice } from "../lib/reindex.ts";
-import { isIndexWhole, readIndexing, tasksOfSession } from "../lib/sessions.ts";
+import { buildIndexSlice } from "../lib/reindex.ts";
+import {
+	isIndexComplete,
+	listSessionTasks,
+	readIndexProgress,
+} from "../lib/sessions.ts";
 import { sandbox } from "./harness.ts";
 
 const idOf = (n: number) => `bg_${n.toString(16).padStart(12, "0")}`;
@@ -29,10 +33,10 @@ function oldFolder(count: number, isUnfinished: (n: number) => boolean): Store {
 }
 
 const isFound = (store: Store, n: number) =>
-	tasksOfSession(store, sessionOf(n)).includes(idOf(n));
+	listSessionTasks(store, sessionOf(n)).includes(idOf(n));
 
 test("an empty folder is whole at once", () => {
-	expect(isIndexWhole(oldFolder(0, () => false))).toBe(true);
+	expect(isIndexComplete(oldFolder(0, () => false))).toBe(true);
 });
 
 test("10,000 old records: slice by slice, the unfinished first, the mark last", () => {
@@ -43,28 +47,28 @@ test("10,000 old records: slice by slice, the unfinished first, the mark last", 
 	const isWhole = (ns: number[]) => ns.every((n) => isFound(store, n));
 	let slices = 0;
 	let slowest = 0;
-	for (; !isIndexWhole(store); slices++) {
+	for (; !isIndexComplete(store); slices++) {
 		expect(slices).toBeLessThan(1000);
-		const { pass } = readIndexing(store);
+		const { pass } = readIndexProgress(store);
 		if (pass > 0) expect(isWhole(all.filter(unfinished))).toBe(true);
 		const start = performance.now();
-		indexSlice(store, 50);
+		buildIndexSlice(store, 50);
 		slowest = Math.max(slowest, performance.now() - start);
 	}
 	expect(slices).toBeGreaterThan(1);
 	// A slice is 50 ms, a listing and one record; the rest is for a busy machine.
 	expect(slowest).toBeLessThan(500);
 	expect(isWhole(all)).toBe(true);
-	indexSlice(store, 0);
+	buildIndexSlice(store, 0);
 	expect(isWhole(all)).toBe(true);
 }, 60_000);
 
 test("the mark never stands before the last entry, wherever a slice is cut", () => {
 	const store = oldFolder(300, (n) => n % 7 === 0);
 	const all = Array.from({ length: 300 }, (_, n) => n);
-	for (let slices = 0; !isIndexWhole(store); slices++) {
+	for (let slices = 0; !isIndexComplete(store); slices++) {
 		expect(slices).toBeLessThan(10_000);
-		indexSlice(store, 1 + (slices % 3));
+		buildIndexSlice(store, 1 + (slices % 3));
 	}
 	expect(all.filter((n) => !isFound(store, n))).toEqual([]);
 });
@@ -73,14 +77,14 @@ test("broken records, records deleted meanwhile and lost notes do not keep it fr
 	const store = oldFolder(500, (n) => n < 10);
 	writeFileSync(join(store.dir, `${idOf(77)}.json`), "{half");
 	writeFileSync(join(store.dir, `${idOf(78)}.json`), '{"id":"bg_deadbeef"}');
-	indexSlice(store, 3);
+	buildIndexSlice(store, 3);
 	rmSync(join(store.dir, ".sessions", ".whole.at"), { force: true });
-	indexSlice(store, 3);
+	buildIndexSlice(store, 3);
 	for (let n = 0; n < 20; n++) rmSync(join(store.dir, `${idOf(400 + n)}.json`));
 	writeFileSync(join(store.dir, ".sessions", ".whole.at"), "\0\0\0\0");
-	for (let slices = 0; !isIndexWhole(store); slices++) {
+	for (let slices = 0; !isIndexComplete(store); slices++) {
 		expect(slices).toBeLessThan(1000);
-		indexSlice(store, 20);
+		buildIndexSlice(store, 20);
 	}
 	for (let n = 0; n < 400; n++)
 		if (n !== 77 && n !== 78) expect(isFound(store, n)).toBe(true);

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Reported, renderReport } from "../lib/report.ts";
+import { type ReportedTask, renderReport } from "../lib/report.ts";
 
 const now = Date.parse("2026-01-01T00:10:00Z");
-const task = (fields: Partial<Reported>): Reported =>
+const task = (fields: Partial<ReportedTask>): ReportedTask =>
 	({
 		id: "bg_19f0c2a4b1c000001",
 		kind: "droid",
@@ -12,7 +12,7 @@ const task = (fields: Partial<Reported>): Reported =>
 		agent: "executor-med",
 		started_at: "2026-01-01T00:00:00Z",
 		...fields,
-	}) as Reported;
+	}) as ReportedTask;
 
 test("the report has a table of all, what came out, and how far the rest is", () => {
 	const tasks = [

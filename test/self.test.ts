@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { nameProgram } from "../lib/self.ts";
+import { insertProgramCommand } from "../lib/self.ts";
 
 const words = ["run", "list", "wait", "hook", "--help"];
 
@@ -19,10 +19,10 @@ test.each([
 		"a folder for bg alone",
 	].map((same) => [same, same]),
 ] as [string, string][])("%j becomes %j", (message, named) => {
-	expect(nameProgram(message, words, "/b/bg")).toBe(named);
+	expect(insertProgramCommand(message, words, "/b/bg")).toBe(named);
 });
 
 test("a path is taken as it is", () => {
 	const path = "'/b $& $1/bg'";
-	expect(nameProgram("(bg list)", words, path)).toBe(`(${path} list)`);
+	expect(insertProgramCommand("(bg list)", words, path)).toBe(`(${path} list)`);
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { chownSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { listIds } from "../lib/store.ts";
+import { listTaskIds } from "../lib/store.ts";
 import { isFinal } from "../lib/task.ts";
 import {
 	handOver,
@@ -36,7 +36,7 @@ const limited = (
 
 /** What a launch that may have failed has left. */
 async function expectAllOrNothing(box: Sandbox, argv: string[]): Promise<void> {
-	const before = listIds(box);
+	const before = listTaskIds(box);
 	const { code, stdout, stderr } = await box.bg(
 		["run", "-q", "d", "--", "true"],
 		{ argv },
@@ -49,7 +49,7 @@ async function expectAllOrNothing(box: Sandbox, argv: string[]): Promise<void> {
 		return;
 	}
 	await until(() => box.alive().length === 0, "nobody left");
-	expect(listIds(box)).toEqual(before);
+	expect(listTaskIds(box)).toEqual(before);
 	// A runtime that cannot even start says what it likes.
 	if (code === 111) expect(stderr).toMatch(/^bg: .*\n$/);
 }

@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
-import { self } from "../lib/process.ts";
-import type { Standing } from "../lib/prune.ts";
-import { judge, pruneTasks } from "../lib/stale.ts";
+import { identifySelf } from "../lib/process.ts";
+import type { Supervision } from "../lib/prune.ts";
+import { decidePrune, pruneTasks } from "../lib/stale.ts";
 import { createTask, readTask } from "../lib/store.ts";
-import { newTaskId, type Task } from "../lib/task.ts";
+import { createTaskId, type Task } from "../lib/task.ts";
 import { takeSnapshot } from "../lib/tree.ts";
 import { sandbox, until } from "./harness.ts";
 import { addTask } from "./hooks.ts";
@@ -35,9 +35,9 @@ const facts = {
 
 const choose = (
 	fields: Partial<Task>,
-	standing: Standing = "watched",
+	supervision: Supervision = "watched",
 	more: Partial<typeof facts> = {},
-) => judge(task(fields), standing, { ...facts, ...more });
+) => decidePrune(task(fields), supervision, { ...facts, ...more });
 
 test("who is old and quiet is stale", () => {
 	expect(choose({})).toEqual({ reason: "stale", by: "11m" });
@@ -96,15 +96,25 @@ test("a native subagent whose end never came is over at the TTL", () => {
 
 test("however many are lost, the processes are looked over once", async () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
-	const gone = { ...self(), start: "999999999999" };
-	const ids = Array.from({ length: 20 }, () => newTaskId());
+	const gone = { ...identifySelf(), start: "999999999999" };
+	const ids = Array.from({ length: 20 }, () => createTaskId());
 	for (const id of ids)
 		createTask(store, { ...task(), id, status: "queued", supervisor: gone });
 	let looks = 0;
-	const pruned = await pruneTasks(store, { ...facts, dryRun: false }, () => {
-		looks++;
-		return takeSnapshot();
-	});
+	const pruned = await pruneTasks(
+		store,
+		{
+			...facts,
+			dryRun: false,
+			cancel: async () => {
+				throw new Error("nothing is to be stopped");
+			},
+		},
+		() => {
+			looks++;
+			return takeSnapshot();
+		},
+	);
 	expect(pruned.removed.toSorted()).toEqual(ids.toSorted());
 	for (const id of ids)
 		expect(readTask(store, id)).toMatchObject({ reason: "lost" });
@@ -135,7 +145,7 @@ test("all that is to be stopped is stopped together", async () => {
 
 test("a dry run says of what is lost how it will really end, and of what goes on nothing", async () => {
 	const box = sandbox();
-	const gone = { ...self(), start: "999999999999" };
+	const gone = { ...identifySelf(), start: "999999999999" };
 	const lost = { supervisor: gone, process: gone };
 	const ended = addTask(box, { ...lost, kind: "droid", command: ["droid"] });
 	writeFileSync(

@@ -13,23 +13,23 @@ import {
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
 import { outputFile, recordFile, type Store, storeDir } from "../lib/names.ts";
-import { openOutput, readOutput } from "../lib/outputs.ts";
-import { formatHolder, identify, self } from "../lib/process.ts";
+import { openOutput, readOutputBytes } from "../lib/outputs.ts";
+import { claimName, identifyProcess, identifySelf } from "../lib/process.ts";
 import {
 	createTask,
-	eachTask,
-	listIds,
+	iterateTasks,
+	listTaskIds,
 	readTask,
-	resolveId,
-	type Unreadable,
+	resolveTaskId,
+	type UnreadableRecord,
 	updateTask,
 	watchEnds,
 } from "../lib/store.ts";
-import { finish, newTaskId, parseTask, type Task } from "../lib/task.ts";
+import { createTaskId, finishTask, parseTask, type Task } from "../lib/task.ts";
 import { root, sandbox, until } from "./harness.ts";
 
 const newTask = (fields: Partial<Task> = {}): Task => ({
-	...parseTask(JSON.stringify({ id: newTaskId(), status: "running" })),
+	...parseTask(JSON.stringify({ id: createTaskId(), status: "running" })),
 	...fields,
 });
 
@@ -44,7 +44,7 @@ function openWithTask(): { store: Store; id: string } {
 }
 
 const end = (task: Task) =>
-	finish(task, { reason: "manual", at: new Date().toISOString() });
+	finishTask(task, { reason: "manual", at: new Date().toISOString() });
 
 test("the store is where the old script kept its tasks, or $BG_DIR", () => {
 	expect(storeDir({ HOME: "/h" })).toBe("/h/.factory/.omd/background-tasks");
@@ -81,7 +81,7 @@ test("a folder that others can write is refused, and so is a file", () => {
 
 test("reading a store that is not there makes none", () => {
 	const { dir } = sandbox();
-	expect([...eachTask(openStore({ dir }))]).toEqual([]);
+	expect([...iterateTasks(openStore({ dir }))]).toEqual([]);
 	expect(existsSync(dir)).toBe(false);
 });
 
@@ -89,18 +89,20 @@ test("an id that is a path never becomes one", () => {
 	const store = open();
 	for (const id of ["../../etc/passwd", "bg_", "bg_0123456789ab/../x", ""])
 		expect(() => recordFile(store, id)).toThrow(/not a task id/);
-	expect(() => resolveId(store, "../x")).toThrow(/not a task id/);
+	expect(() => resolveTaskId(store, "../x")).toThrow(/not a task id/);
 });
 
 test("a unique beginning of an id is enough, @last is the newest", () => {
 	const store = open();
 	const ids = ["bg_0123456789aa01", "bg_0123456789ab01", "bg_0123456789ab02"];
 	for (const id of ids) createTask(store, newTask({ id }));
-	expect(resolveId(store, "bg_0123456789aa")).toBe("bg_0123456789aa01");
-	expect(resolveId(store, "@last")).toBe("bg_0123456789ab02");
-	expect(() => resolveId(store, "bg_0123456789ab")).toThrow(/could be 2 tasks/);
-	expect(() => resolveId(store, "bg_ff")).toThrow(/no task "bg_ff"/);
-	expect(() => resolveId(store, "ff")).toThrow(/not a task id/);
+	expect(resolveTaskId(store, "bg_0123456789aa")).toBe("bg_0123456789aa01");
+	expect(resolveTaskId(store, "@last")).toBe("bg_0123456789ab02");
+	expect(() => resolveTaskId(store, "bg_0123456789ab")).toThrow(
+		/could be 2 tasks/,
+	);
+	expect(() => resolveTaskId(store, "bg_ff")).toThrow(/no task "bg_ff"/);
+	expect(() => resolveTaskId(store, "ff")).toThrow(/not a task id/);
 });
 
 test("a broken record is told, and leaves the others usable", () => {
@@ -108,8 +110,8 @@ test("a broken record is told, and leaves the others usable", () => {
 	const broken = newTask();
 	createTask(store, broken);
 	writeFileSync(recordFile(store, broken.id), '{"id":"bg_01');
-	const unreadable: Unreadable[] = [];
-	const tasks = [...eachTask(store, unreadable)];
+	const unreadable: UnreadableRecord[] = [];
+	const tasks = [...iterateTasks(store, unreadable)];
 	expect(tasks.map((task) => task.id)).toEqual([id]);
 	expect(unreadable.map(({ taskId }) => taskId)).toEqual([broken.id]);
 	expect(() => readTask(store, broken.id)).toThrow(/cannot be read/);
@@ -118,11 +120,11 @@ test("a broken record is told, and leaves the others usable", () => {
 
 test("a record that is a link or a pipe is not read", async () => {
 	const { store, id } = openWithTask();
-	const [link, pipe] = [newTaskId(), newTaskId()];
+	const [link, pipe] = [createTaskId(), createTaskId()];
 	symlinkSync(recordFile(store, id), recordFile(store, link));
 	await Bun.$`mkfifo ${recordFile(store, pipe)}`;
-	const unreadable: Unreadable[] = [];
-	const tasks = [...eachTask(store, unreadable)];
+	const unreadable: UnreadableRecord[] = [];
+	const tasks = [...iterateTasks(store, unreadable)];
 	expect(tasks).toHaveLength(1);
 	expect(unreadable.map(({ taskId }) => taskId).sort()).toEqual([link, pipe]);
 });
@@ -173,12 +175,12 @@ function holdLock(store: Store, id: string, holder: string): void {
 
 test("the lock of a dead process is broken, that of a living one is waited for", () => {
 	const { store, id } = openWithTask();
-	holdLock(store, id, formatHolder({ ...self(), start: "1" }, "0"));
+	holdLock(store, id, claimName({ ...identifySelf(), start: "1" }, "0"));
 	updateTask(store, id, end);
-	const living = identify(process.ppid);
+	const living = identifyProcess(process.ppid);
 	if (!living) throw new Error("no parent");
-	holdLock(store, id, formatHolder(living, "0"));
-	expect(() => updateTask(store, id, end, { patience: 50 })).toThrow(
+	holdLock(store, id, claimName(living, "0"));
+	expect(() => updateTask(store, id, end, { timeoutMs: 50 })).toThrow(
 		`held by process ${process.ppid}`,
 	);
 });
@@ -187,7 +189,7 @@ test.each([
 	["on another machine", { machine: "other" }, "on other"],
 	[
 		"in another pid namespace",
-		{ machine: self().machine.replace(/:.*/, ":1") },
+		{ machine: identifySelf().machine.replace(/:.*/, ":1") },
 		"in another pid namespace (1)",
 	],
 ])(
@@ -198,8 +200,8 @@ test.each([
 		const store = openStore({ dir, write: true });
 		const task = newTask();
 		createTask(store, task);
-		holdLock(store, task.id, formatHolder({ ...self(), ...fields }, "0"));
-		const write = () => updateTask(store, task.id, end, { patience: 50 });
+		holdLock(store, task.id, claimName({ ...identifySelf(), ...fields }, "0"));
+		const write = () => updateTask(store, task.id, end, { timeoutMs: 50 });
 		expect(write).toThrow(`held by process ${process.pid} ${where} (if`);
 		let command = "";
 		try {
@@ -251,21 +253,21 @@ test("an end wakes those who wait", async () => {
 
 test("output is read from any byte to any byte", () => {
 	const { store, id } = openWithTask();
-	expect(readOutput(store, id, 0, 10)).toHaveLength(0);
+	expect(readOutputBytes(store, id, 0, 10)).toHaveLength(0);
 	writeFileSync(openOutput(store, id), "0123456789");
-	expect(readOutput(store, id, 3, 6).toString()).toBe("345");
-	expect(readOutput(store, id, 8, 100).toString()).toBe("89");
-	expect(readOutput(store, id, 50, 60)).toHaveLength(0);
+	expect(readOutputBytes(store, id, 3, 6).toString()).toBe("345");
+	expect(readOutputBytes(store, id, 8, 100).toString()).toBe("89");
+	expect(readOutputBytes(store, id, 50, 60)).toHaveLength(0);
 	rmSync(outputFile(store, id));
 	mkdirSync(outputFile(store, id));
-	expect(() => readOutput(store, id, 0, 1)).toThrow(/not a file/);
+	expect(() => readOutputBytes(store, id, 0, 1)).toThrow(/not a file/);
 });
 
 test("ids are listed oldest first, and nothing else is", () => {
 	const store = open();
-	const ids = [newTaskId(), newTaskId(), newTaskId()];
+	const ids = [createTaskId(), createTaskId(), createTaskId()];
 	for (const id of ids.toReversed()) createTask(store, newTask({ id }));
 	writeFileSync(join(store.dir, "notes.json"), "{}");
 	writeFileSync(join(store.dir, "bg_x.json"), "{}");
-	expect(listIds(store)).toEqual(ids);
+	expect(listTaskIds(store)).toEqual(ids);
 });

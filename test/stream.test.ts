@@ -3,8 +3,8 @@ import * as fc from "fast-check";
 import {
 	digestStream,
 	digestTail,
-	readDigest,
-	readEvent,
+	parseDigest,
+	parseEvent,
 	renderEvent,
 } from "../lib/stream.ts";
 
@@ -32,7 +32,7 @@ const stream = [
 ];
 
 test("a stream says session, progress, result and usage", () => {
-	expect(digestStream(readDigest({}), Buffer.from(stream.join("")))).toEqual({
+	expect(digestStream(parseDigest({}), Buffer.from(stream.join("")))).toEqual({
 		offset: Buffer.byteLength(stream.join("")),
 		sessionId: "s-1",
 		model: "m",
@@ -51,10 +51,10 @@ test("a stream says session, progress, result and usage", () => {
 
 test("a stream read in pieces, cut anywhere, says the same", () => {
 	const bytes = Buffer.from(stream.join(""));
-	const whole = digestStream(readDigest({}), bytes);
+	const whole = digestStream(parseDigest({}), bytes);
 	fc.assert(
 		fc.property(fc.array(fc.nat(bytes.length)), (cuts) => {
-			let digest = readDigest(undefined);
+			let digest = parseDigest(undefined);
 			for (const cut of [...cuts.toSorted((a, b) => a - b), bytes.length])
 				digest = digestStream(digest, bytes.subarray(digest.offset, cut));
 			expect(digest).toEqual(whole);
@@ -78,7 +78,7 @@ test("droid's own message says more than that the run failed", () => {
 });
 
 test("a stream reads like a conversation", () => {
-	const events = stream.map((each) => renderEvent(readEvent(each.trim())));
+	const events = stream.map((each) => renderEvent(parseEvent(each.trim())));
 	expect(events).toEqual([
 		"# session s-1, model m",
 		"> do it",
@@ -96,7 +96,7 @@ test("a tool's error is shown as one", () => {
 		isError: true,
 		error: { message: "no" },
 	};
-	expect(renderEvent(readEvent(JSON.stringify(event)))).toBe("  ✗ no");
+	expect(renderEvent(parseEvent(JSON.stringify(event)))).toBe("  ✗ no");
 });
 
 test("any line is an event or text, never a crash", () => {
@@ -113,8 +113,8 @@ test("any line is an event or text, never a crash", () => {
 					.map(([type, rest]) => JSON.stringify({ ...rest, type })),
 			),
 			(text) => {
-				expect(typeof renderEvent(readEvent(text))).toBe("string");
-				digestStream(readDigest(undefined), Buffer.from(`${text}\n`));
+				expect(typeof renderEvent(parseEvent(text))).toBe("string");
+				digestStream(parseDigest(undefined), Buffer.from(`${text}\n`));
 			},
 		),
 	);

@@ -2,11 +2,15 @@ import { expect, test } from "bun:test";
 import { existsSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../lib/directory.ts";
-import { whileLaunching } from "../lib/launching.ts";
-import { expectNotice, fallDue, readNotices } from "../lib/notices.ts";
-import { indexSession, noteSession, tasksOfSession } from "../lib/sessions.ts";
+import { withPendingLaunch } from "../lib/launching.ts";
+import { expectNotice, markNoticeDue, readNotices } from "../lib/notices.ts";
+import {
+	indexSession,
+	listSessionTasks,
+	writeSessionNote,
+} from "../lib/sessions.ts";
 import { sweepStore } from "../lib/sweep.ts";
-import { newTaskId } from "../lib/task.ts";
+import { createTaskId } from "../lib/task.ts";
 import { sandbox } from "./harness.ts";
 import { addTask, parent } from "./hooks.ts";
 
@@ -14,16 +18,16 @@ test("names of a task whose record never came are swept, not those of one that m
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const recorded = addTask(store, { parent_session_id: parent });
 	indexSession(store, parent, recorded);
-	const [coming, never] = [newTaskId(), newTaskId()];
+	const [coming, never] = [createTaskId(), createTaskId()];
 	for (const id of [coming, never]) {
 		indexSession(store, parent, id);
 		expectNotice(store, parent, id);
 	}
-	whileLaunching(store, [coming], () => sweepStore(store));
+	withPendingLaunch(store, [coming], () => sweepStore(store));
 	const ids = [recorded, coming].sort();
-	expect(tasksOfSession(store, parent).sort()).toEqual(ids);
+	expect(listSessionTasks(store, parent).sort()).toEqual(ids);
 	expect(readNotices(store, parent)).toEqual({ due: [], awaited: ids });
-	fallDue(store, parent, coming);
+	markNoticeDue(store, parent, coming);
 	sweepStore(store);
 	expect(readNotices(store, parent)).toEqual({ due: [], awaited: [recorded] });
 });
@@ -32,7 +36,7 @@ test("notes of a session that has had no task for a week are swept, others stay"
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const folder = (key: string) => join(store.dir, ".sessions", key);
 	for (const key of ["old", "new", "busy"])
-		noteSession(store, key, "caller", parent);
+		writeSessionNote(store, key, "caller", parent);
 	indexSession(store, "busy", addTask(store, {}));
 	const longAgo = Date.now() / 1000 - 8 * 86_400;
 	for (const key of ["old", "busy"]) utimesSync(folder(key), longAgo, longAgo);

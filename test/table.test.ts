@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { tint } from "../lib/answer.ts";
-import { drawCard } from "../lib/card.ts";
-import { type Glance, glanceOf } from "../lib/glance.ts";
-import { layTable, shortenIds, summarize } from "../lib/table.ts";
-import { newTaskId, statuses, type Task } from "../lib/task.ts";
-import { drawView, emptyView, show, type View } from "../lib/watch.ts";
+import { colourText } from "../lib/answer.ts";
+import { renderTaskDetails } from "../lib/card.ts";
+import { type TaskRow, toTaskRow } from "../lib/glance.ts";
+import { layOutTable, shortenIds, summarizeCounts } from "../lib/table.ts";
+import { createTaskId, statuses, type Task } from "../lib/task.ts";
+import { drawView, emptyView, showRows, type WatchView } from "../lib/watch.ts";
 import { eachWords, type Words } from "./words.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");
@@ -13,7 +13,7 @@ const now = Date.parse("2026-01-01T00:00:00Z");
 const tasksWith = (texts: Words["texts"]) =>
 	fc.array(
 		fc.record({
-			id: fc.nat().map(() => newTaskId()),
+			id: fc.nat().map(() => createTaskId()),
 			kind: fc.constantFrom("droid", "command"),
 			status: fc.constantFrom(...statuses),
 			description: texts,
@@ -35,8 +35,12 @@ const tasksWith = (texts: Words["texts"]) =>
 		{ maxLength: 6 },
 	) as fc.Arbitrary<Task[]>;
 
-const glanceAt = (each: Task): Glance =>
-	glanceOf(each, { note: undefined, said: each.progress?.lastMessage, now });
+const glanceAt = (each: Task): TaskRow =>
+	toTaskRow(each, {
+		note: undefined,
+		lastMessage: each.progress?.lastMessage,
+		now,
+	});
 
 test.each(
 	eachWords.flatMap(([kind, words]) =>
@@ -53,12 +57,16 @@ test.each(
 		fc.assert(
 			fc.property(tasksWith(words.texts), (tasks) => {
 				const rows = tasks.map(glanceAt);
-				const table = layTable(rows, width);
+				const table = layOutTable(rows, width);
 				expectToFit(table.head);
 				for (const row of rows) expectToFit(table.line(row, true));
 				for (const mode of ["list", "output", "confirm"] as const) {
 					const output = tasks[0]?.result ?? "";
-					const view: View = { ...show(emptyView, rows), mode, output };
+					const view: WatchView = {
+						...showRows(emptyView, rows),
+						mode,
+						output,
+					};
 					const size = { columns: width, rows: 8 };
 					const lines = drawView(view, { ...size, colour: true });
 					expect(lines.length).toBe(8);
@@ -66,7 +74,7 @@ test.each(
 				}
 				for (const task of tasks) {
 					const options = { output: "/tmp/x.out", width, colour: true };
-					drawCard(task, options).forEach(expectToFit);
+					renderTaskDetails(task, options).forEach(expectToFit);
 				}
 			}),
 			{ numRuns: 50 },
@@ -76,7 +84,7 @@ test.each(
 
 test("without colours there is no escape sequence, with them only colours", () => {
 	const each = glanceAt({ ...baseTask, description: "\u001b[2Jgone" });
-	const { line } = layTable([each], 80);
+	const { line } = layOutTable([each], 80);
 	expect(line(each, false)).not.toContain("\u001b");
 	const painted = line(each, true);
 	expect(painted.split("\u001b")).toEqual([
@@ -86,7 +94,7 @@ test("without colours there is no escape sequence, with them only colours", () =
 	]);
 });
 
-function row(fields: Partial<Task> = {}): Glance {
+function row(fields: Partial<Task> = {}): TaskRow {
 	const base = { id: "bg_1a204540e927c85af", kind: "droid", description: "d" };
 	return glanceAt({
 		...base,
@@ -103,8 +111,8 @@ function row(fields: Partial<Task> = {}): Glance {
 	} as Task);
 }
 
-const drawn = (rows: Glance[], width: number) => {
-	const { head, line } = layTable(rows, width);
+const drawn = (rows: TaskRow[], width: number) => {
+	const { head, line } = layOutTable(rows, width);
 	return [head, ...rows.map((each) => line(each, false))];
 };
 
@@ -135,7 +143,7 @@ test("a task that is over shows what came of it", () => {
 
 test("colours are of the 16 that a theme sets, and none that a white or a black one hides", () => {
 	for (const status of statuses) {
-		const [, colour] = tint("", status).split("[");
+		const [, colour] = colourText("", status).split("[");
 		expect([
 			"31m\u001b",
 			"32m\u001b",
@@ -173,15 +181,15 @@ test("a short id is one that no other begins with", () => {
 
 test("a summary counts what there is", () => {
 	const none = { queued: 0, running: 0, completed: 0, error: 0, cancelled: 0 };
-	expect(summarize({ ...none, running: 3, queued: 2 })).toBe(
+	expect(summarizeCounts({ ...none, running: 3, queued: 2 })).toBe(
 		"2 queued, 3 running",
 	);
-	expect(summarize(none)).toBe("");
+	expect(summarizeCounts(none)).toBe("");
 });
 
 test("a card says what it is first, wraps what is long and cuts what is longer", () => {
 	const result = Array.from({ length: 40 }, (_, n) => `line ${n}`).join("\n");
-	const lines = drawCard(
+	const lines = renderTaskDetails(
 		{ ...baseTask, status: "completed", result, prompt: "word ".repeat(30) },
 		{ output: "/tmp/x.out", width: 40, colour: false },
 	);

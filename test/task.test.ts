@@ -3,20 +3,20 @@ import * as fc from "fast-check";
 import { idPattern, sessionPattern } from "../lib/patterns.ts";
 import {
 	compareIds,
+	createSessionId,
+	createTaskId,
 	dependencySentence,
-	type End,
-	endSentence,
-	finish,
-	intend,
+	describeExit,
+	finishTask,
 	isFinal,
-	newSessionId,
-	newTaskId,
+	markRunning,
 	parseTask,
 	reasons,
-	start,
+	requestStop,
+	requeueForRetry,
 	statuses,
 	type Task,
-	tryAgain,
+	type TaskEnd,
 } from "../lib/task.ts";
 
 const at = "2026-01-02T03:04:05.678Z";
@@ -27,7 +27,7 @@ const task = (fields: Partial<Task> = {}): Task => ({
 	...fields,
 });
 
-const exit = (code: number): End => ({
+const exit = (code: number): TaskEnd => ({
 	reason: "exit",
 	failed: code !== 0,
 	at,
@@ -36,20 +36,20 @@ const exit = (code: number): End => ({
 });
 
 test("ids of one process sort in the order they were made, also when the clock goes back", () => {
-	const ids = [5, 5, 3, 6, 2].map((ms) => newTaskId(1_700_000_000_000 + ms));
+	const ids = [5, 5, 3, 6, 2].map((ms) => createTaskId(1_700_000_000_000 + ms));
 	expect(ids.toSorted(compareIds)).toEqual(ids);
 	expect(new Set(ids).size).toBe(ids.length);
 	for (const id of ids) expect(id).toMatch(idPattern);
 });
 
 test("ids of the old script, which are shorter, are older than any of ours", () => {
-	const ids = ["bg_ffffffff", newTaskId()];
+	const ids = ["bg_ffffffff", createTaskId()];
 	expect(ids.toSorted(compareIds)).toEqual(ids);
 });
 
 test("a session id of ours is one that the store takes", () => {
-	expect(newSessionId()).toMatch(/^ses_[0-9a-f]{12}$/);
-	expect(newSessionId()).toMatch(sessionPattern);
+	expect(createSessionId()).toMatch(/^ses_[0-9a-f]{12}$/);
+	expect(createSessionId()).toMatch(sessionPattern);
 });
 
 test.each([
@@ -57,18 +57,18 @@ test.each([
 	[3, null, "exited 3"],
 	[null, "SIGKILL", "killed by SIGKILL"],
 ] as const)("exit code %p with signal %p reads %p", (code, signal, words) => {
-	expect(endSentence(code, signal)).toBe(words);
+	expect(describeExit(code, signal)).toBe(words);
 });
 
 test("a process that exits 0 completes its task, any other code is an error", () => {
-	expect(finish(task(), exit(0))).toMatchObject({
+	expect(finishTask(task(), exit(0))).toMatchObject({
 		status: "completed",
 		reason: "exit",
 		exit_code: 0,
 		completed_at: at,
 	});
-	expect(finish(task(), exit(0)).error).toBeUndefined();
-	expect(finish(task(), exit(3))).toMatchObject({
+	expect(finishTask(task(), exit(0)).error).toBeUndefined();
+	expect(finishTask(task(), exit(3))).toMatchObject({
 		status: "error",
 		error: "exited 3",
 		exit_code: 3,
@@ -77,7 +77,7 @@ test("a process that exits 0 completes its task, any other code is an error", ()
 
 test("an intent decides the end, whatever the process answers", () => {
 	const stop = { reason: "cancel", at, by: "bg cancel" } as const;
-	const ended = finish(intend(task(), stop), exit(0));
+	const ended = finishTask(requestStop(task(), stop), exit(0));
 	expect(ended).toMatchObject({
 		status: "cancelled",
 		reason: "cancel",
@@ -89,7 +89,7 @@ test("an intent decides the end, whatever the process answers", () => {
 test("the first intent stays", () => {
 	const first = { reason: "cancel", at, by: "bg cancel" } as const;
 	const second = { reason: "shutdown", at, by: "SIGTERM" } as const;
-	expect(intend(intend(task(), first), second).stop).toEqual(first);
+	expect(requestStop(requestStop(task(), first), second).stop).toEqual(first);
 });
 
 test("the first final state wins, and later facts are added beside it", () => {
@@ -110,15 +110,15 @@ test("the first final state wins, and later facts are added beside it", () => {
 					at,
 					facts: { exit_code: code },
 				}));
-				const first = finish(task(), states[0] as End);
-				const last = states.reduce(finish, task());
+				const first = finishTask(task(), states[0] as TaskEnd);
+				const last = states.reduce(finishTask, task());
 				expect(isFinal(first)).toBe(true);
 				expect(last).toEqual(first);
 			},
 		),
 	);
-	const byHand = finish(task(), { reason: "manual", at });
-	expect(finish(byHand, exit(3))).toMatchObject({
+	const byHand = finishTask(task(), { reason: "manual", at });
+	expect(finishTask(byHand, exit(3))).toMatchObject({
 		status: "completed",
 		reason: "manual",
 		exit_code: 3,
@@ -127,15 +127,15 @@ test("the first final state wins, and later facts are added beside it", () => {
 
 test("a task starts once, and not when its end came first", () => {
 	const queued = task({ status: "queued" });
-	expect(start(queued, identity, at)).toMatchObject({
+	expect(markRunning(queued, identity, at)).toMatchObject({
 		status: "running",
 		pid: 7,
 		started_at: at,
 	});
 	for (const status of statuses.filter((each) => each !== "queued"))
-		expect(start(task({ status }), identity, at)).toBeUndefined();
+		expect(markRunning(task({ status }), identity, at)).toBeUndefined();
 	const stop = { reason: "cancel", at, by: "x" } as const;
-	expect(start({ ...queued, stop }, identity, at)).toBeUndefined();
+	expect(markRunning({ ...queued, stop }, identity, at)).toBeUndefined();
 });
 
 test("a record of the old script is read: nulls, local times, no pid", () => {
@@ -165,7 +165,7 @@ test("what a record holds beside what is known here stays in it", () => {
 	const read = parseTask(
 		'{"id":"bg_0123456789ab","status":"queued","new":[1]}',
 	);
-	expect(finish(read, exit(0))).toMatchObject({ new: [1] });
+	expect(finishTask(read, exit(0))).toMatchObject({ new: [1] });
 });
 
 test("text that is no record is refused, whatever it is", () => {
@@ -181,7 +181,7 @@ test("text that is no record is refused, whatever it is", () => {
 test("attempts wait 1 s, 2 s, 4 s and so on, at most 60 s", () => {
 	const pauses = [1, 2, 3, 6, 7, 50].map((attempt) => {
 		const ended = task({ attempt, status: "error", completed_at: at });
-		const { not_before = "" } = tryAgain(task({ attempt }), ended);
+		const { not_before = "" } = requeueForRetry(task({ attempt }), ended);
 		return (Date.parse(not_before) - Date.parse(at)) / 1000;
 	});
 	expect(pauses).toEqual([1, 2, 4, 32, 60, 60]);
@@ -234,7 +234,7 @@ test("that sentence stays short for a chain of 1000 tasks, also if an older bg w
 		old = `not started: ${second} ended as error (${old})`;
 		const error = dependencySentence(now);
 		expect(error.length).toBeLessThanOrEqual(300);
-		now = finish(task({ status: "queued" }), {
+		now = finishTask(task({ status: "queued" }), {
 			reason: "dependency",
 			at,
 			error,

@@ -2,13 +2,13 @@ import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runtimeFlags } from "../lib/program.ts";
-import { newTaskId, type Task } from "../lib/task.ts";
+import { createTaskId, type Task } from "../lib/task.ts";
 import { program, type Sandbox, sandbox, until } from "./harness.ts";
 import { endsOf, linesOf, openPty, type PtyOptions } from "./pty.ts";
 
 /** Writes the record of a task that is over, if not said otherwise. */
 function put(box: Sandbox, fields: Partial<Task> = {}): string {
-	const id = newTaskId();
+	const id = createTaskId();
 	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
 	const description =
 		"テスト 👨‍👩‍👧 of everything there is, and then some more of it";

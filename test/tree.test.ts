@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
 import { spawn } from "node:child_process";
-import { identifyChild, isOwn, liveness } from "../lib/process.ts";
-import { newTaskId } from "../lib/task.ts";
+import { checkLiveness, identifyChild, isOwn } from "../lib/process.ts";
+import { createTaskId } from "../lib/task.ts";
 import { findTree, stopTree } from "../lib/tree.ts";
 import { isAlive, unprivileged, until } from "./harness.ts";
 
 /** A process of a task of its own; ended by the test. */
 function startTask(script: string, env: Record<string, string> = {}) {
-	const id = newTaskId();
+	const id = createTaskId();
 	const child = spawn("sh", ["-c", script], {
 		detached: true,
 		stdio: "ignore",
@@ -53,16 +53,16 @@ test("what ignores SIGTERM is killed after the grace", async () => {
 		"the trap set",
 	);
 	const start = performance.now();
-	expect(await stopTree(id, { root, grace: 300 })).toEqual([]);
+	expect(await stopTree(id, { root, graceMs: 300 })).toEqual([]);
 	expect(performance.now() - start).toBeGreaterThan(300);
-	expect(liveness(root)).toBe("gone");
+	expect(checkLiveness(root)).toBe("gone");
 });
 
 test("a stopped process is stopped for good", async () => {
 	const { id, root } = startTask("sleep 60");
 	process.kill(root.pid, "SIGSTOP");
 	await until(() => findTree(id, root).some(({ paused }) => paused), "a pause");
-	expect(await stopTree(id, { root, grace: 4000 })).toEqual([]);
+	expect(await stopTree(id, { root, graceMs: 4000 })).toEqual([]);
 });
 
 test("a process of another user belongs to a task only as a descendant", async () => {
@@ -88,7 +88,7 @@ test("a process of another user belongs to a task only as a descendant", async (
 });
 
 test("stopping a tree that is gone is done at once", async () => {
-	expect(await stopTree(newTaskId())).toEqual([]);
+	expect(await stopTree(createTaskId())).toEqual([]);
 });
 
 // --- internal ---

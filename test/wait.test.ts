@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { openStore } from "../lib/directory.ts";
 import { recordFile } from "../lib/names.ts";
-import { self } from "../lib/process.ts";
+import { identifySelf } from "../lib/process.ts";
 import { waitForTasks } from "../lib/wait.ts";
 import { sandbox } from "./harness.ts";
 import { addTask, endTask } from "./hooks.ts";
@@ -10,12 +10,12 @@ import { addTask, endTask } from "./hooks.ts";
 test("a record that cannot be read for a moment is waited for", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
-	const id = addTask(store, { supervisor: self() });
+	const id = addTask(store, { supervisor: identifySelf() });
 	const record = readFileSync(recordFile(store, id));
 	writeFileSync(recordFile(store, id), "{");
 	const { ended, missing } = await waitForTasks(store, {
 		ids: [id],
-		onLook: () => {
+		onPoll: () => {
 			writeFileSync(recordFile(store, id), record);
 			endTask(box, id);
 		},

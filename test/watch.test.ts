@@ -1,22 +1,22 @@
 import { expect, test } from "bun:test";
-import { type Glance, glanceOf } from "../lib/glance.ts";
+import { type TaskRow, toTaskRow } from "../lib/glance.ts";
 import type { Status, Task } from "../lib/task.ts";
 import {
-	type Act,
 	drawView,
 	emptyView,
-	keysOf,
-	press,
-	show,
-	type View,
+	pressKey,
+	showRows,
+	splitKeys,
+	type WatchAction,
+	type WatchView,
 } from "../lib/watch.ts";
 
 const size = { columns: 70, rows: 8 };
 const up = "\u001b[A";
 const down = "\u001b[B";
 
-const glance = (n: number, status: Status): Glance =>
-	glanceOf(
+const glance = (n: number, status: Status): TaskRow =>
+	toTaskRow(
 		{
 			id: `bg_0000000${n}`,
 			kind: "command",
@@ -31,31 +31,34 @@ const rows = [
 	glance(2, "running"),
 	glance(1, "completed"),
 ];
-const start = show(emptyView, rows);
+const start = showRows(emptyView, rows);
 
 /** The view after some keys, and what they asked for. */
-function typed(view: View, ...keys: string[]): { view: View; acts: Act[] } {
-	const acts: Act[] = [];
+function typed(
+	view: WatchView,
+	...keys: string[]
+): { view: WatchView; acts: WatchAction[] } {
+	const acts: WatchAction[] = [];
 	for (const key of keys) {
-		const pressed = press(view, key, size);
+		const pressed = pressKey(view, key, size);
 		view = pressed.view;
 		if (pressed.act) acts.push(pressed.act);
 	}
 	return { view, acts };
 }
 
-const frame = (view: View) => drawView(view, { ...size, colour: false });
+const frame = (view: WatchView) => drawView(view, { ...size, colour: false });
 
 test("typing is taken apart into keys", () => {
-	expect(keysOf(`j${up}\u001bOBq\u0003`)).toEqual([
+	expect(splitKeys(`j${up}\u001bOBq\u0003`)).toEqual([
 		"j",
 		up,
 		"\u001bOB",
 		"q",
 		"\u0003",
 	]);
-	expect(keysOf("\u001b")).toEqual(["\u001b"]);
-	expect(keysOf("\u001b[5~\n")).toEqual(["\u001b[5~", "\n"]);
+	expect(splitKeys("\u001b")).toEqual(["\u001b"]);
+	expect(splitKeys("\u001b[5~\n")).toEqual(["\u001b[5~", "\n"]);
 });
 
 test.each([
@@ -72,14 +75,14 @@ test.each([
 
 test("the selection stays with its task, and goes to the next where it is gone", () => {
 	const { view } = typed(start, "j");
-	expect(show(view, [glance(4, "running"), ...rows]).selected).toBe(
+	expect(showRows(view, [glance(4, "running"), ...rows]).selected).toBe(
 		"bg_00000002",
 	);
 	expect(
-		show(view, [glance(3, "queued"), glance(1, "completed")]).selected,
+		showRows(view, [glance(3, "queued"), glance(1, "completed")]).selected,
 	).toBe("bg_00000001");
-	expect(show(view, []).selected).toBeUndefined();
-	expect(typed(show(view, []), "j", "c", "\r").acts).toEqual([]);
+	expect(showRows(view, []).selected).toBeUndefined();
+	expect(typed(showRows(view, []), "j", "c", "\r").acts).toEqual([]);
 });
 
 test("a task is cancelled once that is confirmed, and only if it is not over", () => {
@@ -128,7 +131,7 @@ test("the list has a title, a head, the tasks with a mark at one, and the keys",
 test("of a long list those around the selected one are shown", () => {
 	const many = Array.from({ length: 9 }, (_, n) => glance(9 - n, "running"));
 	const shown = (...keys: string[]) =>
-		frame(typed(show(emptyView, many), ...keys).view)
+		frame(typed(showRows(emptyView, many), ...keys).view)
 			.slice(2, -1)
 			.map((line) => line.slice(0, 13));
 	expect(shown()).toEqual([
@@ -144,7 +147,7 @@ test("of a long list those around the selected one are shown", () => {
 
 test("an output is followed at its end; scrolled back it stops at its beginning", () => {
 	const output = Array.from({ length: 20 }, (_, n) => `line ${n}`).join("\n");
-	const view: View = { ...typed(start, "o").view, output };
+	const view: WatchView = { ...typed(start, "o").view, output };
 	expect(frame(view)[6]).toBe("line 19");
 	expect(frame(typed(view, "k").view)[6]).toBe("line 18");
 	expect(frame(typed(view, "g").view)[1]).toBe("line 0");
@@ -156,7 +159,7 @@ test("a screen of any size is filled exactly", () => {
 	for (const rows of [1, 2, 3, 5])
 		for (const columns of [1, 5, 20])
 			for (const mode of ["list", "output", "confirm"] as const) {
-				const view: View = { ...start, mode, output: "日本語 ".repeat(9) };
+				const view: WatchView = { ...start, mode, output: "日本語 ".repeat(9) };
 				const lines = drawView(view, { rows, columns, colour: false });
 				expect(lines.length).toBe(rows);
 				for (const line of lines)

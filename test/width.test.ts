@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { toLine } from "../lib/print.ts";
-import { fit, pad, widthOf, wrap } from "../lib/width.ts";
+import { fitText, measureWidth, padText, wrapText } from "../lib/width.ts";
 import { eachWords } from "./words.ts";
 
 const oneLine = (text: string) => toLine(text);
@@ -19,7 +19,7 @@ test.each([
 	["❤️", 2],
 	["▶ ✔ ✖ ◼ · …", 11],
 ])("%p takes %p columns", (text, columns) => {
-	expect(widthOf(text)).toBe(columns);
+	expect(measureWidth(text)).toBe(columns);
 });
 
 test.each([
@@ -32,7 +32,7 @@ test.each([
 	["ab cd", 4, "ab…"],
 	["ab", 0, ""],
 ])("%p in %p columns is %p", (text, width, shown) => {
-	expect(fit(text, width)).toBe(shown);
+	expect(fitText(text, width)).toBe(shown);
 });
 
 test.each(eachWords)(
@@ -40,11 +40,11 @@ test.each(eachWords)(
 	(_, { texts, measure }) => {
 		fc.assert(
 			fc.property(texts.map(oneLine), columns, (text, width) => {
-				const cut = fit(text, width);
+				const cut = fitText(text, width);
 				expect(measure(cut)).toBeLessThanOrEqual(width);
 				if (measure(text) <= width) expect(cut).toBe(text);
 				for (const side of ["left", "right"] as const)
-					expect(measure(pad(text, width, side))).toBe(width);
+					expect(measure(padText(text, width, side))).toBe(width);
 			}),
 			{ numRuns: 1000 },
 		);
@@ -56,7 +56,7 @@ test.each(eachWords)(
 	(_, { texts, measure }) => {
 		fc.assert(
 			fc.property(texts.map(oneLine), columns, (text, width) => {
-				const lines = wrap(text, width);
+				const lines = wrapText(text, width);
 				for (const line of lines)
 					expect(measure(line)).toBeLessThanOrEqual(width);
 				const dense = (each: string) => each.replace(/\s/g, "");
@@ -68,8 +68,8 @@ test.each(eachWords)(
 );
 
 test("a line is broken between words where it can be", () => {
-	expect(wrap("all 42 tests pass", 8)).toEqual(["all 42", "tests", "pass"]);
-	expect(wrap("  indented text", 10)).toEqual(["  indented", "text"]);
-	expect(wrap("abcdefgh", 3)).toEqual(["abc", "def", "gh"]);
-	expect(wrap("", 3)).toEqual([""]);
+	expect(wrapText("all 42 tests pass", 8)).toEqual(["all 42", "tests", "pass"]);
+	expect(wrapText("  indented text", 10)).toEqual(["  indented", "text"]);
+	expect(wrapText("abcdefgh", 3)).toEqual(["abc", "def", "gh"]);
+	expect(wrapText("", 3)).toEqual([""]);
 });

@@ -3,8 +3,8 @@ import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodes } from "../lib/error.ts";
-import { self } from "../lib/process.ts";
-import { markOnEnd } from "../lib/store.ts";
+import { identifySelf } from "../lib/process.ts";
+import { createOnEndMark } from "../lib/store.ts";
 import { executable, type Sandbox, sandbox, until } from "./harness.ts";
 import { addTask, parent } from "./hooks.ts";
 
@@ -146,7 +146,7 @@ test("a NUL, which JSON can hold and no argv, is refused with its line", async (
 	expect(existsSync(box.dir)).toBe(false);
 });
 
-const gone = { ...self(), start: "999999999999" };
+const gone = { ...identifySelf(), start: "999999999999" };
 
 test("a record whose droid is a path, huge or no name keeps no list from its answer, and removes nothing", async () => {
 	const box = sandbox();
@@ -167,7 +167,7 @@ test("what is to be run at an end is run, whatever stands where a supervisor has
 	const on_end = ["touch", made];
 	for (const BG_TASK_ENV of ["{", "null", "[]"]) {
 		const id = addTask(box, { supervisor: gone, on_end, cwd: "/" });
-		markOnEnd({ dir: box.dir }, id);
+		createOnEndMark({ dir: box.dir }, id);
 		const answer = await box.bg(["status", id], { env: { BG_TASK_ENV } });
 		expect(answer).toMatchObject({ code: 0, stderr: "" });
 	}

@@ -1,6 +1,6 @@
 /** Words of every kind, for properties of what is drawn: wide, joined, combined, and hostile ones. */
 import * as fc from "fast-check";
-import { widthOf } from "../lib/width.ts";
+import { measureWidth } from "../lib/width.ts";
 
 const pieces = fc.constantFrom(
 	"word",
@@ -46,7 +46,7 @@ export const allWords = {
 			fc.string({ unit: "grapheme", maxLength: 80 }),
 			fc.string({ unit: "binary", maxLength: 40 }),
 		),
-		measure: widthOf,
+		measure: measureWidth,
 	},
 } satisfies Record<string, Words>;
 

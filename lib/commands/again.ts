@@ -1,11 +1,11 @@
 import { planResume, planRetry } from "../again.ts";
 import { openStore } from "../directory.ts";
-import { type Launched, launchPlans } from "../launch.ts";
-import { settle } from "../prune.ts";
-import { readTask, resolveId } from "../store.ts";
+import { type LaunchResult, launchPlans } from "../launch.ts";
+import { reconcileTask } from "../prune.ts";
+import { readTask, resolveTaskId } from "../store.ts";
 import type { Task } from "../task.ts";
 import { defineVerb } from "../verb.ts";
-import { answerFlags, tellLaunched } from "./launch.ts";
+import { launchReplyFlags, replyLaunched } from "./launch.ts";
 
 export const retry = defineVerb({
 	meta: {
@@ -20,11 +20,11 @@ export const retry = defineVerb({
 			from: "tasks",
 			description: "a task id",
 		},
-		...answerFlags,
+		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(find(args.id));
-		tellLaunched(launchPlans([plan])[0] as Launched, args);
+		const plan = planRetry(readFinished(args.id));
+		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
 	},
 });
 
@@ -55,17 +55,21 @@ export const resume = defineVerb({
 			type: "boolean",
 			description: "in a copy of the session, which itself stays as it is",
 		},
-		...answerFlags,
+		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planResume(find(args.id), args.prompt, args.fork ?? false);
-		tellLaunched(launchPlans([plan])[0] as Launched, args);
+		const plan = planResume(
+			readFinished(args.id),
+			args.prompt,
+			args.fork ?? false,
+		);
+		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
 	},
 });
 
 // --- internal ---
 
-function find(given: string): Task {
+function readFinished(given: string): Task {
 	const store = openStore({ write: true });
-	return settle(store, readTask(store, resolveId(store, given)));
+	return reconcileTask(store, readTask(store, resolveTaskId(store, given)));
 }

@@ -1,12 +1,17 @@
-import { answer, formatFlags, markCollected, paintStatus } from "../answer.ts";
-import { filledOf, valuesOf } from "../arguments.ts";
-import { brief } from "../brief.ts";
-import { type Cancelled, cancelTasks } from "../cancel.ts";
+import { dismissNotice, formatFlags, formatStatus, reply } from "../answer.ts";
+import { refuseEmpty, splitValues } from "../arguments.ts";
+import { truncateRecord } from "../brief.ts";
+import { type CancelResult, cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
-import { BgError, exitCodes } from "../error.ts";
+import { exitCodes, usage } from "../error.ts";
 import type { Store } from "../names.ts";
 import { toLine } from "../print.ts";
-import { ancestorsOf, eachTask, readTask, resolveId } from "../store.ts";
+import {
+	findAncestors,
+	iterateTasks,
+	readTask,
+	resolveTaskId,
+} from "../store.ts";
 import { isFinal, stopSignals, taskVariable } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -48,34 +53,35 @@ export const cancel = defineVerb({
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const given = valuesOf(args.ids);
-		const session = filledOf("--session", args.session);
-		const ways = [given.length > 0, args.all, session].filter((way) => way);
-		if (ways.length !== 1)
-			throw new BgError(
-				"usage",
-				"bg cancel takes ids, or --all, or --session ID",
-			);
-		const signal = signalOf(args.signal);
+		const given = splitValues(args.ids);
+		const session = refuseEmpty("--session", args.session);
+		const selectors = [given.length > 0, args.all, session].filter(
+			(selector) => selector,
+		);
+		if (selectors.length !== 1)
+			throw usage("bg cancel takes ids, or --all, or --session ID");
+		const signal = parseSignal(args.signal);
 		const store = openStore({ write: true });
 		const ids = given.length
-			? [...new Set(given.map((id) => resolveId(store, id)))]
-			: unfinished(store, session ?? process.env.BG_SESSION_ID);
+			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
+			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
 		const [first] = tasks;
 		if (tasks.length === 1 && first && !first.status)
 			readTask(store, first.taskId);
-		const isRead = answer(
+		const isRead = reply(
 			args,
 			{
-				tasks: tasks.map((task) => brief(task, `status ${task.taskId} --full`)),
+				tasks: tasks.map((task) =>
+					truncateRecord(task, `status ${task.taskId} --full`),
+				),
 			},
-			() => tasks.map(describe).join("\n") || "nothing to cancel",
+			() => tasks.map(describeResult).join("\n") || "nothing to cancel",
 		);
 		if (isRead)
 			for (const { taskId: id, status } of tasks)
-				if (status) markCollected(store, { id, status });
+				if (status) dismissNotice(store, { id, status });
 		return tasks.every(({ cancelled }) => cancelled)
 			? exitCodes.ok
 			: exitCodes.failed;
@@ -84,27 +90,32 @@ export const cancel = defineVerb({
 
 // --- internal ---
 
-function signalOf(given: string | undefined) {
+function parseSignal(given: string | undefined) {
 	const name = given?.toUpperCase().replace(/^SIG/, "");
 	const signal = stopSignals.find((each) => each === name);
 	if (given !== undefined && !signal)
-		throw new BgError("usage", `--signal takes ${stopSignals.join(", ")}`);
+		throw usage(`--signal takes ${stopSignals.join(", ")}`);
 	return signal;
 }
 
-function unfinished(store: Store, session: string | undefined): string[] {
-	const own = ancestorsOf(store, process.env[taskVariable]);
-	return [...eachTask(store)]
+function listUnfinished(store: Store, session: string | undefined): string[] {
+	const ancestors = findAncestors(store, process.env[taskVariable]);
+	return [...iterateTasks(store)]
 		.filter(
 			(task) =>
 				!isFinal(task) &&
-				!own.has(task.id) &&
+				!ancestors.has(task.id) &&
 				(!session || task.parent_session_id === session),
 		)
 		.map(({ id }) => id);
 }
 
-function describe({ taskId, status, note, survivors }: Cancelled): string {
+function describeResult({
+	taskId,
+	status,
+	note,
+	survivors,
+}: CancelResult): string {
 	const left = survivors
 		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
 		.join(", ");
@@ -113,5 +124,5 @@ function describe({ taskId, status, note, survivors }: Cancelled): string {
 		: note
 			? `  ${toLine(note, 500)}`
 			: "";
-	return `${taskId}  ${status ? paintStatus(status) : "?"}${more}`;
+	return `${taskId}  ${status ? formatStatus(status) : "?"}${more}`;
 }

@@ -1,12 +1,12 @@
-import { answer, formatFlags, progressLine, remark } from "../answer.ts";
-import { durationOf } from "../arguments.ts";
-import { cleanUp } from "../cleanup.ts";
+import { formatFlags, openProgressLine, reply, warn } from "../answer.ts";
+import { parseDurationFlag } from "../arguments.ts";
+import { cleanUpTasks } from "../cleanup.ts";
 import { openStore } from "../directory.ts";
-import { BgError, exitCodes } from "../error.ts";
+import { exitCodes, usage } from "../error.ts";
 import { parseSize } from "../print.ts";
 import { defineVerb } from "../verb.ts";
 
-const week = 7 * 86_400_000;
+const weekMs = 7 * 86_400_000;
 
 export const cleanup = defineVerb({
 	meta: {
@@ -39,31 +39,31 @@ export const cleanup = defineVerb({
 		const given = [args["older-than"], args["max-size"]];
 		const [age, size] = given;
 		if (!args.delete && given.some((each) => each !== undefined))
-			throw new BgError(
-				"usage",
+			throw usage(
 				"--older-than and --max-size say what --delete deletes: add --delete",
 			);
-		const olderThan = durationOf("--older-than", age);
+		const olderThan = parseDurationFlag("--older-than", age);
 		const maxSize = size === undefined ? undefined : parseSize(size);
 		if (size !== undefined && maxSize === undefined)
-			throw new BgError("usage", `--max-size ${size}: it takes 64M or 1G`);
+			throw usage(`--max-size ${size}: it takes 64M or 1G`);
 		const dryRun = args["dry-run"] ?? false;
 		const store = openStore({ write: !dryRun });
-		const usual = args.delete && maxSize === undefined ? week : undefined;
-		const line = await progressLine();
-		const cleaned = cleanUp(store, {
-			olderThan: olderThan ?? usual,
+		const defaultAge =
+			args.delete && maxSize === undefined ? weekMs : undefined;
+		const line = await openProgressLine();
+		const cleaned = cleanUpTasks(store, {
+			olderThan: olderThan ?? defaultAge,
 			maxSize,
 			dryRun,
-			onLook: (done, all) => line?.show(`cleaning up: ${done} of ${all}`),
+			onProgress: (done, all) => line?.show(`cleaning up: ${done} of ${all}`),
 		});
 		line?.clear();
 		const { archived, deleted, freedBytes, kept } = cleaned;
-		answer(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
-			const would = dryRun ? "would be " : "";
-			return `${archived.length} ${would}put away (bg list --all shows them), ${deleted.length} ${would}deleted, ${freedBytes} bytes ${would}freed`;
+		reply(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
+			const prefix = dryRun ? "would be " : "";
+			return `${archived.length} ${prefix}put away (bg list --all shows them), ${deleted.length} ${prefix}deleted, ${freedBytes} bytes ${prefix}freed`;
 		});
-		for (const { note } of kept) remark(note);
+		for (const { note } of kept) warn(note);
 		return kept.length ? exitCodes.refused : exitCodes.ok;
 	},
 });

@@ -1,11 +1,11 @@
-import { answer, formatFlags } from "../answer.ts";
+import { formatFlags, reply } from "../answer.ts";
 import { openStore } from "../directory.ts";
-import { BgError, exitCodes } from "../error.ts";
-import { cutBytes } from "../print.ts";
-import { settle } from "../prune.ts";
-import { readTask, resolveId, updateTask } from "../store.ts";
+import { exitCodes, usage } from "../error.ts";
+import { truncateBytes } from "../print.ts";
+import { reconcileTask } from "../prune.ts";
+import { readTask, resolveTaskId, updateTask } from "../store.ts";
 import {
-	finish,
+	finishTask,
 	isFinal,
 	maxResultBytes,
 	type Task,
@@ -43,28 +43,25 @@ export const complete = defineVerb({
 	},
 	run: ({ args }) => {
 		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
-			throw new BgError(
-				"usage",
-				"the result arrived broken (it was not UTF-8)",
-			);
+			throw usage("the result arrived broken (it was not UTF-8)");
 		const store = openStore({ write: true });
-		const id = resolveId(store, args.id);
-		settle(store, readTask(store, id));
+		const id = resolveTaskId(store, args.id);
+		reconcileTask(store, readTask(store, id));
 		let changed = false;
 		const task = updateTask(store, id, (now) => {
 			if (isFinal(now) || now.stop) return undefined;
 			changed = true;
-			return finish(now, {
+			return finishTask(now, {
 				reason: "manual",
 				failed: Boolean(args.error),
 				at: timestamp(),
 				...(args.error && { error: args.error }),
-				facts: { result: cutBytes(args.result, maxResultBytes, "first") },
+				facts: { result: truncateBytes(args.result, maxResultBytes, "first") },
 			});
 		});
 		const json = { taskId: id, status: task.status, completed: changed };
-		answer(args, json, () =>
-			changed ? `${id} is ${task.status}` : `${id} ${alreadyOf(task)}`,
+		reply(args, json, () =>
+			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
 		);
 		return changed ? exitCodes.ok : exitCodes.failed;
 	},
@@ -72,5 +69,5 @@ export const complete = defineVerb({
 
 // --- internal ---
 
-const alreadyOf = (task: Task) =>
+const describeUnchanged = (task: Task) =>
 	isFinal(task) ? `was already ${task.status}` : "is being stopped";

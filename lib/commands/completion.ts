@@ -1,17 +1,17 @@
-import { valuesOf } from "../arguments.ts";
+import { splitValues } from "../arguments.ts";
 import {
-	answerOf,
 	type Choice,
-	type Place,
-	placeOf,
-	scriptFor,
+	type CompletionPlace,
+	findPlace,
+	renderChoices,
+	renderScript,
 	shells,
 } from "../completion.ts";
 import { openStore } from "../directory.ts";
-import { BgError } from "../error.ts";
+import { usage } from "../error.ts";
 import { writeAll } from "../print.ts";
-import { selfCommand } from "../program.ts";
-import { findTask, listIds } from "../store.ts";
+import { buildSelfCommand } from "../program.ts";
+import { findTask, listTaskIds } from "../store.ts";
 import { isFinal } from "../task.ts";
 import { defineVerb, findVerb, loadVerbs, type VerbTable } from "../verb.ts";
 
@@ -47,26 +47,26 @@ export const completion = defineVerb({
 	run: async ({ args, verbs }) => {
 		const shell = shells.find((each) => each === args.shell);
 		if (!shell)
-			throw new BgError(
-				"usage",
+			throw usage(
 				`no completions for ${JSON.stringify(args.shell)}: bg completion takes ${shells.join(", ")}`,
 			);
-		if (args.words === undefined) writeAll(1, scriptFor(shell, selfCommand()));
-		else writeAll(1, await complete(verbs, valuesOf(args.words)));
+		if (args.words === undefined)
+			writeAll(1, renderScript(shell, buildSelfCommand()));
+		else writeAll(1, await completeWords(verbs, splitValues(args.words)));
 	},
 });
 
 // --- internal ---
 
 /** What a shell asks for at each key: it is answered, or not; there is nobody to tell of a fault. */
-async function complete(
+async function completeWords(
 	verbs: VerbTable,
 	words: readonly string[],
 ): Promise<string> {
 	try {
 		const [name = "", ...rest] = words;
-		const place: Place = rest.length
-			? placeOf((await findVerb(verbs, name).load()).args, rest)
+		const place: CompletionPlace = rest.length
+			? findPlace((await findVerb(verbs, name).load()).args, rest)
 			: { from: "verbs", typed: name, before: "", given: [] };
 		const { from } = place;
 		if (from === "files" || from === "folders" || from === "commands")
@@ -77,11 +77,11 @@ async function complete(
 				value: name,
 				about: description,
 			}));
-			return answerOf(place, choices);
+			return renderChoices(place, choices);
 		}
 		if (from === "tasks" || from === "unfinished")
-			return answerOf(place, tasks(place, from));
-		return answerOf(
+			return renderChoices(place, listTaskChoices(place, from));
+		return renderChoices(
 			place,
 			from.map((each) =>
 				typeof each === "string" ? { value: each, about: "" } : each,
@@ -93,11 +93,14 @@ async function complete(
 }
 
 /** The newest tasks whose id goes on like that. Nothing is written, nothing started. */
-function tasks({ typed }: Place, which: "tasks" | "unfinished"): Choice[] {
+function listTaskChoices(
+	{ typed }: CompletionPlace,
+	which: "tasks" | "unfinished",
+): Choice[] {
 	if (typed.startsWith("@")) return [{ value: "@last", about: "the newest" }];
 	const store = openStore();
 	const choices: Choice[] = [];
-	const ids = listIds(store).filter((id) => id.startsWith(typed));
+	const ids = listTaskIds(store).filter((id) => id.startsWith(typed));
 	for (const id of ids.reverse().slice(0, maxRead)) {
 		const task = findTask(store, id);
 		if (!task || (which === "unfinished" && isFinal(task))) continue;

@@ -1,5 +1,5 @@
-import { answer, formatFlags } from "../answer.ts";
-import { examine } from "../doctor.ts";
+import { formatFlags, reply } from "../answer.ts";
+import { runChecks } from "../doctor.ts";
 import { exitCodes } from "../error.ts";
 import { formatTable, toLine } from "../print.ts";
 import { defineVerb } from "../verb.ts";
@@ -12,14 +12,14 @@ export const doctor = defineVerb({
 	examples: [["bg doctor", "a line for each thing bg needs"]],
 	args: formatFlags,
 	run: async ({ args }) => {
-		const checks = await examine();
+		const checks = await runChecks();
 		const ok = checks.every((each) => each.ok);
-		answer(args, { ok, checks }, () => {
+		reply(args, { ok, checks }, () => {
 			const line = (text: string) => toLine(text, 1000);
 			return formatTable(
 				checks.flatMap((each) => [
 					[each.ok ? "✔" : "✖", each.check, line(each.says)],
-					...(each.ok ? [] : [["", "", `→ ${line(each.mend)}`]]),
+					...(each.ok ? [] : [["", "", `→ ${line(each.fix)}`]]),
 				]),
 			);
 		});

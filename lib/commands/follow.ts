@@ -1,35 +1,35 @@
 /** The part of `output` that takes longer: a task's bytes, and what it writes until it is over. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Store } from "../names.ts";
-import { readOutput } from "../outputs.ts";
+import { readOutputBytes } from "../outputs.ts";
 import {
+	type OutputText,
+	type OutputTextOptions,
 	readableSize,
+	readOutputText,
 	readPage,
-	readText,
-	type Text,
-	type TextOptions,
 } from "../pages.ts";
 import { isTerminal, toPlain, writeAll } from "../print.ts";
-import { settle } from "../prune.ts";
+import { reconcileTask } from "../prune.ts";
 import { readTask, watchEnds } from "../store.ts";
 import { isFinal, type Task } from "../task.ts";
 
 /** The most that is read at once, in bytes. */
-const chunk = 1024 * 1024;
+const chunkBytes = 1024 * 1024;
 
 /** Says that something was left out, and how to get it. */
-export const cutMark = (more: string) => `[… cut: ${more} shows more]\n`;
+export const formatCutMark = (more: string) => `[… cut: ${more} shows more]\n`;
 
 /**
- * Follows a task's text until the task is over. It starts with what `readText` returns for the
- * options; `moreOf` names the command that shows what that leaves out.
+ * Follows a task's text until the task is over. It starts with what `readOutputText` returns for the
+ * options; `hintMore` names the command that shows what that leaves out.
  * @returns the task once all of it was shown; undefined if nobody reads any more.
  */
 export async function followText(
 	store: Store,
 	id: string,
-	options: TextOptions,
-	moreOf: (text: Text) => string,
+	options: OutputTextOptions,
+	moreOf: (text: OutputText) => string,
 ): Promise<Task | undefined> {
 	let endsLine = true;
 	const write = (text: string): boolean => {
@@ -37,12 +37,12 @@ export async function followText(
 		if (plain) endsLine = plain.endsWith("\n");
 		return writeAll(1, plain);
 	};
-	const ended = await follow<string>(store, id, options.since, {
+	const ended = await followTask<string>(store, id, options.since, {
 		read: (task, since, attempt) => {
 			if (since !== undefined)
-				return readPage(store, task, { since, max: chunk, attempt });
-			const text = readText(store, task, { ...options, attempt });
-			const mark = text.truncated ? cutMark(moreOf(text)) : "";
+				return readPage(store, task, { since, max: chunkBytes, attempt });
+			const text = readOutputText(store, task, { ...options, attempt });
+			const mark = text.truncated ? formatCutMark(moreOf(text)) : "";
 			return { ...text, output: mark + text.output };
 		},
 		write,
@@ -58,7 +58,7 @@ export async function followRaw(
 	id: string,
 	from: number,
 ): Promise<Task | undefined> {
-	return follow<Uint8Array>(store, id, from, {
+	return followTask<Uint8Array>(store, id, from, {
 		read: (task, since = 0, attempt) => {
 			const size = readableSize(store, task, attempt);
 			return readBytes(store, id, { since, to: size, attempt });
@@ -105,8 +105,8 @@ function readBytes(
 	id: string,
 	{ since, to, attempt }: Range,
 ): Page<Uint8Array> {
-	const end = Math.min(to, since + chunk);
-	const output = readOutput(store, id, since, end, attempt);
+	const end = Math.min(to, since + chunkBytes);
+	const output = readOutputBytes(store, id, since, end, attempt);
 	return { output, nextOffset: since + output.length };
 }
 
@@ -127,7 +127,7 @@ type Follower<T> = {
 };
 
 /** Shows page after page, of one attempt after the other, until the task is over. */
-async function follow<T>(
+async function followTask<T>(
 	store: Store,
 	id: string,
 	since: number | undefined,
@@ -143,7 +143,7 @@ async function follow<T>(
 	try {
 		for (;;) {
 			hasEnded = false;
-			const task = settle(store, readTask(store, id));
+			const task = reconcileTask(store, readTask(store, id));
 			const isOver = attemptOf(task) > attempt;
 			const page = read(task, at, isOver ? attempt : undefined);
 			// The next attempt may have begun meanwhile: then the page may be of its output.

@@ -1,5 +1,5 @@
 import { version } from "../../package.json" with { type: "json" };
-import { BgError } from "../error.ts";
+import { usage } from "../error.ts";
 import { renderOverview, renderVerb } from "../help.ts";
 import { writeAll } from "../print.ts";
 import { defineVerb, findVerb, loadVerbs } from "../verb.ts";
@@ -21,7 +21,7 @@ export const help = defineVerb({
 	},
 	run: async ({ args, verbs }) => {
 		if (args.verb !== undefined && args.man)
-			throw new BgError("usage", "--man is of all verbs: bg help --man");
+			throw usage("--man is of all verbs: bg help --man");
 		if (args.verb !== undefined)
 			writeAll(1, renderVerb(await findVerb(verbs, args.verb).load()));
 		else if (args.man) {

@@ -1,17 +1,17 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { ArgsDef } from "citty";
-import { answer, type FormatArguments, formatFlags } from "../answer.ts";
-import { BgError } from "../error.ts";
-import { type Change, planInstall, planUninstall } from "../install.ts";
-import type { Edit } from "../jsonc.ts";
+import { type FormatArguments, formatFlags, reply } from "../answer.ts";
+import { usage } from "../error.ts";
+import { type FileChange, planInstall, planUninstall } from "../install.ts";
+import type { TextEdit } from "../jsonc.ts";
 import {
 	droidFolder,
-	marketFile,
+	type InstallTarget,
+	marketplaceFile,
 	pluginCommands,
-	type Target,
 } from "../layout.ts";
-import { carryOut, lookIn, ownProgram } from "../outside.ts";
+import { applyChanges, createReader, readOwnProgram } from "../outside.ts";
 import { formatSize, toLine, toPlain } from "../print.ts";
 import { toAbsolute } from "../runtime.ts";
 import { quoteForShell } from "../self.ts";
@@ -47,13 +47,13 @@ export const install = defineVerb({
 	],
 	args: targetFlags,
 	run: ({ args }) => {
-		const target = targetOf(args);
-		const plan = planInstall(target, ownProgram(), lookIn(target));
+		const target = parseTarget(args);
+		const plan = planInstall(target, readOwnProgram(), createReader(target));
 		const next =
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		conclude(target, plan, args, { next });
+		replyChanges(target, plan, args, { next });
 	},
 });
 
@@ -65,8 +65,8 @@ export const uninstall = defineVerb({
 	],
 	args: targetFlags,
 	run: ({ args }) => {
-		const target = targetOf(args);
-		conclude(target, planUninstall(target, lookIn(target)), args, {});
+		const target = parseTarget(args);
+		replyChanges(target, planUninstall(target, createReader(target)), args, {});
 	},
 });
 
@@ -79,54 +79,52 @@ type Arguments = FormatArguments & {
 	"dry-run"?: boolean;
 };
 
-function targetOf({ user, project, plugin }: Arguments): Target {
+function parseTarget({ user, project, plugin }: Arguments): InstallTarget {
 	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
-		throw new BgError(
-			"usage",
-			"--user, --project and --plugin do not go together",
-		);
+		throw usage("--user, --project and --plugin do not go together");
 	if (project)
 		return { kind: "project", folder: toAbsolute("--project", ".factory") };
 	if (plugin === undefined) return { kind: "user", folder: droidFolder() };
 	const folder = resolve(toAbsolute("--plugin", plugin));
 	if (!plugin || !/^[a-z0-9][\w.-]*$/i.test(basename(folder)))
-		throw new BgError(
-			"usage",
+		throw usage(
 			`--plugin ${JSON.stringify(plugin)}: droid names it by its folder, which takes letters, digits and -`,
 		);
 	return { kind: "plugin", folder };
 }
 
 /** Carries a plan out, where it is not only asked for, and says so. */
-function conclude(
-	target: Target,
-	plan: readonly Change[],
+function replyChanges(
+	target: InstallTarget,
+	plan: readonly FileChange[],
 	args: Arguments,
 	more: { next?: string[] },
 ): void {
 	const dryRun = args["dry-run"] ?? false;
-	if (!dryRun) carryOut(target, plan);
+	if (!dryRun) applyChanges(target, plan);
 	const json = {
 		...target,
-		files: plan.map(dryRun ? inFull : ({ path, action }) => ({ path, action })),
+		files: plan.map(
+			dryRun ? toFullChange : ({ path, action }) => ({ path, action }),
+		),
 		...more,
 		...(dryRun && { dryRun }),
 	};
-	answer(args, json, () => {
-		const lines = plan.flatMap((change) => describe(change, dryRun));
+	reply(args, json, () => {
+		const lines = plan.flatMap((change) => describeChange(change, dryRun));
 		const { next } = more;
 		if (lines.length === 0) lines.push("nothing of bg's is there");
 		return [
 			...lines,
 			...(next
-				? ["then type:", ...next.map((line) => indent(toLine(line, 1000)))]
+				? ["then type:", ...next.map((line) => indentLine(toLine(line, 1000)))]
 				: []),
 		].join("\n");
 	});
 }
 
 /** A file as it would be; a program is too long for that. */
-function inFull({ path, action, next, edits }: Change) {
+function toFullChange({ path, action, next, edits }: FileChange) {
 	const bytes = next?.bytes.length;
 	const content =
 		next && next.mode & 0o111 ? undefined : next?.bytes.toString();
@@ -134,22 +132,23 @@ function inFull({ path, action, next, edits }: Change) {
 }
 
 /** Whether droid cannot know a plugin's folder yet. */
-const isNew = ({ folder }: Target, plan: readonly Change[]) =>
+const isNew = ({ folder }: InstallTarget, plan: readonly FileChange[]) =>
 	!existsSync(join(folder, ".git")) ||
 	plan.some(
-		({ path, action }) => path === marketFile(folder) && action === "create",
+		({ path, action }) =>
+			path === marketplaceFile(folder) && action === "create",
 	);
 
-const words = {
+const actionWords = {
 	create: ["created", "would create"],
 	change: ["changed", "would change"],
 	remove: ["removed", "would remove"],
 	same: ["as it should be", "as it should be"],
 	foreign: ["left alone", "would leave alone"],
-} as const satisfies Record<Change["action"], readonly [string, string]>;
+} as const satisfies Record<FileChange["action"], readonly [string, string]>;
 
-function describe(
-	{ path, action, next, edits }: Change,
+function describeChange(
+	{ path, action, next, edits }: FileChange,
 	dryRun: boolean,
 ): string[] {
 	const size =
@@ -160,17 +159,17 @@ function describe(
 		action === "foreign"
 			? ": bg did not write it, or its marker was taken out"
 			: "";
-	const line = `${words[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
+	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
 	return [line, ...(dryRun ? (edits ?? []).flatMap(describeEdit) : [])];
 }
 
-function describeEdit({ removed, added }: Edit): string[] {
+function describeEdit({ removed, added }: TextEdit): string[] {
 	const lines = (mark: string, text: string) =>
 		text
 			.split("\n")
 			.filter((line) => /[^\s,]/.test(line))
-			.map((line) => indent(`${mark} ${toPlain(line)}`));
+			.map((line) => indentLine(`${mark} ${toPlain(line)}`));
 	return [...lines("-", removed), ...lines("+", added)];
 }
 
-const indent = (line: string) => `    ${line}`;
+const indentLine = (line: string) => `    ${line}`;

@@ -1,15 +1,19 @@
 import type { ArgsDef } from "citty";
-import { answer, formatFlags, remark } from "../answer.ts";
-import { firstPositional, readArguments, valuesOf } from "../arguments.ts";
+import { formatFlags, reply, warn } from "../answer.ts";
+import {
+	findFirstPositional,
+	parseArguments,
+	splitValues,
+} from "../arguments.ts";
 import type { LaunchOptions } from "../check.ts";
-import { BgError, exitCodes, PrintError } from "../error.ts";
-import { type Launched, launchPlans, planDroid } from "../launch.ts";
+import { exitCodes, PrintError, usage } from "../error.ts";
+import { type LaunchResult, launchPlans, planDroid } from "../launch.ts";
 import { writeAll } from "../print.ts";
 import { autonomies } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
 /** How a launch answers. */
-export const answerFlags = {
+export const launchReplyFlags = {
 	quiet: {
 		type: "boolean",
 		alias: "q",
@@ -86,7 +90,7 @@ export const launchFlags = {
 		valueHint: "command",
 		description: "run this once it is over (BG_ENDED_ID, BG_ENDED_STATUS)",
 	},
-	...answerFlags,
+	...launchReplyFlags,
 } as const;
 
 const args = {
@@ -150,7 +154,7 @@ const args = {
 const { prompt: _, ...argsWithoutPrompt } = args;
 
 /** With --batch all stands in the file. */
-const flagsAlone = Object.fromEntries(
+const batchArgs = Object.fromEntries(
 	Object.entries(args).filter(([, { type }]) => type !== "positional"),
 ) as ArgsDef;
 
@@ -174,14 +178,14 @@ export const launch = defineVerb({
 		],
 	],
 	args,
-	read: readLaunch,
+	read: parseLaunch,
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
 			const { launchBatch } = await import("./batch.ts");
 			return launchBatch(parsed.batch, parsed);
 		}
 		const plan = planDroid({
-			...optionsOf(parsed),
+			...toLaunchOptions(parsed),
 			prompt: parsed.prompt,
 			promptPath: parsed["prompt-file"],
 			droid: parsed.droid,
@@ -191,24 +195,26 @@ export const launch = defineVerb({
 			private: parsed.private,
 			worktree: parsed.worktree,
 		});
-		tellLaunched(launchPlans([plan])[0] as Launched, parsed);
+		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
 		return exitCodes.ok;
 	},
 });
 
 /** What the flags of every launch say. */
-export function optionsOf(
+export function toLaunchOptions(
 	args: Readonly<
 		Record<"description", string> &
-			Partial<Record<Exclude<keyof typeof launchFlags, BooleanFlag>, string>>
+			Partial<
+				Record<Exclude<keyof typeof launchFlags, BooleanFlagName>, string>
+			>
 	>,
 ): LaunchOptions {
 	return {
 		description: args.description,
 		cwd: args.cwd,
-		env: valuesOf(args.env),
+		env: splitValues(args.env),
 		stdin: args.stdin,
-		tags: valuesOf(args.tag),
+		tags: splitValues(args.tag),
 		timeout: args.timeout,
 		after: args.after,
 		afterAny: args["after-any"],
@@ -220,35 +226,38 @@ export function optionsOf(
 	};
 }
 
-type BooleanFlag = "quiet" | keyof typeof formatFlags;
+type BooleanFlagName = "quiet" | keyof typeof formatFlags;
 
 /**
  * Flags stand before the description or after the prompt; what stands right after the description
  * is the prompt, whatever it looks like.
  */
-function readLaunch(argv: readonly string[]) {
-	const at = firstPositional(argsWithoutPrompt, argv);
+function parseLaunch(argv: readonly string[]) {
+	const at = findFirstPositional(argsWithoutPrompt, argv);
 	const before = argv.slice(0, at);
 	if (before.some((each) => /^--batch(=|$)/.test(each)))
-		return readArguments("launch", flagsAlone, argv);
+		return parseArguments("launch", batchArgs, argv);
 	const byFile = before.some((each) => /^--prompt-file(=|$)/.test(each));
 	if (byFile || at >= argv.length)
-		return readArguments("launch", argsWithoutPrompt, argv);
+		return parseArguments("launch", argsWithoutPrompt, argv);
 	const [description = "", prompt, ...after] = argv.slice(at);
 	// The description is read with the rest; the prompt is what it is.
 	const others = [...before, ...after];
-	others.splice(firstPositional(argsWithoutPrompt, others), 0, description);
-	const parsed = readArguments("launch", argsWithoutPrompt, others);
+	others.splice(findFirstPositional(argsWithoutPrompt, others), 0, description);
+	const parsed = parseArguments("launch", argsWithoutPrompt, others);
 	if (prompt === undefined && !parsed.help)
-		throw new BgError(
-			"usage",
+		throw usage(
 			"bg launch needs <prompt>: what the droid shall do, right after the description",
 		);
 	return { ...parsed, prompt };
 }
 
 /** What a launch answers in JSON. */
-export function answerOf({ task, warnings, existing }: Launched): object {
+export function toLaunchReply({
+	task,
+	warnings,
+	existing,
+}: LaunchResult): object {
 	return {
 		taskId: task.id,
 		sessionId: task.session_id,
@@ -260,20 +269,20 @@ export function answerOf({ task, warnings, existing }: Launched): object {
 }
 
 /** What every launch answers. */
-export function tellLaunched(
-	{ task, warnings, existing }: Launched,
+export function replyLaunched(
+	{ task, warnings, existing }: LaunchResult,
 	format: { quiet?: boolean; json?: boolean; text?: boolean },
 ): void {
 	const { id, status } = task;
 	const launched = { task, warnings, ...(existing && { existing }) };
 	printLaunched([launched], () => {
 		if (format.quiet) {
-			for (const warning of warnings) remark(warning);
+			for (const warning of warnings) warn(warning);
 			writeAll(1, `${id}\n`);
 			return;
 		}
-		answer(format, answerOf(launched), () => {
-			for (const warning of warnings) remark(warning);
+		reply(format, toLaunchReply(launched), () => {
+			for (const warning of warnings) warn(warning);
 			const what = existing ? `${status} already:` : "launched";
 			return `${what} ${id} (bg wait ${id}, bg output ${id})`;
 		});
@@ -282,7 +291,7 @@ export function tellLaunched(
 
 /** Prints what a launch answers. If that fails, the error names the tasks, which are launched. */
 export function printLaunched(
-	launched: readonly Launched[],
+	launched: readonly LaunchResult[],
 	print: () => void,
 ): void {
 	try {

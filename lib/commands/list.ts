@@ -1,18 +1,18 @@
 import {
-	ageOf,
+	describeNote,
 	formatFlags,
-	noteOf,
-	paintStatus,
-	remark,
-	wantsColour,
-	wantsJson,
+	formatStatus,
+	formatTaskAge,
+	isColourWanted,
+	isJsonWanted,
+	warn,
 } from "../answer.ts";
-import { filledOf } from "../arguments.ts";
-import { briefJson } from "../brief.ts";
+import { refuseEmpty } from "../arguments.ts";
+import { truncateToJson } from "../brief.ts";
 import { openStore } from "../directory.ts";
-import { BgError } from "../error.ts";
+import { usage } from "../error.ts";
 import type { Store } from "../names.ts";
-import { withProgress } from "../output.ts";
+import { addProgress } from "../output.ts";
 import {
 	escapeJson,
 	formatTable,
@@ -20,10 +20,10 @@ import {
 	toLine,
 	writeAll,
 } from "../print.ts";
-import { settle } from "../prune.ts";
-import type { Reported } from "../report.ts";
+import { reconcileTask } from "../prune.ts";
+import type { ReportedTask } from "../report.ts";
 import { toAbsolute } from "../runtime.ts";
-import { eachTask, listIds, type Unreadable } from "../store.ts";
+import { iterateTasks, listTaskIds, type UnreadableRecord } from "../store.ts";
 import { type Status, statuses, type Task } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -93,28 +93,28 @@ export const list = defineVerb({
 	run: async ({ args }) => {
 		const { resolve } = await import("node:path");
 		const format =
-			formatOf(args.format) ?? (wantsJson(args) ? "json" : "table");
-		const wanted = statusesOf(args.status);
+			parseFormat(args.format) ?? (isJsonWanted(args) ? "json" : "table");
+		const wanted = parseStatuses(args.status);
 		const cwd =
 			args.cwd === undefined
 				? undefined
 				: resolve(toAbsolute("--cwd", args.cwd));
-		const limit = limitOf(args.limit);
-		const session = filledOf("--session", args.session);
-		const tag = filledOf("--tag", args.tag);
+		const limit = parseLimit(args.limit);
+		const session = refuseEmpty("--session", args.session);
+		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
-		const unreadable: Unreadable[] = [];
+		const unreadable: UnreadableRecord[] = [];
 		const counts = Object.fromEntries(
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const row = args.full ? whole : short;
-		const tasks: Reported[] = [];
+		const row = args.full ? renderFullRow : renderShortRow;
+		const tasks: ReportedTask[] = [];
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
 		let total = 0;
-		for (const each of eachTask(store, unreadable)) {
-			const task = settle(store, each);
+		for (const each of iterateTasks(store, unreadable)) {
+			const task = reconcileTask(store, each);
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
@@ -126,8 +126,8 @@ export const list = defineVerb({
 			counts[task.status]++;
 			if (++total > limit) continue;
 			if (!asJson)
-				tasks.push({ ...withProgress(store, task), note: noteOf(task) });
-			else rows.push(row(withProgress(store, task), noteOf(task)));
+				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			else rows.push(row(addProgress(store, task), describeNote(task)));
 		}
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
@@ -135,59 +135,61 @@ export const list = defineVerb({
 				? `,"unreadable":${JSON.stringify(unreadable)}`
 				: "";
 			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-			writePieces(rows, ",");
+			writeRows(rows, ",");
 			writeAll(1, escapeJson(`]${broken}}\n`));
 			return;
 		}
-		if (format === "jsonl") writePieces([...rows, ""], "\n");
+		if (format === "jsonl") writeRows([...rows, ""], "\n");
 		else if (format === "md") {
 			const { renderReport } = await import("../report.ts");
 			writeAll(1, renderReport(tasks));
-		} else if (!isTerminal(1) || total === 0) writeAll(1, `${table(tasks)}\n`);
-		else writeAll(1, `${await screenTable(store, tasks, counts)}\n`);
+		} else if (!isTerminal(1) || total === 0)
+			writeAll(1, `${renderTable(tasks)}\n`);
+		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
-			remark(`the record of ${taskId} cannot be read: ${problem}`);
+			warn(`the record of ${taskId} cannot be read: ${problem}`);
 	},
 });
 
 // --- internal ---
 
-function formatOf(given: string | undefined) {
+function parseFormat(given: string | undefined) {
 	const format = formats.find((each) => each === given);
 	if (given !== undefined && !format)
-		throw new BgError("usage", `--format takes ${formats.join(", ")}`);
+		throw usage(`--format takes ${formats.join(", ")}`);
 	return format;
 }
 
-function limitOf(given: string | undefined): number {
+function parseLimit(given: string | undefined): number {
 	if (given === undefined) return Number.POSITIVE_INFINITY;
 	if (!/^[1-9]\d{0,8}$/.test(given))
-		throw new BgError("usage", `--limit ${given}: it takes a whole number`);
+		throw usage(`--limit ${given}: it takes a whole number`);
 	return Number(given);
 }
 
-function statusesOf(given: string | undefined): readonly Status[] | undefined {
+function parseStatuses(
+	given: string | undefined,
+): readonly Status[] | undefined {
 	return given?.split(",").map((word) => {
 		const status = statuses.find((each) => each === word);
-		if (!status)
-			throw new BgError("usage", `--status takes ${statuses.join(", ")}`);
+		if (!status) throw usage(`--status takes ${statuses.join(", ")}`);
 		return status;
 	});
 }
 
-const whole = (task: Task, note: string | undefined) =>
+const renderFullRow = (task: Task, note: string | undefined) =>
 	JSON.stringify({ ...task, note });
 
-function short(task: Task, note: string | undefined) {
+function renderShortRow(task: Task, note: string | undefined) {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
 	picked.note = note;
-	return briefJson(picked, `status ${task.id} --full`);
+	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
 /** Writes rows of JSON some hundreds at a time: as one string they would be copied over and over. */
-function writePieces(rows: readonly string[], separator: string): void {
+function writeRows(rows: readonly string[], separator: string): void {
 	const size = 500;
 	for (let at = 0; at < rows.length; at += size) {
 		const piece = rows.slice(at, at + size).join(separator);
@@ -196,14 +198,14 @@ function writePieces(rows: readonly string[], separator: string): void {
 	}
 }
 
-function table(tasks: readonly Reported[]): string {
+function renderTable(tasks: readonly ReportedTask[]): string {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run make some, --all shows more)";
 	return formatTable(
 		tasks.map((task) => [
 			task.id,
-			paintStatus(task.status),
-			ageOf(task),
+			formatStatus(task.status),
+			formatTaskAge(task),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, task.note]
 				.filter((part) => part)
@@ -214,25 +216,27 @@ function table(tasks: readonly Reported[]): string {
 }
 
 /** The same for a terminal, in its width; ids are as short as they can be typed. */
-async function screenTable(
+async function renderTerminalTable(
 	store: Store,
 	tasks: readonly Task[],
 	counts: Readonly<Record<Status, number>>,
 ): Promise<string> {
-	const { glanceAt } = await import("../glance.ts");
-	const { layTable, shortenIds, summarize } = await import("../table.ts");
-	const { terminalSize } = await import("../terminal.ts");
-	const shorten = shortenIds(listIds(store));
+	const { readTaskRow } = await import("../glance.ts");
+	const { layOutTable, shortenIds, summarizeCounts } = await import(
+		"../table.ts"
+	);
+	const { readTerminalSize } = await import("../terminal.ts");
+	const shorten = shortenIds(listTaskIds(store));
 	const rows = tasks.map((task) => {
-		const glance = glanceAt(store, task);
-		return { ...glance, short: shorten(task.id) };
+		const row = readTaskRow(store, task);
+		return { ...row, short: shorten(task.id) };
 	});
-	const { head, line } = layTable(rows, terminalSize().columns);
-	const colour = wantsColour();
+	const { head, line } = layOutTable(rows, readTerminalSize().columns);
+	const colour = isColourWanted();
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		summarize(counts),
+		summarizeCounts(counts),
 	].join("\n");
 }

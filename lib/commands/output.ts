@@ -1,18 +1,29 @@
-import { formatFlags, markCollected, wantsJson } from "../answer.ts";
-import { valuesOf } from "../arguments.ts";
-import { maxBrief } from "../brief.ts";
+import { dismissNotice, formatFlags, isJsonWanted } from "../answer.ts";
+import { splitValues } from "../arguments.ts";
+import { maxReplyLength } from "../brief.ts";
 import { openStore } from "../directory.ts";
-import { BgError } from "../error.ts";
+import { BgError, usage } from "../error.ts";
 import type { Store } from "../names.ts";
-import { callOf, readText, type Text, type TextOptions } from "../pages.ts";
-import { cutBytes, parseSize, toJson, toPlain, writeAll } from "../print.ts";
-import { settle } from "../prune.ts";
-import { readTask, resolveId } from "../store.ts";
+import {
+	callOf,
+	type OutputText,
+	type OutputTextOptions,
+	readOutputText,
+} from "../pages.ts";
+import {
+	parseSize,
+	toJson,
+	toPlain,
+	truncateBytes,
+	writeAll,
+} from "../print.ts";
+import { reconcileTask } from "../prune.ts";
+import { readTask, resolveTaskId } from "../store.ts";
 import { defineVerb } from "../verb.ts";
-import { cutMark, followRaw, followText, writeRaw } from "./follow.ts";
+import { followRaw, followText, formatCutMark, writeRaw } from "./follow.ts";
 
 /** The most text where nothing else is said, in bytes: with its keys the answer stays brief. */
-const defaultMax = 1600;
+const defaultMaxBytes = 1600;
 
 const args = {
 	ids: {
@@ -67,56 +78,55 @@ export const output = defineVerb({
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();
-		const ids = valuesOf(parsed.ids).map((id) => resolveId(store, id));
-		const since = numberOf("--since", parsed.since);
-		const tail = numberOf("--tail", parsed.tail);
+		const ids = splitValues(parsed.ids).map((id) => resolveTaskId(store, id));
+		const since = parseNumberFlag("--since", parsed.since);
+		const tail = parseNumberFlag("--tail", parsed.tail);
 		const given = parsed.max === undefined ? undefined : parseSize(parsed.max);
 		if (parsed.max !== undefined && given === undefined)
-			throw new BgError("usage", `--max ${parsed.max}: it takes 4000 or 64K`);
+			throw usage(`--max ${parsed.max}: it takes 4000 or 64K`);
 		if (since !== undefined && tail !== undefined)
-			throw new BgError("usage", "--since and --tail do not go together");
-		if (parsed.follow && ids.length > 1)
-			throw new BgError("usage", "--follow takes one task");
+			throw usage("--since and --tail do not go together");
+		if (parsed.follow && ids.length > 1) throw usage("--follow takes one task");
 		if (parsed.raw && tail !== undefined)
-			throw new BgError("usage", "--raw and --tail do not go together");
+			throw usage("--raw and --tail do not go together");
 		const [first] = ids;
-		const attempt = numberOf("--attempt", parsed.attempt);
-		const attemptOf = (id: string) => earlierAttempt(store, id, attempt);
+		const attempt = parseNumberFlag("--attempt", parsed.attempt);
+		const attemptOf = (id: string) => findEarlierAttempt(store, id, attempt);
 		if (parsed.follow && attempt !== undefined)
-			throw new BgError("usage", "--follow and --attempt do not go together");
+			throw usage("--follow and --attempt do not go together");
 		if (parsed.raw) {
 			for (const id of ids) {
-				const task = settle(store, readTask(store, id));
+				const task = reconcileTask(store, readTask(store, id));
 				const from = since ?? 0;
 				const options = { since: from, max: given, attempt: attemptOf(id) };
 				const shown = parsed.follow
 					? await followRaw(store, id, from)
 					: writeRaw(store, task, options) && task;
 				if (!shown) return;
-				markCollected(store, shown);
+				dismissNotice(store, shown);
 			}
 			return;
 		}
-		const max = given ?? defaultMax;
+		const max = given ?? defaultMaxBytes;
 		if (parsed.follow && first) {
 			const options = { since, tail, max };
-			const more = (text: Text) => moreOf(first, text, options);
+			const more = (text: OutputText) => hintMore(first, text, options);
 			const shown = await followText(store, first, options, more);
-			if (shown) markCollected(store, shown);
+			if (shown) dismissNotice(store, shown);
 			return;
 		}
 		const answers = ids.map((id) => {
-			const task = settle(store, readTask(store, id));
+			const task = reconcileTask(store, readTask(store, id));
 			const options = { since, tail, max, attempt: attemptOf(id) };
-			const text = readText(store, task, options);
-			const more = moreOf(id, text, options);
+			const text = readOutputText(store, task, options);
+			const more = hintMore(id, text, options);
 			return { taskId: id, ...text, status: task.status, more };
 		});
-		if (wantsJson(parsed)) {
+		if (isJsonWanted(parsed)) {
 			const isBrief = given === undefined && since === undefined;
 			const fitting = answers.map(({ more, ...each }) => {
 				const marked = each.truncated ? { ...each, more } : each;
-				return isBrief ? fit(marked, more) : marked;
+				return isBrief ? fitReply(marked, more) : marked;
 			});
 			const json = fitting.length === 1 ? fitting[0] : fitting;
 			if (!writeAll(1, `${toJson(json)}\n`)) return;
@@ -126,21 +136,24 @@ export const output = defineVerb({
 				if (!writeText(each, each.more, since === undefined)) return;
 			}
 		for (const { taskId: id, status } of answers)
-			markCollected(store, { id, status });
+			dismissNotice(store, { id, status });
 	},
 });
 
 // --- internal ---
 
-function numberOf(flag: string, value: string | undefined): number | undefined {
+function parseNumberFlag(
+	flag: string,
+	value: string | undefined,
+): number | undefined {
 	if (value === undefined) return undefined;
 	if (!/^\d{1,15}$/.test(value))
-		throw new BgError("usage", `${flag} ${value}: it takes a whole number`);
+		throw usage(`${flag} ${value}: it takes a whole number`);
 	return Number(value);
 }
 
 /** The attempt, where it is not the last one: that one's output is the task's. */
-function earlierAttempt(
+function findEarlierAttempt(
 	store: Store,
 	id: string,
 	attempt: number | undefined,
@@ -155,33 +168,37 @@ function earlierAttempt(
 }
 
 function writeText(
-	{ output, truncated }: Text,
+	{ output, truncated }: OutputText,
 	more: string,
 	fromTheEnd: boolean,
 ): boolean {
 	const text = toPlain(output);
 	const whole = text && !text.endsWith("\n") ? `${text}\n` : text;
-	const mark = cutMark(more);
+	const mark = formatCutMark(more);
 	const marked = fromTheEnd ? mark + whole : whole + mark;
 	return writeAll(1, truncated ? marked : whole);
 }
 
 /** Escaped, a text may be some times as long: of that as well only the end is kept. */
-function fit<T extends Text>(answer: T, more: string): T {
+function fitReply<T extends OutputText>(answer: T, more: string): T {
 	let fitting = answer;
-	while (toJson(fitting).length > maxBrief && fitting.output) {
+	while (toJson(fitting).length > maxReplyLength && fitting.output) {
 		const { length } = Buffer.from(fitting.output);
-		const output = cutBytes(fitting.output, Math.floor(length * 0.9), "last");
+		const output = truncateBytes(
+			fitting.output,
+			Math.floor(length * 0.9),
+			"last",
+		);
 		fitting = { ...fitting, output, truncated: true, more };
 	}
 	return fitting;
 }
 
 /** How to get what an answer left out: what comes next, or more of what was before. */
-function moreOf(
+function hintMore(
 	id: string,
-	{ nextOffset }: Text,
-	{ since, attempt, max }: TextOptions,
+	{ nextOffset }: OutputText,
+	{ since, attempt, max }: OutputTextOptions,
 ): string {
 	const flags =
 		since !== undefined

@@ -1,10 +1,10 @@
-import { answer, formatFlags } from "../answer.ts";
-import { valuesOf } from "../arguments.ts";
+import { formatFlags, reply } from "../answer.ts";
+import { splitValues } from "../arguments.ts";
 import { openStore } from "../directory.ts";
-import { BgError } from "../error.ts";
+import { usage } from "../error.ts";
 import { pauseTask } from "../pause.ts";
-import { isQueuePaused, pauseQueue } from "../queue.ts";
-import { resolveId, ringEnds } from "../store.ts";
+import { isQueuePaused, setQueuePaused } from "../queue.ts";
+import { notifyWaiters, resolveTaskId } from "../store.ts";
 import { defineVerb, type Verb } from "../verb.ts";
 
 const args = {
@@ -22,7 +22,7 @@ const args = {
 	...formatFlags,
 } as const;
 
-const command = (
+const definePauseVerb = (
 	name: string,
 	description: string,
 	paused: boolean,
@@ -33,21 +33,23 @@ const command = (
 		examples,
 		args,
 		run: async ({ args: given }) => {
-			const words = valuesOf(given.ids);
+			const words = splitValues(given.ids);
 			if (words.length > 0 === Boolean(given.queue))
-				throw new BgError("usage", `bg ${name} takes ids, or --queue`);
+				throw usage(`bg ${name} takes ids, or --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
-			for (const id of new Set(words.map((word) => resolveId(store, word)))) {
+			for (const id of new Set(
+				words.map((word) => resolveTaskId(store, word)),
+			)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
 				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
 			}
 			if (given.queue) {
-				pauseQueue(store, paused);
-				if (!paused) ringEnds(store);
+				setQueuePaused(store, paused);
+				if (!paused) notifyWaiters(store);
 			}
 			const queue = isQueuePaused(store);
-			answer(given, { tasks, queue: { paused: queue } }, () =>
+			reply(given, { tasks, queue: { paused: queue } }, () =>
 				[
 					...tasks.map(
 						({ taskId, status, paused: held }) =>
@@ -61,7 +63,7 @@ const command = (
 		},
 	});
 
-export const pause = command(
+export const pause = definePauseVerb(
 	"pause",
 	"Hold tasks where they are, or the whole queue",
 	true,
@@ -71,7 +73,7 @@ export const pause = command(
 	],
 );
 
-export const unpause = command(
+export const unpause = definePauseVerb(
 	"unpause",
 	"Let tasks go on, or the queue",
 	false,

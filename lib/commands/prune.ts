@@ -1,13 +1,14 @@
-import { answer, formatFlags, progressLine } from "../answer.ts";
-import { durationOf } from "../arguments.ts";
+import { formatFlags, openProgressLine, reply } from "../answer.ts";
+import { parseDurationFlag } from "../arguments.ts";
+import { cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
 import { toPlain } from "../print.ts";
-import { type Pruned, pruneTasks } from "../stale.ts";
+import { type PruneResult, pruneTasks } from "../stale.ts";
 import { sweepStore } from "../sweep.ts";
 import { defineVerb } from "../verb.ts";
 
-const usualTtl = 30 * 60_000;
-const usualStale = 10 * 60_000;
+const defaultTtlMs = 30 * 60_000;
+const defaultStaleMs = 10 * 60_000;
 
 export const prune = defineVerb({
 	meta: {
@@ -35,14 +36,15 @@ export const prune = defineVerb({
 	},
 	run: async ({ args }) => {
 		const dryRun = args["dry-run"] ?? false;
-		const ttl = durationOf("--ttl", args.ttl);
-		const stale = durationOf("--stale", args.stale) ?? usualStale;
+		const ttl = parseDurationFlag("--ttl", args.ttl);
+		const stale = parseDurationFlag("--stale", args.stale) ?? defaultStaleMs;
 		const store = openStore({ write: !dryRun });
-		const line = await progressLine();
+		const line = await openProgressLine();
 		const pruned = await pruneTasks(store, {
-			onLook: ({ id, description }) =>
+			cancel: (id, cause) => cancelTasks(store, [id], { only: true, cause }),
+			onTask: ({ id, description }) =>
 				line?.show(`looking at ${id} ${description}`),
-			ttl: ttl ?? usualTtl,
+			ttl: ttl ?? defaultTtlMs,
 			ageAlone: ttl !== undefined,
 			stale,
 			dryRun,
@@ -51,19 +53,19 @@ export const prune = defineVerb({
 		line?.clear();
 		const { unreadable, ...rest } = pruned;
 		const json = unreadable.length ? pruned : rest;
-		answer(args, { ...json, ...(dryRun && { dryRun }) }, () =>
-			describe(pruned, dryRun),
+		reply(args, { ...json, ...(dryRun && { dryRun }) }, () =>
+			describePruned(pruned, dryRun),
 		);
 	},
 });
 
 // --- internal ---
 
-function describe(pruned: Pruned, dryRun: boolean): string {
+function describePruned(pruned: PruneResult, dryRun: boolean): string {
 	const { tasks, overdue, unknown, unreadable } = pruned;
-	const would = dryRun ? "would end" : "ended";
+	const ending = dryRun ? "would end" : "ended";
 	const lines = [
-		...tasks.map(({ taskId, reason }) => `${taskId}  ${would}: ${reason}`),
+		...tasks.map(({ taskId, reason }) => `${taskId}  ${ending}: ${reason}`),
 		...overdue.map(
 			({ taskId, age, note }) =>
 				`${taskId}  overdue: runs for ${age}, ${note ?? "and is active"}`,

@@ -1,11 +1,11 @@
-import { markCollected, noteOf, remark } from "../answer.ts";
-import { filledOf } from "../arguments.ts";
+import { describeNote, dismissNotice, warn } from "../answer.ts";
+import { refuseEmpty } from "../arguments.ts";
 import { openStore } from "../directory.ts";
-import { withProgress } from "../output.ts";
+import { addProgress } from "../output.ts";
 import { writeAll } from "../print.ts";
-import { settle } from "../prune.ts";
-import { type Reported, renderReport } from "../report.ts";
-import { eachTask, type Unreadable } from "../store.ts";
+import { reconcileTask } from "../prune.ts";
+import { type ReportedTask, renderReport } from "../report.ts";
+import { iterateTasks, type UnreadableRecord } from "../store.ts";
 import { defineVerb } from "../verb.ts";
 
 export const report = defineVerb({
@@ -27,19 +27,19 @@ export const report = defineVerb({
 	},
 	run: ({ args }) => {
 		const session =
-			filledOf("--session", args.session) ?? process.env.BG_SESSION_ID;
+			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
-		const unreadable: Unreadable[] = [];
-		const tasks: Reported[] = [];
-		for (const each of eachTask(store, unreadable)) {
+		const unreadable: UnreadableRecord[] = [];
+		const tasks: ReportedTask[] = [];
+		for (const each of iterateTasks(store, unreadable)) {
 			const isOthers = session && each.parent_session_id !== session;
 			if (!args.all && (each.archived_at || isOthers)) continue;
-			const task = settle(store, each);
-			tasks.push({ ...withProgress(store, task), note: noteOf(task) });
+			const task = reconcileTask(store, each);
+			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
 		}
 		if (!writeAll(1, renderReport(tasks))) return;
-		for (const task of tasks) markCollected(store, task);
+		for (const task of tasks) dismissNotice(store, task);
 		for (const { taskId, problem } of unreadable)
-			remark(`the record of ${taskId} cannot be read: ${problem}`);
+			warn(`the record of ${taskId} cannot be read: ${problem}`);
 	},
 });

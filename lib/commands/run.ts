@@ -1,13 +1,13 @@
 import {
 	joinValues,
-	readArguments,
+	parseArguments,
 	splitAtDashes,
-	valuesOf,
+	splitValues,
 } from "../arguments.ts";
-import { BgError } from "../error.ts";
-import { type Launched, launchPlans, planCommand } from "../launch.ts";
+import { usage } from "../error.ts";
+import { type LaunchResult, launchPlans, planCommand } from "../launch.ts";
 import { defineVerb } from "../verb.ts";
-import { launchFlags, optionsOf, tellLaunched } from "./launch.ts";
+import { launchFlags, replyLaunched, toLaunchOptions } from "./launch.ts";
 
 const args = {
 	description: {
@@ -41,25 +41,22 @@ export const run = defineVerb({
 		],
 	],
 	args,
-	read: readRun,
+	read: parseRun,
 	run: ({ args: parsed }) => {
 		const plan = planCommand({
-			...optionsOf(parsed),
-			command: valuesOf(parsed.command),
+			...toLaunchOptions(parsed),
+			command: splitValues(parsed.command),
 		});
-		tellLaunched(launchPlans([plan])[0] as Launched, parsed);
+		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
 	},
 });
 
 /** What stands behind `--` is the command, untouched. */
-function readRun(argv: readonly string[]) {
+function parseRun(argv: readonly string[]) {
 	const [before, command] = splitAtDashes(argv);
-	const parsed = readArguments("run", argsBefore, before);
+	const parsed = parseArguments("run", argsBefore, before);
 	if (parsed.help) return parsed;
 	if (!command?.length)
-		throw new BgError(
-			"usage",
-			"no command to run: bg run <description> -- <command…>",
-		);
+		throw usage("no command to run: bg run <description> -- <command…>");
 	return { ...parsed, command: joinValues(command) };
 }

@@ -1,22 +1,22 @@
 import {
-	answer,
+	describeNote,
+	dismissNotice,
 	formatFlags,
-	markCollected,
-	noteOf,
-	wantsColour,
-	wantsJson,
+	isColourWanted,
+	isJsonWanted,
+	reply,
 } from "../answer.ts";
-import { brief, callFor } from "../brief.ts";
+import { formatProgramCall, truncateRecord } from "../brief.ts";
 import { openStore } from "../directory.ts";
 import { outputFile } from "../names.ts";
-import { withProgress } from "../output.ts";
+import { addProgress } from "../output.ts";
 import { isTerminal, writeAll } from "../print.ts";
-import { settle } from "../prune.ts";
-import { readTask, resolveId } from "../store.ts";
+import { reconcileTask } from "../prune.ts";
+import { readTask, resolveTaskId } from "../store.ts";
 import { defineVerb } from "../verb.ts";
 
 /** Of a line that no terminal breaks, in columns. */
-const maxWidth = 500;
+const unlimitedColumns = 500;
 
 export const status = defineVerb({
 	meta: {
@@ -39,25 +39,26 @@ export const status = defineVerb({
 	},
 	run: async ({ args }) => {
 		const store = openStore();
-		const id = resolveId(store, args.id);
-		const settled = settle(store, readTask(store, id));
-		const note = noteOf(settled);
-		const whole = { ...withProgress(store, settled), note };
-		const task = args.full ? whole : brief(whole, `status ${id} --full`);
-		if (wantsJson(args)) {
-			if (answer(args, task, () => "")) markCollected(store, settled);
+		const id = resolveTaskId(store, args.id);
+		const reconciled = reconcileTask(store, readTask(store, id));
+		const note = describeNote(reconciled);
+		const full = { ...addProgress(store, reconciled), note };
+		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
+		if (isJsonWanted(args)) {
+			if (reply(args, task, () => "")) dismissNotice(store, reconciled);
 			return;
 		}
-		const { drawCard } = await import("../card.ts");
-		const { terminalSize } = await import("../terminal.ts");
-		const card = drawCard(task, {
+		const { renderTaskDetails } = await import("../card.ts");
+		const { readTerminalSize } = await import("../terminal.ts");
+		const details = renderTaskDetails(task, {
 			note,
 			output: outputFile(store, id),
-			width: isTerminal(1) ? terminalSize().columns : maxWidth,
-			colour: wantsColour(),
+			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
+			colour: isColourWanted(),
 		});
-		const more = task === whole ? [] : [callFor(`status ${id} --full`)];
-		if (writeAll(1, `${[...card, ...more].join("\n")}\n`))
-			markCollected(store, settled);
+		const more =
+			task === full ? [] : [formatProgramCall(`status ${id} --full`)];
+		if (writeAll(1, `${[...details, ...more].join("\n")}\n`))
+			dismissNotice(store, reconciled);
 	},
 });

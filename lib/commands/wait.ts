@@ -1,21 +1,21 @@
 import {
-	ageOf,
-	answer,
+	dismissNotice,
 	formatFlags,
-	markCollected,
-	paintStatus,
-	progressLine,
-	remark,
-	wantsJson,
+	formatStatus,
+	formatTaskAge,
+	isJsonWanted,
+	openProgressLine,
+	reply,
+	warn,
 } from "../answer.ts";
-import { durationOf, filledOf, valuesOf } from "../arguments.ts";
-import { brief, callFor } from "../brief.ts";
+import { parseDurationFlag, refuseEmpty, splitValues } from "../arguments.ts";
+import { formatProgramCall, truncateRecord } from "../brief.ts";
 import { openStore } from "../directory.ts";
-import { BgError, exitCodes } from "../error.ts";
+import { exitCodes, usage } from "../error.ts";
 import type { Store } from "../names.ts";
 import { toLine, writeAll } from "../print.ts";
-import { standingOf } from "../prune.ts";
-import { ancestorsOf, findTask, readTask, resolveId } from "../store.ts";
+import { checkSupervision } from "../prune.ts";
+import { findAncestors, findTask, readTask, resolveTaskId } from "../store.ts";
 import { type Task, taskVariable } from "../task.ts";
 import { defineVerb } from "../verb.ts";
 import { type WaitOptions, waitForTasks } from "../wait.ts";
@@ -52,58 +52,58 @@ export const wait = defineVerb({
 	},
 	run: async ({ args }) => {
 		const store = openStore();
-		const own = ancestorsOf(store, process.env[taskVariable]);
-		const given = valuesOf(args.ids).map((id) => resolveId(store, id));
+		const ancestors = findAncestors(store, process.env[taskVariable]);
+		const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
 		for (const id of given)
-			if (own.has(id))
-				throw new BgError(
-					"usage",
+			if (ancestors.has(id))
+				throw usage(
 					`${id} is the task this runs in, or one it was launched from: it cannot be waited for here`,
 				);
-		const timeout = durationOf("--timeout", args.timeout);
+		const timeout = parseDurationFlag("--timeout", args.timeout);
 		const session =
-			filledOf("--session", args.session) ?? process.env.BG_SESSION_ID;
-		const json = wantsJson(args);
-		const line = await progressLine();
+			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+		const json = isJsonWanted(args);
+		const line = await openProgressLine();
 		let isRead = true;
 		const options: WaitOptions = {
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
-				!own.has(task.id) &&
+				!ancestors.has(task.id) &&
 				(!session || task.parent_session_id === session) &&
 				// Nobody would ever say that it ended: an old record that names no process.
-				standingOf(task) !== "unknown",
+				checkSupervision(task) !== "unknown",
 			any: args.any,
 			timeout,
 			onEnd: (task) => {
 				line?.clear();
-				if (!json) isRead = writeAll(1, `${describe(task)}\n`) && isRead;
+				if (!json) isRead = writeAll(1, `${describeEnded(task)}\n`) && isRead;
 			},
-			...(line && { onLook: (ids) => line.show(progressOf(store, ids)) }),
+			...(line && { onPoll: (ids) => line.show(describeWaiting(store, ids)) }),
 		};
 		const start = () => waitForTasks(store, options);
 		const waited = await (line?.during(start) ?? start());
 		if (typeof waited === "number") return waited;
 		const { ended, running, missing, timedOut } = waited;
-		const [gone] = missing;
+		const [firstMissing] = missing;
 		// Nothing else to tell than that: in the words of the record's own fault.
-		if (gone && ended.length + running.length === 0) readTask(store, gone);
+		if (firstMissing && ended.length + running.length === 0)
+			readTask(store, firstMissing);
 		const tasks = ended.map(({ id, status, exit_code, error, result }) =>
-			brief(
+			truncateRecord(
 				{ taskId: id, status, exit_code, error, result },
 				`status ${id} --full`,
 			),
 		);
 		const lost = missing.length ? { missing } : {};
 		if (json)
-			isRead = answer(args, { tasks, running, timedOut, ...lost }, () => "");
+			isRead = reply(args, { tasks, running, timedOut, ...lost }, () => "");
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
-		if (isRead) for (const task of ended) markCollected(store, task);
+		if (isRead) for (const task of ended) dismissNotice(store, task);
 		if (timedOut) return exitCodes.timedOut;
 		for (const id of missing)
-			remark(`nobody can say how ${id} ended: its record is gone or broken`);
+			warn(`nobody can say how ${id} ended: its record is gone or broken`);
 		if (missing.length) return exitCodes.missing;
 		return ended.every(({ status }) => status === "completed")
 			? exitCodes.ok
@@ -114,20 +114,23 @@ export const wait = defineVerb({
 // --- internal ---
 
 /** What is waited for, and for how long already. */
-function progressOf(store: Store, ids: ReadonlySet<string>): string {
+function describeWaiting(store: Store, ids: ReadonlySet<string>): string {
 	const names = [...ids].slice(0, 10).flatMap((id) => {
 		const task = findTask(store, id);
-		return task ? `${task.description} (${task.status} ${ageOf(task)})` : [];
+		return task
+			? `${task.description} (${task.status} ${formatTaskAge(task)})`
+			: [];
 	});
 	const what = ids.size === 1 ? "1 task" : `${ids.size} tasks`;
 	return `waiting for ${what}: ${names.join(", ")}`;
 }
 
-function describe(task: Task): string {
-	const what = `${task.id}  ${paintStatus(task.status)}  ${ageOf(task)}  ${toLine(task.description, 60)}`;
+function describeEnded(task: Task): string {
+	const what = `${task.id}  ${formatStatus(task.status)}  ${formatTaskAge(task)}  ${toLine(task.description, 60)}`;
 	const words = task.error ?? task.result ?? "";
-	const said = toLine(words);
-	const rest = toLine(words, words.length);
-	const more = said === rest ? "" : ` (${callFor(`status ${task.id} --full`)})`;
-	return said ? `${what}\n    ${said}${more}` : what;
+	const shown = toLine(words);
+	const all = toLine(words, words.length);
+	const more =
+		shown === all ? "" : ` (${formatProgramCall(`status ${task.id} --full`)})`;
+	return shown ? `${what}\n    ${shown}${more}` : what;
 }

@@ -1,26 +1,42 @@
-import { markCollected, wantsColour } from "../answer.ts";
+import { dismissNotice, isColourWanted } from "../answer.ts";
 import { cancelTasks } from "../cancel.ts";
 import { openStore } from "../directory.ts";
-import { BgError, exitCodes } from "../error.ts";
-import { type Glance, glanceAt } from "../glance.ts";
+import { BgError, exitCodes, usage } from "../error.ts";
+import { readTaskRow, type TaskRow } from "../glance.ts";
 import type { Store } from "../names.ts";
-import { outputSize, readOutput } from "../outputs.ts";
-import { readText } from "../pages.ts";
-import { isDumb, isTerminal, toLine } from "../print.ts";
-import { settle } from "../prune.ts";
-import { findTask, listIds, recordVersion, watchEnds } from "../store.ts";
+import { readOutputBytes, readOutputSize } from "../outputs.ts";
+import { readOutputText } from "../pages.ts";
+import { isDumbTerminal, isTerminal, toLine } from "../print.ts";
+import { reconcileTask } from "../prune.ts";
+import {
+	findTask,
+	listTaskIds,
+	readRecordVersion,
+	watchEnds,
+} from "../store.ts";
 import { shortenIds } from "../table.ts";
 import { isFinal } from "../task.ts";
-import { catchEndings, endBy, openScreen, terminalSize } from "../terminal.ts";
+import {
+	catchEndSignals,
+	endBySignal,
+	openScreen,
+	readTerminalSize,
+} from "../terminal.ts";
 import { defineVerb } from "../verb.ts";
-import { drawView, emptyView, keysOf, press, show } from "../watch.ts";
+import {
+	drawView,
+	emptyView,
+	pressKey,
+	showRows,
+	splitKeys,
+} from "../watch.ts";
 
 /** How often to look at all tasks, and at the output that is followed, in ms. */
-const slowLook = 1000;
-const quickLook = 200;
+const pollIntervalMs = 1000;
+const outputPollIntervalMs = 200;
 
 /** How much of an output is shown at most, in bytes. */
-const shownBytes = 64 * 1024;
+const maxShownBytes = 64 * 1024;
 
 export const watch = defineVerb({
 	meta: {
@@ -32,68 +48,75 @@ export const watch = defineVerb({
 	],
 	args: {},
 	run: async () => {
-		checkTerminal();
+		assertTerminal();
 		const store = openStore();
-		const look = newLook(store);
-		const colour = wantsColour();
-		let view = show(emptyView, look());
+		const readRows = createRowReader(store);
+		const colour = isColourWanted();
+		let view = showRows(emptyView, readRows());
 		let followed = "";
 
 		const follow = () => {
 			const { mode, selected: id } = view;
 			const at =
-				mode === "output" && id ? `${id} ${outputSize(store, id)}` : "";
+				mode === "output" && id ? `${id} ${readOutputSize(store, id)}` : "";
 			if (at === followed) return;
 			followed = at;
-			if (at && id) view = { ...view, output: readLast(store, id) };
+			if (at && id) view = { ...view, output: readOutputEnd(store, id) };
 		};
 		const refresh = () => {
-			view = show(view, look());
+			view = showRows(view, readRows());
 			follow();
 		};
 		const cancel = async (id: string) => {
 			view = { ...view, note: `cancelling ${id} …` };
-			const note = await cancelOne(id);
+			const note = await cancelAndDescribe(id);
 			view = { ...view, note };
 			guard(refresh);
 		};
 		const type = (text: string) => {
-			for (const key of keysOf(text)) {
-				const { view: next, act } = press(view, key, terminalSize());
+			for (const key of splitKeys(text)) {
+				const { view: next, act: action } = pressKey(
+					view,
+					key,
+					readTerminalSize(),
+				);
 				view = next;
-				if (act?.do === "cancel") cancel(act.id).catch(over.reject);
-				else if (act?.do === "suspend") screen.suspend();
-				else if (act) over.resolve(exitCodes.ok);
+				if (action?.do === "cancel") cancel(action.id).catch(ended.reject);
+				else if (action?.do === "suspend") screen.suspend();
+				else if (action) ended.resolve(exitCodes.ok);
 			}
 			follow();
 		};
-		const over = newPromise<number | "SIGHUP">();
+		const ended = createDeferred<number | "SIGHUP">();
 		/** Does what an event asks for and draws; a fault ends the command, never the terminal. */
-		const guard = (act: () => void) => {
+		const guard = (action: () => void) => {
 			try {
-				act();
-				screen.draw(drawView(view, { ...terminalSize(), colour }));
+				action();
+				screen.draw(drawView(view, { ...readTerminalSize(), colour }));
 			} catch (fault) {
-				over.reject(fault);
+				ended.reject(fault);
 			}
 		};
 
-		const interrupt = catchEndings();
+		const interrupt = catchEndSignals();
 		const screen = openScreen({
 			onText: (text) => guard(() => type(text)),
 			onChange: () => guard(() => {}),
-			onEnd: () => over.resolve("SIGHUP"),
+			onEnd: () => ended.resolve("SIGHUP"),
 		});
 		const disarm = watchEnds(store, () => guard(refresh));
 		const timers = [
-			setInterval(() => guard(refresh), slowLook),
-			setInterval(() => view.mode === "output" && guard(follow), quickLook),
+			setInterval(() => guard(refresh), pollIntervalMs),
+			setInterval(
+				() => view.mode === "output" && guard(follow),
+				outputPollIntervalMs,
+			),
 		];
 		try {
 			guard(() => {});
-			const end = await Promise.race([over.promise, interrupt.signal]);
+			const end = await Promise.race([ended.promise, interrupt.signal]);
 			screen.close();
-			return typeof end === "number" ? end : endBy(interrupt, end);
+			return typeof end === "number" ? end : endBySignal(interrupt, end);
 		} finally {
 			screen.close();
 			interrupt.ignore();
@@ -105,19 +128,18 @@ export const watch = defineVerb({
 
 // --- internal ---
 
-function checkTerminal(): void {
+function assertTerminal(): void {
 	const instead = "(bg list, bg wait and bg output --follow need none)";
 	if (!isTerminal(0) || !isTerminal(1))
-		throw new BgError("usage", `bg watch needs a terminal ${instead}`);
-	if (isDumb())
-		throw new BgError(
-			"usage",
+		throw usage(`bg watch needs a terminal ${instead}`);
+	if (isDumbTerminal())
+		throw usage(
 			`bg watch needs a terminal that can move its cursor, and TERM is ${process.env.TERM || "not set"} ${instead}`,
 		);
 }
 
 /** A promise and what settles it; Node 20 has no Promise.withResolvers. */
-function newPromise<T>() {
+function createDeferred<T>() {
 	let resolve = (_value: T) => {};
 	let reject = (_fault: unknown) => {};
 	const promise = new Promise<T>((yes, no) => {
@@ -128,51 +150,52 @@ function newPromise<T>() {
 }
 
 /** A way to look at all tasks again and again that reads only what may have changed. */
-function newLook(store: Store): () => Glance[] {
-	type Seen = { version: string | undefined; glance: Glance; shown: boolean };
-	let seen = new Map<string, Seen>();
+function createRowReader(store: Store): () => TaskRow[] {
+	type Seen = { version: string | undefined; row: TaskRow; shown: boolean };
+	let known = new Map<string, Seen>();
 	return () => {
-		const ids = listIds(store).reverse();
+		const ids = listTaskIds(store).reverse();
 		const shorten = shortenIds(ids);
 		const now = new Map<string, Seen>();
 		for (const id of ids) {
-			const version = recordVersion(store, id);
-			const before = seen.get(id);
-			if (before?.version === version && before && isFinal(before.glance)) {
+			const version = readRecordVersion(store, id);
+			const before = known.get(id);
+			if (before?.version === version && before && isFinal(before.row)) {
 				now.set(id, before);
 				continue;
 			}
 			const task = findTask(store, id);
 			if (!task) continue;
-			const settled = settle(store, task);
-			const glance = glanceAt(store, settled);
-			now.set(id, { version, glance, shown: !settled.archived_at });
+			const reconciled = reconcileTask(store, task);
+			const row = readTaskRow(store, reconciled);
+			now.set(id, { version, row, shown: !reconciled.archived_at });
 		}
-		seen = now;
+		known = now;
 		return [...now.values()]
 			.filter(({ shown }) => shown)
-			.map(({ glance }) => ({ ...glance, short: shorten(glance.id) }));
+			.map(({ row }) => ({ ...row, short: shorten(row.id) }));
 	};
 }
 
 /** The end of what a task wrote, as text. */
-function readLast(store: Store, id: string): string {
+function readOutputEnd(store: Store, id: string): string {
 	const task = findTask(store, id);
 	if (!task) return "";
-	const size = outputSize(store, id);
-	const from = Math.max(0, size - shownBytes);
-	const start = from && readOutput(store, id, from, size).indexOf(0x0a) + 1;
+	const size = readOutputSize(store, id);
+	const from = Math.max(0, size - maxShownBytes);
+	const start =
+		from && readOutputBytes(store, id, from, size).indexOf(0x0a) + 1;
 	const max = Number.POSITIVE_INFINITY;
-	return readText(store, task, { since: from + start, max }).output;
+	return readOutputText(store, task, { since: from + start, max }).output;
 }
 
 /** Cancels a task and says what came of it. */
-async function cancelOne(id: string): Promise<string> {
+async function cancelAndDescribe(id: string): Promise<string> {
 	try {
 		const store = openStore({ write: true });
 		const [first] = await cancelTasks(store, [id]);
 		if (!first?.status) return first?.note ?? "";
-		markCollected(store, { id, status: first.status });
+		dismissNotice(store, { id, status: first.status });
 		const left = first.survivors.map(({ pid }) => pid).join(", ");
 		if (left) return `${id}: still alive: ${left}`;
 		return first.note ?? `${id} is ${first.status}`;

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { listIds } from "../../lib/store.ts";
+import { listTaskIds } from "../../lib/store.ts";
 import { failing } from "../faults.ts";
 import { program, sandbox, standIn } from "../harness.ts";
 
@@ -61,7 +61,7 @@ test("a launch whose answer cannot be printed names its tasks, which run", async
 	const known = new Set<string>();
 	for (const call of calls) {
 		const { code, stderr } = await box.bg(call, to(">/dev/full"));
-		const ids = listIds(box).filter((id) => !known.has(id));
+		const ids = listTaskIds(box).filter((id) => !known.has(id));
 		for (const id of ids) known.add(id);
 		expect(ids).toHaveLength(call.includes("--batch") ? 2 : 1);
 		expect([call, code, stderr.trim().split("\n").at(-1)]).toEqual([
@@ -105,5 +105,5 @@ test("--json and --text together launch nothing", async () => {
 	const box = sandbox();
 	const call = ["run", "--json", "--text", "d", "--", "true"];
 	expect((await box.bg(call)).code).toBe(2);
-	expect(listIds(box)).toEqual([]);
+	expect(listTaskIds(box)).toEqual([]);
 });

@@ -9,7 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { thisMachine } from "../../lib/machine.ts";
+import { identifyMachine } from "../../lib/machine.ts";
 import {
 	executable,
 	program,
@@ -27,14 +27,14 @@ const installer = file.endsWith(".ts")
 	? [join(root, "dist", "bg.mjs")]
 	: program;
 
-type Finding = { check: string; ok: boolean; says: string; mend?: string };
+type Finding = { check: string; ok: boolean; says: string; fix?: string };
 
 async function examine(box: Sandbox, env: Record<string, string>) {
 	const answer = await box.bg(["doctor"], { env });
 	expect(answer.stderr).toBe("");
 	const { ok, checks } = answer.json() as { ok: boolean; checks: Finding[] };
 	expect(answer.code).toBe(ok ? 0 : 1);
-	return { ok, ill: checks.filter((each) => !each.ok), checks };
+	return { ok, failed: checks.filter((each) => !each.ok), checks };
 }
 
 const findingOf = ({ checks }: { checks: Finding[] }, wanted: string) =>
@@ -51,9 +51,9 @@ const snapshot = (folder: string): string[] =>
 			return `${name} ${mtimeMs} ${mode}`;
 		});
 
-/** Types what mends a finding. */
-async function mend(box: Sandbox, found?: Finding) {
-	const command = found?.mend?.replace(
+/** Runs the fix of a finding. */
+async function applyFix(box: Sandbox, found?: Finding) {
+	const command = found?.fix?.replace(
 		file,
 		(found.check === "hooks" ? installer : program).join(" "),
 	);
@@ -91,32 +91,37 @@ test("what is not well is mended by what doctor says", async () => {
 	await box.bg(["install"], { argv: installer });
 	const installed = join(box.home, ".factory", "skills", "task-bg", "SKILL.md");
 	writeFileSync(installed, "written by bg install, long ago");
-	const gone = { ...thisMachine(), boot: "an earlier one", pid: 1, start: "1" };
+	const gone = {
+		...identifyMachine(),
+		boot: "an earlier one",
+		pid: 1,
+		start: "1",
+	};
 	const id = addTask(box, { supervisor: gone, process: gone });
 	await box.bg(["pause", "--queue"]);
 	await box.bg(["hook"], { input: "no JSON" });
 	chmodSync(box.dir, 0o755);
 
-	const { ill, checks } = await examine(box, env);
+	const { failed, checks } = await examine(box, env);
 	expect(checks.at(-1)?.says).toEndWith("a payload that is no JSON object");
-	expect(ill.map(({ check }) => check)).toEqual([
+	expect(failed.map(({ check }) => check)).toEqual([
 		...["droid", "login", "hooks", "store", "tasks", "queue", "limits"],
 	]);
-	const found = Object.fromEntries(ill.map((each) => [each.check, each]));
+	const found = Object.fromEntries(failed.map((each) => [each.check, each]));
 	expect(found.droid?.says).toContain("exit code 3");
 	expect(found.hooks?.says).toContain(installed);
 	expect(found.tasks?.says).toBe(`lost: ${id}`);
 	expect(found.limits).toMatchObject({
 		says: 'BG_MAX_RUNNING is "many": it takes a number, 0 for no limit',
-		mend: "unset BG_MAX_RUNNING BG_MAX_PER_DROID BG_MAX_DEPTH BG_MAX_QUEUED",
+		fix: "unset BG_MAX_RUNNING BG_MAX_PER_DROID BG_MAX_DEPTH BG_MAX_QUEUED",
 	});
 	expect(box.record(id).status).toBe("running");
 
 	for (const check of ["hooks", "store", "tasks", "queue"])
-		await mend(box, found[check]);
+		await applyFix(box, found[check]);
 	droidThat(box, "echo 9.9.9");
 	const after = await examine(box, { BG_DROID: droid, FACTORY_API_KEY: "x" });
-	expect(after.ill).toEqual([]);
+	expect(after.failed).toEqual([]);
 });
 
 test("what cannot be looked at is a finding that says all, with a command that mends it", async () => {
@@ -129,13 +134,13 @@ test("what cannot be looked at is a finding that says all, with a command that m
 	const problem = `${box.dir} can be written by others: once you trust what is in it, chmod -R go-w ${box.dir}`;
 	for (const check of ["store", "tasks", "queue", "disk"])
 		expect(findingOf(unsafe, check)?.says).toBe(problem);
-	await mend(box, findingOf(unsafe, "store"));
+	await applyFix(box, findingOf(unsafe, "store"));
 	const broken = findingOf(await examine(box, {}), "tasks");
 	expect(broken).toMatchObject({
 		ok: false,
-		mend: `mv ${record} ${record}.broken`,
+		fix: `mv ${record} ${record}.broken`,
 	});
-	await mend(box, broken);
+	await applyFix(box, broken);
 	expect(findingOf(await examine(box, {}), "tasks")?.ok).toBe(true);
 
 	const nowhere = join(box.home, "a file", "store");
@@ -143,11 +148,11 @@ test("what cannot be looked at is a finding that says all, with a command that m
 	const misled = await examine(box, { BG_DIR: nowhere, BG_DROID: "/nowhere" });
 	expect(findingOf(misled, "store")).toMatchObject({
 		says: expect.stringContaining(`unable to use ${nowhere}: ENOTDIR`),
-		mend: "unset BG_DIR",
+		fix: "unset BG_DIR",
 	});
 	expect(findingOf(misled, "droid")).toMatchObject({
 		says: expect.stringContaining("BG_DROID is /nowhere, which is not"),
-		mend: "unset BG_DROID",
+		fix: "unset BG_DROID",
 	});
 });
 
@@ -178,7 +183,7 @@ test("without a home doctor says what is missing, and so does uninstall", async 
 	expect(code).toBe(1);
 	expect(findingOf(json(), "store")).toMatchObject({
 		says: "no home to keep tasks in: set HOME or BG_DIR",
-		mend: 'export BG_DIR="$PWD/bg-tasks"',
+		fix: 'export BG_DIR="$PWD/bg-tasks"',
 	});
 	const missing = "no home that droid has its files in: set HOME";
 	for (const check of ["login", "hooks"])

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { formatHolder, self } from "../../lib/process.ts";
+import { claimName, identifySelf } from "../../lib/process.ts";
 import { type Answer, program, sandbox } from "../harness.ts";
 
 import {
@@ -179,7 +179,7 @@ test("the claim of a hook that died is taken over", async () => {
 	const id = addEnd(box, parent);
 	const entry = join(box.dir, ".notices", parent, id);
 	rmSync(`${entry}.due`);
-	const holder = formatHolder({ ...self(), start: "1" }, "0");
+	const holder = claimName({ ...identifySelf(), start: "1" }, "0");
 	writeFileSync(`${entry}.due@${holder}`, "");
 	expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
 	expect((await send(box, toolUse(parent))).stdout).toBe("");

@@ -12,7 +12,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { events } from "../../lib/events.ts";
+import { hookEvents } from "../../lib/events.ts";
 import {
 	type CallOptions,
 	program,
@@ -192,7 +192,9 @@ else {
 		symlinkSync(kept, link);
 		await act(box, ["install"]);
 		expect(lstatSync(link).isSymbolicLink()).toBe(true);
-		expect(Object.keys(JSON.parse(read(kept)))).toEqual(Object.keys(events));
+		expect(Object.keys(JSON.parse(read(kept)))).toEqual(
+			Object.keys(hookEvents),
+		);
 	});
 
 	test("--plugin writes a marketplace and says what to type", async () => {

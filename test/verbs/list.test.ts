@@ -8,12 +8,12 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { thisMachine } from "../../lib/machine.ts";
-import { newTaskId, type Task } from "../../lib/task.ts";
+import { identifyMachine } from "../../lib/machine.ts";
+import { createTaskId, type Task } from "../../lib/task.ts";
 import { type Sandbox, sandbox } from "../harness.ts";
 
 function put(box: Sandbox, fields: Partial<Task> = {}): string {
-	const id = newTaskId();
+	const id = createTaskId();
 	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
 	const record = { schema: 1, id, status: "completed", ...fields };
 	writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(record));
@@ -102,7 +102,7 @@ test("a store that is not there is an empty list, and stays not there", async ()
 
 test("a task of another machine is shown as that, neither lost nor signalled", async () => {
 	const box = sandbox();
-	const { boot } = thisMachine();
+	const { boot } = identifyMachine();
 	const far = { machine: "far:1", boot, pid: 1, start: "1" };
 	const id = put(box, { status: "running", process: far, supervisor: far });
 	const status = (await box.bg(["status", id])).json();

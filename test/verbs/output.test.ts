@@ -10,7 +10,7 @@ import {
 	writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { newTaskId } from "../../lib/task.ts";
+import { createTaskId } from "../../lib/task.ts";
 import { program, type Sandbox, sandbox, standIn } from "../harness.ts";
 
 /** A finished task that wrote this. */
@@ -19,7 +19,7 @@ function wrote(
 	text: string | Buffer,
 	fields: object = {},
 ): string {
-	const id = newTaskId();
+	const id = createTaskId();
 	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
 	const record = {
 		schema: 1,

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { thisMachine } from "../../lib/machine.ts";
+import { identifyMachine } from "../../lib/machine.ts";
 import { queueLock } from "../../lib/names.ts";
-import { listIds } from "../../lib/store.ts";
+import { listTaskIds } from "../../lib/store.ts";
 import {
 	isAlive,
 	processesWith,
@@ -453,7 +453,7 @@ test.each(["queue", "task"])(
 		await isOver(box, await run(box, ["true"]));
 		// As it leaves, it sweeps away what looks like a lock that nobody holds.
 		await until(() => box.alive().length === 0, "its supervisor gone");
-		const unlock = lock(box, queueLock(thisMachine().machine));
+		const unlock = lock(box, queueLock(identifyMachine().machine));
 		const id = await run(box, ["true"]);
 		await isReady(box);
 		const prepared = () =>
@@ -482,10 +482,10 @@ test.each(["queue", "task"])(
 test("a pause harms no supervisor that has only just been started", async () => {
 	const box = sandbox();
 	await isOver(box, await run(box, ["true"]));
-	const before = listIds(box);
+	const before = listTaskIds(box);
 	const launching = run(box, ["true"]);
 	const id = await until(
-		() => listIds(box).find((each) => !before.includes(each)),
+		() => listTaskIds(box).find((each) => !before.includes(each)),
 		"its record",
 	);
 	// It comes before the start or after the end; the task is not lost by it either way.
