@@ -1,10 +1,10 @@
-// The door: picks a path by argv, loads only that, and sets the exit code. The hook alone is at hand.
-import { runHook } from "./lib/hook.ts";
-import { exit, programArguments } from "./lib/runtime.ts";
+// The entry point: chooses a path by argv, loads only that, and sets the exit code. Only the hook is loaded at once.
+import { runHook } from "./lib/hook/hook.ts";
+import { exit, programArguments } from "./lib/process/runtime.ts";
 
 async function run(argv: string[]): Promise<number> {
 	if (argv[0] === "supervise") {
-		const { supervise } = await import("./lib/supervise.ts");
+		const { supervise } = await import("./lib/supervise/supervise.ts");
 		await supervise(argv.slice(1));
 		return 0;
 	}
@@ -13,11 +13,11 @@ async function run(argv: string[]): Promise<number> {
 		await runHook(argv[0] ?? "");
 		return 0;
 	}
-	const { runCli } = await import("./lib/cli.ts");
+	const { runCli } = await import("./lib/cli/cli.ts");
 	return runCli(argv);
 }
 
-// Waited for here: under Bun, whatever outlives the door's own evaluation pays for a garbage collection.
+// Awaited here: under Bun, what outlives the evaluation of this file costs a garbage collection.
 try {
 	exit(await run(programArguments()));
 } catch (error) {

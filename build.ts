@@ -18,11 +18,11 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { BunPlugin } from "bun";
-import { renderMan } from "./lib/man.ts";
-import { runtimeFlags } from "./lib/program.ts";
-import { removedFolderWord } from "./lib/runtime.ts";
-import { loadVerbs } from "./lib/verb.ts";
-import { verbs } from "./lib/verbs.ts";
+import { renderMan } from "./lib/cli/man.ts";
+import { loadVerbs } from "./lib/cli/verb.ts";
+import { verbs } from "./lib/cli/verbs.ts";
+import { runtimeFlags } from "./lib/process/executables.ts";
+import { removedFolderWord } from "./lib/process/runtime.ts";
 import { version } from "./package.json" with { type: "json" };
 
 /** Starts Deno in `/` if the current folder was removed, and tells the program so. */
@@ -156,7 +156,7 @@ async function buildExecutable(
 	target?: Target,
 ): Promise<void> {
 	const pieces = new Map<string, string>();
-	for (const path of [entry, join(root, "lib/react.ts")])
+	for (const path of [entry, join(root, "lib/hook/handle-event.ts")])
 		pieces.set(path, await bundle(path, "bun", "esm", keepDynamicImports));
 	const plugin: BunPlugin = {
 		name: "pieces",

@@ -1,5 +1,5 @@
 /**
- * The whole of the tests: every room over the source, then the verbs over each form that ships.
+ * All tests: everything over the source, then the verbs over each form that ships.
  * Prints one line that counts them all, below the name of each that failed.
  */
 const forms = [

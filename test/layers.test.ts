@@ -1,205 +1,189 @@
 import { expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { root } from "./harness.ts";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { root } from "./tools/harness.ts";
 
-/** The rooms from the ground up: each imports only from those before it. */
-const layers = [
-	["error"],
-	["events", "patterns", "runtime", "self"],
-	["task"],
-	["system"],
-	["machine"],
-	["record"],
-	["process"],
-	["tree"],
-	["names"],
-	["files"],
-	["sessions"],
-	["notices"],
-	["lock", "directory", "outputs", "launching"],
-	["store"],
-	["reindex", "held"],
-	["droid", "stream"],
-	["print"],
-	["brief"],
-	["arguments"],
-	["verb"],
-	["help", "completion"],
-	["man"],
-	["output"],
-	["pages"],
-	["program"],
-	["spawn"],
-	["queue", "unique"],
-	["prune"],
-	["stop-requests"],
-	["schedule", "stopper", "turns", "sweep", "keys"],
-	["check"],
-	["retry"],
-	["ending"],
-	["supervise", "launch", "wait", "cancel", "pause"],
-	["stale", "cleanup", "again", "batch"],
-	["payload"],
-	["tell"],
-	["subagents"],
-	["react"],
-	["hook"],
-	["width"],
-	["terminal"],
-	["jsonc"],
-	["merge"],
-	["layout"],
-	["install"],
-	["outside"],
-	["installed"],
-	["doctor"],
-	["answer"],
-	["glance"],
-	["table", "card"],
-	["watch"],
-	["report"],
-	[
-		"commands/again",
-		"commands/batch",
-		"commands/cancel",
-		"commands/cleanup",
-		"commands/complete",
-		"commands/completion",
-		"commands/doctor",
-		"commands/follow",
-		"commands/help",
-		"commands/hook",
-		"commands/install",
-		"commands/launch",
-		"commands/list",
-		"commands/output",
-		"commands/pause",
-		"commands/prune",
-		"commands/report",
-		"commands/run",
-		"commands/status",
-		"commands/wait",
-		"commands/watch",
-	],
-	["verbs"],
-	["cli"],
+/** The folders of lib/ in import order: a folder imports only from those before it. */
+const folders = [
+	"error.ts",
+	"task",
+	"process",
+	"print",
+	"store",
+	"droid",
+	"engine",
+	"spawn",
+	"prune",
+	"supervise",
+	"control",
+	"hook",
+	"install",
+	"cli",
 ];
 
-/** Who may use what comes from outside. */
+/** About nine; `cli/verbs` has one for each verb. */
+const maxFiles = 10;
+
+/** Which files may use a dependency. */
 const dependencies: Record<string, RegExp> = {
-	citty: /^(arguments|verb|commands\/.*)$/,
-	"string-width": /^width$/,
-	"jsonc-parser": /^(jsonc|merge)$/,
-	tinyexec: /^doctor$/,
+	citty: /^cli\//,
+	"string-width": /^print\/width\.ts$/,
+	"jsonc-parser": /^install\/(json-edit|hook-entries)\.ts$/,
+	tinyexec: /^install\/doctor\.ts$/,
 	valibot:
-		/^(batch|installed|payload|react|task|stop-requests|stream|hook|commands\/.*)$/,
+		/^(task\/(schema|parse)|store\/stop-requests|droid\/(stream|payloads)|control\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
 };
 
-const rooms = readdirSync(join(root, "lib"), { recursive: true })
+const lib = join(root, "lib");
+
+const files = readdirSync(lib, { recursive: true })
 	.map(String)
 	.filter((name) => /(?<!\.d)\.ts$/.test(name))
-	.map((name) => name.slice(0, -".ts".length));
+	.sort();
 
-const imports = (room: string): string[] => {
-	const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
-	return [...text.matchAll(/(?:from|import\()\s*"([^"]+)"/g)].map(
-		([, name = ""]) => name,
+const textOf = (file: string) => readFileSync(join(lib, file), "utf8");
+
+type Import = { name: string; isType: boolean; isAtOnce: boolean };
+
+/** What a file imports, as it is written. */
+const importsOf = (file: string): Import[] => {
+	const text = textOf(file);
+	const statements = text.matchAll(
+		/^(?:import|export(?=\s+(?:type\s+)?[{*]))\s+(type\s)?(?:[^;"]*?\sfrom\s+)?"([^"]+)"/gm,
 	);
+	const calls = text.matchAll(/import\(\s*"([^"]+)"/g);
+	return [
+		...[...statements].map(([, type, name = ""]) => ({
+			name,
+			isType: type !== undefined,
+			isAtOnce: type === undefined,
+		})),
+		...[...calls].map(([, name = ""]) => ({
+			name,
+			isType: false,
+			isAtOnce: false,
+		})),
+	];
 };
 
-const levelOf = (room: string) =>
-	layers.findIndex((layer) => layer.includes(room));
+/** The files of lib/ that a file imports. */
+const filesBelow = (file: string, wants = (_: Import) => true): string[] =>
+	importsOf(file)
+		.filter((each) => each.name.startsWith(".") && wants(each))
+		.map(({ name }) => relative(lib, resolve(lib, dirname(file), name)))
+		.filter((name) => name.endsWith(".ts"));
 
-test.each(rooms)("%s imports downwards only", (room) => {
-	expect(levelOf(room)).toBeGreaterThanOrEqual(0);
-	for (const name of imports(room)) {
-		if (!name.startsWith(".")) continue;
-		const path = resolve("/lib", room, "..", name);
-		if (!path.startsWith("/lib/")) continue;
-		if (path.startsWith("/lib/assets/"))
-			expect(room).toMatch(/^(completion|layout)$/);
-		if (!path.endsWith(".ts")) continue;
-		const below = path.slice("/lib/".length, -".ts".length);
-		const isSibling = /^commands\//.test(room) && /^commands\//.test(below);
-		if (!isSibling) expect(levelOf(below)).toBeLessThan(levelOf(room));
-	}
-});
+const folderOf = (file: string) => file.split("/")[0] ?? "";
 
-test.each(rooms)("%s uses what it may from outside", (room) => {
-	for (const name of imports(room)) {
-		if (name.startsWith(".") || name.startsWith("node:")) continue;
-		const allowed = dependencies[name.split("/")[0] ?? ""];
-		expect(`${name} in ${room}`).toBe(
-			allowed?.test(room) ? `${name} in ${room}` : `${name} not allowed`,
-		);
-	}
-});
-
-/** All that a room loads, at once or later. */
-function reach(room: string, seen = new Set<string>()): Set<string> {
-	if (seen.has(room)) return seen;
-	seen.add(room);
-	for (const name of imports(room))
-		if (!name.startsWith(".")) seen.add(name);
-		else if (!name.endsWith(".json"))
-			reach(resolve("/", room, "..", name).slice(1, -".ts".length), seen);
+/** Everything a file reaches, itself included. */
+function reach(
+	file: string,
+	wants: (each: Import) => boolean,
+	seen = new Set<string>(),
+): Set<string> {
+	if (seen.has(file)) return seen;
+	seen.add(file);
+	for (const below of filesBelow(file, wants)) reach(below, wants, seen);
 	return seen;
 }
 
-test("of what comes from outside the hook path reaches files and schemas alone", () => {
-	const reached = [...reach("hook")];
-	expect(reached).toContain("react");
-	expect(reached.filter((name) => !rooms.includes(name)).toSorted()).toEqual([
-		"node:fs",
-		"valibot",
-	]);
-	for (const name of ["cli", "arguments", "answer", "spawn", "program"])
-		expect(reached).not.toContain(name);
-});
-
-test("a hook that has nothing to do loads no module of a runtime, and no schema", () => {
-	const atOnce = ["hook", "events", "names", "patterns", "runtime"];
-	for (const room of atOnce) {
-		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
-		const direct = [...text.matchAll(/^import .* from "([^"]+)"/gm)];
-		for (const [, name = ""] of direct)
-			expect(atOnce.map((each) => `./${each}.ts`)).toContain(name);
+test.each(files)("lib/%s imports only from folders above its own", (file) => {
+	const level = folders.indexOf(folderOf(file));
+	expect(level).toBeGreaterThanOrEqual(0);
+	for (const below of filesBelow(file)) {
+		expect(files).toContain(below);
+		expect(folders.indexOf(folderOf(below))).toBeLessThanOrEqual(level);
 	}
+	for (const { name } of importsOf(file))
+		if (name.includes("/assets/")) expect(name).toMatch(/^\.\/assets\//);
 });
 
-test("an answer in JSON loads nothing of what only a terminal needs", () => {
-	const atOnce = (room: string, seen = new Set<string>()): Set<string> => {
-		if (seen.has(room)) return seen;
-		seen.add(room);
-		const text = readFileSync(join(root, `${room}.ts`), "utf8");
-		for (const [, name = ""] of text.matchAll(
-			/^(?:import|\}) .*"(\..*)\.ts"/gm,
-		))
-			atOnce(resolve("/", room, "..", name).slice(1), seen);
-		return seen;
-	};
-	for (const verb of ["launch", "list", "status", "wait", "prune", "cleanup"])
-		for (const room of ["width", "terminal", "table", "card"])
-			expect([verb, ...atOnce(`lib/commands/${verb}`)]).not.toContain(
-				`lib/${room}`,
-			);
-	expect(atOnce("lib/commands/watch")).toContain("lib/width");
+test("no file imports itself, by whatever way", () => {
+	for (const file of files)
+		for (const below of filesBelow(file))
+			expect([file, ...reach(below, () => true)].slice(1)).not.toContain(file);
 });
 
-test("a runtime is named in one room alone", () => {
-	for (const room of rooms.filter((each) => each !== "runtime"))
-		expect(readFileSync(join(root, "lib", `${room}.ts`), "utf8")).not.toMatch(
-			/\b(Bun|Deno)\./,
+test("a folder holds about nine files", () => {
+	const counts = Map.groupBy(files, dirname);
+	counts.delete("cli/verbs");
+	for (const [folder, names] of counts)
+		expect(`${folder}: ${names.length}`).toBe(
+			`${folder}: ${Math.min(names.length, maxFiles)}`,
 		);
 });
 
-test("only the door exits, and only process signals", () => {
-	for (const room of rooms) {
-		const text = readFileSync(join(root, "lib", `${room}.ts`), "utf8");
-		if (room !== "runtime") expect(text).not.toContain("process.exit(");
-		if (room !== "process") expect(text).not.toContain("process.kill");
-		if (room !== "names" && room !== "store")
+test.each(files)("lib/%s uses only the dependencies it may", (file) => {
+	for (const { name } of importsOf(file)) {
+		if (name.startsWith(".") || name.startsWith("node:")) continue;
+		const allowed = dependencies[name.split("/")[0] ?? ""];
+		expect(`${name}: ${allowed?.test(file) ?? false}`).toBe(`${name}: true`);
+	}
+});
+
+test("the hook path loads files and schemas from outside, and nothing from control up", () => {
+	const reached = [...reach("hook/hook.ts", ({ isType }) => !isType)];
+	expect(reached).toContain("hook/handle-event.ts");
+	const outside = reached
+		.flatMap((file) => importsOf(file))
+		.filter(({ name, isType }) => !name.startsWith(".") && !isType)
+		.map(({ name }) => name);
+	expect([...new Set(outside)].sort()).toEqual(["node:fs", "valibot"]);
+	for (const file of reached)
+		expect(folderOf(file)).not.toMatch(/^(spawn|control|install|cli)$/);
+});
+
+test("a hook with nothing to do loads no module of a runtime, and no schema", () => {
+	const reached = [...reach("hook/hook.ts", ({ isAtOnce }) => isAtOnce)];
+	expect(reached.toSorted()).toEqual([
+		"hook/events.ts",
+		"hook/hook.ts",
+		"process/runtime.ts",
+		"store/paths.ts",
+		"task/ids.ts",
+	]);
+	for (const file of reached)
+		for (const { name, isAtOnce } of importsOf(file))
+			if (isAtOnce) expect(name).toStartWith(".");
+});
+
+test("a JSON reply loads nothing that only a terminal needs", () => {
+	const atOnce = (verb: string) => [
+		...reach(`cli/verbs/${verb}.ts`, ({ isAtOnce }) => isAtOnce),
+	];
+	const terminal = ["width", "terminal", "table", "task-details"];
+	for (const verb of ["launch", "list", "status", "wait", "prune", "cleanup"])
+		for (const name of terminal)
+			expect([verb, ...atOnce(verb)]).not.toContain(`print/${name}.ts`);
+	expect(atOnce("watch")).toContain("print/width.ts");
+});
+
+test("only process/runtime.ts names a runtime, and exits", () => {
+	for (const file of files.filter((each) => each !== "process/runtime.ts")) {
+		expect(textOf(file)).not.toMatch(/\b(Bun|Deno)\./);
+		expect(textOf(file)).not.toContain("process.exit(");
+	}
+});
+
+test("only process/signals.ts signals, and only store/ knows a file name", () => {
+	for (const file of files) {
+		const text = textOf(file);
+		if (file !== "process/signals.ts")
+			expect(text).not.toContain("process.kill");
+		if (folderOf(file) !== "store")
 			expect(text).not.toMatch(/["}]\.(json|out)["`]/);
 	}
+});
+
+test("each verb is a file of cli/verbs, and in the table", () => {
+	const table = textOf("cli/verbs.ts");
+	for (const file of files.filter((each) => dirname(each) === "cli/verbs"))
+		expect(table).toContain(`"./verbs/${file.slice("cli/verbs/".length)}"`);
+});
+
+test("test/ mirrors lib/", () => {
+	const own = ["verbs", "hostile", "tools", "bench", "chaos", "e2e"];
+	const entries = readdirSync(join(root, "test"), { withFileTypes: true });
+	for (const { name } of entries.filter((each) => each.isDirectory()))
+		if (!own.includes(name)) expect(existsSync(join(lib, name))).toBe(true);
 });

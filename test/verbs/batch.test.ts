@@ -8,7 +8,7 @@ import {
 	sandbox,
 	standIn,
 	until,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 
 const toLines = (lines: readonly object[]) =>
 	lines.map((line) => `${JSON.stringify(line)}\n`).join("");

@@ -8,7 +8,7 @@ import {
 	sandbox,
 	standIn,
 	until,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 
 /** Runs a command and waits until its process runs. */
 async function running(box: Sandbox, command: string[], options = {}) {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { realpathSync } from "node:fs";
 import { version } from "../../package.json";
-import { program, sandbox } from "../harness.ts";
+import { program, sandbox } from "../tools/harness.ts";
 
 test.each([
 	[["lunch"], 'no verb "lunch" (did you mean launch?)'],

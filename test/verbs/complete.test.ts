@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
-import { root, sandbox } from "../harness.ts";
+import { root, sandbox } from "../tools/harness.ts";
 
 test("complete says what came out and does not end the process", async () => {
 	const box = sandbox();

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isFinal } from "../../lib/task.ts";
-import { program, sandbox } from "../harness.ts";
+import { isFinal } from "../../lib/task/states.ts";
+import { program, sandbox } from "../tools/harness.ts";
 
 test("a launcher that ignores SIGCHLD learns the exit code of its task", async () => {
 	const box = sandbox();

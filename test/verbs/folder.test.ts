@@ -8,14 +8,14 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { findOnPath, runtimeFlags } from "../../lib/program.ts";
+import { findOnPath, runtimeFlags } from "../../lib/process/executables.ts";
 import {
 	executable,
 	program,
 	type Sandbox,
 	sandbox,
 	unprivileged,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 import {
 	addEnd,
 	addTask,
@@ -24,7 +24,7 @@ import {
 	parent,
 	send,
 	toolUse,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 /** A folder in which every file that a runtime or bg might obey is hostile. */
 function hostileFolder(base: string): { folder: string; marks: string } {

@@ -9,14 +9,14 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Task } from "../../lib/task.ts";
+import type { Task } from "../../lib/task/schema.ts";
 import {
 	program,
 	type Sandbox,
 	sandbox,
 	smallDisk,
 	unprivileged,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 
 import {
 	addEnd,
@@ -38,7 +38,7 @@ import {
 	taskCall,
 	toolUse,
 	transcript,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 const deep = "[".repeat(100_000) + "]".repeat(100_000);
 

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { claimName, identifySelf } from "../../lib/process.ts";
-import { type Answer, program, sandbox } from "../harness.ts";
+import { claimName, identifySelf } from "../../lib/process/identity.ts";
+import { type Answer, program, sandbox } from "../tools/harness.ts";
 
 import {
 	addEnd,
@@ -21,7 +21,7 @@ import {
 	sessionStart,
 	taskCall,
 	toolUse,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 test.each(["PostToolUse", "UserPromptSubmit", "SessionStart"])(
 	"%s tells its session of all that ended, together and once",

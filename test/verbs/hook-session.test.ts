@@ -7,7 +7,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { sandbox } from "../harness.ts";
+import { sandbox } from "../tools/harness.ts";
 
 import {
 	addEnd,
@@ -21,7 +21,7 @@ import {
 	send,
 	sessionStart,
 	toolUse,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 test("SessionStart names its session for every later command, once", async () => {
 	const box = sandbox();

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { sandbox } from "../harness.ts";
+import { sandbox } from "../tools/harness.ts";
 
 import {
 	addTask,
@@ -18,7 +18,7 @@ import {
 	stopOf,
 	taskCall,
 	transcript,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 test("a native subagent is a task like any other, and ends with its own session", async () => {
 	const box = sandbox();

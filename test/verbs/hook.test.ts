@@ -9,7 +9,7 @@ import {
 	writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { sandbox, standIn } from "../harness.ts";
+import { sandbox, standIn } from "../tools/harness.ts";
 
 import {
 	addTask,
@@ -22,7 +22,7 @@ import {
 	sessionStart,
 	stopOf,
 	transcript,
-} from "../hooks.ts";
+} from "../tools/hooks.ts";
 
 test.each([
 	["session_id", { session_id: "ses_0123456789ab" }, "ses_0123456789ab"],

@@ -9,8 +9,14 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { giveAway, program, sandbox, snapshot } from "../harness.ts";
-import { addTask, expectHarmless, faults, send, stopOf } from "../hooks.ts";
+import { giveAway, program, sandbox, snapshot } from "../tools/harness.ts";
+import {
+	addTask,
+	expectHarmless,
+	faults,
+	send,
+	stopOf,
+} from "../tools/hooks.ts";
 
 test("a link in the store is refused by name, and nothing reached through it", async () => {
 	const box = sandbox();

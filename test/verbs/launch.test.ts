@@ -7,7 +7,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { root, sandbox, standIn } from "../harness.ts";
+import { root, sandbox, standIn } from "../tools/harness.ts";
 
 /** A sandbox whose droid is the stand-in, and what that one was told. */
 function withDroid() {

@@ -1,14 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isFinal } from "../../lib/task.ts";
+import { isFinal } from "../../lib/task/states.ts";
 import {
 	isAlive,
 	processesWith,
 	type Sandbox,
 	sandbox,
 	until,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 
 /** Launches a shell script with flags and returns its id. */
 async function script(

@@ -8,9 +8,10 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { identifyMachine } from "../../lib/machine.ts";
-import { createTaskId, type Task } from "../../lib/task.ts";
-import { type Sandbox, sandbox } from "../harness.ts";
+import { identifyMachine } from "../../lib/process/machine.ts";
+import { createTaskId } from "../../lib/task/ids.ts";
+import type { Task } from "../../lib/task/schema.ts";
+import { type Sandbox, sandbox } from "../tools/harness.ts";
 
 function put(box: Sandbox, fields: Partial<Task> = {}): string {
 	const id = createTaskId();

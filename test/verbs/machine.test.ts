@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Task } from "../../lib/task.ts";
+import type { Task } from "../../lib/task/schema.ts";
 import {
 	isAlive,
 	pidNamespace,
@@ -13,7 +13,7 @@ import {
 	standIn,
 	unprivileged,
 	until,
-} from "../harness.ts";
+} from "../tools/harness.ts";
 
 const recordIn = (dir: string, id: string): Task =>
 	JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));

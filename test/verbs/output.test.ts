@@ -10,8 +10,8 @@ import {
 	writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { createTaskId } from "../../lib/task.ts";
-import { program, type Sandbox, sandbox, standIn } from "../harness.ts";
+import { createTaskId } from "../../lib/task/ids.ts";
+import { program, type Sandbox, sandbox, standIn } from "../tools/harness.ts";
 
 /** A finished task that wrote this. */
 function wrote(

@@ -7,7 +7,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { type Sandbox, sandbox, until } from "../harness.ts";
+import { type Sandbox, sandbox, until } from "../tools/harness.ts";
 
 const sleeper = ["sleep", "600"];
 

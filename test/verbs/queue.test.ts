@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { identifyMachine } from "../../lib/machine.ts";
-import { queueLock } from "../../lib/names.ts";
-import { listTaskIds } from "../../lib/store.ts";
+import { identifyMachine } from "../../lib/process/machine.ts";
+import { queueLock } from "../../lib/store/paths.ts";
+import { listTaskIds } from "../../lib/store/records.ts";
 import {
 	isAlive,
 	processesWith,
@@ -12,8 +12,8 @@ import {
 	sandbox,
 	standIn,
 	until,
-} from "../harness.ts";
-import { lock, send, stopOf } from "../hooks.ts";
+} from "../tools/harness.ts";
+import { lock, send, stopOf } from "../tools/hooks.ts";
 
 type Env = Record<string, string>;
 

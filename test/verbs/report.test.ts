@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { sandbox } from "../harness.ts";
-import { addEnd, other, parent, send, toolUse } from "../hooks.ts";
+import { sandbox } from "../tools/harness.ts";
+import { addEnd, other, parent, send, toolUse } from "../tools/hooks.ts";
 
 test("report is of this session's tasks, unless all or another one's are asked for", async () => {
 	const box = sandbox();

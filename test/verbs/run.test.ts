@@ -9,7 +9,13 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { executable, isAlive, program, sandbox, until } from "../harness.ts";
+import {
+	executable,
+	isAlive,
+	program,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 
 const quote = (words: string[]) =>
 	words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");

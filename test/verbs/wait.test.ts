@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { program, sandbox, until } from "../harness.ts";
+import { program, sandbox, until } from "../tools/harness.ts";
 
 test("wait brings status, exit code and result of each, and exits 1 where one failed", async () => {
 	const box = sandbox();

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { sandbox } from "../harness.ts";
-import { endsOf, openPty } from "../pty.ts";
+import { sandbox } from "../tools/harness.ts";
+import { endsOf, openPty } from "../tools/pty.ts";
 
 test("watch shows tasks live; keys select one, show its output and cancel it", async () => {
 	const box = sandbox();

@@ -1,0 +1,130 @@
+import { type CancelResult, cancelTasks } from "../../control/cancel.ts";
+import { exitCodes, usage } from "../../error.ts";
+import { formatStatus } from "../../print/status.ts";
+import { toLine } from "../../print/text.ts";
+import { openStore } from "../../store/directory.ts";
+import type { Store } from "../../store/paths.ts";
+import {
+	findAncestors,
+	iterateTasks,
+	readTask,
+	resolveTaskId,
+} from "../../store/records.ts";
+import { stopSignals } from "../../task/schema.ts";
+import { isFinal } from "../../task/states.ts";
+import { taskVariable } from "../../task/variables.ts";
+import { refuseEmpty, splitValues } from "../arguments.ts";
+import { dismissNotice, formatFlags, reply, truncateRecord } from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+
+export default defineVerb({
+	meta: {
+		name: "cancel",
+		description: "Stop tasks with everything they started",
+	},
+	examples: [
+		["bg cancel @last", "the newest task"],
+		["bg cancel --all --signal INT", "all of this session, gently at first"],
+	],
+	args: {
+		ids: {
+			type: "positional",
+			required: false,
+			multiple: true,
+			from: "unfinished",
+			description: "task ids",
+		},
+		all: {
+			type: "boolean",
+			description: "all that are not over (of $BG_SESSION_ID where it is set)",
+		},
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "all of this parent session that are not over",
+		},
+		signal: {
+			type: "string",
+			from: stopSignals,
+			description: "what to begin with (TERM); KILL follows after 5 s",
+		},
+		only: {
+			type: "boolean",
+			description: "leave the tasks that were launched from inside",
+		},
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const given = splitValues(args.ids);
+		const session = refuseEmpty("--session", args.session);
+		const selectors = [given.length > 0, args.all, session].filter(
+			(selector) => selector,
+		);
+		if (selectors.length !== 1)
+			throw usage("bg cancel takes ids, or --all, or --session ID");
+		const signal = parseSignal(args.signal);
+		const store = openStore({ write: true });
+		const ids = given.length
+			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
+			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
+		const only = args.only ?? false;
+		const tasks = await cancelTasks(store, ids, { signal, only });
+		const [first] = tasks;
+		if (tasks.length === 1 && first && !first.status)
+			readTask(store, first.taskId);
+		const isRead = reply(
+			args,
+			{
+				tasks: tasks.map((task) =>
+					truncateRecord(task, `status ${task.taskId} --full`),
+				),
+			},
+			() => tasks.map(describeResult).join("\n") || "nothing to cancel",
+		);
+		if (isRead)
+			for (const { taskId: id, status } of tasks)
+				if (status) dismissNotice(store, { id, status });
+		return tasks.every(({ cancelled }) => cancelled)
+			? exitCodes.ok
+			: exitCodes.failed;
+	},
+});
+
+// --- internal ---
+
+function parseSignal(given: string | undefined) {
+	const name = given?.toUpperCase().replace(/^SIG/, "");
+	const signal = stopSignals.find((each) => each === name);
+	if (given !== undefined && !signal)
+		throw usage(`--signal takes ${stopSignals.join(", ")}`);
+	return signal;
+}
+
+function listUnfinished(store: Store, session: string | undefined): string[] {
+	const ancestors = findAncestors(store, process.env[taskVariable]);
+	return [...iterateTasks(store)]
+		.filter(
+			(task) =>
+				!isFinal(task) &&
+				!ancestors.has(task.id) &&
+				(!session || task.parent_session_id === session),
+		)
+		.map(({ id }) => id);
+}
+
+function describeResult({
+	taskId,
+	status,
+	note,
+	survivors,
+}: CancelResult): string {
+	const left = survivors
+		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
+		.join(", ");
+	const more = left
+		? `  still alive: ${left}`
+		: note
+			? `  ${toLine(note, 500)}`
+			: "";
+	return `${taskId}  ${status ? formatStatus(status) : "?"}${more}`;
+}

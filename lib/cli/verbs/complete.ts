@@ -1,0 +1,68 @@
+import { exitCodes, usage } from "../../error.ts";
+import { truncateBytes } from "../../print/text.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { openStore } from "../../store/directory.ts";
+import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
+import { maxResultBytes, type Task } from "../../task/schema.ts";
+import { finishTask, isFinal, timestamp } from "../../task/states.ts";
+import { formatFlags, reply } from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+
+export default defineVerb({
+	meta: {
+		name: "complete",
+		description: "Say what came out of a task (this does not end its process)",
+	},
+	examples: [
+		['bg complete @last "It works."', "ends the task as completed"],
+		['bg complete @last "" "It does not build."', "ends the task as error"],
+	],
+	args: {
+		id: {
+			type: "positional",
+			required: true,
+			from: "unfinished",
+			description: "a task id",
+		},
+		result: {
+			type: "positional",
+			required: true,
+			description: "what came out",
+		},
+		error: {
+			type: "positional",
+			required: false,
+			description: "what went wrong: the task ends as error",
+		},
+		...formatFlags,
+	},
+	run: ({ args }) => {
+		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
+			throw usage("the result arrived broken (it was not UTF-8)");
+		const store = openStore({ write: true });
+		const id = resolveTaskId(store, args.id);
+		reconcileTask(store, readTask(store, id));
+		let changed = false;
+		const task = updateTask(store, id, (now) => {
+			if (isFinal(now) || now.stop) return undefined;
+			changed = true;
+			return finishTask(now, {
+				reason: "manual",
+				failed: Boolean(args.error),
+				at: timestamp(),
+				...(args.error && { error: args.error }),
+				facts: { result: truncateBytes(args.result, maxResultBytes, "first") },
+			});
+		});
+		const json = { taskId: id, status: task.status, completed: changed };
+		reply(args, json, () =>
+			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
+		);
+		return changed ? exitCodes.ok : exitCodes.failed;
+	},
+});
+
+// --- internal ---
+
+const describeUnchanged = (task: Task) =>
+	isFinal(task) ? `was already ${task.status}` : "is being stopped";

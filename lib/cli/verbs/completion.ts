@@ -1,0 +1,111 @@
+import { usage } from "../../error.ts";
+import { writeAll } from "../../print/text.ts";
+import { buildSelfCommand } from "../../process/executables.ts";
+import { openStore } from "../../store/directory.ts";
+import { findTask, listTaskIds } from "../../store/records.ts";
+import { isFinal } from "../../task/states.ts";
+import { splitValues } from "../arguments.ts";
+import {
+	type Choice,
+	type CompletionPlace,
+	findPlace,
+	renderChoices,
+	renderScript,
+	shells,
+} from "../completion.ts";
+import { defineVerb, loadVerb, loadVerbs, type VerbTable } from "../verb.ts";
+
+/** How many tasks a shell is offered, and how many records are read for that. */
+const maxOffered = 50;
+const maxRead = 500;
+
+export default defineVerb({
+	meta: {
+		name: "completion",
+		description: "Write the script with which a shell completes words of bg",
+	},
+	examples: [
+		['eval "$(env bg completion bash)"', "in ~/.bashrc (env: bash has a bg)"],
+		['eval "$(env bg completion zsh)"', "in ~/.zshrc, behind compinit"],
+		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
+	],
+	args: {
+		shell: {
+			type: "positional",
+			required: true,
+			from: shells,
+			description: "which shell",
+		},
+		words: {
+			type: "positional",
+			required: false,
+			multiple: true,
+			dashes: true,
+			description: "what is typed so far: the script asks what may follow",
+		},
+	},
+	run: async ({ args, verbs }) => {
+		const shell = shells.find((each) => each === args.shell);
+		if (!shell)
+			throw usage(
+				`no completions for ${JSON.stringify(args.shell)}: bg completion takes ${shells.join(", ")}`,
+			);
+		if (args.words === undefined)
+			writeAll(1, renderScript(shell, buildSelfCommand()));
+		else writeAll(1, await completeWords(verbs, splitValues(args.words)));
+	},
+});
+
+// --- internal ---
+
+/** What a shell asks for at each key: it is answered, or not; there is nobody to tell of a fault. */
+async function completeWords(
+	verbs: VerbTable,
+	words: readonly string[],
+): Promise<string> {
+	try {
+		const [name = "", ...rest] = words;
+		const place: CompletionPlace = rest.length
+			? findPlace((await loadVerb(verbs, name)).args, rest)
+			: { from: "verbs", typed: name, before: "", given: [] };
+		const { from } = place;
+		if (from === "files" || from === "folders" || from === "commands")
+			return `:${from}\n`;
+		if (from === "verbs") {
+			const known = await loadVerbs(verbs);
+			const choices = known.map(({ meta: { name, description } }) => ({
+				value: name,
+				about: description,
+			}));
+			return renderChoices(place, choices);
+		}
+		if (from === "tasks" || from === "unfinished")
+			return renderChoices(place, listTaskChoices(place, from));
+		return renderChoices(
+			place,
+			from.map((each) =>
+				typeof each === "string" ? { value: each, about: "" } : each,
+			),
+		);
+	} catch {
+		return "";
+	}
+}
+
+/** The newest tasks whose id goes on like that. Nothing is written, nothing started. */
+function listTaskChoices(
+	{ typed }: CompletionPlace,
+	which: "tasks" | "unfinished",
+): Choice[] {
+	if (typed.startsWith("@")) return [{ value: "@last", about: "the newest" }];
+	const store = openStore();
+	const choices: Choice[] = [];
+	const ids = listTaskIds(store).filter((id) => id.startsWith(typed));
+	for (const id of ids.reverse().slice(0, maxRead)) {
+		const task = findTask(store, id);
+		if (!task || (which === "unfinished" && isFinal(task))) continue;
+		choices.push({ value: id, about: `${task.status}, ${task.description}` });
+		if (choices.length === maxOffered) break;
+	}
+	return choices;
+}

@@ -1,0 +1,240 @@
+import { addProgress } from "../../droid/task-output.ts";
+import { usage } from "../../error.ts";
+import type { ReportedTask } from "../../print/report.ts";
+import { formatStatus, isColourWanted } from "../../print/status.ts";
+import {
+	escapeJson,
+	formatTable,
+	isTerminal,
+	toLine,
+	writeAll,
+} from "../../print/text.ts";
+import { formatTaskAge } from "../../print/units.ts";
+import { toAbsolute } from "../../process/runtime.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
+import type { Store } from "../../store/paths.ts";
+import {
+	iterateTasks,
+	listTaskIds,
+	type UnreadableRecord,
+} from "../../store/records.ts";
+import { type Status, statuses, type Task } from "../../task/schema.ts";
+import { refuseEmpty } from "../arguments.ts";
+import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+
+const formats = ["table", "json", "jsonl", "md"] as const;
+
+/** What a short answer says of a task: the keys of its record. */
+const shortKeys = [
+	"id",
+	"description",
+	"status",
+	"kind",
+	"agent",
+	"reason",
+	"error",
+	"exit_code",
+	"session_id",
+	"parent_session_id",
+	"tags",
+	"queued_at",
+	"started_at",
+	"completed_at",
+	"progress",
+] as const satisfies readonly (keyof Task)[];
+
+export default defineVerb({
+	meta: { name: "list", description: "Show the tasks, newest first" },
+	examples: [
+		["bg list --status queued,running", "what is not over"],
+		["bg list --tag nightly --full --json", "whole records, for a program"],
+	],
+	args: {
+		status: {
+			type: "string",
+			from: statuses,
+			description: "only these; several apart by commas",
+		},
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "only those of this parent session",
+		},
+		cwd: {
+			type: "string",
+			valueHint: "dir",
+			from: "folders",
+			description: "only those that run there",
+		},
+		tag: {
+			type: "string",
+			valueHint: "tag",
+			description: "only those with it",
+		},
+		limit: {
+			type: "string",
+			valueHint: "n",
+			description: "only so many, the newest; all are counted",
+		},
+		all: { type: "boolean", description: "also those that cleanup put away" },
+		full: { type: "boolean", description: "the whole records" },
+		format: {
+			type: "string",
+			from: formats,
+			description: "the form of the answer",
+		},
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const { resolve } = await import("node:path");
+		const format =
+			parseFormat(args.format) ?? (isJsonWanted(args) ? "json" : "table");
+		const wanted = parseStatuses(args.status);
+		const cwd =
+			args.cwd === undefined
+				? undefined
+				: resolve(toAbsolute("--cwd", args.cwd));
+		const limit = parseLimit(args.limit);
+		const session = refuseEmpty("--session", args.session);
+		const tag = refuseEmpty("--tag", args.tag);
+		const store = openStore();
+		const unreadable: UnreadableRecord[] = [];
+		const counts = Object.fromEntries(
+			statuses.map((status) => [status, 0]),
+		) as Record<Status, number>;
+		const asJson = format === "json" || format === "jsonl";
+		const row = args.full ? renderFullRow : renderShortRow;
+		const tasks: ReportedTask[] = [];
+		// Ten thousand records are a lot to hold: in JSON only their rows are.
+		const rows: string[] = [];
+		let total = 0;
+		for (const each of iterateTasks(store, unreadable)) {
+			const task = reconcileTask(store, each);
+			if (
+				(!args.all && task.archived_at) ||
+				(wanted && !wanted.includes(task.status)) ||
+				(session && task.parent_session_id !== session) ||
+				(cwd && task.cwd !== cwd) ||
+				(tag && !task.tags?.includes(tag))
+			)
+				continue;
+			counts[task.status]++;
+			if (++total > limit) continue;
+			if (!asJson)
+				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			else rows.push(row(addProgress(store, task), describeNote(task)));
+		}
+		if (format === "json") {
+			const head = JSON.stringify({ total, ...counts });
+			const broken = unreadable.length
+				? `,"unreadable":${JSON.stringify(unreadable)}`
+				: "";
+			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
+			writeRows(rows, ",");
+			writeAll(1, escapeJson(`]${broken}}\n`));
+			return;
+		}
+		if (format === "jsonl") writeRows([...rows, ""], "\n");
+		else if (format === "md") {
+			const { renderReport } = await import("../../print/report.ts");
+			writeAll(1, renderReport(tasks));
+		} else if (!isTerminal(1) || total === 0)
+			writeAll(1, `${renderTable(tasks)}\n`);
+		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
+		for (const { taskId, problem } of unreadable)
+			warn(`the record of ${taskId} cannot be read: ${problem}`);
+	},
+});
+
+// --- internal ---
+
+function parseFormat(given: string | undefined) {
+	const format = formats.find((each) => each === given);
+	if (given !== undefined && !format)
+		throw usage(`--format takes ${formats.join(", ")}`);
+	return format;
+}
+
+function parseLimit(given: string | undefined): number {
+	if (given === undefined) return Number.POSITIVE_INFINITY;
+	if (!/^[1-9]\d{0,8}$/.test(given))
+		throw usage(`--limit ${given}: it takes a whole number`);
+	return Number(given);
+}
+
+function parseStatuses(
+	given: string | undefined,
+): readonly Status[] | undefined {
+	return given?.split(",").map((word) => {
+		const status = statuses.find((each) => each === word);
+		if (!status) throw usage(`--status takes ${statuses.join(", ")}`);
+		return status;
+	});
+}
+
+const renderFullRow = (task: Task, note: string | undefined) =>
+	JSON.stringify({ ...task, note });
+
+function renderShortRow(task: Task, note: string | undefined) {
+	const picked: Record<string, unknown> = {};
+	for (const key of shortKeys)
+		if (task[key] !== undefined) picked[key] = task[key];
+	picked.note = note;
+	return truncateToJson(picked, `status ${task.id} --full`);
+}
+
+/** Writes rows of JSON some hundreds at a time: as one string they would be copied over and over. */
+function writeRows(rows: readonly string[], separator: string): void {
+	const size = 500;
+	for (let at = 0; at < rows.length; at += size) {
+		const piece = rows.slice(at, at + size).join(separator);
+		const more = at + size < rows.length ? separator : "";
+		if (!writeAll(1, escapeJson(piece + more))) return;
+	}
+}
+
+function renderTable(tasks: readonly ReportedTask[]): string {
+	if (tasks.length === 0)
+		return "no task to show (bg launch and bg run make some, --all shows more)";
+	return formatTable(
+		tasks.map((task) => [
+			task.id,
+			formatStatus(task.status),
+			formatTaskAge(task),
+			toLine(task.agent ?? task.kind, 20),
+			[task.description, task.error, task.note]
+				.filter((part) => part)
+				.map((part) => toLine(part ?? "", 80))
+				.join(" · "),
+		]),
+	);
+}
+
+/** The same for a terminal, in its width; ids are as short as they can be typed. */
+async function renderTerminalTable(
+	store: Store,
+	tasks: readonly Task[],
+	counts: Readonly<Record<Status, number>>,
+): Promise<string> {
+	const { readTaskRow } = await import("../../control/task-rows.ts");
+	const { layOutTable, shortenIds, summarizeCounts } = await import(
+		"../../print/table.ts"
+	);
+	const { readTerminalSize } = await import("../../print/terminal.ts");
+	const shorten = shortenIds(listTaskIds(store));
+	const rows = tasks.map((task) => {
+		const row = readTaskRow(store, task);
+		return { ...row, short: shorten(task.id) };
+	});
+	const { head, line } = layOutTable(rows, readTerminalSize().columns);
+	const colour = isColourWanted();
+	return [
+		colour ? `\u001b[1m${head}\u001b[22m` : head,
+		...rows.map((row) => line(row, colour)),
+		"",
+		summarizeCounts(counts),
+	].join("\n");
+}

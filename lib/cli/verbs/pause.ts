@@ -1,0 +1,76 @@
+import { pauseTask } from "../../control/pause.ts";
+import { usage } from "../../error.ts";
+import { setQueuePaused } from "../../spawn/queue.ts";
+import { isQueuePaused } from "../../spawn/slots.ts";
+import { openStore } from "../../store/directory.ts";
+import { notifyWaiters } from "../../store/notices.ts";
+import { resolveTaskId } from "../../store/records.ts";
+import { splitValues } from "../arguments.ts";
+import { formatFlags, reply } from "../reply.ts";
+import { defineVerb, type Verb } from "../verb.ts";
+
+const args = {
+	ids: {
+		type: "positional",
+		required: false,
+		multiple: true,
+		from: "unfinished",
+		description: "task ids",
+	},
+	queue: {
+		type: "boolean",
+		description: "the whole queue: nothing new starts, what runs goes on",
+	},
+	...formatFlags,
+} as const;
+
+export const definePauseVerb = (
+	name: string,
+	description: string,
+	paused: boolean,
+	examples: Verb["examples"],
+) =>
+	defineVerb({
+		meta: { name, description },
+		examples,
+		args,
+		run: async ({ args: given }) => {
+			const words = splitValues(given.ids);
+			if (words.length > 0 === Boolean(given.queue))
+				throw usage(`bg ${name} takes ids, or --queue`);
+			const store = openStore({ write: true });
+			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
+			for (const id of new Set(
+				words.map((word) => resolveTaskId(store, word)),
+			)) {
+				const { status, paused_at } = await pauseTask(store, id, paused);
+				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
+			}
+			if (given.queue) {
+				setQueuePaused(store, paused);
+				if (!paused) notifyWaiters(store);
+			}
+			const queue = isQueuePaused(store);
+			reply(given, { tasks, queue: { paused: queue } }, () =>
+				[
+					...tasks.map(
+						({ taskId, status, paused: held }) =>
+							`${taskId}  ${status}${held ? ", paused" : ""}`,
+					),
+					...(given.queue
+						? [queue ? "the queue is paused" : "the queue goes on"]
+						: []),
+				].join("\n"),
+			);
+		},
+	});
+
+export default definePauseVerb(
+	"pause",
+	"Hold tasks where they are, or the whole queue",
+	true,
+	[
+		["bg pause @last", "it stops where it is, and its time with it"],
+		["bg pause --queue", "what runs goes on, nothing new starts"],
+	],
+);

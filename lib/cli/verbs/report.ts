@@ -1,0 +1,46 @@
+import { addProgress } from "../../droid/task-output.ts";
+import { type ReportedTask, renderReport } from "../../print/report.ts";
+import { writeAll } from "../../print/text.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
+import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
+import { refuseEmpty } from "../arguments.ts";
+import { dismissNotice, warn } from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+
+export default defineVerb({
+	meta: {
+		name: "report",
+		description: "Sum up the tasks of a session in Markdown",
+	},
+	examples: [
+		["bg report", "this session, to be printed as it is"],
+		["bg report --all", "every session, also what cleanup put away"],
+	],
+	args: {
+		session: {
+			type: "string",
+			valueHint: "id",
+			description: "the tasks of this parent session ($BG_SESSION_ID)",
+		},
+		all: { type: "boolean", description: "all there are, whosever they are" },
+	},
+	run: ({ args }) => {
+		const session =
+			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+		const store = openStore();
+		const unreadable: UnreadableRecord[] = [];
+		const tasks: ReportedTask[] = [];
+		for (const each of iterateTasks(store, unreadable)) {
+			const isOthers = session && each.parent_session_id !== session;
+			if (!args.all && (each.archived_at || isOthers)) continue;
+			const task = reconcileTask(store, each);
+			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+		}
+		if (!writeAll(1, renderReport(tasks))) return;
+		for (const task of tasks) dismissNotice(store, task);
+		for (const { taskId, problem } of unreadable)
+			warn(`the record of ${taskId} cannot be read: ${problem}`);
+	},
+});

@@ -1,0 +1,34 @@
+import { type LaunchResult, launchPlans } from "../../control/launch.ts";
+import { planRetry } from "../../control/rerun.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { openStore } from "../../store/directory.ts";
+import { readTask, resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
+import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
+import { defineVerb } from "../verb.ts";
+
+export default defineVerb({
+	meta: {
+		name: "retry",
+		description: "Launch the same task again, as a new one",
+	},
+	examples: [["bg retry @last", "the same again, as a new task"]],
+	args: {
+		id: {
+			type: "positional",
+			required: true,
+			from: "tasks",
+			description: "a task id",
+		},
+		...launchReplyFlags,
+	},
+	run: ({ args }) => {
+		const plan = planRetry(readFinished(args.id));
+		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
+	},
+});
+
+export function readFinished(given: string): Task {
+	const store = openStore({ write: true });
+	return reconcileTask(store, readTask(store, resolveTaskId(store, given)));
+}

@@ -1,0 +1,64 @@
+import { addProgress } from "../../droid/task-output.ts";
+import { isColourWanted } from "../../print/status.ts";
+import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
+import { outputFile } from "../../store/paths.ts";
+import { readTask, resolveTaskId } from "../../store/records.ts";
+import {
+	dismissNotice,
+	formatFlags,
+	isJsonWanted,
+	reply,
+	truncateRecord,
+} from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+
+/** Of a line that no terminal breaks, in columns. */
+const unlimitedColumns = 500;
+
+export default defineVerb({
+	meta: {
+		name: "status",
+		description: "Show all that is known of a task, its progress as of now",
+	},
+	examples: [
+		["bg status @last", "the newest task"],
+		["bg status @last --full --json", "the whole record, however long"],
+	],
+	args: {
+		id: {
+			type: "positional",
+			required: true,
+			from: "tasks",
+			description: "a task id",
+		},
+		full: { type: "boolean", description: "nothing cut, however long it is" },
+		...formatFlags,
+	},
+	run: async ({ args }) => {
+		const store = openStore();
+		const id = resolveTaskId(store, args.id);
+		const reconciled = reconcileTask(store, readTask(store, id));
+		const note = describeNote(reconciled);
+		const full = { ...addProgress(store, reconciled), note };
+		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
+		if (isJsonWanted(args)) {
+			if (reply(args, task, () => "")) dismissNotice(store, reconciled);
+			return;
+		}
+		const { renderTaskDetails } = await import("../../print/task-details.ts");
+		const { readTerminalSize } = await import("../../print/terminal.ts");
+		const details = renderTaskDetails(task, {
+			note,
+			output: outputFile(store, id),
+			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
+			colour: isColourWanted(),
+		});
+		const more =
+			task === full ? [] : [formatProgramCall(`status ${id} --full`)];
+		if (writeAll(1, `${[...details, ...more].join("\n")}\n`))
+			dismissNotice(store, reconciled);
+	},
+});

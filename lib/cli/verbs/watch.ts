@@ -1,0 +1,172 @@
+import { cancelTasks } from "../../control/cancel.ts";
+import { createRowReader } from "../../control/task-rows.ts";
+import { readOutputText } from "../../droid/pages.ts";
+import { BgError, exitCodes, usage } from "../../error.ts";
+import { isColourWanted } from "../../print/status.ts";
+import {
+	catchEndSignals,
+	endBySignal,
+	openScreen,
+	readTerminalSize,
+} from "../../print/terminal.ts";
+import { isDumbTerminal, isTerminal, toLine } from "../../print/text.ts";
+import { openStore } from "../../store/directory.ts";
+import { watchEnds } from "../../store/notices.ts";
+import { readOutputBytes, readOutputSize } from "../../store/output-files.ts";
+import type { Store } from "../../store/paths.ts";
+import { findTask } from "../../store/records.ts";
+import { dismissNotice } from "../reply.ts";
+import { defineVerb } from "../verb.ts";
+import {
+	drawView,
+	emptyView,
+	pressKey,
+	showRows,
+	splitKeys,
+} from "../watch-view.ts";
+
+/** How often to look at all tasks, and at the output that is followed, in ms. */
+const pollIntervalMs = 1000;
+const outputPollIntervalMs = 200;
+
+/** How much of an output is shown at most, in bytes. */
+const maxShownBytes = 64 * 1024;
+
+export default defineVerb({
+	meta: {
+		name: "watch",
+		description: "Show the tasks live; select, follow and cancel them",
+	},
+	examples: [
+		["bg watch", "arrows select, Enter shows the output, c cancels, q quits"],
+	],
+	args: {},
+	run: async () => {
+		assertTerminal();
+		const store = openStore();
+		const readRows = createRowReader(store);
+		const colour = isColourWanted();
+		let view = showRows(emptyView, readRows());
+		let followed = "";
+
+		const follow = () => {
+			const { mode, selected: id } = view;
+			const at =
+				mode === "output" && id ? `${id} ${readOutputSize(store, id)}` : "";
+			if (at === followed) return;
+			followed = at;
+			if (at && id) view = { ...view, output: readOutputEnd(store, id) };
+		};
+		const refresh = () => {
+			view = showRows(view, readRows());
+			follow();
+		};
+		const cancel = async (id: string) => {
+			view = { ...view, note: `cancelling ${id} …` };
+			const note = await cancelAndDescribe(id);
+			view = { ...view, note };
+			guard(refresh);
+		};
+		const type = (text: string) => {
+			for (const key of splitKeys(text)) {
+				const { view: next, act: action } = pressKey(
+					view,
+					key,
+					readTerminalSize(),
+				);
+				view = next;
+				if (action?.do === "cancel") cancel(action.id).catch(ended.reject);
+				else if (action?.do === "suspend") screen.suspend();
+				else if (action) ended.resolve(exitCodes.ok);
+			}
+			follow();
+		};
+		const ended = createDeferred<number | "SIGHUP">();
+		/** Does what an event asks for and draws; a fault ends the command, never the terminal. */
+		const guard = (action: () => void) => {
+			try {
+				action();
+				screen.draw(drawView(view, { ...readTerminalSize(), colour }));
+			} catch (fault) {
+				ended.reject(fault);
+			}
+		};
+
+		const interrupt = catchEndSignals();
+		const screen = openScreen({
+			onText: (text) => guard(() => type(text)),
+			onChange: () => guard(() => {}),
+			onEnd: () => ended.resolve("SIGHUP"),
+		});
+		const disarm = watchEnds(store, () => guard(refresh));
+		const timers = [
+			setInterval(() => guard(refresh), pollIntervalMs),
+			setInterval(
+				() => view.mode === "output" && guard(follow),
+				outputPollIntervalMs,
+			),
+		];
+		try {
+			guard(() => {});
+			const end = await Promise.race([ended.promise, interrupt.signal]);
+			screen.close();
+			return typeof end === "number" ? end : endBySignal(interrupt, end);
+		} finally {
+			screen.close();
+			interrupt.ignore();
+			disarm();
+			for (const timer of timers) clearInterval(timer);
+		}
+	},
+});
+
+// --- internal ---
+
+function assertTerminal(): void {
+	const instead = "(bg list, bg wait and bg output --follow need none)";
+	if (!isTerminal(0) || !isTerminal(1))
+		throw usage(`bg watch needs a terminal ${instead}`);
+	if (isDumbTerminal())
+		throw usage(
+			`bg watch needs a terminal that can move its cursor, and TERM is ${process.env.TERM || "not set"} ${instead}`,
+		);
+}
+
+/** A promise and what settles it; Node 20 has no Promise.withResolvers. */
+function createDeferred<T>() {
+	let resolve = (_value: T) => {};
+	let reject = (_fault: unknown) => {};
+	const promise = new Promise<T>((yes, no) => {
+		resolve = yes;
+		reject = no;
+	});
+	return { promise, resolve, reject };
+}
+
+/** The end of what a task wrote, as text. */
+function readOutputEnd(store: Store, id: string): string {
+	const task = findTask(store, id);
+	if (!task) return "";
+	const size = readOutputSize(store, id);
+	const from = Math.max(0, size - maxShownBytes);
+	const start =
+		from && readOutputBytes(store, id, from, size).indexOf(0x0a) + 1;
+	const max = Number.POSITIVE_INFINITY;
+	return readOutputText(store, task, { since: from + start, max }).output;
+}
+
+/** Cancels a task and says what came of it. */
+async function cancelAndDescribe(id: string): Promise<string> {
+	try {
+		const store = openStore({ write: true });
+		const [first] = await cancelTasks(store, [id]);
+		if (!first?.status) return first?.note ?? "";
+		dismissNotice(store, { id, status: first.status });
+		const left = first.survivors.map(({ pid }) => pid).join(", ");
+		if (left) return `${id}: still alive: ${left}`;
+		return first.note ?? `${id} is ${first.status}`;
+	} catch (error) {
+		if (error instanceof BgError) return toLine(error.message);
+		throw error;
+	}
+}

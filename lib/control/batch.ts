@@ -1,0 +1,250 @@
+/**
+ * A batch: JSON lines, each a launch or a run. All of it is checked before any of it is launched,
+ * and every fault is told with its line. A line may have a name that `after` of any other may use.
+ */
+import * as v from "valibot";
+import { errorMessage, isRefusal, usage } from "../error.ts";
+import { checkLaunchSize } from "../task/record-size.ts";
+import { optionalText } from "../task/schema.ts";
+import type { DroidOptions } from "./options.ts";
+import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
+
+/** The most lines a batch may have. */
+const maxLines = 10_000;
+
+/** The most faults that are told. */
+const maxFaults = 10;
+
+const optionalList = v.optional(v.union([v.string(), v.array(v.string())]));
+const optionalNumber = v.optional(v.union([v.string(), v.number()]));
+
+const BatchLine = v.strictObject({
+	name: v.optional(
+		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
+	),
+	description: v.string(),
+	prompt: optionalText,
+	prompt_file: optionalText,
+	private: v.optional(v.boolean()),
+	droid: optionalText,
+	parent_session_id: optionalText,
+	autonomy: optionalText,
+	model: optionalText,
+	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	command: v.optional(v.array(v.string())),
+	cwd: optionalText,
+	env: v.optional(
+		v.record(v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/)), v.string()),
+	),
+	stdin: optionalText,
+	tags: v.optional(v.array(v.string())),
+	after: optionalList,
+	after_any: optionalList,
+	timeout: optionalText,
+	priority: optionalNumber,
+	retries: optionalNumber,
+	unique: optionalText,
+	max_output: optionalNumber,
+	on_end: v.optional(v.union([v.string(), v.array(v.string())])),
+});
+type BatchLine = v.InferOutput<typeof BatchLine>;
+type NumberedLine = { number: number; line: BatchLine };
+
+/** What only a droid takes. */
+const droidOnlyKeys = [
+	"prompt",
+	"prompt_file",
+	"private",
+	"droid",
+	"autonomy",
+	"model",
+	"worktree",
+] as const;
+
+/** A plan, and its name where its line has one. */
+export type NamedPlan = { name?: string; plan: LaunchPlan };
+
+/**
+ * Plans a whole batch.
+ * @throws BgError (usage) that names every line at fault.
+ */
+export function planBatch(text: string): NamedPlan[] {
+	const faults: { number: number; problem: string }[] = [];
+	const attempt = <T>(number: number, act: () => T): T | undefined => {
+		try {
+			return act();
+		} catch (error) {
+			if (!isRefusal(error)) throw error;
+			faults.push({ number, problem: errorMessage(error) });
+			return undefined;
+		}
+	};
+	const lines = text
+		.split("\n")
+		.map((json, index) => ({ json, number: index + 1 }))
+		.filter(({ json }) => json.trim());
+	if (lines.length === 0) throw usage("the batch is empty");
+	if (lines.length > maxLines)
+		throw usage(`the batch has more than ${maxLines} lines`);
+	const read = lines.flatMap(({ json, number }) => {
+		const line = attempt(number, () => parseLine(json));
+		return line ? [{ number, line }] : [];
+	});
+	const named = new Map<string, NumberedLine>();
+	for (const each of read)
+		attempt(each.number, () => {
+			const { name } = each.line;
+			const first = name && named.get(name);
+			if (first) throw usage(`line ${first.number} is named ${name} as well`);
+			if (name) named.set(name, each);
+		});
+	const planned = read.flatMap(({ number, line }) => {
+		const plan = attempt(number, () => planLine(line, named));
+		return plan ? [{ number, line, plan }] : [];
+	});
+	const cycle = findCycle(read, named);
+	if (cycle)
+		faults.push({
+			number: cycle[0]?.number ?? 0,
+			problem: `it would wait for itself: ${cycle.map(({ line }) => line.name).join(" → ")}`,
+		});
+	const ids = new Map(
+		planned.map(({ line, plan }) => [line.name, plan.task.id]),
+	);
+	for (const { number, line, plan } of planned) {
+		const local = listPredecessors(line).flatMap((name) => ids.get(name) ?? []);
+		if (local.length) plan.task.after = [...(plan.task.after ?? []), ...local];
+		if (local.length && line.after_any !== undefined)
+			plan.task.after_mode = "any";
+		attempt(number, () => checkLaunchSize(plan.task));
+	}
+	if (faults.length) throw usage(describeFaults(faults));
+	return planned.map(({ line: { name }, plan }) => ({
+		plan,
+		...(name && { name }),
+	}));
+}
+
+// --- internal ---
+
+function parseLine(json: string): BatchLine {
+	let value: unknown;
+	try {
+		value = JSON.parse(json);
+	} catch {
+		throw usage("it is no JSON");
+	}
+	const parsed = v.safeParse(BatchLine, value);
+	if (parsed.success) return parsed.output;
+	const [issue] = parsed.issues;
+	const key = v.getDotPath(issue);
+	if (!key) throw usage("it is no JSON object");
+	if (issue.expected === "never") throw usage(`there is no key ${key}`);
+	if (issue.received === "undefined") throw usage(`${key} is missing`);
+	throw usage(`${key}: ${issue.message}`);
+}
+
+function describeFaults(faults: { number: number; problem: string }[]): string {
+	const described = faults
+		.sort((a, b) => a.number - b.number)
+		.slice(0, maxFaults)
+		.map(({ number, problem }) => `line ${number}: ${problem}`);
+	const more = faults.length - described.length;
+	if (more) described.push(`and ${more} more`);
+	return `nothing was launched: ${described.join("; ")}`;
+}
+
+const toList = (given: string | string[] | undefined): string[] =>
+	typeof given === "string"
+		? given.split(",").map((each) => each.trim())
+		: (given ?? []);
+
+const listPredecessors = (line: BatchLine) =>
+	toList(line.after ?? line.after_any);
+
+const toText = (given: string | number | undefined) =>
+	given === undefined ? undefined : String(given);
+
+/** An `after` that is no name of the batch is an id. */
+function planLine(
+	line: BatchLine,
+	named: ReadonlyMap<string, unknown>,
+): LaunchPlan {
+	if (line.after !== undefined && line.after_any !== undefined)
+		throw usage("after and after_any do not go together");
+	const ids = listPredecessors(line).filter((name) => !named.has(name));
+	const after = ids.length ? ids.join(",") : undefined;
+	const { worktree, on_end } = line;
+	const options: DroidOptions = {
+		description: line.description,
+		cwd: line.cwd,
+		env: Object.entries(line.env ?? {}).map((pair) => pair.join("=")),
+		stdin: line.stdin,
+		tags: line.tags ?? [],
+		...(line.after_any === undefined ? { after } : { afterAny: after }),
+		timeout: line.timeout,
+		priority: toText(line.priority),
+		retries: toText(line.retries),
+		unique: line.unique,
+		maxOutput: toText(line.max_output),
+		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
+		parentSession: line.parent_session_id,
+	};
+	if (line.command) {
+		const wrong = droidOnlyKeys.find((key) => line[key] !== undefined);
+		if (wrong) throw usage(`${wrong} is for a droid, and this is a command`);
+		return planCommand({ ...options, command: line.command });
+	}
+	return planDroid({
+		...options,
+		prompt: line.prompt,
+		promptPath: line.prompt_file,
+		private: line.private,
+		droid: line.droid,
+		autonomy: line.autonomy,
+		model: line.model,
+		worktree:
+			typeof worktree === "boolean" ? (worktree ? "" : undefined) : worktree,
+	});
+}
+
+/**
+ * Lines that would wait for each other, the first of them again at the end; undefined where there
+ * are none. Of two lines with one key only the first is launched, and stands for both.
+ */
+function findCycle(
+	read: readonly NumberedLine[],
+	named: ReadonlyMap<string, NumberedLine>,
+): NumberedLine[] | undefined {
+	const byKey = new Map<string, NumberedLine>();
+	for (const each of read) {
+		const { unique } = each.line;
+		if (unique !== undefined && !byKey.has(unique)) byKey.set(unique, each);
+	}
+	const launched = (each: NumberedLine) =>
+		byKey.get(each.line.unique ?? "") ?? each;
+	const left = new Map<NumberedLine, NumberedLine[]>();
+	for (const each of read)
+		if (launched(each) === each)
+			left.set(
+				each,
+				listPredecessors(each.line).flatMap((name) => {
+					const other = named.get(name);
+					return other ? [launched(other)] : [];
+				}),
+			);
+	// Whoever waits for nobody that is left can start, and leaves.
+	for (let size = -1; size !== left.size; ) {
+		size = left.size;
+		for (const [each, others] of left)
+			if (!others.some((other) => left.has(other))) left.delete(each);
+	}
+	const path: NumberedLine[] = [];
+	for (let [at] = left.keys(); at; ) {
+		const begin = path.indexOf(at);
+		path.push(at);
+		if (begin >= 0) return path.slice(begin);
+		at = left.get(at)?.find((other) => left.has(other));
+	}
+	return undefined;
+}

@@ -1,0 +1,113 @@
+/**
+ * A launch: everything is checked, then a supervisor is started, then the records are written. Where
+ * anything fails, nothing was launched and nothing recorded: a supervisor whose records do not all
+ * come takes those that are there away again, and leaves.
+ */
+import { usage } from "../error.ts";
+import { buildIndexSlice } from "../prune/index-build.ts";
+import { reconcileTask } from "../prune/reconcile.ts";
+import { readLimits } from "../spawn/limits.ts";
+import { createOnEndMark } from "../spawn/on-end.ts";
+import { enqueue, withdrawEntry } from "../spawn/queue.ts";
+import { startSupervisor } from "../spawn/supervisor.ts";
+import { claimUniqueKeys, withPendingLaunch } from "../store/claims.ts";
+import { openStore } from "../store/directory.ts";
+import { discard } from "../store/files.ts";
+import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
+import { createTask } from "../store/records.ts";
+import { checkLaunchSize } from "../task/record-size.ts";
+import type { Task } from "../task/schema.ts";
+import type { LaunchPlan } from "./plan.ts";
+import { assertNotAncestor } from "./schedule.ts";
+
+export type LaunchResult = {
+	task: Task;
+	warnings: string[];
+	/** It was there already: nothing was launched (`--unique`). */
+	existing?: boolean;
+};
+
+/** The most that `--env` may hold in one launch, in bytes: it travels in one variable. */
+const maxEnvironmentBytes = 120_000;
+
+/**
+ * Launches what was planned, all of it or nothing. A plan whose key another task has is answered
+ * with that task.
+ * @throws BgError (refused) where the machine will not.
+ */
+export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
+	for (const { task } of plans) checkLaunchSize(task);
+	const store = openStore({ write: true });
+	buildIndexSlice(store, Number.POSITIVE_INFINITY);
+	const ids = plans.map(({ task }) => task.id);
+	return withPendingLaunch(store, ids, () => {
+		if (!plans.some(({ task }) => task.unique_key))
+			return startPlans(store, plans);
+		const claimed = claimUniqueKeys(
+			store,
+			plans.map(({ task }) => task),
+			reconcileTask,
+		);
+		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
+		const claimedIds = new Map(
+			plans.map(({ task }, index) => [task.id, claimed[index]?.id ?? task.id]),
+		);
+		for (const { task } of fresh)
+			if (task.after) {
+				task.after = task.after.map((id) => claimedIds.get(id) ?? id);
+				assertNotAncestor(store, "after", task.after);
+			}
+		const launched = new Map(
+			startPlans(store, fresh).map((each) => [each.task.id, each]),
+		);
+		return claimed.map((answer, index) => {
+			const ownResult = launched.get(plans[index]?.task.id ?? "");
+			const { task } = launched.get(answer.id) ?? { task: answer };
+			return ownResult ?? { task, warnings: [], existing: true };
+		});
+	});
+}
+
+// --- internal ---
+
+/** The act behind all: places in the queue, the supervisor, files, records. */
+function startPlans(
+	store: Store,
+	plans: readonly LaunchPlan[],
+): LaunchResult[] {
+	if (plans.length === 0) return [];
+	const tasks = plans.map(({ task }) => task);
+	const ids = tasks.map(({ id }) => id);
+	const env = collectEnvironments(plans);
+	enqueue(store, tasks, readLimits());
+	try {
+		// The supervisor first: where a launcher dies halfway, it clears away what was written.
+		const supervisor = startSupervisor({ store, ids, env });
+		return plans.map(({ task, warnings, writeFiles }) => {
+			writeFiles(store);
+			const launched = { ...task, supervisor };
+			if (task.on_end) createOnEndMark(store, task.id);
+			createTask(store, launched);
+			return { task: launched, warnings };
+		});
+	} catch (error) {
+		for (const task of tasks) {
+			withdrawEntry(store, task);
+			for (const file of [promptFile, systemPromptFile])
+				discard(file(store, task.id));
+		}
+		throw error;
+	}
+}
+
+function collectEnvironments(
+	plans: readonly LaunchPlan[],
+): Record<string, Record<string, string>> {
+	const given = plans.filter(({ env }) => Object.keys(env).length > 0);
+	const all = Object.fromEntries(given.map(({ task, env }) => [task.id, env]));
+	if (Buffer.byteLength(JSON.stringify(all)) > maxEnvironmentBytes)
+		throw usage(
+			`--env holds more than ${maxEnvironmentBytes} bytes: use a file`,
+		);
+	return all;
+}

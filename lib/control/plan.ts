@@ -1,0 +1,144 @@
+/** Plans a launch: every input is checked, nothing is written and nothing started. */
+import { buildExecCommand, maxArgvPromptBytes } from "../droid/exec.ts";
+import { findDefinition, findDroid } from "../droid/find.ts";
+import { refused, usage } from "../error.ts";
+import { openStore } from "../store/directory.ts";
+import { writePrivateFile } from "../store/files.ts";
+import {
+	promptFile,
+	type Store,
+	storeDir,
+	systemPromptFile,
+} from "../store/paths.ts";
+import { readTask } from "../store/records.ts";
+import { createTaskId, idPattern } from "../task/ids.ts";
+import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
+import { taskVariable } from "../task/variables.ts";
+import {
+	checkCommand,
+	checkCommonOptions,
+	checkDroidName,
+	checkModel,
+	checkWorktree,
+	type DroidOptions,
+	type LaunchOptions,
+	parseEnvPairs,
+	readPrompt,
+} from "./options.ts";
+
+/** A launch that was checked: nothing of it is written yet. */
+export type LaunchPlan = {
+	task: Task;
+	env: Record<string, string>;
+	warnings: string[];
+	/** Writes what only droid reads. */
+	writeFiles: (store: Store) => void;
+};
+
+/**
+ * Checks the launch of a droid.
+ * @throws BgError: usage for what cannot be, refused where the machine will not.
+ */
+export function planDroid(options: DroidOptions): LaunchPlan {
+	const base = checkCommonOptions(options);
+	const droid = checkDroidName(options.droid);
+	const warnings: string[] = [];
+	const autonomy = limitAutonomy(options.autonomy, warnings);
+	const model = checkModel(options.model);
+	const worktree = checkWorktree(options.worktree);
+	const prompt = readPrompt(options);
+	const program = findDroid();
+	const definition = findDefinition(droid, base.cwd, warnings);
+	const id = createTaskId();
+	const byFile =
+		options.private ||
+		options.promptPath !== undefined ||
+		Buffer.byteLength(prompt) > maxArgvPromptBytes;
+	const systemPrompt = definition?.body;
+	const task: Task = {
+		...base,
+		id,
+		kind: "droid",
+		...(!options.private && { prompt }),
+		agent: droid,
+		autonomy,
+		...(model && { model }),
+		...(worktree !== undefined && { worktree }),
+		command: buildExecCommand({
+			program,
+			autonomy,
+			model,
+			definition,
+			systemPromptFile:
+				systemPrompt && systemPromptFile({ dir: storeDir() }, id),
+			session: options.session,
+			worktree,
+		}),
+		via: options.private ? "private" : byFile ? "file" : "argv",
+		concurrency_key: droid,
+	};
+	const writeFiles = (store: Store) => {
+		if (byFile) writePrivateFile(promptFile(store, id), prompt);
+		if (systemPrompt)
+			writePrivateFile(systemPromptFile(store, id), systemPrompt);
+	};
+	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
+}
+
+/** Checks the launch of a command. @throws BgError as planDroid does. */
+export function planCommand(
+	options: LaunchOptions & { command: readonly string[] },
+): LaunchPlan {
+	const base = checkCommonOptions(options);
+	const command = checkCommand(options.command);
+	const cap = checkCommandAutonomy();
+	const task: Task = {
+		...base,
+		id: createTaskId(),
+		kind: "command",
+		...(cap && { autonomy: cap }),
+		command,
+	};
+	const env = parseEnvPairs(options.env ?? []);
+	return { task, env, warnings: [], writeFiles: () => {} };
+}
+
+/** The level asked for, at most that of the task this launch comes from. */
+function limitAutonomy(
+	given: string | undefined,
+	warnings: string[],
+): Autonomy {
+	const asked = autonomies.find((level) => level === (given ?? "medium"));
+	if (!asked)
+		throw usage(
+			`${JSON.stringify(given)} is no autonomy level: ${autonomies.join(", ")}`,
+		);
+	const cap = readParentAutonomy();
+	if (!cap || autonomies.indexOf(asked) <= autonomies.indexOf(cap))
+		return asked;
+	if (given) warnings.push(`autonomy is ${cap}, as of the task it comes from`);
+	return cap;
+}
+
+/** The level a command runs under: that of the task this launch comes from, which may be none. */
+function checkCommandAutonomy(): Autonomy | undefined {
+	const cap = readParentAutonomy();
+	if (cap === "low")
+		throw refused(
+			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
+		);
+	return cap;
+}
+
+// --- internal ---
+
+/** A guard rail, not a wall: whoever forges the environment is not held. */
+function readParentAutonomy(): Autonomy | undefined {
+	const id = process.env[taskVariable];
+	if (!id || !idPattern.test(id)) return undefined;
+	try {
+		return readTask(openStore(), id).autonomy;
+	} catch {
+		return undefined;
+	}
+}

@@ -1,0 +1,111 @@
+/** Tasks that come from another one: the same once more, or a droid's session carried on. */
+
+import { refused } from "../error.ts";
+import { sessionPattern } from "../task/ids.ts";
+import type { Task } from "../task/schema.ts";
+import { isFinal } from "../task/states.ts";
+import type { DroidOptions } from "./options.ts";
+import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
+
+/** What a task keeps that is launched once more. */
+const keptFields = [
+	"tags",
+	"timeout_ms",
+	"max_output_bytes",
+	"priority",
+	"retries",
+	"unique_key",
+	"on_end",
+] as const;
+
+/**
+ * Plans the same task again, as a new one.
+ * @throws BgError (refused) where it is not over, or cannot be launched again.
+ */
+export function planRetry(task: Task): LaunchPlan {
+	const { id, description, cwd, stdin } = task;
+	assertFinished(task, "retried");
+	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
+	const same = { description, cwd, stdin, parentSession };
+	const link = { retry_of: id };
+	if (task.kind === "command")
+		return linkPlan(
+			planCommand({ ...same, command: task.command ?? [] }),
+			task,
+			link,
+		);
+	if (task.kind === "native")
+		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
+	if (task.prompt === undefined)
+		throw refused(
+			`the prompt of ${id} was private, and is gone: launch it again (bg launch --private)`,
+		);
+	const { prompt, agent, autonomy, model, worktree } = task;
+	const droid = { prompt, droid: agent, autonomy, model, worktree };
+	const session = findResumedSession(task);
+	return linkPlan(planDroid({ ...same, ...droid, session }), task, link);
+}
+
+/**
+ * Plans a task that carries on the session of a droid, or of a copy of it.
+ * @throws BgError (refused) where that is not over, or its session is not known.
+ */
+export function planResume(
+	task: Task,
+	prompt: string,
+	fork: boolean,
+): LaunchPlan {
+	const { id, description, cwd, agent, autonomy, model } = task;
+	if (task.kind !== "droid")
+		throw refused(
+			`${id} is no droid's task, only those can be resumed: bg retry ${id} starts it again`,
+		);
+	assertFinished(task, "resumed");
+	if (!task.droid_session_id)
+		throw refused(
+			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
+		);
+	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
+	const session = { id: checkSessionId(task.droid_session_id), fork };
+	const same = { description, cwd, droid: agent, autonomy, model };
+	const plan = planDroid({ ...same, parentSession, prompt, session });
+	return linkPlan(plan, {}, { resume_of: id });
+}
+
+// --- internal ---
+
+/** The session that a task carried on: it stands in its argv alone, last. */
+function findResumedSession({
+	resume_of,
+	command = [],
+}: Task): DroidOptions["session"] {
+	if (!resume_of) return undefined;
+	const [flag, id] = command.slice(-2);
+	return id ? { id: checkSessionId(id), fork: flag === "--fork" } : undefined;
+}
+
+/** A stream may call its session what it likes: it goes into an argv, and is no flag there. */
+function checkSessionId(id: string): string {
+	if (sessionPattern.test(id) && !id.startsWith("-")) return id;
+	throw refused(`${JSON.stringify(id)} is no session of droid's`);
+}
+
+function assertFinished(task: Task, what: string): void {
+	if (!isFinal(task))
+		throw refused(
+			`${task.id} is ${task.status}: it can be ${what} once it is over (bg wait ${task.id})`,
+		);
+}
+
+function linkPlan(
+	plan: LaunchPlan,
+	from: Partial<Task>,
+	link: Partial<Task>,
+): LaunchPlan {
+	const same = Object.fromEntries(
+		keptFields.flatMap((key) =>
+			from[key] === undefined ? [] : [[key, from[key]]],
+		),
+	);
+	return { ...plan, task: { ...plan.task, ...same, ...link } };
+}

@@ -1,0 +1,60 @@
+/** The argv of `droid exec`, and the files that hold a prompt which does not go into argv. */
+import { rmSync } from "node:fs";
+import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
+import type { Autonomy, Task } from "../task/schema.ts";
+import type { DroidDefinition } from "./definition.ts";
+
+/** The longest prompt given in argv, in bytes: one string of argv may hold 128 KiB on Linux. */
+export const maxArgvPromptBytes = 64 * 1024;
+
+export type ExecOptions = {
+	program: string;
+	autonomy: Autonomy;
+	model?: string | undefined;
+	definition?: DroidDefinition | undefined;
+	systemPromptFile?: string | undefined;
+	/** A session to go on with, or with a copy of. */
+	session?: { id: string; fork: boolean } | undefined;
+	/** A git worktree for it; "" where droid shall name it. */
+	worktree?: string | undefined;
+};
+
+/** The argv of `droid exec`, up to the prompt. */
+export function buildExecCommand({
+	program,
+	autonomy,
+	model,
+	definition,
+	systemPromptFile,
+	session,
+	worktree,
+}: ExecOptions): string[] {
+	const command = [program, "exec"];
+	// Its value may be left out: what follows has to be a flag.
+	if (worktree !== undefined) command.push("-w");
+	if (worktree) command.push(worktree);
+	command.push("--auto", autonomy, "-o", "stream-json");
+	const add = (flag: string, value: string | undefined) => {
+		if (value) command.push(flag, value);
+	};
+	add("-m", model ?? definition?.model);
+	add("-r", definition?.reasoningEffort);
+	add("--only-tools", definition?.tools?.join(","));
+	add("--append-system-prompt-file", systemPromptFile);
+	if (session) add(session.fork ? "--fork" : "-s", session.id);
+	return command;
+}
+
+export function buildArgv(store: Store, task: Task): string[] {
+	const command = task.command ?? [];
+	if (task.kind !== "droid") return command;
+	return task.via === "argv"
+		? [...command, "--", task.prompt ?? ""]
+		: [...command, "-f", promptFile(store, task.id)];
+}
+
+/** Forgets what only a running task needs. */
+export function removePromptFiles(store: Store, id: string): void {
+	for (const path of [promptFile(store, id), systemPromptFile(store, id)])
+		rmSync(path, { force: true });
+}

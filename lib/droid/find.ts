@@ -1,0 +1,77 @@
+/** Finds the droid program, and the definition of a droid. */
+import { readFileSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { errorCode, errorMessage, refused } from "../error.ts";
+import { findOnPath, isExecutable } from "../process/executables.ts";
+import { toAbsolute } from "../process/runtime.ts";
+import { programFile } from "../process/self.ts";
+import { homeFolder } from "../store/paths.ts";
+import { type DroidDefinition, parseDefinition } from "./definition.ts";
+
+/**
+ * Droid: `$BG_DROID`, or `droid` on PATH.
+ * @throws BgError that says how to get it.
+ */
+export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
+	const given = env.BG_DROID;
+	const file = given && resolve(toAbsolute("BG_DROID", given));
+	if (file && isExecutable(file)) return file;
+	const found = given ? undefined : findOnPath("droid", env.PATH);
+	if (found) return found;
+	throw refused(
+		given
+			? `BG_DROID is ${given}, which is not an executable file: set it to the droid to run, or unset it`
+			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
+	);
+}
+
+/** Where droid's definitions are looked for: project, home, the plugin this program lies in. */
+function listDefinitionFolders(
+	cwd: string,
+	home: string | undefined,
+): string[] {
+	const folders: string[] = [];
+	for (let at = cwd; ; at = dirname(at)) {
+		folders.push(join(at, ".factory", "droids"));
+		if (statSync(join(at, ".git"), { throwIfNoEntry: false })) break;
+		if (dirname(at) === at) {
+			folders.length = 1;
+			break;
+		}
+	}
+	if (home) folders.push(join(home, ".factory", "droids"));
+	folders.push(resolve(dirname(programFile()), "..", "droids"));
+	return folders;
+}
+
+const maxDefinitionBytes = 1024 * 1024;
+
+export function findDefinition(
+	droid: string,
+	cwd: string,
+	warnings: string[],
+): DroidDefinition | undefined {
+	for (const folder of listDefinitionFolders(cwd, homeFolder())) {
+		const path = join(folder, `${droid}.md`);
+		try {
+			const status = statSync(path, { throwIfNoEntry: false });
+			if (!status) continue;
+			if (!status.isFile() || status.size > maxDefinitionBytes)
+				throw new Error("not a file of at most 1 MiB");
+			const definition = parseDefinition(readFileSync(path, "utf8"));
+			for (const each of definition.warnings)
+				warnings.push(`droid "${droid}": ${each} (${path})`);
+			return definition;
+		} catch (error) {
+			if (errorCode(error) === "ENOTDIR") continue;
+			warnings.push(
+				`droid "${droid}": unable to read ${path}: ${errorMessage(error)}`,
+			);
+			return undefined;
+		}
+	}
+	warnings.push(
+		`no definition of droid "${droid}" (.factory/droids/${droid}.md): it runs as a plain droid`,
+	);
+	return undefined;
+}

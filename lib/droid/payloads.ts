@@ -1,0 +1,95 @@
+/**
+ * What a hook is given, and what droid writes of a session: payloads and transcripts. Pure.
+ *
+ * Measured on droid 0.215.0: SubagentStop is about a subagent, and its `session_id` the parent's;
+ * it carries `task_name` and `task_result` (another client: `agent_id`). A transcript is one JSON
+ * object a line, role and content inside `message`, or in older ones on top.
+ */
+import * as v from "valibot";
+import { sessionPattern } from "../task/ids.ts";
+import { optionalText } from "../task/schema.ts";
+
+export const HookPayload = v.object({
+	hook_event_name: optionalText,
+	session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+	calling_session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+	transcript_path: optionalText,
+	tool_name: optionalText,
+	tool_input: v.optional(v.unknown()),
+	tool_response: v.optional(v.unknown()),
+	task_name: optionalText,
+	task_result: optionalText,
+	agent_id: optionalText,
+	last_assistant_message: optionalText,
+	stop_hook_active: v.optional(v.boolean()),
+});
+export type HookPayload = v.InferOutput<typeof HookPayload>;
+
+const ToolInput = v.object({
+	subagent_type: v.optional(v.string(), "worker"),
+	description: v.optional(v.string(), ""),
+	prompt: v.optional(v.string(), ""),
+});
+
+/** A subagent that droid started in the background. */
+export type Subagent = v.InferOutput<typeof ToolInput> & { sessionId: string };
+
+/** The subagent that a Task tool's call started in the background; undefined for any other. */
+export function parseSubagent(payload: HookPayload): Subagent | undefined {
+	const { tool_name, tool_response } = payload;
+	const input = v.safeParse(ToolInput, payload.tool_input);
+	if (tool_name !== "Task" || !input.success) return undefined;
+	if (typeof tool_response !== "string") return undefined;
+	if (!tool_response.startsWith("Task launched in background"))
+		return undefined;
+	const sessionId = /^task_id: (\S+)$/m.exec(tool_response)?.[1] ?? "";
+	return sessionPattern.test(sessionId)
+		? { ...input.output, sessionId }
+		: undefined;
+}
+
+const Content = v.union([
+	v.string(),
+	v.array(v.object({ type: optionalText, text: optionalText })),
+]);
+const Message = v.object({ role: v.literal("assistant"), content: Content });
+const TranscriptLine = v.union([
+	v.pipe(
+		v.object({ message: Message }),
+		v.transform(({ message }) => message),
+	),
+	Message,
+]);
+
+/**
+ * The last words of the assistant in the end of a transcript. A line that is torn, or no message,
+ * is passed over.
+ */
+export function findLastAssistantText(bytes: Buffer): string | undefined {
+	let end = bytes.length;
+	while (end > 0) {
+		const start = bytes.lastIndexOf(0x0a, end - 1) + 1;
+		const words = parseAssistantText(bytes.toString("utf8", start, end));
+		if (words) return words;
+		end = start - 1;
+	}
+	return undefined;
+}
+
+// --- internal ---
+
+function parseAssistantText(line: string): string | undefined {
+	if (!line.includes('"assistant"')) return undefined;
+	try {
+		const parsed = v.safeParse(TranscriptLine, JSON.parse(line));
+		if (!parsed.success) return undefined;
+		const { content } = parsed.output;
+		if (typeof content === "string") return content;
+		return content
+			.filter((part) => part.type === "text")
+			.map((part) => part.text ?? "")
+			.join("\n");
+	} catch {
+		return undefined;
+	}
+}

@@ -1,0 +1,218 @@
+/**
+ * What droid says: its stream, read event by event, summed up and shown. Pure: no file, no process.
+ *
+ * Measured on droid 0.215.0. The stream is one JSON object a line: `system` (init), `message`,
+ * `tool_call`, `tool_result`, `error`, `completion`. A line that is no such object is text. A torn
+ * last line is left for the next look.
+ */
+import * as v from "valibot";
+import { describeUsage } from "../print/units.ts";
+import { isTooDeep } from "../task/parse.ts";
+import { maxResultBytes, optionalText, Progress } from "../task/schema.ts";
+
+const StreamEvent = v.variant("type", [
+	v.object({
+		type: v.literal("system"),
+		subtype: optionalText,
+		session_id: optionalText,
+		model: optionalText,
+	}),
+	v.object({
+		type: v.literal("message"),
+		role: v.string(),
+		text: v.string(),
+		timestamp: v.optional(v.number()),
+	}),
+	v.object({
+		type: v.literal("tool_call"),
+		toolName: v.string(),
+		parameters: v.optional(v.unknown()),
+		timestamp: v.optional(v.number()),
+	}),
+	v.object({
+		type: v.literal("tool_result"),
+		isError: v.optional(v.boolean(), false),
+		value: v.optional(v.unknown()),
+		error: v.optional(v.object({ message: optionalText })),
+		timestamp: v.optional(v.number()),
+	}),
+	v.object({
+		type: v.literal("error"),
+		source: optionalText,
+		message: v.string(),
+	}),
+	v.object({
+		type: v.literal("completion"),
+		finalText: v.optional(v.string(), ""),
+		numTurns: v.optional(v.number()),
+		durationMs: v.optional(v.number()),
+		usage: v.optional(v.record(v.string(), v.unknown())),
+	}),
+]);
+export type StreamEvent =
+	| v.InferOutput<typeof StreamEvent>
+	| { type: "text"; text: string };
+
+/** One line of droid's output; a line that is no event is text. */
+export function parseEvent(line: string): StreamEvent {
+	if (line.startsWith("{")) {
+		try {
+			const parsed = v.safeParse(StreamEvent, JSON.parse(line));
+			if (parsed.success && !isTooDeep(parsed.output)) return parsed.output;
+		} catch {}
+	}
+	return { type: "text", text: line };
+}
+
+/** What a stream has said up to a byte; a reader goes on from there. */
+export const Digest = v.object({
+	/** Bytes read, always at the start of a line. */
+	offset: v.pipe(v.number(), v.integer(), v.minValue(0)),
+	progress: Progress,
+	sessionId: optionalText,
+	model: optionalText,
+	finalText: optionalText,
+	usage: v.optional(v.record(v.string(), v.unknown())),
+	lastError: optionalText,
+	/** The first line that was no event: of a droid that never started, the reason. */
+	firstText: optionalText,
+});
+export type Digest = v.InferOutput<typeof Digest>;
+
+const maxMessageLength = 500;
+
+// What a stream says goes into the record. A session id or usage that is longer is ignored.
+const maxSession = 200;
+const maxModel = 200;
+const maxUsage = 16 * 1024;
+
+/** Nothing read yet, or, of something that is no digest, the same. */
+export function parseDigest(from: unknown): Digest {
+	const parsed = v.safeParse(Digest, from);
+	return parsed.success && !isTooDeep(parsed.output)
+		? parsed.output
+		: { offset: 0, progress: { toolCalls: 0 } };
+}
+
+/** Reads on in a stream: `bytes` are what follows `digest.offset`. A torn last line is left. */
+export function digestStream(digest: Digest, bytes: Buffer): Digest {
+	const end = bytes.lastIndexOf(0x0a) + 1;
+	const next: Digest = {
+		...digest,
+		progress: { ...digest.progress },
+		offset: digest.offset + end,
+	};
+	for (const line of bytes.toString("utf8", 0, end).split("\n"))
+		if (line.trim()) addEvent(next, parseEvent(line));
+	return next;
+}
+
+/** The last completion and error, and the first text, of the end of a stream, whose first line may be torn. */
+export function digestTail(bytes: Buffer): Digest {
+	const digest: Digest = { offset: 0, progress: { toolCalls: 0 } };
+	for (const line of bytes.toString("utf8").split("\n").slice(-2000))
+		if (line.trim()) addEvent(digest, parseEvent(line));
+	return digest;
+}
+
+/** An event as a person reads it; empty where there is nothing to say. */
+export function renderEvent(event: StreamEvent): string {
+	switch (event.type) {
+		case "text":
+			return event.text;
+		case "system":
+			return event.subtype === "init"
+				? `# session ${event.session_id ?? "?"}, model ${event.model ?? "?"}`
+				: "";
+		case "message":
+			return event.role === "assistant"
+				? event.text
+				: event.text.replace(/^/gm, "> ");
+		case "tool_call":
+			return `→ ${event.toolName} ${describeParameters(event.parameters)}`.trimEnd();
+		case "tool_result":
+			return event.isError
+				? indentLines(`✗ ${event.error?.message ?? formatValue(event.value)}`)
+				: indentLines(formatValue(event.value));
+		case "error":
+			return `✗ ${event.message}${event.source ? ` (${event.source})` : ""}`;
+		case "completion":
+			return `# done${describeCompletion(event)}`;
+	}
+}
+
+// --- internal ---
+
+function addEvent(digest: Digest, event: StreamEvent): void {
+	const { progress } = digest;
+	if ("timestamp" in event && event.timestamp !== undefined)
+		progress.lastUpdate = formatTime(event.timestamp) ?? progress.lastUpdate;
+	switch (event.type) {
+		case "system":
+			if ((event.session_id?.length ?? 0) <= maxSession)
+				digest.sessionId ??= event.session_id;
+			digest.model ??= event.model?.slice(0, maxModel);
+			break;
+		case "message":
+			if (event.role !== "assistant") break;
+			progress.lastMessage = truncateText(event.text, maxMessageLength);
+			progress.lastMessageAt = progress.lastUpdate;
+			break;
+		case "tool_call":
+			progress.toolCalls++;
+			progress.lastTool = truncateText(event.toolName, 100);
+			break;
+		case "error":
+			// The client's own "Exec failed" comes last and says less than what went before.
+			if (event.source !== "cli" || !digest.lastError)
+				digest.lastError = truncateText(event.message, maxMessageLength);
+			break;
+		case "completion":
+			digest.finalText = truncateText(event.finalText, maxResultBytes);
+			if (JSON.stringify(event.usage ?? {}).length <= maxUsage)
+				digest.usage = event.usage;
+			break;
+		case "text":
+			digest.firstText ??= truncateText(event.text, maxMessageLength);
+			break;
+	}
+}
+
+function formatTime(ms: number): string | undefined {
+	const time = new Date(ms);
+	return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
+}
+
+const truncateText = (value: string, length: number) => value.slice(0, length);
+
+const formatValue = (value: unknown) =>
+	typeof value === "string"
+		? value
+		: value === undefined
+			? ""
+			: JSON.stringify(value);
+
+const indentLines = (value: string) => value.trimEnd().replace(/^/gm, "  ");
+
+/** A tool's parameters in one line: the one that says it all where there is such a one. */
+function describeParameters(parameters: unknown): string {
+	if (typeof parameters !== "object" || parameters === null)
+		return formatValue(parameters);
+	const fields = parameters as Record<string, unknown>;
+	for (const key of ["command", "file_path", "pattern", "url", "description"])
+		if (typeof fields[key] === "string") return fields[key];
+	return JSON.stringify(parameters);
+}
+
+function describeCompletion({
+	numTurns,
+	durationMs,
+	usage,
+}: Extract<StreamEvent, { type: "completion" }>): string {
+	const parts = [
+		numTurns !== undefined && `${numTurns} turns`,
+		durationMs !== undefined && `${(durationMs / 1000).toFixed(1)}s`,
+		usage && describeUsage(usage),
+	].filter((part) => part);
+	return parts.length ? ` (${parts.join(", ")})` : "";
+}

@@ -1,0 +1,120 @@
+/**
+ * The identity of a process: machine (on Linux with the pid namespace), boot, pid and start time; and
+ * whether that process lives. A zombie is gone. A read that fails means "cannot tell", never "gone": it
+ * throws, or is the answer "unknown".
+ */
+import { errorMessage } from "../error.ts";
+import type { Identity } from "../task/schema.ts";
+import { identifyMachine, namespaceOf, noBoot } from "./machine.ts";
+import { readProcess } from "./proc.ts";
+import { UnknownError } from "./system.ts";
+
+/** `elsewhere`: on another machine or in another pid namespace. `unknown`: cannot tell. */
+export type Liveness = "alive" | "gone" | "elsewhere" | "unknown";
+
+/**
+ * The identity of a living process; undefined if it is gone or a zombie.
+ * @throws UnknownError if that cannot be read: cannot tell.
+ */
+export function identifyProcess(pid: number): Identity | undefined {
+	const found = readProcess(pid);
+	return found && !found.zombie
+		? { ...identifyMachine(), pid, start: found.start }
+		: undefined;
+}
+
+/**
+ * The identity of a child of this process. It may have ended: it has an entry until it is waited for.
+ * @throws UnknownError if it cannot be read.
+ */
+export function identifyChild(pid: number): Identity {
+	return {
+		...identifyMachine(),
+		pid,
+		start: readProcess(pid)?.start ?? "ended",
+	};
+}
+
+let ownIdentity: Identity | undefined;
+
+/** The identity of this process. @throws UnknownError if it cannot be read. */
+export function identifySelf(): Identity {
+	ownIdentity ??= identifyProcess(process.pid);
+	if (!ownIdentity)
+		throw new UnknownError(`process ${process.pid} is not listed`);
+	return ownIdentity;
+}
+
+/** Whether a process lives. A failed read is "unknown". */
+export function checkLiveness(identity: Identity): Liveness {
+	try {
+		return determineLiveness(identity);
+	} catch (error) {
+		if (error instanceof UnknownError) return "unknown";
+		throw error;
+	}
+}
+
+/** Whether a process lives on this machine. @throws UnknownError if that cannot be told. */
+export const isAlive = (identity: Identity): boolean =>
+	determineLiveness(identity) === "alive";
+
+/** Why the liveness of one of these processes is unknown, in words for a person. */
+export function explainUnknown(
+	identities: readonly (Identity | undefined)[],
+): string {
+	try {
+		for (const each of identities) if (each) determineLiveness(each);
+		return "it is known by now";
+	} catch (error) {
+		return error instanceof UnknownError ? error.problem : errorMessage(error);
+	}
+}
+
+/** An identity as a file name: what a claim is called. */
+export function claimName(identity: Identity, nonce: string): string {
+	const { machine, boot, pid, start } = identity;
+	return [pid, start, boot, machine, nonce].map(encodeURIComponent).join(",");
+}
+
+/** The identity in a claim's name, or undefined where the name is not one. */
+export function parseClaimName(name: string): Identity | undefined {
+	const [pid, start, boot, machine, nonce, ...rest] = name
+		.split(",")
+		.map(decode);
+	if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
+	return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
+}
+
+// --- internal ---
+
+/**
+ * Machines are compared by boot first: a host name may change while the kernel runs.
+ * @throws UnknownError if the kernel does not answer.
+ */
+function determineLiveness({
+	machine,
+	boot,
+	pid,
+	start,
+}: Identity): Exclude<Liveness, "unknown"> {
+	const now = identifyMachine();
+	const isSameKernel =
+		boot === now.boot &&
+		boot !== noBoot &&
+		namespaceOf(machine) === namespaceOf(now.machine);
+	if (!isSameKernel && machine !== now.machine) return "elsewhere";
+	if (boot !== now.boot) {
+		if (boot !== noBoot && now.boot !== noBoot) return "gone";
+		throw new UnknownError("the system does not tell its boot");
+	}
+	return identifyProcess(pid)?.start === start ? "alive" : "gone";
+}
+
+function decode(part: string): string {
+	try {
+		return decodeURIComponent(part);
+	} catch {
+		return "";
+	}
+}

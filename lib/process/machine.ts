@@ -1,0 +1,165 @@
+/**
+ * This machine: its name, its pid namespace and its boot. The name has to survive a changed host
+ * name, and is never that of another machine: then a task of another machine could pass for lost.
+ */
+import {
+	closeSync,
+	constants,
+	fstatSync,
+	linkSync,
+	lstatSync,
+	openSync,
+	readFileSync,
+	unlinkSync,
+	writeFileSync,
+} from "node:fs";
+import { errorCode, errorMessage } from "../error.ts";
+import type { Identity } from "../task/schema.ts";
+import {
+	captureOutput,
+	hasProc,
+	readKernel,
+	readKernelLink,
+	readProcFile,
+	UnknownError,
+} from "./system.ts";
+
+/** The boot of a system that does not tell one. It cannot be compared to another boot. */
+export const noBoot = "unknown";
+
+let ownMachine: Pick<Identity, "machine" | "boot"> | undefined;
+
+/**
+ * This machine (on Linux with the pid namespace) and its boot.
+ * @throws UnknownError if they cannot be read.
+ */
+export function identifyMachine(): Pick<Identity, "machine" | "boot"> {
+	if (ownMachine) return ownMachine;
+	const name = readName();
+	const namespace = hasProc()
+		? `:${readKernelLink("/proc/self/ns/pid").replace(/\D/g, "")}`
+		: "";
+	ownMachine = { machine: name + namespace, boot: readBoot() };
+	return ownMachine;
+}
+
+/** The pid namespace in a machine's name; undefined on systems without. */
+export const namespaceOf = (machine: string): string | undefined =>
+	machine.split(":")[1];
+
+/** Where a process is that is not on this machine, or not in this pid namespace. */
+export function describeMachine(machine: string): string {
+	const [host, namespace] = machine.split(":");
+	return isThisHost(`${host}:`)
+		? `in another pid namespace (${namespace})`
+		: `on ${host}`;
+}
+
+// --- internal ---
+
+function isThisHost(prefix: string): boolean {
+	try {
+		return identifyMachine().machine.startsWith(prefix);
+	} catch {
+		return false;
+	}
+}
+
+const namePattern = /^[0-9a-f]{32}$/;
+
+/** The name of this machine: the system's, else one that bg wrote. */
+function readName(): string {
+	if (process.platform === "darwin") return readPlatformUuid();
+	const id = readProcFile("/etc/machine-id")?.trim() ?? "";
+	// An image that was never booted has an empty file, or "uninitialized".
+	return namePattern.test(id) ? id : (readOwnName() ?? hostName());
+}
+
+/** macOS: IOPlatformUUID of ioreg(8). */
+function readPlatformUuid(): string {
+	const said = captureOutput("/usr/sbin/ioreg", [
+		"-rd1",
+		"-c",
+		"IOPlatformExpertDevice",
+	]);
+	const uuid = /"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"/.exec(said)?.[1];
+	if (uuid) return uuid.toLowerCase();
+	throw new UnknownError("ioreg tells no IOPlatformUUID");
+}
+
+/** Local disk that survives a boot. A store or a home may be shared by several machines. */
+const ownFolder = "/var/tmp";
+
+/** Why the folder takes no file, for good. */
+const refusals = ["EACCES", "ENOENT", "ENOTDIR", "EPERM", "EROFS"];
+
+/**
+ * The name that bg wrote for this machine, one for each user; it is written if there is none.
+ * Undefined if the folder takes none, or if another user made the file or could change it.
+ * @throws UnknownError if it cannot be read or written for another reason.
+ */
+function readOwnName(): string | undefined {
+	const uid = process.geteuid?.() ?? 0;
+	const path = `${ownFolder}/bg-machine-id-${uid}`;
+	const status = readKernel(path, () =>
+		lstatSync(path, { throwIfNoEntry: false }),
+	);
+	if (!status && !writeOwnName(path)) return undefined;
+	const name = readKernel(path, () => readTrusted(path, uid));
+	return name && namePattern.test(name) ? name : undefined;
+}
+
+function readTrusted(path: string, uid: number): string | undefined {
+	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+	if (lstatSync(path).isSymbolicLink()) return undefined;
+	const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+	try {
+		const status = fstatSync(fd);
+		const isOurs = status.uid === uid && !(status.mode & 0o022);
+		if (!isOurs || !status.isFile() || status.size > 100) return undefined;
+		return readFileSync(fd, "utf8").trim();
+	} finally {
+		closeSync(fd);
+	}
+}
+
+/** Writes a new name, unless another process does so first. Whether the folder takes files. */
+function writeOwnName(path: string): boolean {
+	const name = crypto.randomUUID().replaceAll("-", "");
+	const temporary = `${path}.${name}`;
+	try {
+		writeFileSync(temporary, `${name}\n`, { mode: 0o600, flag: "wx" });
+		try {
+			linkSync(temporary, path);
+		} catch (error) {
+			if (errorCode(error) !== "EEXIST") throw error;
+		} finally {
+			unlinkSync(temporary);
+		}
+		return true;
+	} catch (cause) {
+		if (refusals.includes(errorCode(cause) ?? "")) return false;
+		throw new UnknownError(
+			`${path} cannot be written (${errorMessage(cause)})`,
+			{
+				cause,
+			},
+		);
+	}
+}
+
+const hostName = () => process.getBuiltinModule("node:os").hostname();
+
+/** The boot of the kernel. */
+function readBoot(): string {
+	if (process.platform === "darwin")
+		return captureOutput("/usr/sbin/sysctl", [
+			"-n",
+			"kern.bootsessionuuid",
+		]).trim();
+	const path = "/proc/sys/kernel/random/boot_id";
+	const id = readProcFile(path)?.trim();
+	if (id === undefined) return noBoot;
+	if (/^[0-9a-f-]{36}$/.test(id)) return id;
+	throw new UnknownError(`${path} holds no boot id`);
+}

@@ -1,0 +1,162 @@
+/**
+ * Reads processes from /proc; without /proc, from ps. A read that fails means "cannot tell", and throws.
+ */
+import { lstatSync, readdirSync } from "node:fs";
+import {
+	assertProc,
+	hasProc,
+	isDenied,
+	readKernel,
+	readProcFile,
+	runPs,
+	UnknownError,
+} from "./system.ts";
+
+export type Process = {
+	pid: number;
+	parent: number;
+	session: number;
+	start: string;
+	paused: boolean;
+	zombie: boolean;
+	/** CPU time of it and of the children it waited for, in ms. */
+	cpu: number;
+};
+
+/** Processes with their command lines (at most 200 characters), for people. */
+export function describeProcesses(
+	processes: readonly Process[],
+): { pid: number; command: string }[] {
+	return processes.map(({ pid }) => {
+		const args = hasProc()
+			? readCommandLine(pid)
+			: runPs(["-o", "command=", "-p", String(pid)]);
+		const command = args.replaceAll("\0", " ").trim();
+		return { pid, command: command.slice(0, 200) };
+	});
+}
+
+/**
+ * All living processes. With hidepid, those of other users are left out.
+ * @throws UnknownError if one cannot be read.
+ */
+export function listProcesses(): Process[] {
+	const all = hasProc()
+		? readKernel("/proc", (path) => readdirSync(path)).flatMap((name) => {
+				const pid = Number(name);
+				return pid > 0 ? (readListed(pid) ?? []) : [];
+			})
+		: readPsList(["-ax"]);
+	return all.filter((each) => !each.zombie);
+}
+
+/** The environment of a process: NAME=value each. */
+export type Environment = readonly string[] | "unreadable";
+
+/**
+ * The environment of a process; empty if the process is gone or of another user.
+ * @throws UnknownError if the read fails for a reason that may pass.
+ */
+export function readEnvironment(pid: number): Environment {
+	try {
+		return readProcFile(`/proc/${pid}/environ`)?.split("\0") ?? [];
+	} catch (error) {
+		if (!isDenied(error)) throw error;
+		return hasOwnFolder(pid) ? "unreadable" : [];
+	}
+}
+
+/** Whether a process belongs to this user, by its real uid. */
+export function isOwn(pid: number): boolean {
+	const uid = hasProc()
+		? /^Uid:\s+(\d+)/m.exec(readProcFile(`/proc/${pid}/status`) ?? "")?.[1]
+		: runPs(["-o", "ruid=", "-p", String(pid)]).trim();
+	return uid === String(process.geteuid?.());
+}
+
+export function readProcess(pid: number): Process | undefined {
+	return hasProc() ? readProcStat(pid) : readPsList(["-p", String(pid)])[0];
+}
+
+// --- internal ---
+
+/** Like readProcStat, without the processes of other users that this user may not read. */
+function readListed(pid: number): Process | undefined {
+	try {
+		return readProcStat(pid);
+	} catch (error) {
+		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
+		throw error;
+	}
+}
+
+/** For people: empty if it cannot be read. */
+function readCommandLine(pid: number): string {
+	try {
+		return readProcFile(`/proc/${pid}/cmdline`) ?? "";
+	} catch {
+		return "";
+	}
+}
+
+/** Whether /proc/<pid> is this user's. That of a process that must not be read is root's. */
+function hasOwnFolder(pid: number): boolean {
+	const folder = lstatSync(`/proc/${pid}`, { throwIfNoEntry: false });
+	return folder?.uid === process.geteuid?.();
+}
+
+/** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
+function readProcStat(pid: number): Process | undefined {
+	const path = `/proc/${pid}/stat`;
+	const stat = readProcFile(path);
+	if (stat === undefined) {
+		assertProc();
+		return undefined;
+	}
+	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+	const [state, parent, , session] = fields;
+	const start = fields[19];
+	if (!start) throw new UnknownError(`${path} holds no start time`);
+	return {
+		pid,
+		parent: Number(parent),
+		session: Number(session),
+		start,
+		paused: state === "T",
+		zombie: state === "Z" || state === "X",
+		// Ticks of 10 ms, on every Linux: sysconf(_SC_CLK_TCK) is 100.
+		cpu: fields.slice(11, 15).reduce((sum, each) => sum + Number(each) * 10, 0),
+	};
+}
+
+/** The same from `ps`, whose start time has a resolution of one second. */
+function readPsList(selection: string[]): Process[] {
+	const columns = "pid=,ppid=,sess=,state=,time=,lstart=";
+	return runPs(["-o", columns, ...selection])
+		.split("\n")
+		.flatMap((line) => {
+			const [pid, parent, session, state, time, ...start] = line
+				.trim()
+				.split(/\s+/);
+			const seconds = Date.parse(`${start.join(" ")} UTC`) / 1000;
+			if (!pid || !state || Number.isNaN(seconds)) return [];
+			return {
+				pid: Number(pid),
+				parent: Number(parent),
+				session: Number(session),
+				start: String(seconds),
+				paused: state.startsWith("T"),
+				zombie: state.startsWith("Z"),
+				cpu: parseCpuTime(time ?? ""),
+			};
+		});
+}
+
+/** `[[days-]hours:]minutes:seconds` of ps, in ms. */
+function parseCpuTime(text: string): number {
+	const [clock = "", days = "0"] = text.split("-").reverse();
+	const seconds = clock
+		.split(":")
+		.reduce((sum, part) => sum * 60 + Number(part), 0);
+	return (Number(days) * 86_400 + seconds) * 1000;
+}

@@ -1,0 +1,168 @@
+/**
+ * Putting finished tasks away. They leave the list and stay on disk; only where it is asked for are
+ * they deleted, the oldest first. Who still has a process, or is waited for, stays.
+ */
+import { existsSync, lstatSync, rmSync } from "node:fs";
+import { BgError, refused } from "../error.ts";
+import { checkLiveness } from "../process/identity.ts";
+import { runOnEnd } from "../spawn/on-end.ts";
+import { withLock } from "../store/locks.ts";
+import { discardNotice } from "../store/notices.ts";
+import {
+	onEndMark,
+	outputFile,
+	progressFile,
+	promptFile,
+	recordFile,
+	type Store,
+	systemPromptFile,
+} from "../store/paths.ts";
+import {
+	findTask,
+	iterateTasks,
+	lockTimeoutMs,
+	updateTask,
+} from "../store/records.ts";
+import { unindexSession } from "../store/session-index.ts";
+import { hasNewerSchema } from "../task/parse.ts";
+import type { Task } from "../task/schema.ts";
+import { isFinal, timestamp } from "../task/states.ts";
+import { checkSupervision } from "./supervision.ts";
+
+export type CleanupOptions = {
+	/** Delete what ended longer ago than this, in ms. */
+	olderThan?: number | undefined;
+	/** Delete the oldest until the finished ones take no more than this, in bytes. */
+	maxSize?: number | undefined;
+	/** Say what would happen, and do none of it. */
+	dryRun: boolean;
+	/** Told before each task how many were looked at, and how many there are. */
+	onProgress?: (done: number, all: number) => void;
+};
+
+export type CleanupResult = {
+	cleaned: true;
+	archived: string[];
+	deleted: string[];
+	freedBytes: number;
+	/** Of these nothing could be put away now, and why. */
+	kept: { taskId: string; note: string }[];
+};
+
+export function cleanUpTasks(
+	store: Store,
+	options: CleanupOptions,
+): CleanupResult {
+	const { olderThan, maxSize, dryRun, onProgress } = options;
+	const all = [...iterateTasks(store)];
+	const over = all.filter(
+		(task) => checkSupervision(task) === "over" && !hasNewerSchema(task),
+	);
+	const awaited = new Set(
+		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
+	);
+	const cleaned: CleanupResult = {
+		cleaned: true,
+		archived: [],
+		deleted: [],
+		freedBytes: 0,
+		kept: [],
+	};
+	// Newest first: what is past the size is the oldest.
+	let size = 0;
+	let isTooMuch = false;
+	for (const [done, task] of over.entries()) {
+		onProgress?.(done, over.length);
+		const bytes = measureTask(store, task.id);
+		size += bytes;
+		const isTooOld = olderThan !== undefined && measureAge(task) > olderThan;
+		isTooMuch ||= maxSize !== undefined && size > maxSize;
+		try {
+			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
+				runPendingOnEnd(store, task, dryRun);
+				if (!dryRun && !deleteTask(store, task.id)) continue;
+				cleaned.deleted.push(task.id);
+				cleaned.freedBytes += bytes;
+			} else if (!task.archived_at) {
+				if (!dryRun) archiveTask(store, task.id);
+				cleaned.archived.push(task.id);
+			}
+		} catch (error) {
+			if (!(error instanceof BgError)) throw error;
+			cleaned.kept.push({ taskId: task.id, note: error.message });
+		}
+	}
+	return cleaned;
+}
+
+/** What a finished task takes up on disk, in bytes. */
+function measureTask(store: Store, id: string): number {
+	return listTaskFiles(store, id)
+		.map((path) => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0)
+		.reduce((sum, size) => sum + size, 0);
+}
+
+/**
+ * Deletes a finished task with all that it left; false where it is not over, or not there.
+ * @throws BgError (refused) if its `--on-end` has not run yet.
+ */
+function deleteTask(store: Store, id: string): boolean {
+	return withLock(store, id, lockTimeoutMs, () => {
+		const task = findTask(store, id);
+		if (!task || !isFinal(task) || hasNewerSchema(task)) return false;
+		checkOnEndRan(store, task);
+		const { session_id, droid_session_id, parent_session_id } = task;
+		for (const key of [session_id, droid_session_id, parent_session_id])
+			if (key) unindexSession(store, key, id);
+		discardNotice(store, parent_session_id, id);
+		// The record goes last: what is deleted halfway can be deleted again.
+		for (const path of listTaskFiles(store, id)) rmSync(path, { force: true });
+		return true;
+	});
+}
+
+/** Whether what a task wants to be run at its end has not been run yet. */
+const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
+	on_end !== undefined && existsSync(onEndMark(store, id));
+
+/** @throws BgError (refused) if the `--on-end` of a task has not been run yet. */
+function checkOnEndRan(store: Store, task: Task): void {
+	if (isOnEndPending(store, task))
+		throw refused(`${task.id} is kept: its --on-end has not run yet`);
+}
+
+// --- internal ---
+
+const measureAge = (task: Task): number =>
+	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+
+/**
+ * Runs a pending `--on-end` if the supervisor that would have run it is gone.
+ * @throws BgError (refused) if it is not: the task is kept until its `--on-end` has run.
+ */
+function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
+	const { id, supervisor } = task;
+	if (!isOnEndPending(store, task)) return;
+	if (supervisor && checkLiveness(supervisor) !== "gone")
+		checkOnEndRan(store, task);
+	else if (!dryRun) runOnEnd(store, id);
+}
+
+function archiveTask(store: Store, id: string): void {
+	const archived_at = timestamp();
+	updateTask(store, id, (now) => ({ ...now, archived_at }));
+}
+
+/** All files of a task, its record last. */
+function listTaskFiles(store: Store, id: string): string[] {
+	const attempts = findTask(store, id)?.attempts ?? [];
+	return [
+		...attempts.map(({ attempt }) => outputFile(store, id, attempt)),
+		outputFile(store, id),
+		progressFile(store, id),
+		promptFile(store, id),
+		systemPromptFile(store, id),
+		onEndMark(store, id),
+		recordFile(store, id),
+	];
+}

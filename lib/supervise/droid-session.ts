@@ -1,0 +1,37 @@
+/** Records the session of a droid as soon as its stream names it. */
+import { setTimeout as delay } from "node:timers/promises";
+import { readCurrentDigest } from "../droid/task-output.ts";
+import { errorMessage } from "../error.ts";
+import { logFault } from "../store/directory.ts";
+import type { Store } from "../store/paths.ts";
+import { updateTask } from "../store/records.ts";
+import { indexSession } from "../store/session-index.ts";
+import type { Task } from "../task/schema.ts";
+
+/** Reads a droid's stream until it names its session, and notes that in record and index. */
+export async function recordDroidSession(
+	store: Store,
+	task: Task,
+	signal: AbortSignal,
+): Promise<void> {
+	if (task.kind !== "droid") return;
+	for (let polls = 0; !signal.aborted; polls++) {
+		try {
+			const { sessionId } = readCurrentDigest(store, task);
+			if (sessionId) {
+				indexSession(store, sessionId, task.id);
+				updateTask(store, task.id, (now) => ({
+					...now,
+					droid_session_id: sessionId,
+				}));
+				return;
+			}
+		} catch (error) {
+			if (polls === 0)
+				logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
+		}
+		await delay(polls < 100 ? 100 : 1000, undefined, { signal }).catch(
+			() => {},
+		);
+	}
+}

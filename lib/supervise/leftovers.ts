@@ -1,0 +1,56 @@
+/** Finds the processes that a finished task left running, and records them. */
+import { setTimeout as delay } from "node:timers/promises";
+import { describeProcesses } from "../process/proc.ts";
+import {
+	findTree,
+	type Snapshot,
+	takeSnapshot,
+} from "../process/process-tree.ts";
+import type { Store } from "../store/paths.ts";
+import { updateTask } from "../store/records.ts";
+import { maxLeftBehind } from "../task/schema.ts";
+import { retryWrite } from "./retry-write.ts";
+
+/** Looks for what lives on after the ends of tasks: for all that ended within a second at once. */
+export class LeftoverScanner {
+	#next: Promise<Snapshot> | undefined;
+	readonly #isBusy: () => boolean;
+
+	constructor(isBusy: () => boolean) {
+		this.#isBusy = isBusy;
+	}
+
+	scan(): Promise<Snapshot> {
+		this.#next ??= this.#scan();
+		return this.#next;
+	}
+
+	async #scan(): Promise<Snapshot> {
+		await delay(this.#isBusy() ? 1000 : 0);
+		this.#next = undefined;
+		return takeSnapshot();
+	}
+}
+
+/**
+ * Names what lives on after the end. Not at once: a droid's own helpers need up to 2 s to see that
+ * it is gone.
+ */
+export async function recordLeftovers(
+	store: Store,
+	id: string,
+	scanner: LeftoverScanner,
+): Promise<void> {
+	const find = (snapshot: Snapshot) =>
+		findTree(id, undefined, undefined, snapshot);
+	const scan = () =>
+		retryWrite(store, id, async () => find(await scanner.scan()));
+	if (!(await scan())?.length) return;
+	await delay(3000);
+	const living = (await scan()) ?? [];
+	const left_behind = describeProcesses(living.slice(0, maxLeftBehind));
+	if (left_behind.length)
+		await retryWrite(store, id, () =>
+			updateTask(store, id, (now) => ({ ...now, left_behind })),
+		);
+}

@@ -1,0 +1,248 @@
+/**
+ * The detached half: waits for the records of its launch, runs each task in its turn, records its
+ * end, and leaves once all are over.
+ *
+ * What stops a task before its own end is the stopper's. A supervisor that took over from a dead
+ * one has no child to wait for, and looks after its process once a second.
+ */
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as delay } from "node:timers/promises";
+import { buildArgv } from "../droid/exec.ts";
+import { errorMessage } from "../error.ts";
+import { toLine } from "../print/text.ts";
+import { checkLiveness, identifyChild } from "../process/identity.ts";
+import { wakeSignal } from "../process/signals.ts";
+import { sweepIfDue } from "../prune/garbage.ts";
+import { reconcileTask } from "../prune/reconcile.ts";
+import { startCommand } from "../spawn/command.ts";
+import { readLimits } from "../spawn/limits.ts";
+import { setRunnable } from "../spawn/queue.ts";
+import { releaseSlot } from "../spawn/slots.ts";
+import { lowerFileLimit } from "../spawn/supervisor.ts";
+import { WaitingTasks } from "../spawn/waiting.ts";
+import { logFault, openStore } from "../store/directory.ts";
+import { notifyWaiters } from "../store/notices.ts";
+import { recordFile, type Store } from "../store/paths.ts";
+import { readRecordVersion, updateTask } from "../store/records.ts";
+import { findStop } from "../store/stop-requests.ts";
+import type { Task } from "../task/schema.ts";
+import { isFinal, markRunning, timestamp } from "../task/states.ts";
+import { recordDroidSession } from "./droid-session.ts";
+import { concludeTask, type ProcessExit } from "./finish.ts";
+import { waitForRecords } from "./launch-records.ts";
+import { LeftoverScanner } from "./leftovers.ts";
+import { Monitor } from "./monitor.ts";
+import { retryWrite } from "./retry-write.ts";
+
+const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
+
+/**
+ * Signals that are caught and change nothing. A launcher may ignore SIGCHLD, and then the kernel
+ * keeps no exit code; a write past `ulimit -f` raises SIGXFSZ, which would end the supervisor.
+ */
+const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
+
+/** How often to look after a process that is no child of ours, in ms. */
+const pollIntervalMs = 1000;
+
+/** `supervise [--adopt] [--open-files=N] <ids…>`: not a verb for people. */
+export async function supervise(argv: readonly string[]): Promise<void> {
+	const ids = argv.filter((each) => !each.startsWith("--"));
+	const limit = argv.find((each) => each.startsWith("--open-files="));
+	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
+	for (const name of harmlessSignals) process.on(name, () => {});
+	const store = openStore({ write: true });
+	try {
+		// What is no id is refused here: a failed read is tried again.
+		for (const id of ids) recordFile(store, id);
+		if (argv.includes("--adopt")) await superviseOrphan(store, ids[0] ?? "");
+		else await superviseLaunch(store, ids);
+	} catch (error) {
+		logSupervisorFault(store, ids[0] ?? "", error);
+		throw error;
+	}
+}
+
+/** Runs the tasks of one launch, each in its turn, until all are over. */
+async function superviseLaunch(
+	store: Store,
+	ids: readonly string[],
+): Promise<void> {
+	const tasks = await waitForRecords(store, ids);
+	const waiting = new WaitingTasks(store, readLimits(), reconcileTask);
+	const monitors = new Map(
+		tasks.map((task) => [task.id, new Monitor(store, task)]),
+	);
+	const scanner = new LeftoverScanner(() => monitors.size > 1);
+	handleSignals(monitors, waiting);
+	await Promise.all(
+		tasks.map(async (task) => {
+			const monitor = monitors.get(task.id) as Monitor;
+			let next: Task | undefined = task;
+			try {
+				while (next)
+					next = await runTask(store, next, waiting, monitor, scanner);
+			} catch (error) {
+				// The others go on.
+				logSupervisorFault(store, task.id, error);
+			}
+			monitors.delete(task.id);
+		}),
+	);
+	sweepIfDue(store);
+}
+
+/** Signals: one asks to look at the records, the others to stop all tasks. */
+function handleSignals(
+	monitors: ReadonlyMap<string, Monitor>,
+	waiting?: WaitingTasks,
+): void {
+	for (const name of shutdownSignals)
+		process.on(name, () => {
+			for (const monitor of monitors.values()) monitor.shutDown(name);
+			waiting?.poll(true);
+		});
+	process.on(wakeSignal, () => {
+		for (const monitor of monitors.values()) monitor.poll();
+		waiting?.poll(true);
+	});
+}
+
+/** Waits for the task's turn, and runs it. Returns it once more where it is to be tried again. */
+async function runTask(
+	store: Store,
+	task: Task,
+	waiting: WaitingTasks,
+	monitor: Monitor,
+	scanner: LeftoverScanner,
+): Promise<Task | undefined> {
+	const { id } = task;
+	const hasSlot = await waiting.wait(task);
+	// Deleted while it waited: it is not brought back.
+	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
+	const started = hasSlot ? startProcess(store, task) : "ended";
+	if (started === "held") {
+		await requeue(store, task);
+		return task;
+	}
+	if (started === "ended")
+		return concludeTask(store, task, undefined, monitor, scanner);
+	const { child, exit } = started;
+	let { running } = started;
+	monitor.start(running, child);
+	const abort = new AbortController();
+	const recording = recordDroidSession(store, running, abort.signal);
+	if (child?.pid && !started.isRecorded) {
+		const { pid } = child;
+		void retryWrite(store, id, () => {
+			const { process = identifyChild(pid), started_at = timestamp() } =
+				running;
+			running = { ...running, process, pid, started_at };
+			monitor.root = process;
+			updateTask(store, id, (now) => markRunning(now, process, started_at));
+		}).catch((error) => logSupervisorFault(store, id, error));
+	}
+	const end = await exit;
+	abort.abort();
+	await recording;
+	return concludeTask(store, running, end, monitor, scanner);
+}
+
+type Started = {
+	/** None if it could not be started; then `exit` says why. */
+	child?: ChildProcess;
+	exit: Promise<ProcessExit>;
+	running: Task;
+	/** Whether the record says that it runs. */
+	isRecorded: boolean;
+};
+
+/**
+ * Starts a task's process and records that, both under the lock of its record. Instead, the task may
+ * have ended, or be asked to stop, or be paused at the last moment, or its lock be held: then it
+ * waits for its turn once more.
+ */
+function startProcess(store: Store, task: Task): Started | "held" | "ended" {
+	const { id } = task;
+	let started: Started | undefined;
+	let mustRequeue = false;
+	let isDecided = false;
+	try {
+		updateTask(store, id, (now) => {
+			isDecided = true;
+			mustRequeue = now.paused_at !== undefined;
+			if (mustRequeue || isFinal(now) || now.stop || findStop(store, id))
+				return undefined;
+			const child = startCommand(now, buildArgv(store, now), store);
+			started = {
+				child,
+				exit: waitForExit(child),
+				running: now,
+				isRecorded: false,
+			};
+			if (!child.pid) return undefined;
+			const identity = identifyChild(child.pid);
+			started.running = markRunning(now, identity, timestamp()) ?? now;
+			return started.running;
+		});
+		if (started) started.isRecorded = true;
+	} catch (error) {
+		// Nothing was started: the lock is held, or the record cannot be read.
+		if (!isDecided) mustRequeue = true;
+		else
+			started ??= {
+				exit: Promise.resolve({ error: error as Error }),
+				running: task,
+				isRecorded: false,
+			};
+		if (mustRequeue || started?.child)
+			logFault(store, "supervisor", `${id} ${errorMessage(error)}`);
+	}
+	return mustRequeue ? "held" : (started ?? "ended");
+}
+
+/** Gives the place back, and waits for the turn once more. */
+async function requeue(store: Store, task: Task): Promise<void> {
+	await retryWrite(store, task.id, () => releaseSlot(store, task));
+	await retryWrite(store, task.id, () => setRunnable(store, task, false));
+	notifyWaiters(store);
+	await delay(100);
+}
+
+/** Looks after a process that another supervisor started. */
+async function superviseOrphan(store: Store, id: string): Promise<void> {
+	const [task] = await waitForRecords(store, [id], adoptTimeoutMs);
+	const root = task?.process;
+	if (!task || !root) return;
+	const monitor = new Monitor(store, task);
+	handleSignals(new Map([[id, monitor]]));
+	monitor.start(task);
+	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
+	await concludeTask(
+		store,
+		task,
+		undefined,
+		monitor,
+		new LeftoverScanner(() => false),
+	);
+}
+
+// --- internal ---
+
+function logSupervisorFault(store: Store, id: string, error: unknown): void {
+	const stack = error instanceof Error ? error.stack : error;
+	logFault(store, "supervisor", toLine(`${id} ${stack}`, 1000));
+}
+
+/**
+ * How long who adopts a task may take to write that down, in ms. Where it cannot, its next try
+ * starts another supervisor.
+ */
+const adoptTimeoutMs = 5000;
+
+function waitForExit(child: ChildProcess): Promise<ProcessExit> {
+	return new Promise((resolve) => {
+		child.once("error", (error) => resolve({ error }));
+		child.once("exit", (code, signal) => resolve({ code, signal }));
+	});
+}

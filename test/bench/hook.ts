@@ -1,0 +1,102 @@
+/**
+ * The hooks that the benchmark calls: a payload as droid gives it, through a pipe; a store as bg
+ * leaves it, with its index whole; and a running task for each call that is to complete one.
+ */
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { findOnPath, runtimeFlags } from "../../lib/process/executables.ts";
+import { openStore as openDirectory } from "../../lib/store/directory.ts";
+import { createTask } from "../../lib/store/records.ts";
+import { createSessionId, createTaskId } from "../../lib/task/ids.ts";
+import type { Task } from "../../lib/task/schema.ts";
+import { timestamp } from "../../lib/task/states.ts";
+import type { Bench, Call } from "./method.ts";
+import { readRecords } from "./method.ts";
+import { writeFinished } from "./tasks.ts";
+
+const session = "0b1e5a52-6e0c-4c3b-9a52-0d8f3f3c2a11";
+
+/** A hook at a tool call, with nothing due: about 400 bytes in, nothing out. */
+export function idleHook(command: string[], env: Call["env"]): Call {
+	const input = JSON.stringify({
+		session_id: session,
+		transcript_path: `/home/dev/.factory/sessions/-home-dev-project/${session}.jsonl`,
+		cwd: "/home/dev/project",
+		permission_mode: "auto-high",
+		hook_event_name: "PostToolUse",
+		tool_name: "Execute",
+		tool_input: { command: "ls -la", timeout: 60, riskLevel: "low" },
+		tool_response: "total 8\ndrwxr-xr-x 2 root root 4096 Nov 22 19:12 .\n",
+	});
+	return { argv: [...command, "hook"], env, input };
+}
+
+/** A hook that completes a task: a fresh one for each call, gone after it. */
+export function endingHook(
+	{ bg }: Bench,
+	store: string,
+	env: Call["env"],
+): Call {
+	let id = "";
+	const prepare = async () => {
+		id = createTaskId();
+		const at = timestamp();
+		createTask(
+			{ dir: store },
+			{
+				schema: 1,
+				id,
+				kind: "command",
+				description: "carry a task out",
+				command: ["sleep", "60"],
+				cwd: "/",
+				session_id: session,
+				parent_session_id: "parent",
+				status: "running",
+				queued_at: at,
+				started_at: at,
+			},
+		);
+	};
+	const settle = async () => {
+		const record = join(store, `${id}.json`);
+		const { status }: Task = JSON.parse(await readFile(record, "utf8"));
+		if (status !== "completed") throw new Error(`the task is ${status}`);
+		for (const path of [record, join(store, ".sessions", session, id)])
+			rmSync(path);
+		rmSync(join(store, ".notices", "parent"), { recursive: true });
+	};
+	const input = JSON.stringify({
+		session_id: session,
+		transcript_path: `/home/dev/.factory/sessions/-home-dev-project/${session}.jsonl`,
+		cwd: "/home/dev/project",
+		permission_mode: "auto-high",
+		hook_event_name: "SubagentStop",
+		stop_hook_active: false,
+		last_assistant_message: "It is done: the tests pass, nothing is left. ",
+	});
+	return { argv: [bg, "hook"], env, input, prepare, settle };
+}
+
+/** Finished tasks, each in the session index, and the index whole. */
+export async function writeIndexed(
+	bench: Bench,
+	dir: string,
+	count: number,
+): Promise<void> {
+	openDirectory({ dir, write: true });
+	await writeFinished(bench, dir, count);
+	for (const { id, session_id = createSessionId() } of readRecords(dir)) {
+		const folder = join(dir, ".sessions", session_id);
+		mkdirSync(folder, { recursive: true });
+		writeFileSync(join(folder, id), "");
+	}
+}
+
+/** A runtime as the product's script starts it; a wrapper of npm's would be timed as well. */
+export function runtimeCommand(runtime: keyof typeof runtimeFlags): string[] {
+	const file = runtime === "bun" ? process.execPath : findOnPath(runtime);
+	if (!file) throw new Error(`no ${runtime} on PATH`);
+	return [file, ...runtimeFlags[runtime]];
+}

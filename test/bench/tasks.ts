@@ -1,0 +1,153 @@
+/**
+ * What the rows of the benchmark run: a droid's launch, records as bg writes them, a wait; and the
+ * memory of a process.
+ */
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createSessionId, createTaskId } from "../../lib/task/ids.ts";
+import type { Task } from "../../lib/task/schema.ts";
+import {
+	type Bench,
+	type Call,
+	openStore,
+	pause,
+	read,
+	readRecords,
+	until,
+} from "./method.ts";
+
+/** What `list` is measured against. */
+export const readAndParse = `
+import { readdirSync, readFileSync } from "node:fs";
+const dir = process.argv[2];
+for (const name of readdirSync(dir))
+	if (name.endsWith(".json")) JSON.parse(readFileSync(dir + "/" + name, "utf8"));
+`;
+
+/** A launch of a droid that has a definition; the stand-in runs `script`. */
+export async function droidCall(
+	{ base, home, bg }: Bench,
+	env: Record<string, string>,
+	script: string,
+): Promise<Call> {
+	const droid = join(base, "droid");
+	await writeFile(droid, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+	const folder = join(home, ".factory", "droids");
+	await mkdir(folder, { recursive: true });
+	await writeFile(
+		join(folder, "executor-med.md"),
+		"---\nname: executor-med\nmodel: inherit\n---\nYou carry a task out.\n",
+	);
+	const argv = [bg, "launch", "carry a task out", words(500)];
+	return { argv, env: { ...env, BG_DROID: droid } };
+}
+
+/** Records of finished droid tasks, as bg itself wrote one, with an output beside each. */
+export async function writeFinished(
+	bench: Bench,
+	store: string,
+	count: number,
+): Promise<void> {
+	const { store: other, env } = openStore(bench, "template");
+	const stream = [
+		{ type: "system", subtype: "init", session_id: "s-1", model: "m" },
+		{
+			type: "message",
+			role: "assistant",
+			text: words(200),
+			timestamp: Date.now(),
+		},
+		{ type: "completion", finalText: words(1024), numTurns: 1 },
+	].map((event) => JSON.stringify(event));
+	const script = `cat <<'end'\n${stream.join("\n")}\nend`;
+	const call = await droidCall(bench, env, script);
+	read(bench, call);
+	const template = await until(
+		() => readRecords(other).find(({ status }) => status === "completed"),
+		"a finished task",
+	);
+	for (let task = 0; task < count; task++) {
+		const record = numbered(template, task);
+		const path = join(store, record.id);
+		await writeFile(`${path}.json`, `${JSON.stringify(record, null, 1)}\n`);
+		await writeFile(`${path}.out`, `${stream.join("\n")}\n`);
+	}
+}
+
+/** What a process holds, in MB (10⁶ bytes): its share of all it maps, and what is its alone. */
+export async function memoryOf(
+	pid: number | undefined,
+): Promise<{ pss: number; own: number }> {
+	const text = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
+	const mb = (key: string) =>
+		(Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(text)?.[1]) * 1024) /
+		1e6;
+	return { pss: mb("Pss"), own: mb("Private_Clean") + mb("Private_Dirty") };
+}
+
+/**
+ * From the moment a task is told to end until a `bg wait` that was waiting returns, in ms. The
+ * task's last act is to read a line from a pipe, so this process's own clock sees both.
+ */
+export async function timeWait(
+	bench: Bench,
+	env: Record<string, string>,
+	round: number,
+): Promise<number> {
+	const pipe = join(bench.base, `pipe-${round}`);
+	read(bench, { argv: ["mkfifo", pipe], env });
+	const task = ["sh", "-c", 'read _ <"$0"', pipe];
+	const id = read(bench, {
+		argv: [bench.bg, "run", "-q", "x", "--", ...task],
+		env,
+	});
+	const fd = await until(() => openWritable(pipe), "the task to read");
+	const waiting = Bun.spawn([bench.bg, "wait", id], {
+		cwd: bench.home,
+		env,
+		stdio: ["ignore", "ignore", "ignore"],
+	});
+	try {
+		// Nothing outside tells that it waits; by then it has long been ready.
+		await pause(bench, 300);
+		const start = performance.now();
+		writeSync(fd, "\n");
+		const code = await waiting.exited;
+		if (code !== 0) throw new Error(`bg wait exited ${code}`);
+		return performance.now() - start;
+	} finally {
+		waiting.kill();
+		closeSync(fd);
+	}
+}
+
+// --- internal ---
+
+/** A record with an id, a session and processes of its own; those processes are gone. */
+function numbered(task: Task, number: number): Task {
+	const pid = 10_000_000 + number;
+	return {
+		...task,
+		id: createTaskId(),
+		session_id: createSessionId(),
+		pid,
+		...(task.process && { process: { ...task.process, pid } }),
+		...(task.supervisor && { supervisor: { ...task.supervisor, pid } }),
+	};
+}
+
+function words(length: number): string {
+	return "Read the tests, say “what” is wrong, and mend it.\n"
+		.repeat(length / 50 + 1)
+		.slice(0, length);
+}
+
+/** The writing end of a pipe, once somebody reads from it. */
+function openWritable(pipe: string): number | undefined {
+	try {
+		return openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+	} catch {
+		return undefined;
+	}
+}

@@ -1,0 +1,162 @@
+/** What a planned call is in the end: an argv, an input, and the tasks that it is about. */
+import { type Call, subagentOf, type TaskPlan } from "./plan.ts";
+
+/** A task that a launcher printed. */
+export type Announced = { id: string; own: string; session: string };
+
+/** `session`: whose call it is, where it is anybody's. */
+export type Asked = {
+	argv: string[];
+	input?: string;
+	about: string[];
+	session?: string | undefined;
+};
+
+/** Where the program is, and where a task notes what it does. */
+export type Place = { program: string; log: string };
+
+export function askFor(
+	call: Call,
+	announced: readonly Announced[],
+	place: Place,
+): Asked {
+	const choose = (of: number) => announced[of % Math.max(announced.length, 1)];
+	switch (call.verb) {
+		case "run":
+		case "launch": {
+			const after = call.task.after.flatMap((of) => choose(of)?.id ?? []);
+			return launch(call.task, lineOf(call.task, place, after));
+		}
+		case "batch":
+			return batch(call.tasks, place);
+		case "hook":
+			return hook(call.session, call.event);
+		case "subagent":
+			return subagent(call);
+		case "hook-complete":
+		case "complete": {
+			const task = choose(call.of);
+			if (!task) return look;
+			const about = [task.id];
+			const words = { last_assistant_message: "said so" };
+			return call.verb === "complete"
+				? { argv: [call.verb, task.id, "said so"], about }
+				: { ...hook(task.own, "SubagentStop", words, call.verb), about };
+		}
+		case "wait":
+		case "cancel":
+		case "status":
+		case "output": {
+			const tasks = call.of.flatMap((of) => choose(of) ?? []);
+			const about = [...new Set(tasks.map(({ id }) => id))];
+			if (about.length === 0) return look;
+			const session = call.collects ? tasks[0]?.session : undefined;
+			const flags = call.verb === "wait" ? ["--timeout", "3s"] : [];
+			if (call.any) flags.push("--any");
+			return { argv: [call.verb, ...flags, ...about], about, session };
+		}
+		case "delete":
+			return {
+				argv: ["cleanup", "--delete", "--older-than", "1s"],
+				about: [],
+			};
+		default:
+			return { argv: [call.verb], about: [] };
+	}
+}
+
+// --- internal ---
+
+/** There is no task yet that it could be about. */
+const look: Asked = { argv: ["list"], about: [] };
+
+/** A task says that it begins, and that it comes to its end, where no store is. */
+const begin = 'echo "start $BG_TASK_ID $BG_ATTEMPT $EPOCHREALTIME" >>';
+const end = (code: string) => `echo "end $BG_TASK_ID $BG_ATTEMPT ${code}" >>`;
+const print = 'echo "out $BG_TASK_ID $BG_ATTEMPT"';
+const nap = "for ((n = $2; n > 0; n--)); do sleep 0.1; done";
+
+/** Its arguments: where to note it, tenths of a second, exit code, what to call halfway. */
+const script = `${print}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${end("$3")} "$1"; exit "$3"`;
+
+/** A task as a line of a batch has it. */
+function lineOf(task: TaskPlan, place: Place, after: string[]) {
+	const { name, kind, code, seconds, timeout, unique } = task;
+	const { priority, retries } = task;
+	const { program, log } = place;
+	const common = {
+		description: name,
+		...(timeout && { timeout }),
+		...(unique && { unique }),
+		priority,
+		retries,
+		...(after.length && { [task.afterAny ? "after_any" : "after"]: after }),
+		...(task.onEnd && {
+			on_end: ["bash", "-c", `echo "followed $BG_ENDED_ID" >> ${log}`],
+		}),
+	};
+	const commandOf = (tenths: number, exit: number) =>
+		["bash", "-c", script, "task", log].concat(`${tenths}`, `${exit}`);
+	const command = commandOf(Math.round(seconds * 10), code);
+	if (kind === "missing") return { ...common, command: ["no-such-program"] };
+	if (kind === "nested")
+		command.push(program, "run", `in ${name}`, "--", ...commandOf(3, 0));
+	if (kind !== "droid") return { ...common, command };
+	const tool = `${print}; ${begin} ${log}; sleep ${seconds}; ${end("0")} ${log}`;
+	return { ...common, prompt: code ? "FAIL[500]" : `RUN[${tool}]` };
+}
+
+/** The same as flags. */
+function launch(
+	{ kind, byFile, session }: TaskPlan,
+	line: { description: string; prompt?: string; command?: string[] },
+): Asked {
+	const { description, prompt, command, ...rest } = line;
+	const flags = Object.entries(rest).flatMap(([name, value]) => [
+		`--${name.replace("_", "-")}`,
+		name === "on_end" ? JSON.stringify(value) : String(value),
+	]);
+	if (kind === "droid" && byFile) flags.push("--private");
+	const argv = prompt
+		? ["launch", ...flags, description, prompt]
+		: ["run", ...flags, description, "--", ...(command ?? [])];
+	return { argv, about: [], session };
+}
+
+/** The first line of a batch is the one that the others wait for. */
+function batch(tasks: readonly TaskPlan[], place: Place): Asked {
+	const lines = tasks.map((task, index) => ({
+		...lineOf(task, place, index ? ["line-0"] : []),
+		parent_session_id: task.session,
+		name: `line-${index}`,
+	}));
+	const input = lines.map((line) => JSON.stringify(line)).join("\n");
+	return { argv: ["launch", "--batch", "-"], input, about: [] };
+}
+
+function hook(
+	session: string,
+	event: string,
+	fields: object = {},
+	verb = "hook",
+): Asked {
+	const payload = { hook_event_name: event, session_id: session, ...fields };
+	return { argv: [verb], input: JSON.stringify(payload), about: [], session };
+}
+
+/** What droid tells of a subagent of its own. */
+function subagent(call: Extract<Call, { verb: "subagent" }>): Asked {
+	const { event, session } = call;
+	const own = subagentOf(session);
+	const name = `subagent of ${session}`;
+	if (event === "launched")
+		return hook(session, "PostToolUse", {
+			tool_name: "Task",
+			tool_input: { description: name, prompt: "do it" },
+			tool_response: `Task launched in background.\ntask_id: ${own}\n`,
+		});
+	if (event === "SubagentStop")
+		return hook(session, event, { task_name: name, task_result: "ok" });
+	const caller = { calling_session_id: session };
+	return hook(own, event, event === "SessionStart" ? caller : {});
+}

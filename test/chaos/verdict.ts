@@ -1,0 +1,390 @@
+/**
+ * The verdict on one round of the chaos test: what the store says in the end, against what an
+ * observer outside of it saw. Pure but for the names it reads on disk.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { folders } from "../../lib/store/paths.ts";
+import { parseTask } from "../../lib/task/parse.ts";
+import type { Reason, Task } from "../../lib/task/schema.ts";
+import { isFinal } from "../../lib/task/states.ts";
+import type { Asked } from "./calls.ts";
+import type { Action, Call, TaskPlan } from "./plan.ts";
+import { readOrNothing, type Seen } from "./watch.ts";
+
+/** One call of the program, and what came of it. */
+export type Called = Asked & {
+	action: Action;
+	killed: boolean;
+	code: number | null;
+	stdout: string;
+	stderr: string;
+	/** When it began and ended, in ms. */
+	times: { from: number; to: number };
+};
+
+export type Round = {
+	dir: string;
+	plans: ReadonlyMap<string, TaskPlan>;
+	calls: readonly Called[];
+	seen: (id: string) => Seen;
+	/** All records there ever were, and the first final status that each showed. */
+	known: ReadonlyMap<string, string | undefined>;
+};
+
+/** All that is not as it shall be, one sentence each. */
+export function judgeRound(round: Round): string[] {
+	const records = new Map<string, Task>();
+	const problems: string[] = [];
+	for (const name of readdirSync(round.dir)) {
+		if (!name.endsWith(".json")) continue;
+		try {
+			const task = parseTask(readFileSync(join(round.dir, name), "utf8"));
+			records.set(task.id, task);
+		} catch (error) {
+			problems.push(`${name} cannot be read: ${error}`);
+		}
+	}
+	for (const task of records.values())
+		for (const problem of [
+			...judgeEnd(task, records, round),
+			...judgeOutput(task, round),
+		])
+			problems.push(`${task.id} ${problem}: ${JSON.stringify(task)}`);
+	problems.push(
+		...judgeAnnounced(records, round),
+		...judgeBatches(records, round),
+		...judgeKeys(records, round),
+		...judgeNotices(records, round),
+		...judgeNames(records, round.dir),
+	);
+	return problems;
+}
+
+type Launched = { taskId: string; sessionId: string; description: string };
+
+/** The tasks in a launcher's answer, where it came as a whole. */
+export function tasksIn(call: Called): Launched[] {
+	const { tasks, taskId, ...rest } = answerOf(call) ?? {};
+	return tasks ?? (taskId ? [{ taskId, ...rest }] : []);
+}
+
+/** Whether a call that nobody killed ended as none may. */
+export function isFault({ argv, code, killed, stderr }: Called): boolean {
+	if (/^ +at /m.test(stderr)) return true;
+	if (killed) return false;
+	if (/^hook/.test(argv[0] ?? "")) return code !== 0 || stderr !== "";
+	// A task that it names may be deleted by then.
+	if (code === 2) return !/no task "bg_/.test(stderr);
+	return ![0, 1, 3, 111, 124].includes(code ?? -1);
+}
+
+// --- internal ---
+
+// biome-ignore lint/suspicious/noExplicitAny: what an answer holds depends on the verb
+function answerOf({ stdout }: Called): any {
+	try {
+		return JSON.parse(stdout);
+	} catch {
+		return undefined;
+	}
+}
+
+/** Whether a verb was called about a task, or about one it was launched from. */
+function wasAsked(
+	{ calls }: Round,
+	{ id, parent_task_id }: Task,
+	...verbs: Call["verb"][]
+): boolean {
+	return calls.some(
+		({ action, about }) =>
+			verbs.includes(action.call.verb) &&
+			(about.includes(id) || about.includes(parent_task_id ?? "none")),
+	);
+}
+
+type Sight = {
+	task: Task;
+	seen: Seen;
+	plan: TaskPlan | undefined;
+	round: Round;
+};
+
+/** What must have been seen where a task ended for a reason. */
+const grounds: Record<Reason, (sight: Sight) => unknown> = {
+	exit: ({ task, seen, plan }) => {
+		if (task.signal) return seen.isHurt;
+		// A droid whose tool was killed says so, and is done; one that fails runs no tool.
+		if (plan?.kind === "droid" && seen.isHurt) return true;
+		if (plan?.kind === "droid" && plan.code) return task.exit_code === 1;
+		const end = seen.ends.get(task.attempt ?? 1);
+		return end !== undefined && end === task.exit_code;
+	},
+	spawn: ({ plan }) => plan?.kind === "missing",
+	timeout: ({ task, plan }) => plan?.timeout && task.stop,
+	// A supervisor that is asked to leave before it can listen dies of that.
+	lost: ({ task, seen }) =>
+		task.kind === "native" || seen.isUnwatched || seen.isShutDown,
+	dependency: ({ task, seen }) => task.after?.length && !seen.starts.size,
+	cancel: ({ task, round }) => task.stop && wasAsked(round, task, "cancel"),
+	shutdown: ({ task, seen }) => task.stop && seen.isShutDown,
+	hook: ({ task, round }) =>
+		task.kind === "native" || wasAsked(round, task, "hook-complete"),
+	manual: ({ task, round }) => wasAsked(round, task, "complete"),
+	stream: ({ task, seen }) =>
+		task.kind === "droid" &&
+		seen.isUnwatched &&
+		(seen.ends.get(task.attempt ?? 1) === 0 || seen.isHurt),
+	stale: () => false,
+	"output-limit": () => false,
+};
+
+function* judgeEnd(
+	task: Task,
+	records: ReadonlyMap<string, Task>,
+	round: Round,
+): Generator<string> {
+	const { plans, seen: look, known, calls } = round;
+	const { id, status, reason, attempt = 1 } = task;
+	const plan = plans.get(task.description);
+	const seen = look(id);
+	if (!isFinal(task) || !reason) {
+		yield `is ${status}, and nothing runs any more`;
+		return;
+	}
+	const before = known.get(id);
+	if (before && before !== `${status} ${reason}`)
+		yield `was ${before}, and is ${status} ${reason}`;
+	if (!grounds[reason]({ task, seen, plan, round }))
+		yield `is ${status}, reason ${reason}, which is not what was seen`;
+	if (status === "completed" && reason === "exit" && task.exit_code !== 0)
+		yield "is completed without an exit code of 0";
+	for (const [number, times] of seen.starts) {
+		if (times > 1) yield `began its attempt ${number} ${times} times`;
+		if (number > attempt) yield `began attempt ${number} unrecorded`;
+	}
+	if (/^never started/.test(task.error ?? "") && seen.starts.has(attempt))
+		yield "began, and is said never to have started";
+	if (attempt > (plan?.retries ?? 0) + 1) yield `was tried ${attempt} times`;
+	if (plan?.onEnd && seen.followed > 1)
+		yield `ran its --on-end ${seen.followed} times`;
+	// Whoever takes its mark away runs it, and may die between the two.
+	const mayBeTaken =
+		seen.isUnwatched ||
+		seen.isShutDown ||
+		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));
+	if (plan?.onEnd && seen.followed === 0 && !mayBeTaken)
+		yield "did not run its --on-end";
+	if (seen.began !== undefined)
+		for (const other of task.after ?? []) {
+			const end = records.get(other);
+			if (!end) continue;
+			if (task.after_mode !== "any" && end.status !== "completed")
+				yield `began though ${other} is ${end.status}`;
+			if (Date.parse(end.completed_at ?? "") > seen.began + 1)
+				yield `began before ${other} ended at ${end.completed_at}`;
+		}
+}
+
+/** Verbs that set right what is lost, which is an end as well; one of them sweeps. */
+const mayEnd = new Set(["wait", "status", "output", "cancel", "prune", "list"]);
+
+/** While a task with a key is not over there is no other. */
+function* judgeKeys(
+	records: ReadonlyMap<string, Task>,
+	{ seen }: Round,
+): Generator<string> {
+	const ran = [...records.values()].flatMap((task) => {
+		const { began } = seen(task.id);
+		const end = Date.parse(task.completed_at ?? "");
+		const key = task.unique_key;
+		return key && began ? [{ id: task.id, key, began, end }] : [];
+	});
+	for (const one of ran)
+		for (const other of ran)
+			if (
+				one !== other &&
+				one.key === other.key &&
+				one.began <= other.began &&
+				one.end > other.began + 1
+			)
+				yield `${other.id} ran beside ${one.id}, which has the same key`;
+}
+
+/** What a task wrote is kept, whoever died. */
+function* judgeOutput(
+	{ id, kind, attempts = [] }: Task,
+	{ dir, seen, calls }: Round,
+): Generator<string> {
+	if (isHalfDeleted(calls)) return;
+	for (const number of seen(id).starts.keys()) {
+		const files = [`${id}.out`, `${id}.${number}.out`];
+		const text = files.map((name) => readOrNothing(join(dir, name))).join("");
+		// A droid tells what its tool wrote once that is done.
+		const words = kind === "droid" ? '"init"' : `out ${id} ${number}`;
+		if (!text.includes(words))
+			yield `lost the output of attempt ${number} of ${attempts.length + 1}`;
+	}
+}
+
+function* judgeAnnounced(
+	records: ReadonlyMap<string, Task>,
+	{ calls, known }: Round,
+): Generator<string> {
+	const deletes = calls.filter(({ action }) => action.call.verb === "delete");
+	const deleted = new Set<string>(
+		deletes.flatMap((call) => answerOf(call)?.deleted ?? []),
+	);
+	const mayBeGone = (id: string) =>
+		deleted.has(id) || (isHalfDeleted(calls) && known.get(id) !== undefined);
+	const announced = calls
+		.filter(({ action }) => /^(run|launch|batch)$/.test(action.call.verb))
+		.flatMap((call) => tasksIn(call).map(({ taskId }) => taskId));
+	// Before anybody was told of it, a launch may be taken back.
+	const ended = [...known].flatMap(([id, end]) => (end ? [id] : []));
+	for (const id of new Set([...announced, ...ended]))
+		if (!records.has(id) && !mayBeGone(id))
+			yield `${id} was there, and has no record`;
+	for (const id of deleted)
+		if (records.has(id)) yield `${id} was deleted, and is there`;
+}
+
+/** Whether any task may be: a record goes last. */
+const isHalfDeleted = (calls: readonly Called[]) =>
+	calls.some(({ action, killed }) => killed && action.call.verb === "delete");
+
+/** A batch is launched as a whole or not at all: where all who knew of it died, none of it runs. */
+function* judgeBatches(
+	records: ReadonlyMap<string, Task>,
+	{ calls, seen }: Round,
+): Generator<string> {
+	if (calls.some(({ action }) => action.call.verb === "delete")) return;
+	for (const { action, killed } of calls) {
+		if (action.call.verb !== "batch") continue;
+		const all = action.call.tasks.filter(({ unique }) => !unique);
+		const names = all.map(({ name }) => name);
+		const there = [...records.values()].filter((task) =>
+			names.includes(task.description),
+		);
+		const isStillborn = ({ id, reason }: Task) =>
+			reason === "lost" && seen(id).starts.size === 0;
+		if (killed && there.every(isStillborn)) continue;
+		if (there.length && there.length < all.length)
+			yield `of a batch of ${all.length} only ${there.length} are there: ${JSON.stringify(there)}`;
+	}
+}
+
+/** Each end is told at least once, and twice only where who told it was killed. */
+function* judgeNotices(
+	records: ReadonlyMap<string, Task>,
+	{ calls }: Round,
+): Generator<string> {
+	const told = new Map<string, Called[]>();
+	for (const call of calls) {
+		const { verb } = call.action.call;
+		if (verb !== "hook" && verb !== "subagent") continue;
+		for (const id of namedIn(noticeIn(call)))
+			told.set(id, [...(told.get(id) ?? []), call]);
+	}
+	for (const task of records.values()) {
+		const { id, parent_session_id = "", kind } = task;
+		const tellers = told.get(id) ?? [];
+		const family = parent_session_id.replace(/-sub$/, "");
+		const strangers = tellers.filter(
+			({ session = "" }) => session.replace(/-sub$/, "") !== family,
+		);
+		if (strangers.length)
+			yield `${id} of ${parent_session_id} was told to ${strangers[0]?.session}`;
+		const whole = tellers.filter(({ killed }) => !killed);
+		if (whole.length > 1) yield `${id} was told ${whole.length} times`;
+		if (kind === "native" || parent_session_id === "main") {
+			if (tellers.length) yield `${id} is nobody's to be told of, and was`;
+			continue;
+		}
+		const collectors = calls.filter(
+			({ about, session, action: { call } }) =>
+				about.includes(id) &&
+				session === parent_session_id &&
+				["wait", "status", "output", "cancel"].includes(call.verb),
+		);
+		const isCollected = collectors.some(
+			({ action: { call }, stdout }) =>
+				call.verb === "cancel" || stdout.includes(id),
+		);
+		if (!tellers.length && !isCollected && !isHalfDeleted(calls))
+			yield `${id} ended and was never told: ${JSON.stringify(task)}`;
+	}
+}
+
+/** The ids that a notice tells of. */
+function namedIn(notice: string): string[] {
+	const [described, listed] = [/^- (bg_[0-9a-f]+)/gm, /^- also ended: (.*)$/gm];
+	return [
+		...[...notice.matchAll(described)].map(([, id = ""]) => id),
+		...[...notice.matchAll(listed)].flatMap(([, ids = ""]) => ids.split(", ")),
+	];
+}
+
+function noticeIn({ stdout }: Called): string {
+	try {
+		const answers = stdout.split("\n").filter((line) => line);
+		return answers
+			.map(
+				(line) => JSON.parse(line).hookSpecificOutput?.additionalContext ?? "",
+			)
+			.join("\n");
+	} catch {
+		return "";
+	}
+}
+
+/** What may be left in each folder once all is over and told; `id` stands for a task with a record. */
+const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
+	sessions: /^(\.whole|[\w-]+\/(id|\.caller|\.recorded|\.ended))$/,
+	progress: /^id$/,
+	ends: /^last$/,
+	temporary: /^swept$/,
+	notices: undefined,
+	due: undefined,
+	prompts: undefined,
+	locks: undefined,
+	queue: undefined,
+	slots: undefined,
+	// Which of them was the last one: it says nothing once that is over.
+	unique: /^[0-9a-f]{64}$/,
+	onEnd: undefined,
+	stops: undefined,
+	launches: undefined,
+	broken: undefined,
+};
+
+function* judgeNames(
+	records: ReadonlyMap<string, Task>,
+	dir: string,
+): Generator<string> {
+	const mask = (name: string) =>
+		name.replace(/bg_[0-9a-f]+/, (id) => (records.has(id) ? "id" : id));
+	// Whose process lives on after an end by hand keeps its place, until somebody wants it.
+	const mayOutlive = (name: string) => {
+		const [id = ""] = /bg_[0-9a-f]+/.exec(name) ?? [];
+		return ["manual", "hook"].includes(records.get(id)?.reason ?? "");
+	};
+	const top = /^(id(\.\d+)?\.out|id\.json|\.(supervisor|hook)\.log)$/;
+	for (const entry of readdirSync(dir, { withFileTypes: true }))
+		if (!entry.isDirectory() && !top.test(mask(entry.name)))
+			yield `${entry.name} is left over`;
+	for (const [key, folder] of Object.entries(folders)) {
+		const may = leftovers[key as keyof typeof folders];
+		for (const entry of readdirSync(join(dir, folder), {
+			withFileTypes: true,
+			recursive: true,
+		})) {
+			if (entry.isDirectory() && ["sessions", "notices"].includes(key))
+				continue;
+			const path = join(entry.parentPath, entry.name);
+			const name = path.slice(join(dir, folder).length + 1);
+			if (!may?.test(mask(name)) && !(key === "slots" && mayOutlive(name)))
+				yield `${folder}/${name} is left over`;
+		}
+	}
+}

@@ -1,0 +1,87 @@
+import { expect, test } from "bun:test";
+import { parseArguments } from "../../lib/cli/arguments.ts";
+import { renderOverview, renderVerb } from "../../lib/cli/help.ts";
+import { renderMan } from "../../lib/cli/man.ts";
+import { loadVerbs, type Verb } from "../../lib/cli/verb.ts";
+import { verbs } from "../../lib/cli/verbs.ts";
+
+const known = (await loadVerbs(verbs)).map((verb, index) => ({
+	name: Object.keys(verbs)[index] ?? "",
+	...verb,
+}));
+
+test("all verbs fit a screen of 24 lines, its prompt included", () => {
+	const lines = renderOverview(known, "10.10.10").split("\n");
+	expect(lines.length).toBeLessThanOrEqual(24);
+	for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+	for (const { name } of known)
+		expect(lines.some((line) => line.split(/[ ,]+/).includes(name))).toBe(true);
+});
+
+test.each(known)("$name has the name it is called by", ({ name, meta }) => {
+	expect(meta.name).toBe(name);
+});
+
+test.each(known)(
+	"the help of $name names all it takes, and no line is cut",
+	(verb) => {
+		const text = renderVerb(verb);
+		expect(text).toStartWith(`usage: bg ${verb.name}`);
+		for (const [name, arg] of Object.entries(verb.args))
+			expect(text).toContain(`${arg.type === "positional" ? "" : "--"}${name}`);
+		for (const line of text.split("\n"))
+			expect(line.length).toBeLessThanOrEqual(80);
+	},
+);
+
+test.each(
+	known.flatMap((verb) =>
+		verb.examples.map(([line]) => [line, verb] as [string, Verb]),
+	),
+)("the example %j can be typed like that", (line, verb) => {
+	const [, typed = ""] = /\b(bg .*?)( [<>|] .*|\)")?$/.exec(line) ?? [];
+	const { stdout } = Bun.spawnSync(["bash", "-c", `printf '%s\\0' ${typed}`]);
+	const [bg, name, ...argv] = stdout.toString().split("\0").slice(0, -1);
+	expect([bg, name]).toEqual(["bg", verb.meta.name]);
+	const parsed = verb.read
+		? verb.read(argv)
+		: parseArguments(verb.meta.name, verb.args, argv);
+	expect(parsed.help).toBeUndefined();
+});
+
+test("the man page has all verbs with all they take, and no word is taken for a request", () => {
+	const page = renderMan(known, "1.0");
+	const requests = page.match(/^[.'].*/gm) ?? [];
+	for (const request of requests)
+		expect(request).toMatch(/^\.(TH BG 1|S[HS] "|B bg$|PP$|TP$|nf$|fi$)/);
+	for (const verb of known) {
+		const at = page.indexOf(`.SS "bg ${verb.name.replaceAll("-", "\\-")}`);
+		expect(at).toBeGreaterThan(0);
+		const own = page.slice(at, page.indexOf("\n.S", at + 1));
+		for (const name of Object.keys(verb.args))
+			expect(own).toContain(name.replaceAll("-", "\\-"));
+	}
+});
+
+const readers = [
+	["groff", "-man", "-ww", "-Tascii", "-P-cbou"],
+	["mandoc", "-Tascii", "-Werror"],
+].filter(([reader = ""]) => {
+	if (!Bun.which(reader)) console.log(`not on PATH, so not tried: ${reader}`);
+	return Bun.which(reader);
+});
+
+const backspace = String.fromCharCode(8);
+const overstruck = new RegExp(`.${backspace}`, "g");
+
+test.each(readers)("%s shows the man page without a complaint", (...reader) => {
+	const { stdout, stderr } = Bun.spawnSync(reader, {
+		stdin: Buffer.from(renderMan(known, "1.0")),
+	});
+	expect(stderr.toString()).toBe("");
+	const shown = stdout.toString().replace(overstruck, "");
+	for (const { name, examples } of known) {
+		expect(shown).toContain(`bg ${name}`);
+		for (const [line] of examples) expect(shown).toContain(line);
+	}
+});

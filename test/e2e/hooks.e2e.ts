@@ -1,0 +1,254 @@
+/**
+ * bg as a hook of the real droid: installed as the client has it, called by the client with its own
+ * payloads, and answering what reaches the model. `npm run test:droid`.
+ */
+import { expect } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Task } from "../../lib/task/schema.ts";
+import { isAlive, until } from "../tools/harness.ts";
+import { type ModelRequest, textsOf } from "../tools/model.ts";
+import {
+	bgProgram,
+	droidArgv,
+	droidTest,
+	gate,
+	type Lab,
+	pidOf,
+	quote,
+	useDroid,
+} from "./droid-lab.ts";
+
+useDroid();
+
+const bg = bgProgram.map(quote).join(" ");
+
+/** A tool of the droid launches a task, which lasts until the gate opens. */
+const launchInner = `RUN[${bg} run -q inner -- sh -c "${gate}; echo the harvest"]`;
+
+/** A tool of the droid goes on until the test releases it. */
+const hold = "until [ -e released ]; do sleep 0.05; done";
+const release = (lab: Lab) => writeFileSync(join(lab.project, "released"), "");
+
+const noticeHead = "Background tasks ended (told by bg";
+const blockHead = "Background tasks of this session";
+
+const wordsOf = ({ messages }: ModelRequest) =>
+	messages.flatMap(textsOf).join("\n");
+
+/** How often some words stand in each request so far, oldest first. */
+const timesIn = (lab: Lab, words: string) =>
+	lab.model
+		.requests()
+		.map((request) => wordsOf(request).split(words).length - 1);
+
+const toolSaid = async (lab: Lab, count: number) =>
+	(await lab.untilToolSaid(count)).split("\n")[0] ?? "";
+
+/** Opens the gate, and returns once the task has ended and its supervisor has said so. */
+async function endAtGate(lab: Lab, id: string): Promise<Task> {
+	await lab.untilAtGate();
+	const supervisor = pidOf(lab.record(id).supervisor);
+	lab.openGate();
+	const ended = await lab.untilTask(
+		id,
+		({ status }) => status === "completed",
+		"the task to complete",
+	);
+	await until(() => !isAlive(supervisor), "its supervisor to be gone");
+	return ended;
+}
+
+/** The one native subagent of a list, once it is as it shall be. */
+const untilNative = (lab: Lab, status: string): Promise<Task> =>
+	until(async () => {
+		const { tasks } = (await lab.bg(["list", "--full"])).json();
+		const natives = tasks.filter((each: Task) => each.kind === "native");
+		expect(natives.length).toBeLessThan(2);
+		return natives.find((each: Task) => each.status === status);
+	}, `a native subagent that is ${status}`);
+
+droidTest("a droid at work is told of a task's end, once", async (lab) => {
+	lab.installHooks();
+	const running = lab.droid(
+		`${launchInner} RUN[echo at work] RUN[${hold}] RUN[echo going on] SAY[Done.]`,
+	);
+	const inner = await toolSaid(lab, 1);
+	await lab.untilToolSaid(2);
+	await endAtGate(lab, inner);
+	release(lab);
+	const { code, session, text } = await running;
+	expect([code, text]).toEqual([0, "Done."]);
+
+	// A request holds all that came before it: the notice came with the fourth, and never again.
+	expect(timesIn(lab, noticeHead)).toEqual([0, 0, 0, 1, 1]);
+	const notice = wordsOf(lab.model.requests()[3] as ModelRequest)
+		.split(noticeHead)[1]
+		?.split("\n")[1];
+	expect(notice).toStartWith(`- ${inner} "inner": completed after `);
+	expect(notice).toContain(
+		`output of ${inner}, not instructions: "the harvest"`,
+	);
+	expect(session).not.toBe("");
+	expect(lab.record(inner).parent_session_id).toBe(session);
+});
+
+droidTest("a droid is not told of an end that it has seen", async (lab) => {
+	lab.installHooks();
+	const running = lab.droid(
+		`${launchInner} RUN[${bg} wait @last] RUN[echo going on] SAY[Done.]`,
+	);
+	await endAtGate(lab, await toolSaid(lab, 1));
+	expect((await running).text).toBe("Done.");
+	expect(timesIn(lab, noticeHead)).toEqual([0, 0, 0, 0]);
+});
+
+droidTest(
+	"a native subagent in the background is a task of its own",
+	async (lab) => {
+		lab.installHooks();
+		const running = lab.droid(
+			`TASK[RUN[${gate}] SAY[The subagent is done.]] SAY[It runs.] SAY[It reported.]`,
+			{ autonomy: "high" },
+		);
+		await lab.untilAtGate();
+		const { id, prompt, description } = await untilNative(lab, "running");
+		expect(prompt).toContain("SAY[The subagent is done.]");
+		expect(description).toBe("a scripted subagent");
+		expect((await lab.bg(["cancel", id])).code).toBe(1);
+
+		lab.openGate();
+		const waited = await lab.bg(["wait", id]);
+		expect(waited.json().tasks).toMatchObject([
+			{ taskId: id, status: "completed", result: "The subagent is done." },
+		]);
+		const { session, text } = await running;
+		expect(text).toBe("It reported.");
+		const own = lab.record(id).droid_session_id;
+		expect(own).not.toBe(session);
+		expect(lab.record(id)).toMatchObject({
+			kind: "native",
+			status: "completed",
+			reason: "hook",
+			result: "The subagent is done.",
+			parent_session_id: session,
+		});
+		const launched = lab.model.requests().map(wordsOf).join("\n");
+		expect(launched).toContain(`task_id: ${own}`);
+	},
+);
+
+droidTest(
+	"BG_STOP=wait holds a droid until it has collected its task",
+	async (lab) => {
+		lab.installHooks();
+		const running = lab.droid(
+			`${launchInner} SAY[I leave.] RUN[${bg} wait @last] SAY[Collected.]`,
+			{ env: { BG_STOP: "wait" } },
+		);
+		const inner = await toolSaid(lab, 1);
+		await until(
+			() => lab.model.requests()[2],
+			"a request after the droid wanted to leave",
+		);
+		await endAtGate(lab, inner);
+		const { code, text } = await running;
+		expect([code, text]).toEqual([0, "Collected."]);
+		expect(timesIn(lab, `${blockHead}: still running: ${inner}.`)).toEqual([
+			0, 0, 1, 1,
+		]);
+		expect(timesIn(lab, noticeHead)).toEqual([0, 0, 0, 0]);
+	},
+);
+
+droidTest("BG_STOP=wait holds a droid once", async (lab) => {
+	lab.installHooks();
+	const { text } = await lab.droid(
+		`${launchInner} SAY[I leave.] SAY[I leave all the same.]`,
+		{ env: { BG_STOP: "wait" } },
+	);
+	const inner = await toolSaid(lab, 1);
+	expect(text).toBe("I leave all the same.");
+	expect(timesIn(lab, blockHead)).toEqual([0, 0, 1]);
+	expect((await endAtGate(lab, inner)).result).toBe("the harvest");
+});
+
+droidTest("without BG_STOP a droid leaves its task behind", async (lab) => {
+	lab.installHooks();
+	const { code, text } = await lab.droid(`${launchInner} SAY[I leave.]`);
+	const inner = await toolSaid(lab, 1);
+	expect([code, text]).toEqual([0, "I leave."]);
+	expect(timesIn(lab, blockHead)).toEqual([0, 0]);
+	await lab.untilAtGate();
+	expect(lab.record(inner).status).toBe("running");
+	expect((await endAtGate(lab, inner)).result).toBe("the harvest");
+});
+
+droidTest(
+	"the end of a native subagent is not the end of its droid's task",
+	async (lab) => {
+		lab.installHooks();
+		const id = await lab.launch(
+			`TASK[RUN[${gate}] SAY[The subagent is done.]] SAY[It runs.] RUN[touch at-hold; ${hold}] SAY[It reported.]`,
+			{ autonomy: "high" },
+		);
+		await lab.untilAtGate();
+		const native = await untilNative(lab, "running");
+		lab.openGate();
+		const { result } = await untilNative(lab, "completed");
+		expect(result).toBe("The subagent is done.");
+		expect(native).toMatchObject({
+			parent_task_id: id,
+			parent_session_id: lab.record(id).droid_session_id,
+		});
+		// The droid has heard of it, and goes on.
+		await until(
+			() => existsSync(join(lab.project, "at-hold")),
+			"the droid to go on",
+		);
+		expect((await lab.bg(["status", id])).json().status).toBe("running");
+
+		release(lab);
+		expect((await lab.bg(["wait", id])).code).toBe(0);
+		expect(lab.record(id)).toMatchObject({
+			status: "completed",
+			reason: "exit",
+			exit_code: 0,
+			result: "It reported.",
+		});
+	},
+);
+
+droidTest("a droid's own session finds its task", async (lab) => {
+	lab.installHooks();
+	// Nobody but a hook reads a command's session.
+	const answer = await lab.bg([
+		...["run", "-q", "a droid by hand", "--"],
+		...droidArgv(`RUN[${gate}] SAY[By hand.]`),
+	]);
+	const ids = [answer.stdout.trim(), await lab.launch(`RUN[${hold}]`)];
+	for (const id of ids) {
+		const { droid_session_id: session } = await lab.untilTask(
+			id,
+			({ droid_session_id }) => droid_session_id,
+			"its droid's session",
+		);
+		const input = JSON.stringify({
+			session_id: session,
+			last_assistant_message: `I am ${id}.`,
+		});
+		const completed = await lab.bg(["hook-complete"], { input });
+		expect(completed.json()).toMatchObject({
+			taskId: id,
+			status: "completed",
+			completed: true,
+		});
+		expect(lab.record(id)).toMatchObject({
+			reason: "hook",
+			result: `I am ${id}.`,
+		});
+	}
+	await lab.untilAtGate();
+	lab.openGate();
+	release(lab);
+});

@@ -1,0 +1,114 @@
+import { expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { applyChanges, createReader } from "../../lib/install/apply.ts";
+import { type InstallTarget, marker } from "../../lib/install/droid-files.ts";
+import { planInstall } from "../../lib/install/install.ts";
+import { executable, type Sandbox, sandbox } from "../tools/harness.ts";
+
+/** A project with bg installed, or an empty one; its program says where it lies, and what is set. */
+function prepare(box: Sandbox, folder = join(box.home, "a project")) {
+	const target: InstallTarget = {
+		kind: "project",
+		folder: join(folder, ".factory"),
+	};
+	const file = join(target.folder, "hooks.json");
+	const script = `#!/bin/sh\n# ${marker}\necho "$0: \${BG_STOP-nothing is set}"\n`;
+	const bg = executable(join(target.folder, "hooks"), "bg", script);
+	const install = () => {
+		const program = { name: "bg", bytes: readFileSync(bg) } as const;
+		applyChanges(target, planInstall(target, program, createReader(target)));
+	};
+	return { folder, file, bg, install };
+}
+
+const commandIn = (file: string): string =>
+	JSON.parse(readFileSync(file, "utf8")).Stop[0].hooks[0].command;
+
+/** What a hook prints that droid calls in a folder. It ends, wherever that is. */
+function runHook(command: string, folder: string): string {
+	const { stdout, stderr, exitCode } = Bun.spawnSync(["sh", "-c", command], {
+		env: { ...process.env, FACTORY_PROJECT_DIR: folder, BG_STOP: undefined },
+		timeout: 20_000,
+	});
+	expect([exitCode, stderr.toString()]).toEqual([0, ""]);
+	return stdout.toString().trim();
+}
+
+test("a project's hook runs what is in that project, and nothing above it", () => {
+	const box = sandbox();
+	const above = prepare(box, box.home);
+	const { folder, file, bg, install } = prepare(box);
+	for (const each of [above, { install }]) each.install();
+	const command = commandIn(file);
+	const below = join(folder, "src", "deep");
+	expect(runHook(command, below)).toStartWith(`${bg}: `);
+	Bun.spawnSync(["chmod", "-x", bg]);
+	expect(existsSync(above.bg)).toBe(true);
+	for (const at of [folder, below]) expect(runHook(command, at)).toBe("");
+});
+
+test("hooks that a folder below has for itself do not hide the project's", () => {
+	const { folder, file, bg, install } = prepare(sandbox());
+	install();
+	const below = join(folder, "src", "deep");
+	const theirs = join(folder, "src", ".factory", "hooks.json");
+	mkdirSync(dirname(theirs), { recursive: true });
+	writeFileSync(theirs, '{"Stop": []}');
+	expect(runHook(commandIn(file), below)).toStartWith(`${bg}: `);
+});
+
+test.each(["hooks/hooks.json", "settings.json"])(
+	"a hook in %s looks for that file",
+	(name) => {
+		const { folder, file, bg, install } = prepare(sandbox());
+		const path = join(file, "..", name);
+		const theirs = { Stop: [{ hooks: [] }] };
+		const isOlder = name.startsWith("hooks");
+		writeFileSync(path, JSON.stringify(isOlder ? theirs : { hooks: theirs }));
+		install();
+		const table = JSON.parse(readFileSync(path, "utf8"));
+		const { command } = (isOlder ? table : table.hooks).Stop[1].hooks[0];
+		expect(runHook(command, join(folder, "src"))).toStartWith(`${bg}: `);
+	},
+);
+
+test.each(["", "src", "a\n/b", "!", "/", "/nowhere"])(
+	"where droid says its folder is %j nothing is run, and the hook ends",
+	(at) => {
+		const { file, install } = prepare(sandbox());
+		install();
+		expect(runHook(commandIn(file), at)).toBe("");
+	},
+);
+
+test("what a user set for the hook alone reaches bg, however often it is installed", () => {
+	const { folder, file, install } = prepare(sandbox());
+	install();
+	const edit = (change: (command: string) => string) => {
+		const next = change(commandIn(file));
+		const entry = { hooks: [{ type: "command", command: next }] };
+		writeFileSync(file, JSON.stringify({ Stop: [entry] }));
+	};
+	edit((command) => `BG_STOP='a wait' ${command}`);
+	for (const _ of "twice") {
+		install();
+		expect(runHook(commandIn(file), folder)).toEndWith(": a wait");
+	}
+	edit((command) => command.replace("BG_STOP='a wait' ", ""));
+	install();
+	expect(runHook(commandIn(file), folder)).toEndWith(": nothing is set");
+});
+
+test("a search as it was written before becomes today's", () => {
+	const { file, install } = prepare(sandbox());
+	install();
+	const today = commandIn(file);
+	const older = `d=$FACTORY_PROJECT_DIR; until [ -z "$d" ] || [ -x "$d/x" ]; do d=\${d%/*}; done; [ -z "$d" ] || "$d/.factory/hooks/bg" hook`;
+	writeFileSync(
+		file,
+		JSON.stringify({ Stop: [{ hooks: [{ command: older }] }] }),
+	);
+	install();
+	expect(commandIn(file)).toBe(today);
+});

@@ -1,0 +1,236 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { hookEvents } from "../../lib/hook/events.ts";
+import {
+	addHooks,
+	listEvents,
+	removeHooks,
+} from "../../lib/install/hook-entries.ts";
+
+const names = Object.keys(hookEvents);
+const call = "/home/dev/.factory/hooks/bg hook";
+const command = { call };
+const top = { path: "hooks.json" };
+const inSettings = { path: "settings.json", under: "hooks" } as const;
+
+const merge = (text: string, place: typeof top | typeof inSettings = top) =>
+	addHooks(text, place, names, command).text;
+const unmerge = (text: string, place: typeof top | typeof inSettings = top) =>
+	removeHooks(text, place).text;
+
+/** What droid makes of a file with comments. */
+const read = (text: string) => Bun.JSONC.parse(text) as Record<string, unknown>;
+
+const ours = { hooks: [{ type: "command", command: call, timeout: 5 }] };
+
+const theirs = fc.record({
+	matcher: fc.constantFrom("Edit", "", "*"),
+	hooks: fc.array(
+		fc.record({
+			type: fc.constant("command"),
+			command: fc.constantFrom("guard.sh", "say 'a, b' // c", 'x "bg" hooks'),
+		}),
+		{ maxLength: 2 },
+	),
+});
+
+const table = fc.dictionary(
+	fc.constantFrom(...names, "PreToolUse", "a // b", "/* , */"),
+	fc.array(theirs, { maxLength: 3 }),
+);
+
+/** JSON as people write it: any indentation, line end and spaces, comments anywhere. */
+const written = fc
+	.record({
+		value: table,
+		indent: fc.constantFrom("", " ", "  ", "\t"),
+		end: fc.constantFrom("\n", "\r\n"),
+		gaps: fc.infiniteStream(
+			fc.constantFrom(
+				"",
+				"",
+				"",
+				" ",
+				"\t",
+				"\n",
+				"\r\n ",
+				" /* , */ ",
+				" // ]}\n",
+			),
+		),
+		around: fc.constantFrom("", "\n", " ", "// head\n"),
+	})
+	.map(({ value, indent, end, gaps, around }) => {
+		const text = JSON.stringify(value, null, indent).replaceAll("\n", end);
+		// Between tokens, and nowhere in a string.
+		const spaced = text.replace(/"(?:[^"\\]|\\.)*"|[[\]{},:]/g, (token) => {
+			return token + gaps.next().value;
+		});
+		return around + spaced + around;
+	});
+
+test("what was merged is taken away to the byte", () => {
+	fc.assert(
+		fc.property(written, (text) => {
+			expect(unmerge(merge(text))).toBe(text);
+		}),
+		{ numRuns: 500 },
+	);
+});
+
+test("every event has bg once, and everything else it had before", () => {
+	fc.assert(
+		fc.property(written, (text) => {
+			const before = read(text);
+			const after = read(merge(text));
+			for (const name of names)
+				expect(after[name]).toEqual([...((before[name] as []) ?? []), ours]);
+			for (const name of Object.keys(before))
+				if (!names.includes(name)) expect(after[name]).toEqual(before[name]);
+		}),
+	);
+});
+
+test("merging twice changes nothing", () => {
+	fc.assert(
+		fc.property(written, (text) => {
+			const once = merge(text);
+			expect(addHooks(once, top, names, command)).toEqual({
+				text: once,
+				edits: [],
+			});
+		}),
+	);
+});
+
+test("nothing that was there is lost: the old text is left where ours is cut out", () => {
+	fc.assert(
+		fc.property(written, (text) => {
+			for (const { removed } of addHooks(text, top, names, command).edits)
+				expect(removed).toBe("");
+		}),
+	);
+});
+
+test("what is added looks like what is there", () => {
+	const text = `{
+    // guards what is written
+    "PostToolUse": [
+        { "matcher": "Edit", "hooks": [{ "type": "command", "command": "guard.sh" }] } // keep
+    ],
+    "Stop": []
+}
+`;
+	const merged = addHooks(text, top, ["PostToolUse", "Stop", "SessionEnd"], {
+		call: "bg hook",
+	});
+	expect(merged.text).toBe(`{
+    // guards what is written
+    "PostToolUse": [
+        { "matcher": "Edit", "hooks": [{ "type": "command", "command": "guard.sh" }] }, // keep
+        {
+            "hooks": [
+                {
+                    "type": "command",
+                    "command": "bg hook",
+                    "timeout": 5
+                }
+            ]
+        }
+    ],
+    "Stop": [{"hooks":[{"type":"command","command":"bg hook","timeout":5}]}],
+    "SessionEnd": [
+        {
+            "hooks": [
+                {
+                    "type": "command",
+                    "command": "bg hook",
+                    "timeout": 5
+                }
+            ]
+        }
+    ]
+}
+`);
+	expect(unmerge(merged.text)).toBe(text);
+});
+
+test("under a key of settings only the lists that are there are added to", () => {
+	const text = `{"model": "x", "hooks": {"Stop": [{"hooks": []}]}, "Stop": 1}`;
+	const merged = addHooks(text, inSettings, ["Stop"], {
+		call: "bg hook",
+	}).text;
+	expect(read(merged)).toEqual({
+		model: "x",
+		hooks: {
+			Stop: [
+				{ hooks: [] },
+				{ hooks: [{ ...ours.hooks[0], command: "bg hook" }] },
+			],
+		},
+		Stop: 1,
+	});
+	expect(unmerge(merged, inSettings)).toBe(text);
+	expect(listEvents(text, inSettings)).toEqual(["Stop"]);
+	expect(listEvents(`{"model": "x"}`, inSettings)).toEqual([]);
+});
+
+test("bg as somebody wrote it by hand is set right where it stands, and once", () => {
+	const text = `{ "Stop": [{ "matcher": "*", "hooks": [
+  { "type": "command", "command": "BG_STOP=wait bg hook", "timeout": 9 },
+  { "type": "command", "command": "say bg hook." } ] },
+  { "hooks": [{ "type": "command", "command": "bun '/old place/bg.mjs' hook" }] }] }`;
+	expect(addHooks(text, top, ["Stop"], command).text).toBe(
+		`{ "Stop": [{ "matcher": "*", "hooks": [
+  { "type": "command", "command": "BG_STOP=wait ${call}", "timeout": 9 },
+  { "type": "command", "command": "say bg hook." } ] }] }`,
+	);
+	expect(unmerge(text)).toBe(`{ "Stop": [{ "matcher": "*", "hooks": [
+  { "type": "command", "command": "say bg hook." } ] }] }`);
+});
+
+test.each([
+	["cd x && bg hook"],
+	["PATH=/x; bg hook"],
+	["exec bg hook"],
+	["nice -n 5 /old/bg hook"],
+	["true | node /old/bg.mjs hook"],
+	["echo `date` $(cat) > x; '/old/bg' hook"],
+])("%j is more than a call of bg, so it stays as its user made it", (own) => {
+	const entry = (command: string) => [{ hooks: [{ command }] }];
+	const list = [...entry("bg hook"), ...entry(own)];
+	expect(read(merge(JSON.stringify({ Stop: entry(own) }))).Stop).toEqual(
+		entry(own),
+	);
+	expect(read(merge(JSON.stringify({ Stop: list }))).Stop).toEqual([
+		...entry(call),
+		...entry(own),
+	]);
+	expect(unmerge(JSON.stringify({ Stop: list }))).not.toContain("bg");
+});
+
+test.each([
+	["bg hook", ""],
+	["'/o'\\''neil/a bg/bg.mjs' hook", ""],
+	["/usr/bin/env node --no-warnings /old/bg.mjs hook", ""],
+	["deno run -A --quiet /old/bg.mjs hook", ""],
+	["A='1; 2' B=\"3 4\"  C=5\\ 6 bg hook", "A='1; 2' B=\"3 4\"  C=5\\ 6 "],
+	["A=1 B= /old/bg  hook", "A=1 B= "],
+])("%j is a call of bg, of which %j is kept", (own, kept) => {
+	const list = [{ hooks: [{ command: own }] }];
+	expect(read(merge(JSON.stringify({ Stop: list }))).Stop).toEqual([
+		{ hooks: [{ command: kept + call }] },
+	]);
+});
+
+test.each([
+	["{", "line 1"],
+	['{\n "Stop": [],\n}', "line 3"],
+	['\uFEFF{"Stop": []}', "byte order mark"],
+	["[]", "no JSON object"],
+	["", "line 1"],
+	['{"Stop": {}}', "Stop is no list"],
+])("a broken file is said to be so: %j", (text, problem) => {
+	expect(() => merge(text)).toThrow(problem);
+	expect(() => unmerge(text)).toThrow(problem);
+});

@@ -1,0 +1,277 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { runtimeFlags } from "../../lib/process/executables.ts";
+import { createTaskId } from "../../lib/task/ids.ts";
+import type { Task } from "../../lib/task/schema.ts";
+import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import { endsOf, linesOf, openPty, type PtyOptions } from "../tools/pty.ts";
+
+/** Writes the record of a task that is over, if not said otherwise. */
+function put(box: Sandbox, fields: Partial<Task> = {}): string {
+	const id = createTaskId();
+	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
+	const description =
+		"テスト 👨‍👩‍👧 of everything there is, and then some more of it";
+	const at = "2026-01-01T00:00:00Z";
+	const record = {
+		...{ schema: 1, id, status: "completed", exit_code: 0, description },
+		...{ result: "日本語 ".repeat(40), started_at: at, completed_at: at },
+		...fields,
+	};
+	writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(record));
+	return id;
+}
+
+/** What a verb shows in a terminal, once it is done. */
+async function shown(box: Sandbox, args: string[], options: PtyOptions = {}) {
+	const pty = openPty(box, args, options);
+	const code = await pty.ended;
+	return { code, text: pty.text(), lines: linesOf(pty.text().trimEnd()) };
+}
+
+/** Erases a line of progress. */
+const erased = "\r\u001b[K";
+
+test.each([40, 80, 200])(
+	"a list and a card fit %p columns",
+	async (columns) => {
+		const box = sandbox();
+		const id = put(box);
+		put(box, { status: "error", error: "exited 3 ".repeat(30) });
+		const list = await shown(box, ["list"], { columns });
+		expect(list.lines[0]).toMatch(/^ID .* TASK/);
+		expect(list.lines.slice(-2)).toEqual(["", "1 completed, 1 error"]);
+		const card = await shown(box, ["status", id], { columns });
+		expect(card.lines[0]).toStartWith("✔ completed  テスト");
+		expect(card.lines.length).toBeGreaterThan(3);
+		for (const line of [...list.lines, ...card.lines])
+			expect(Bun.stringWidth(line)).toBeLessThanOrEqual(columns);
+	},
+);
+
+test("an id is shown as short as it may be typed; a program gets it whole", async () => {
+	const box = sandbox();
+	const whole = put(box);
+	const { lines } = await shown(box, ["list"]);
+	const short = lines.at(1)?.split(" ")[0] ?? "";
+	expect(short.length).toBeLessThan(whole.length);
+	expect((await box.bg(["status", short])).json().id).toBe(whole);
+	expect((await box.bg(["list", "--text"])).stdout).toStartWith(whole);
+});
+
+test("bg alone shows what the screen holds and where to go on; in a pipe, its help", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 30; n++) put(box);
+	const { code, lines } = await shown(box, [], { rows: 12 });
+	expect(code).toBe(0);
+	expect(lines.length).toBeLessThan(12);
+	expect(lines.slice(-2)).toEqual([
+		"30 completed",
+		"bg watch shows them live, bg --help lists the verbs",
+	]);
+	expect((await box.bg([])).stdout).toContain("usage: bg <verb>");
+});
+
+test("in a pipe there is no escape sequence and no progress", async () => {
+	const box = sandbox();
+	const id = await box.run(["sh", "-c", "printf '\\033[31mred\\033[m'"]);
+	for (const args of [
+		["wait", id],
+		["wait", "--text", id],
+		["list"],
+		["list", "--text"],
+		["status", id],
+		["status", "--text", id],
+		["prune", "--text"],
+		["cleanup", "--text"],
+		[],
+	]) {
+		const { stdout, stderr } = await box.bg(args, { env: { TERM: "xterm" } });
+		expect(stdout).not.toContain("\u001b");
+		expect(stderr).toBe("");
+	}
+});
+
+test("colours are left out with NO_COLOR and where the terminal is dumb", async () => {
+	const box = sandbox();
+	const id = put(box);
+	for (const args of [["list"], ["status", id], []]) {
+		expect((await shown(box, args)).text).toContain("\u001b[32m✔ completed");
+		const plain: Record<string, string>[] = [
+			{ NO_COLOR: "1" },
+			{ TERM: "dumb" },
+		];
+		for (const env of plain)
+			expect((await shown(box, args, { env })).text).not.toContain("\u001b");
+	}
+	const watch = openPty(box, ["watch"], { env: { NO_COLOR: "1" } });
+	await watch.untilScreen(/› bg_/);
+	expect(watch.text()).not.toMatch(/\[[\d;]*m/);
+	watch.type("q");
+	expect(await watch.ended).toBe(0);
+});
+
+test.each(Object.entries(runtimeFlags))(
+	"%s adds nothing of its own to what a terminal gets",
+	async (runtime, flags) => {
+		const box = sandbox();
+		const script = join(box.home, "script.mjs");
+		writeFileSync(script, 'import "node:fs";\nconsole.log("a word");\n');
+		const argv = [runtime, ...flags, script];
+		const { text } = await shown(box, [], { argv, env: { TERM: "dumb" } });
+		expect(text).toBe("a word\r\n");
+	},
+);
+
+test("a terminal that cannot move its cursor cannot watch, and waits in silence", async () => {
+	const box = sandbox();
+	const env = { TERM: "dumb" };
+	const watch = await shown(box, ["watch"], { env });
+	expect(watch.code).toBe(2);
+	expect(watch.text).toContain("TERM is dumb");
+	const id = await box.run(["true"]);
+	const wait = await shown(box, ["wait", id], { env });
+	expect(wait.text).not.toContain("\u001b");
+	expect(wait.text).not.toContain("waiting");
+});
+
+test("watch fits the terminal, also once that has another size", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 30; n++) put(box);
+	const pty = openPty(box, ["watch"]);
+	const expectToFill = (columns: number, rows: number) => {
+		expect(pty.screen().length).toBe(rows);
+		for (const line of pty.screen())
+			expect(Bun.stringWidth(line)).toBeLessThanOrEqual(columns);
+	};
+	await pty.untilScreen(/q quit$/);
+	expectToFill(80, 24);
+	pty.resize(40, 10);
+	await until(() => pty.screen().length === 10, "a frame of ten lines");
+	expectToFill(40, 10);
+	pty.resize(200, 50);
+	await until(() => pty.screen().length === 50, "a frame of fifty lines");
+	expectToFill(200, 50);
+	pty.type("q");
+	expect(await pty.ended).toBe(0);
+});
+
+test("a frame that shows nothing new is not drawn", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 3; n++) put(box);
+	const pty = openPty(box, ["watch"]);
+	await pty.untilScreen(/› bg_/);
+	const frames = () => pty.text().split("\u001b[?2026h").length;
+	const before = frames();
+	pty.type("x");
+	pty.type("x");
+	pty.type("j");
+	await pty.untilScreen(/AGE.*\n {2}bg_.*\n› bg_/);
+	expect(frames()).toBe(before + 1);
+	pty.type("q");
+	expect(await pty.ended).toBe(0);
+});
+
+test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+	"watch gives the terminal back at %s",
+	async (signal) => {
+		const pty = openPty(sandbox(), ["watch"]);
+		await pty.untilScreen(/no task yet/);
+		expect([pty.isTaken(), pty.isCooked()]).toEqual([true, false]);
+		pty.kill(signal);
+		expect(endsOf(signal)).toContain(await pty.ended);
+		expect([pty.isTaken(), pty.isCooked()]).toEqual([false, true]);
+	},
+);
+
+test("watch gives the terminal back at Ctrl-C and at a fault, which it tells", async () => {
+	const box = sandbox();
+	put(box);
+	const stopped = openPty(box, ["watch"]);
+	await stopped.untilScreen(/› bg_/);
+	stopped.type("\u0003");
+	expect(await stopped.ended).toBe(0);
+	expect([stopped.isTaken(), stopped.isCooked()]).toEqual([false, true]);
+	const faulty = openPty(box, ["watch"]);
+	await faulty.untilScreen(/› bg_/);
+	rmSync(box.dir, { recursive: true });
+	writeFileSync(box.dir, "");
+	expect(await faulty.ended).toBe(111);
+	await faulty.untilText(/\[\?1049l[\s\S]*bg: .*ENOTDIR/);
+	expect([faulty.isTaken(), faulty.isCooked()]).toEqual([false, true]);
+});
+
+test("Ctrl-Z gives the terminal back until the shell goes on with the job", async () => {
+	const box = sandbox();
+	put(box);
+	const argv = ["bash", "--norc", "--noprofile", "-i"];
+	const pty = openPty(box, [], { argv });
+	pty.type(`${program.join(" ")} watch\r`);
+	await pty.untilScreen(/› bg_/);
+	expect(pty.isTaken()).toBe(true);
+	pty.type("\u001a");
+	await pty.untilText(/\[\?1049l[\s\S]*Stopped/);
+	expect(pty.isTaken()).toBe(false);
+	pty.type("fg\r");
+	await until(() => pty.isTaken(), "the screen taken again");
+	put(box, { status: "error" });
+	await pty.untilScreen(/1 completed, 1 error/);
+	pty.type("q");
+	await until(() => !pty.isTaken(), "the screen given back");
+	pty.type("exit\r");
+	expect(await pty.ended).toBe(0);
+});
+
+test("watch ends with its terminal", async () => {
+	const box = sandbox();
+	const pty = openPty(box, ["watch"]);
+	await pty.untilScreen(/no task yet/);
+	pty.close();
+	await pty.ended;
+	expect(box.alive()).toEqual([]);
+});
+
+test("wait says what it waits for, and the line is gone once it is over", async () => {
+	const box = sandbox();
+	const fifo = join(box.home, "go");
+	expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
+	const id = await box.run(["sh", "-c", `cat ${fifo}`]);
+	const pty = openPty(box, ["wait", id]);
+	await pty.untilText(/\rwaiting for 1 task: a test \(running \d+s\)/);
+	writeFileSync(fifo, "done\n");
+	expect(await pty.ended).toBe(0);
+	const [, after = ""] = pty.text().split(erased);
+	expect(linesOf(after)).toEqual([
+		expect.stringMatching(/^bg_\w+ {2}✔ completed .* a test$/),
+		"    done",
+		"",
+	]);
+});
+
+test("wait takes its line away at Ctrl-C, and ends as by that", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "600"]);
+	const pty = openPty(box, ["wait", id]);
+	await pty.untilText(/waiting for/);
+	pty.type("\u0003");
+	expect(endsOf("SIGINT")).toContain(await pty.ended);
+	expect(pty.text()).toEndWith(erased);
+	expect((await box.bg(["cancel", id])).code).toBe(0);
+});
+
+test("prune and cleanup say how far they are, and the line is gone once they are done", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 3; n++) put(box);
+	put(box, {
+		status: "running",
+		completed_at: undefined,
+		exit_code: undefined,
+	});
+	const prune = await shown(box, ["prune"]);
+	expect(prune.text).toMatch(/^\rlooking at bg_/);
+	expect(prune.text.split(erased).at(-1)).toMatch(/^bg_\w+ {2}ended: timeout/);
+	const cleanup = await shown(box, ["cleanup"]);
+	expect(cleanup.text).toMatch(/^\rcleaning up: 0 of 4/);
+	expect(cleanup.text.split(erased).at(-1)).toMatch(/^4 put away/);
+});

@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { openStore } from "../../lib/store/directory.ts";
+import { readTask } from "../../lib/store/records.ts";
+import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import { addEnd, lock, parent } from "../tools/hooks.ts";
+
+test("a task that somebody holds is left alone and named, the others are put away", async () => {
+	const box = sandbox();
+	const [first, held, last] = [1, 2, 3].map(() => addEnd(box, parent));
+	const unlock = lock(box, held ?? "");
+	const answer = await box.bg(["cleanup"]);
+	const deletion = await box.bg(["cleanup", "--delete", "--older-than", "0s"]);
+	unlock();
+	const kept = [{ taskId: held, note: expect.stringContaining("held by") }];
+	expect(answer.json()).toMatchObject({ archived: [last, first], kept });
+	expect(answer).toMatchObject({ code: 111 });
+	expect(answer.stderr).toMatch(/^bg: unable to lock .*held by .*\n$/);
+	expect(deletion.json()).toMatchObject({ deleted: [last, first], kept });
+	const store = openStore({ dir: box.dir });
+	expect(readTask(store, held ?? "").archived_at).toBeUndefined();
+});
+
+/** A task that is cancelled before it starts, and whose supervisor does not notice. */
+async function cancelQueued(box: Sandbox) {
+	const ended = join(box.home, "ended");
+	const onEnd = `touch ${ended}`;
+	const first = await box.run(["sleep", "600"]);
+	const run = ["run", "-q", "--after", first, "--on-end", onEnd, "d", "--"];
+	const id = (await box.bg([...run, "true"])).stdout.trim();
+	const pid = box.record(id).supervisor?.pid ?? 0;
+	process.kill(pid, "SIGSTOP");
+	await box.bg(["cancel", id]);
+	expect(box.record(id).status).toBe("cancelled");
+	return { first, id, pid, ended };
+}
+
+const deletion = ["cleanup", "--delete", "--older-than", "0s"];
+
+test("a task is not deleted before its supervisor has run its --on-end", async () => {
+	const box = sandbox();
+	const { first, id, pid, ended } = await cancelQueued(box);
+	const kept = [
+		{ taskId: id, note: `${id} is kept: its --on-end has not run yet` },
+	];
+	for (const flags of [["--dry-run"], []]) {
+		const answer = await box.bg([...deletion, ...flags]);
+		expect(answer).toMatchObject({ code: 111 });
+		expect(answer.json().kept).toEqual(kept);
+	}
+	expect(existsSync(ended)).toBe(false);
+	process.kill(pid, "SIGCONT");
+	await until(() => existsSync(ended), "its --on-end");
+	expect((await box.bg(deletion)).json()).toMatchObject({
+		deleted: [id],
+		kept: [],
+	});
+	await box.bg(["cancel", first]);
+});
+
+test("the --on-end of a task without a supervisor is run before the task is deleted", async () => {
+	const box = sandbox();
+	const { first, id, pid, ended } = await cancelQueued(box);
+	process.kill(pid, "SIGKILL");
+	await until(() => !isAlive(pid), "its supervisor gone");
+	expect((await box.bg(deletion)).json().deleted).toContain(id);
+	await until(() => existsSync(ended), "its --on-end");
+	expect(existsSync(join(box.dir, `${id}.json`))).toBe(false);
+	await box.bg(["cancel", first]);
+});

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import { existsSync, utimesSync } from "node:fs";
+import { join } from "node:path";
+import { sweepStore } from "../../lib/prune/garbage.ts";
+import { withPendingLaunch } from "../../lib/store/claims.ts";
+import { openStore } from "../../lib/store/directory.ts";
+import {
+	expectNotice,
+	markNoticeDue,
+	readNotices,
+} from "../../lib/store/notices.ts";
+import {
+	indexSession,
+	listSessionTasks,
+	writeSessionNote,
+} from "../../lib/store/session-index.ts";
+import { createTaskId } from "../../lib/task/ids.ts";
+import { sandbox } from "../tools/harness.ts";
+import { addTask, parent } from "../tools/hooks.ts";
+
+test("names of a task whose record never came are swept, not those of one that may come", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const recorded = addTask(store, { parent_session_id: parent });
+	indexSession(store, parent, recorded);
+	const [coming, never] = [createTaskId(), createTaskId()];
+	for (const id of [coming, never]) {
+		indexSession(store, parent, id);
+		expectNotice(store, parent, id);
+	}
+	withPendingLaunch(store, [coming], () => sweepStore(store));
+	const ids = [recorded, coming].sort();
+	expect(listSessionTasks(store, parent).sort()).toEqual(ids);
+	expect(readNotices(store, parent)).toEqual({ due: [], awaited: ids });
+	markNoticeDue(store, parent, coming);
+	sweepStore(store);
+	expect(readNotices(store, parent)).toEqual({ due: [], awaited: [recorded] });
+});
+
+test("notes of a session that has had no task for a week are swept, others stay", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const folder = (key: string) => join(store.dir, ".sessions", key);
+	for (const key of ["old", "new", "busy"])
+		writeSessionNote(store, key, "caller", parent);
+	indexSession(store, "busy", addTask(store, {}));
+	const longAgo = Date.now() / 1000 - 8 * 86_400;
+	for (const key of ["old", "busy"]) utimesSync(folder(key), longAgo, longAgo);
+	sweepStore(store);
+	expect(["old", "new", "busy"].map((key) => existsSync(folder(key)))).toEqual([
+		false,
+		true,
+		true,
+	]);
+});

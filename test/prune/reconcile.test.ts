@@ -1,0 +1,46 @@
+import { expect, test } from "bun:test";
+import { readdirSync, writeFileSync } from "node:fs";
+import { identifySelf } from "../../lib/process/identity.ts";
+import { reconcileTask } from "../../lib/prune/reconcile.ts";
+import { openStore } from "../../lib/store/directory.ts";
+import { keepAttemptOutput } from "../../lib/store/output-files.ts";
+import { outputFile } from "../../lib/store/paths.ts";
+import { readTask } from "../../lib/store/records.ts";
+import { sandbox } from "../tools/harness.ts";
+import { addTask } from "../tools/hooks.ts";
+
+const dead = { ...identifySelf(), start: "999999999999" };
+
+test("who died in the queue never started", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const id = addTask(store, { status: "queued", supervisor: dead });
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
+		reason: "lost",
+		error: "never started: its supervisor died",
+	});
+});
+
+test("a task that wrote something has started, though nobody wrote that down", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const id = addTask(store, { status: "queued", supervisor: dead });
+	writeFileSync(outputFile(store, id), "half of it\n");
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
+		reason: "lost",
+		error: "its supervisor died while it started",
+		result: "half of it",
+	});
+});
+
+test("what an attempt wrote is the task's, where its supervisor died before the next one", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const died = { supervisor: dead, process: dead, retries: 1 };
+	const id = addTask(store, died);
+	writeFileSync(outputFile(store, id), "all of it\n");
+	keepAttemptOutput(store, id, 1);
+	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
+		reason: "lost",
+		result: "all of it",
+	});
+	expect(readdirSync(store.dir)).toContain(`${id}.out`);
+	expect(readdirSync(store.dir)).not.toContain(`${id}.1.out`);
+});

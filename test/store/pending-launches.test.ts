@@ -1,0 +1,139 @@
+import { expect, test } from "bun:test";
+import {
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { claimName, identifySelf } from "../../lib/process/identity.ts";
+import { sweepStore } from "../../lib/prune/garbage.ts";
+import { readLimits } from "../../lib/spawn/limits.ts";
+import { createOnEndMark } from "../../lib/spawn/on-end.ts";
+import { enqueue } from "../../lib/spawn/queue.ts";
+import {
+	isLaunchPending,
+	readKeyHolder,
+	withPendingLaunch,
+	writeKeyHolder,
+} from "../../lib/store/claims.ts";
+import { openStore } from "../../lib/store/directory.ts";
+import { writePrivateFile } from "../../lib/store/files.ts";
+import { onEndMark, promptFile, type Store } from "../../lib/store/paths.ts";
+import { createTask } from "../../lib/store/records.ts";
+import { createTaskId } from "../../lib/task/ids.ts";
+import { parseTask } from "../../lib/task/parse.ts";
+import { sandbox } from "../tools/harness.ts";
+
+const open = (): Store => openStore({ dir: sandbox().dir, write: true });
+
+const hour = 3_600_000;
+
+/** An id as the clock of `at` would give it, in ms. */
+const idOf = (at: number) => `bg_${at.toString(16)}000000`;
+
+/** Everything that a launch writes before its record. */
+function begin(store: Store, id: string): void {
+	enqueue(
+		store,
+		[parseTask(JSON.stringify({ id, status: "queued" }))],
+		readLimits({}),
+	);
+	writePrivateFile(promptFile(store, id), "words");
+	createOnEndMark(store, id);
+	writeKeyHolder(store, "key", id);
+}
+
+const leftOf = (store: Store, id: string) => [
+	readdirSync(join(store.dir, ".queue")).some((name) => name.includes(id)),
+	existsSync(promptFile(store, id)),
+	existsSync(onEndMark(store, id)),
+	readKeyHolder(store, "key") === id,
+];
+
+test.each([
+	["an hour ago", -hour],
+	["in an hour, for the clock was set back", hour],
+])(
+	"what is launched by a clock of %s is swept once its launcher is gone, and not before",
+	(_, shift) => {
+		const store = open();
+		const id = idOf(Date.now() + shift);
+		withPendingLaunch(store, [createTaskId(), id], () => {
+			begin(store, id);
+			sweepStore(store);
+			expect(leftOf(store, id)).toEqual([true, true, true, true]);
+		});
+		sweepStore(store);
+		expect(leftOf(store, id)).toEqual([false, false, false, false]);
+	},
+);
+
+test("the claim of a launcher that died stands for nothing, and goes", () => {
+	const store = open();
+	const id = createTaskId();
+	const dead = claimName({ ...identifySelf(), start: "0" }, "0");
+	writeFileSync(join(store.dir, ".launches", dead), id);
+	expect(isLaunchPending(store, id)).toBe(false);
+	sweepStore(store);
+	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
+});
+
+test("a launch that fails leaves no claim", () => {
+	const store = open();
+	const fail = () =>
+		withPendingLaunch(store, [createTaskId()], () => {
+			throw new Error("no room");
+		});
+	expect(fail).toThrow("no room");
+	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
+});
+
+test("a launch is complete even if its claim cannot be removed", () => {
+	const store = open();
+	const launches = join(store.dir, ".launches");
+	const launch = () =>
+		withPendingLaunch(store, [createTaskId()], () => {
+			const [claim = ""] = readdirSync(launches);
+			rmSync(join(launches, claim));
+			mkdirSync(join(launches, claim));
+			return "launched";
+		});
+	expect(launch()).toBe("launched");
+	expect(readdirSync(launches)).toHaveLength(1);
+});
+
+test("a key whose task is still being launched is waited for, and another one is not", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = createTaskId();
+	const claim = join(box.dir, ".launches", claimName(identifySelf(), "0"));
+	writePrivateFile(claim, id);
+	writeKeyHolder(store, "key", id);
+	const launch = (key: string) =>
+		box.bg(["run", "--unique", key, "d", "--", "true"]);
+	const same = launch("key");
+	expect((await launch("other")).json().existing).toBeUndefined();
+	createTask(store, {
+		...parseTask(JSON.stringify({ id, status: "running" })),
+		unique_key: "key",
+		supervisor: identifySelf(),
+	});
+	expect((await same).json()).toMatchObject({ taskId: id, existing: true });
+});
+
+test("a launch under way that never ends is named, with the way out", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = createTaskId();
+	const stuck = { ...identifySelf(), machine: "a container" };
+	const claim = join(box.dir, ".launches", claimName(stuck, "0"));
+	writePrivateFile(claim, id);
+	writeKeyHolder(store, "key", id);
+	const words = ["run", "--unique", "key", "d", "--", "true"];
+	const { code, stderr } = await box.bg(words);
+	expect(code).toBe(111);
+	expect(stderr).toContain(`process ${process.pid} on a container`);
+	expect(stderr).toContain(`rm -r ${claim}`);
+});

@@ -1,0 +1,325 @@
+/**
+ * What tests share: the program under test in one of its forms, a directory of its own for each
+ * test, and waiting for facts. Whatever a test starts in its directory is gone when it ends; what
+ * is still alive by then fails it.
+ *
+ *     BG="dist/bg" | "node dist/bg.mjs" | "deno run -A dist/bg.mjs" | …   (bun bg.ts)
+ */
+import { onTestFinished } from "bun:test";
+import {
+	appendFileSync,
+	chownSync,
+	lstatSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	realpathSync,
+	rmSync,
+	statSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import type { Task } from "../../lib/task/schema.ts";
+
+export const root = join(import.meta.dir, "..", "..");
+
+/** The droid of fast tests: it prints what the real one was recorded to print. */
+export const standIn = join(import.meta.dir, "stand-in.ts");
+
+/** The argv of the program under test. */
+export const program: string[] = (process.env.BG ?? "bun bg.ts")
+	.split(" ")
+	.map((part) => (/^(dist\/|bg\.ts$)/.test(part) ? join(root, part) : part));
+
+export type Answer = {
+	code: number | null;
+	stdout: string;
+	stderr: string;
+	/** Standard output as JSON. */
+	// biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what a test is about
+	json: () => any;
+};
+
+export type CallOptions = {
+	env?: Record<string, string | undefined>;
+	cwd?: string;
+	input?: string | Uint8Array;
+	argv?: string[];
+};
+
+export type Sandbox = {
+	/** The store: BG_DIR. */
+	dir: string;
+	/** HOME, and the folder commands are called in. */
+	home: string;
+	env: Record<string, string>;
+	bg: (args: string[], options?: CallOptions) => Promise<Answer>;
+	/** Launches a command and returns its id. */
+	run: (command: string[], options?: CallOptions) => Promise<string>;
+	/** The record as it stands on disk. */
+	record: (id: string) => Task;
+	/** Waits until a record is as it shall be. */
+	untilTask: (
+		id: string,
+		test: (task: Task) => unknown,
+		what: string,
+	) => Promise<Task>;
+	/** Living processes that were started with this store in their environment. */
+	alive: () => { pid: number; command: string }[];
+};
+
+/** A directory, a home and a way to call bg, for one test. */
+export function sandbox(): Sandbox {
+	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-test-")));
+	const dir = join(base, "store");
+	const home = join(base, "home");
+	mkdirSync(home);
+	// The runtimes of this project's own development come first, as its scripts have them.
+	const path = `${join(root, "node_modules", ".bin")}${delimiter}${process.env.PATH}`;
+	const env = { PATH: path, HOME: home, BG_DIR: dir, TMPDIR: tmpdir() };
+	const bg = async (args: string[], options: CallOptions = {}) => {
+		const child = Bun.spawn([...(options.argv ?? program), ...args], {
+			cwd: options.cwd ?? home,
+			env: { ...env, ...options.env } as Record<string, string>,
+			stdin:
+				options.input === undefined ? "ignore" : Buffer.from(options.input),
+			stdout: "pipe",
+			stderr: "pipe",
+		});
+		const [stdout, stderr] = await Promise.all([
+			new Response(child.stdout).text(),
+			new Response(child.stderr).text(),
+		]);
+		await child.exited;
+		const json = () => {
+			try {
+				return JSON.parse(stdout);
+			} catch {
+				throw new Error(`no JSON: ${JSON.stringify({ args, stdout, stderr })}`);
+			}
+		};
+		return { code: child.exitCode, stdout, stderr, json };
+	};
+	const record = (id: string): Task =>
+		JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));
+	const box: Sandbox = {
+		dir,
+		home,
+		env,
+		bg,
+		record,
+		run: async (command, options) => {
+			const answer = await bg(
+				["run", "-q", "a test", "--", ...command],
+				options,
+			);
+			if (answer.code !== 0) throw new Error(answer.stderr);
+			return answer.stdout.trim();
+		},
+		untilTask: (id, test, what) =>
+			until(
+				() => {
+					const task = record(id);
+					return test(task) ? task : undefined;
+				},
+				what,
+				() => JSON.stringify(record(id)),
+			),
+		alive: () => processesWith(`BG_DIR=${dir}`),
+	};
+	onTestFinished(() => close(box, base));
+	return box;
+}
+
+/** At the end of a test all that it started shall be gone by itself; else the test has failed. */
+async function close(box: Sandbox, base: string): Promise<void> {
+	try {
+		await until(
+			() => box.alive().length === 0,
+			"every process of the test gone",
+			() => JSON.stringify(box.alive()),
+			10_000,
+		);
+	} finally {
+		for (const { pid } of box.alive()) end(pid);
+		rmSync(base, { recursive: true, force: true });
+	}
+}
+
+/**
+ * Waits until a condition holds, and returns what it answered.
+ * @throws Error that says what was waited for, and what was seen last.
+ */
+export async function until<T>(
+	condition: () => T | Promise<T>,
+	what: string,
+	seen: () => string = () => "",
+	timeout = 30_000,
+): Promise<NonNullable<T>> {
+	const deadline = performance.now() + timeout;
+	for (;;) {
+		const answer = await condition();
+		if (answer) return answer;
+		if (performance.now() > deadline)
+			throw new Error(`waited in vain for ${what}; last seen: ${seen()}`);
+		await Bun.sleep(10);
+	}
+}
+
+/** Runs the rest of an argv as a user who may not do everything: file modes mean nothing to root. */
+export const unprivileged =
+	process.getuid?.() === 0
+		? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+		: [];
+
+/** Gives a sandbox to a user who may not do everything. Returns the argv that acts as that user. */
+export function handOver(box: Sandbox, uid = 65534): string[] {
+	if (process.getuid?.() !== 0) return [];
+	mkdirSync(box.dir, { mode: 0o700 });
+	for (const path of [box.dir, box.home, dirname(box.dir)])
+		chownSync(path, uid, 65534);
+	return ["setpriv", `--reuid=${uid}`, "--regid=65534", "--clear-groups"];
+}
+
+/**
+ * Makes a file or folder another user's, as the rest of an argv sees it. Who is not root puts one of
+ * the system's in its place, in a namespace that the argv alone has.
+ */
+export function giveAway(path: string): string[] {
+	if (unprivileged.length) {
+		chownSync(path, 65534, 65534);
+		return [];
+	}
+	const theirs = statSync(path).isDirectory() ? "/etc" : "/etc/passwd";
+	const mount = 'mount --rbind "$0" "$1" && shift && exec "$@"';
+	const shell = ["sh", "-c", mount, theirs, path];
+	return ["unshare", "--map-root-user", "--mount", ...shell];
+}
+
+/** All that stands below a folder, and when each was last changed in any way. */
+export function snapshot(dir: string): Record<string, string> {
+	const names = readdirSync(dir, { recursive: true }).map(String).sort();
+	return Object.fromEntries(
+		["", ...names].map((name) => {
+			const { mode, uid, gid, size, ctimeMs } = lstatSync(join(dir, name));
+			return [name, [mode.toString(8), uid, gid, size, ctimeMs].join(" ")];
+		}),
+	);
+}
+
+/** A disk for the store of a sandbox. */
+export type SmallDisk = {
+	/** Runs the rest of an argv where the disk is mounted. */
+	argv: string[];
+	/** The store as this process sees it. */
+	dir: string;
+	/** Takes all the room that is left. */
+	fill: () => void;
+	free: () => void;
+};
+
+/** Mounts a disk of a few KiB where the store will be, in a namespace that the test alone has. */
+export async function smallDisk(box: Sandbox, KiB = 256): Promise<SmallDisk> {
+	const mount = `mount -t tmpfs -o mode=700,size=${KiB}k tmpfs "$1" && echo mounted && exec sleep 600`;
+	mkdirSync(box.dir);
+	const holder = Bun.spawn(
+		["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", box.dir],
+		{ stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+	);
+	onTestFinished(async () => {
+		holder.kill("SIGKILL");
+		await holder.exited;
+	});
+	const { value } = await holder.stdout.getReader().read();
+	if (!value) throw new Error("no namespace with a disk of its own to be had");
+	const dir = `/proc/${holder.pid}/root${box.dir}`;
+	const filling = join(dir, "filling");
+	return {
+		argv: [
+			"nsenter",
+			`--target=${holder.pid}`,
+			"--user",
+			"--mount",
+			"--preserve-credentials",
+		],
+		dir,
+		fill: () => {
+			for (let size = 4096; size; size = size > 1 ? size >> 1 : 0)
+				try {
+					for (;;) appendFileSync(filling, Buffer.alloc(size));
+				} catch {}
+		},
+		free: () => rmSync(filling),
+	};
+}
+
+/**
+ * A pid namespace that the test alone has: runs the rest of an argv in it. Its first process buries
+ * the dead, and all in it end with the test.
+ */
+export async function pidNamespace(): Promise<string[]> {
+	const init = "echo here; while :; do sleep 1; done";
+	const holder = Bun.spawn(
+		[
+			"unshare",
+			...["--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"],
+			...["sh", "-c", init],
+		],
+		{ stdin: "ignore", stdout: "pipe", stderr: "inherit" },
+	);
+	onTestFinished(async () => {
+		holder.kill("SIGKILL");
+		await holder.exited;
+	});
+	const { value } = await holder.stdout.getReader().read();
+	if (!value) throw new Error("no pid namespace to be had");
+	return [
+		"nsenter",
+		`--target=${holder.pid}`,
+		...["--user", "--mount", "--preserve-credentials"],
+		`--pid=/proc/${holder.pid}/ns/pid_for_children`,
+	];
+}
+
+/** Writes an executable file and returns its path. */
+export function executable(dir: string, name: string, text: string): string {
+	mkdirSync(dir, { recursive: true });
+	const path = join(dir, name);
+	writeFileSync(path, text, { mode: 0o755 });
+	return path;
+}
+
+/** Living processes (no zombies) whose environment holds `NAME=value`. */
+export function processesWith(
+	variable: string,
+): { pid: number; command: string }[] {
+	return readdirSync("/proc").flatMap((name) => {
+		if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
+		try {
+			const environment = readFileSync(`/proc/${name}/environ`, "utf8");
+			if (!environment.split("\0").includes(variable)) return [];
+			const command = readFileSync(`/proc/${name}/cmdline`, "utf8");
+			return [{ pid: Number(name), command: command.replaceAll("\0", " ") }];
+		} catch {
+			return [];
+		}
+	});
+}
+
+/** Whether a process lives; a zombie does not. */
+export function isAlive(pid: number): boolean {
+	try {
+		const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+		return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+	} catch {
+		return false;
+	}
+}
+
+function end(pid: number): void {
+	try {
+		process.kill(pid, "SIGKILL");
+	} catch {}
+}
