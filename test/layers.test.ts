@@ -98,6 +98,16 @@ test.each(files)("lib/%s imports only from folders above its own", (file) => {
 		if (name.includes("/assets/")) expect(name).toMatch(/^\.\/assets\//);
 });
 
+test("README's map of the code has the folders in import order", () => {
+	const readme = readFileSync(join(root, "README.md"), "utf8");
+	const map = readme.matchAll(/^ {4}lib\/([\w.]+)\/? {2,}\S/gm);
+	const present = new Set(readdirSync(lib));
+	expect([...map].map(([, name]) => name)).toEqual(
+		folders.filter((name) => present.has(name)),
+	);
+	expect([...present].filter((name) => !folders.includes(name))).toEqual([]);
+});
+
 test("no file imports itself, by whatever way", () => {
 	for (const file of files)
 		for (const below of filesBelow(file))

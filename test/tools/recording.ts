@@ -1,27 +1,27 @@
 /**
- * The picture in the README: `npm run recording` runs a session of bg in a terminal, with the
- * stand-in for droid, and draws what came out as `.github/bg.svg`. Nothing in it is typed by hand.
+ * Recorded sessions: `npm run recording` runs bg in a terminal, with the stand-in as droid, writes the
+ * first one as text into README.md (its `console` block) and draws the second one as `.github/bg.svg`.
+ * Nothing in them is typed by hand; only the temporary home folder is shown as `/home/you`.
  */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import stringWidth from "string-width";
 
-const columns = 96;
 const root = join(import.meta.dir, "..", "..");
 const base = mkdtempSync(join(tmpdir(), "bg-recording-"));
 
-/** What the stand-in does at a prompt, so that the session need not say it in its own language. */
+/** What the stand-in does at a prompt, so that no session contains the stand-in's own language. */
 const droid = `#!/bin/sh
 case "$*" in
-*tests*) set -- 'RUN[sleep 6; echo All 42 tests pass, the clock was wrong.]' ;;
+*tests*) set -- 'RUN[sleep 6; echo All 42 tests pass. The clock was wrong.]' ;;
 *) set -- 'SAY[Tokens are compared in constant time. 両方とも良い ✨]' ;;
 esac
 exec ${join(import.meta.dir, "stand-in.ts")} exec --auto low -o stream-json "$1"
 `;
 writeFileSync(join(base, "droid"), droid, { mode: 0o755 });
-const definition = "---\nmodel: inherit\n---\nYou carry a task out.\n";
-for (const name of ["executor-high", "reviewer"])
+const definition = "---\nmodel: inherit\n---\nYou carry out a task.\n";
+for (const name of ["executor-med", "executor-high", "reviewer"])
 	await Bun.write(join(base, ".factory", "droids", `${name}.md`), definition);
 const env = {
 	PATH: `${join(root, "node_modules", ".bin")}:${process.env.PATH}`,
@@ -31,38 +31,79 @@ const env = {
 	TERM: "xterm-256color",
 };
 
-const session = [
+const readmeSession = [
+	"bg launch 'fix the tests' 'Run the tests and fix what fails.'",
+	"bg run 'build' --after @last -- sh -c 'exit 2'",
+	"bg watch",
+	"bg wait",
+	"bg install",
+];
+
+const pictureSession = [
 	"bg launch 'fix the tests' 'Run the tests and fix what fails.' executor-high",
-	"bg launch 'review auth.ts' 'Look for holes in auth.ts.' reviewer",
-	"bg run 'build' -- sh -c 'sleep 4; echo main.c:7: no such luck; exit 2'",
+	"bg launch 'review auth.ts' 'Check auth.ts for security faults.' reviewer",
+	"bg run 'build' -- sh -c 'sleep 4; echo main.c:7: no such file; exit 2'",
 	"bg list",
 	"bg wait",
 	"bg list",
 ];
 
-/** Runs one command in a terminal, and returns what that showed. */
-async function show(command: string): Promise<string> {
+/** Runs one command in a terminal and returns the lines that it leaves there. */
+async function show(command: string, columns: number): Promise<string[]> {
 	const end = "§";
 	let text = "";
+	let keys = command === "bg watch" ? "q" : "";
 	const decoder = new TextDecoder();
 	const terminal = new Bun.Terminal({
 		cols: columns,
+		rows: 6,
 		data: (_, bytes) => {
 			text += decoder.decode(bytes, { stream: true });
+			if (!keys || frames(text).length < 2) return;
+			terminal.write(keys);
+			keys = "";
 		},
 	});
-	// A shell has a word `bg` of its own; people have an alias where this is a function.
+	// `bg` is a builtin of every shell, so a function calls the program.
 	const script = `bg() { "$0" "$@"; }; sleep 1; ${command}; printf ${end}`;
 	const argv = ["sh", "-c", script, join(root, "dist", "bg")];
 	await Bun.spawn(argv, { cwd: base, env, terminal }).exited;
 	while (!text.endsWith(end)) await Bun.sleep(5);
 	terminal.close();
-	return text.slice(0, -end.length);
+	const shown = frames(text).at(-1) ?? text.slice(0, -end.length);
+	return shown
+		.trimEnd()
+		.split(/\r*\n/)
+		.map((line) => line.split("\r\u001b[K").at(-1) ?? "");
+}
+
+/** The whole frames of a program that draws on the full screen. */
+const frames = (text: string) =>
+	text
+		.split("\u001b[?2026h\u001b[H")
+		.slice(1)
+		.map(
+			(frame) =>
+				frame.replaceAll("\u001b[K", "").split("\u001b[?2026l")[0] ?? "",
+		);
+
+/** Runs a session. Each command is followed by what it showed and an empty line. */
+async function record(
+	session: readonly string[],
+	columns: number,
+): Promise<string[]> {
+	const lines: string[] = [];
+	for (const command of session) {
+		lines.push(`\u001b[90m$ \u001b[39m${command}`);
+		lines.push(...(await show(command, columns)), "");
+	}
+	rmSync(env.BG_DIR, { recursive: true });
+	return lines.map((line) => line.replaceAll(base, "/home/you"));
 }
 
 // --- the picture ---
 
-/** The colours that bg uses, by their number, on a ground of their own: readable on any page. */
+/** The colours that bg uses, by SGR number, on a dark background. */
 const colours: Record<string, string> = {
 	31: "#ff7b72",
 	32: "#7ee787",
@@ -76,7 +117,7 @@ const cell = { width: 8.5, height: 19 };
 const escapeXml = (text: string) =>
 	text.replace(/[&<>]/g, (char) => `&#${char.charCodeAt(0)};`);
 
-/** One line: each stretch of one style stands, whatever the font, in the columns it takes. */
+/** Draws one line. Each stretch of one style takes its columns, whatever the font. */
 function drawLine(line: string, row: number): string {
 	let [column, fill, weight] = [0, colours[39], "normal"];
 	const stretches = line.split("\u001b[").map((part, at) => {
@@ -95,16 +136,20 @@ function drawLine(line: string, row: number): string {
 	return stretches.join("");
 }
 
-/** What a terminal shows of its output: a line that was erased is gone. */
-const linesOf = (text: string) =>
-	text.split(/\r*\n/).map((line) => line.split("\r\u001b[K").at(-1) ?? "");
-
 try {
-	const lines: string[] = [];
-	for (const command of session) {
-		lines.push(`\u001b[90m$ \u001b[39m${command}`);
-		lines.push(...linesOf((await show(command)).trimEnd()), "");
-	}
+	const readme = join(root, "README.md");
+	const shown = Bun.stripANSI((await record(readmeSession, 80)).join("\n"));
+	const text = shown.replace(/ +$/gm, "").replace(/\n+/g, "\n").trimEnd();
+	const block = `\`\`\`console\n${text}\n\`\`\`\n`;
+	writeFileSync(
+		readme,
+		readFileSync(readme, "utf8").replace(
+			/^```console\n[\s\S]*?^```\n/m,
+			() => block,
+		),
+	);
+	const columns = 96;
+	const lines = await record(pictureSession, columns);
 	const width = Math.ceil(columns * cell.width);
 	const height = lines.length * cell.height;
 	const svg = [
