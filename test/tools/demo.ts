@@ -1,62 +1,140 @@
 /**
- * The main job, shown: three tasks at once in the background, a list while they run, their ends and
- * their outputs. With a droid that is installed and logged in they are droids, else commands.
+ * `npm run demo`: launches a droid and two commands, shows them while they run, their ends, their
+ * outputs, and the file that the droid changed. If no droid is installed and logged in, a stand-in
+ * takes its place; it calls no model. Everything lies in a temporary folder and ends with the demo.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import {
+	chmodSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findOnPath } from "../../lib/process/executables.ts";
 
 const bg = join(import.meta.dir, "..", "..", "dist", "bg");
-const dir = mkdtempSync(join(tmpdir(), "bg-demo-"));
-const factory = join(homedir(), ".factory");
+const folder = mkdtempSync(join(tmpdir(), "bg-demo-"));
+const file = join(folder, "sum.js");
+const before = `const sum = (a, b) => a - b;
 
-const loggedIn =
-	process.env.FACTORY_API_KEY !== undefined ||
-	(existsSync(factory) &&
-		readdirSync(factory).some((name) => /^auth\./.test(name)));
-const withDroid = findOnPath("droid") !== undefined && loggedIn;
+console.log("2 + 3 =", sum(2, 3));
+process.exit(sum(2, 3) === 5 ? 0 : 1);
+`;
+writeFileSync(file, before);
+const definitions = join(folder, ".factory", "droids");
+mkdirSync(definitions, { recursive: true });
+writeFileSync(
+	join(definitions, "fixer.md"),
+	"---\nmodel: inherit\n---\nYou fix one fault with the smallest change.\n",
+);
 
-/** Calls bg as one would at a prompt, shows it, and returns what it answered. */
+/** The caller's environment without what belongs to a task or session of bg. */
+const env: NodeJS.ProcessEnv = { ...process.env };
+for (const name of Object.keys(env))
+	if (name.startsWith("BG_") && name !== "BG_DROID") delete env[name];
+env.BG_DIR = join(folder, "tasks");
+
+const ask = (...args: string[]) => {
+	const { stdout, stderr } = Bun.spawnSync([bg, ...args], { cwd: folder, env });
+	return {
+		stdout: stdout.toString().trimEnd(),
+		stderr: stderr.toString().trimEnd(),
+	};
+};
+
+/** Calls bg as a person would at a prompt, shows the call and the answer, and returns the answer. */
 function call(...args: string[]): string {
 	const words = args.map((word) =>
 		/^[\w.@:/-]+$/.test(word) ? word : `'${word}'`,
 	);
 	console.log(`\n$ bg ${words.join(" ")}`);
-	const { stdout, stderr } = Bun.spawnSync([bg, ...args], {
-		env: { ...process.env, BG_DIR: dir },
-	});
-	const answer = stdout.toString().trimEnd();
-	console.log(
-		[stderr.toString().trimEnd(), answer].filter((text) => text).join("\n"),
-	);
-	return answer;
+	const { stdout, stderr } = ask(...args);
+	if (stderr) console.log(stderr);
+	if (stdout) console.log(stdout);
+	return stdout;
 }
 
-const droids = [
-	["count the files", "How many files are in this folder? Answer in one line."],
-	["name the language", "Which language is this project in? One word."],
-	["read the licence", "Which licence is in LICENSE? One line."],
-];
-const commands = [
-	["count slowly", "for n in 1 2 3; do echo step $n; sleep 0.5; done"],
-	["find something", "sleep 0.4; echo found it"],
-	["fail on purpose", "sleep 0.8; echo no such luck; exit 3"],
-];
+type Checks = { checks: { check: string; ok: boolean }[] };
+
+/** Whether there is a droid to run, with a login. */
+function hasDroid(): boolean {
+	const { checks } = JSON.parse(ask("doctor", "--json").stdout) as Checks;
+	return ["droid", "login"].every((name) =>
+		checks.some(({ check, ok }) => check === name && ok),
+	);
+}
+
+/** Makes bg run the stand-in, which changes the file with `sed`, and keeps it out of ~/.factory. */
+function useStandIn(): void {
+	const path = join(folder, "droid");
+	const edit =
+		"sleep 2; sed 's/a - b/a + b/' sum.js >new.js && mv new.js sum.js && echo sum.js: a - b became a + b";
+	const standIn = join(import.meta.dir, "stand-in.ts");
+	writeFileSync(
+		path,
+		`#!/bin/sh
+exec '${process.execPath}' '${standIn}' exec --auto low -o stream-json "RUN[${edit}]"
+`,
+	);
+	chmodSync(path, 0o755);
+	env.BG_DROID = path;
+	env.HOME = folder;
+}
+
+/** The lines of a file that changed, in the form of a diff. */
+function showChanges(old: string, now: string): void {
+	const [removed, added] = [old.split("\n"), now.split("\n")];
+	console.log(`\n${file}:`);
+	for (const line of removed)
+		if (!added.includes(line)) console.log(`- ${line}`);
+	for (const line of added)
+		if (!removed.includes(line)) console.log(`+ ${line}`);
+	if (old === now) console.log("  (unchanged)");
+}
+
+const ids: string[] = [];
+
+function end(): void {
+	if (ids.length) ask("cancel", ...ids);
+	rmSync(folder, { recursive: true, force: true });
+}
+
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+	process.on(signal, () => {
+		end();
+		process.exit(1);
+	});
 
 try {
-	const ids = withDroid
-		? droids.map((words) => call("launch", "-q", ...words))
-		: commands.map(([about = "", script = ""]) =>
-				call("run", "-q", about, "--", "sh", "-c", script),
-			);
+	const isReal = hasDroid();
+	if (!isReal) useStandIn();
+	console.log(
+		isReal
+			? "droid: the one on PATH; it calls its model once."
+			: "droid: STAND-IN, because no droid with a login was found. It calls no model: it changes sum.js with sed.",
+	);
+	ids.push(call("run", "-q", "test before", "--", "node", "sum.js"));
+	ids.push(
+		call(
+			"launch",
+			"-q",
+			"--timeout",
+			"60s",
+			"fix the sum",
+			"sum.js subtracts. Make it add, and say in one line what you changed.",
+			"fixer",
+		),
+	);
+	const [, fix = ""] = ids;
+	ids.push(
+		call("run", "-q", "--after", fix, "test after", "--", "node", "sum.js"),
+	);
 	call("list", "--text");
 	call("wait", "--text", ...ids);
-	for (const id of ids) call("output", "--text", id);
-	call("list", "--text");
+	call("output", "--text", fix);
+	showChanges(before, readFileSync(file, "utf8"));
 } finally {
-	Bun.spawnSync([bg, "cancel", "--all"], {
-		env: { ...process.env, BG_DIR: dir },
-	});
-	rmSync(dir, { recursive: true, force: true });
+	end();
 }
