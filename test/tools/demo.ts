@@ -97,7 +97,8 @@ function showChanges(old: string, now: string): void {
 const ids: string[] = [];
 
 function end(): void {
-	if (ids.length) ask("cancel", ...ids);
+	const unended = ids.splice(0);
+	if (unended.length) ask("cancel", ...unended);
 	rmSync(folder, { recursive: true, force: true });
 }
 
@@ -115,22 +116,17 @@ try {
 			? "droid: the one on PATH; it calls its model once."
 			: "droid: STAND-IN, because no droid with a login was found. It calls no model: it changes sum.js with sed.",
 	);
-	ids.push(call("run", "-q", "test before", "--", "node", "sum.js"));
-	ids.push(
-		call(
-			"launch",
-			"-q",
-			"--timeout",
-			"60s",
-			"fix the sum",
-			"sum.js subtracts. Make it add, and say in one line what you changed.",
-			"fixer",
-		),
-	);
-	const [, fix = ""] = ids;
-	ids.push(
-		call("run", "-q", "--after", fix, "test after", "--", "node", "sum.js"),
-	);
+	const check = ["--", "node", "sum.js"];
+	const first = call("run", "-q", "test before", ...check);
+	ids.push(first);
+	const prompt =
+		"sum.js subtracts. Make it add, and say in one line what you changed.";
+	const options = ["-q", "--after-any", first, "--timeout", "60s"];
+	const fix = call("launch", ...options, "fix the sum", prompt, "fixer");
+	ids.push(fix);
+	ids.push(call("run", "-q", "--after", fix, "test after", ...check));
+	// The first test ends and the droid starts.
+	await Bun.sleep(700);
 	call("list", "--text");
 	call("wait", "--text", ...ids);
 	call("output", "--text", fix);
