@@ -41,6 +41,16 @@ test.each(rows)("README gives $names only flags they have", (row) => {
 	for (const flag of flags) expect(own).toContain(flag);
 });
 
+test("the workflow runs README's two commands", () => {
+	const path = join(root, ".github", "workflows", "test.yml");
+	const commands = readFileSync(path, "utf8").matchAll(/- run: (.*)/g);
+	expect([...commands].map(([, command]) => command)).toEqual(
+		[...readme.matchAll(/^ {4}(npm install && npm (?:run demo|test)) /gm)].map(
+			([, command]) => command,
+		),
+	);
+});
+
 test("README has the exit codes and the limits with their defaults", () => {
 	const text = /^- Exit codes: ([\s\S]*?)\.$/m.exec(readme)?.[1] ?? "";
 	const codes = text.split("·").map((part) => Number.parseInt(part.trim(), 10));
