@@ -1,6 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { concurrentTest } from "../tools/concurrent.ts";
 import {
 	isAlive,
 	program,
@@ -15,7 +16,7 @@ async function running(box: Sandbox, command: string[], options = {}) {
 	return box.untilTask(id, ({ process }) => process, "its process");
 }
 
-test("what ignores SIGTERM is killed after 5 s", async () => {
+concurrentTest("what ignores SIGTERM is killed after 5 s", async () => {
 	const box = sandbox();
 	const { id } = await running(box, [
 		"sh",
@@ -33,7 +34,7 @@ test("what ignores SIGTERM is killed after 5 s", async () => {
 	});
 });
 
-test.each(["SIGKILL", "SIGSTOP"] as const)(
+concurrentTest.each(["SIGKILL", "SIGSTOP"] as const)(
 	"a supervisor that got %s does not keep its task from being cancelled",
 	async (signal) => {
 		const box = sandbox();
@@ -51,42 +52,50 @@ test.each(["SIGKILL", "SIGSTOP"] as const)(
 	},
 );
 
-test("complete does not overtake a cancel that is under way", async () => {
-	const box = sandbox();
-	const script = "trap '' TERM; echo ready; while :; do sleep 0.2; done";
-	const { id } = await running(box, ["sh", "-c", script]);
-	await until(
-		async () => (await box.bg(["output", id])).json().output === "ready\n",
-		"the trap",
-	);
-	const cancelling = box.bg(["cancel", id]);
-	await box.untilTask(id, ({ stop }) => stop, "the intent");
-	const complete = await box.bg(["complete", id, "fine"]);
-	expect(complete.code).toBe(1);
-	expect(complete.json()).toMatchObject({ completed: false });
-	expect((await cancelling).json().tasks).toMatchObject([{ cancelled: true }]);
-	expect(box.alive()).toEqual([]);
-});
+concurrentTest(
+	"complete does not overtake a cancel that is under way",
+	async () => {
+		const box = sandbox();
+		const script = "trap '' TERM; echo ready; while :; do sleep 0.2; done";
+		const { id } = await running(box, ["sh", "-c", script]);
+		await until(
+			async () => (await box.bg(["output", id])).json().output === "ready\n",
+			"the trap",
+		);
+		const cancelling = box.bg(["cancel", id]);
+		await box.untilTask(id, ({ stop }) => stop, "the intent");
+		const complete = await box.bg(["complete", id, "fine"]);
+		expect(complete.code).toBe(1);
+		expect(complete.json()).toMatchObject({ completed: false });
+		expect((await cancelling).json().tasks).toMatchObject([
+			{ cancelled: true },
+		]);
+		expect(box.alive()).toEqual([]);
+	},
+);
 
-test("a canceller killed halfway leaves nothing half done", async () => {
-	const box = sandbox();
-	const { id } = await running(box, [
-		"sh",
-		"-c",
-		"trap '' TERM; while :; do sleep 0.2; done",
-	]);
-	const canceller = Bun.spawn([...program, "cancel", id], {
-		cwd: box.home,
-		env: box.env,
-		stdout: "ignore",
-	});
-	await box.untilTask(id, ({ stop }) => stop, "the intent");
-	canceller.kill("SIGKILL");
-	const end = await box.untilTask(
-		id,
-		({ completed_at }) => completed_at,
-		"the end",
-	);
-	expect(end).toMatchObject({ status: "cancelled", reason: "cancel" });
-	await until(() => box.alive().length === 0, "nothing of it alive");
-});
+concurrentTest(
+	"a canceller killed halfway leaves nothing half done",
+	async () => {
+		const box = sandbox();
+		const { id } = await running(box, [
+			"sh",
+			"-c",
+			"trap '' TERM; while :; do sleep 0.2; done",
+		]);
+		const canceller = Bun.spawn([...program, "cancel", id], {
+			cwd: box.home,
+			env: box.env,
+			stdout: "ignore",
+		});
+		await box.untilTask(id, ({ stop }) => stop, "the intent");
+		canceller.kill("SIGKILL");
+		const end = await box.untilTask(
+			id,
+			({ completed_at }) => completed_at,
+			"the end",
+		);
+		expect(end).toMatchObject({ status: "cancelled", reason: "cancel" });
+		await until(() => box.alive().length === 0, "nothing of it alive");
+	},
+);

@@ -10,14 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Task } from "../../lib/task/schema.ts";
-import {
-	program,
-	type Sandbox,
-	sandbox,
-	smallDisk,
-	unprivileged,
-} from "../tools/harness.ts";
-
+import { program, type Sandbox, sandbox } from "../tools/harness.ts";
 import {
 	addEnd,
 	addTask,
@@ -39,6 +32,7 @@ import {
 	toolUse,
 	transcript,
 } from "../tools/hooks.ts";
+import { smallDisk, unprivileged } from "../tools/namespaces.ts";
 
 const deep = "[".repeat(100_000) + "]".repeat(100_000);
 
