@@ -20,14 +20,8 @@ function oldFolder(count: number, isUnfinished: (n: number) => boolean): Store {
 	mkdirSync(dir, { mode: 0o755 });
 	for (let n = 0; n < count; n++)
 		writeFileSync(
-			join(dir, `${idOf(n)}.json`),
-			JSON.stringify({
-				id: idOf(n),
-				session_id: sessionOf(n),
-				description: `task ${n}`,
-				status: isUnfinished(n) ? "running" : "completed",
-				result: null,
-			}),
+			`${dir}/${idOf(n)}.json`,
+			`{"id":"${idOf(n)}","session_id":"${sessionOf(n)}","description":"task ${n}","status":"${isUnfinished(n) ? "running" : "completed"}","result":null}`,
 		);
 	return openStore({ dir, write: true });
 }

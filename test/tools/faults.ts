@@ -21,6 +21,11 @@ export function failing(...faults: readonly Fault[]): string[] {
 	return [strace(), "-f", "-qq", "-o", "/dev/null", ...injections(faults)];
 }
 
+/** The argv of strace that writes calls of the rest of an argv to a file. */
+export const tracing = (calls: string, log: string): string[] => [
+	...[strace(), "-f", "-qq", `--trace=${calls}`, "-o", log],
+];
+
 /** Lets calls of a process that runs fail until one did. */
 export async function failOnce(
 	box: Sandbox,

@@ -9,6 +9,7 @@ import {
 	sandbox,
 	until,
 } from "../tools/harness.ts";
+import { treeOf } from "../tools/scripts.ts";
 
 /** Runs a command and waits until its process runs. */
 async function running(box: Sandbox, command: string[], options = {}) {
@@ -70,7 +71,7 @@ concurrentTest(
 		expect((await cancelling).json().tasks).toMatchObject([
 			{ cancelled: true },
 		]);
-		expect(box.alive()).toEqual([]);
+		expect(treeOf(id)).toEqual([]);
 	},
 );
 

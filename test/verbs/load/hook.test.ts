@@ -9,14 +9,11 @@ test("10,000 records of the old script: no hook is cut off, and the task is foun
 	mkdirSync(box.dir, { mode: 0o755 });
 	const session = "ses_0123456789ab";
 	for (let n = 0; n < 10_000; n++) {
-		const id = `bg_${(0x18c0000000 + n).toString(16)}`;
-		const old = {
-			id,
-			description: "old",
-			status: n === 7 ? "running" : "completed",
-			session_id: n === 7 ? session : `ses_${id.slice(3)}`,
-		};
-		writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(old));
+		const id = (0x18c0000000 + n).toString(16);
+		const own = n === 7 ? session : `ses_${id}`;
+		const status = n === 7 ? "running" : "completed";
+		const record = `{"id":"bg_${id}","description":"old","status":"${status}","session_id":"${own}"}`;
+		writeFileSync(`${box.dir}/bg_${id}.json`, record);
 	}
 	const stop = stopOf(session, { last_assistant_message: "words" });
 	let slowest = 0;
