@@ -1,6 +1,6 @@
 /**
  * Runs all tests: every test over the source, then `test/verbs` over each built form. Files run in
- * parallel, except those of `alone`, which run one at a time afterwards.
+ * parallel; those in folders named `load`, which fill or measure the machine, one at a time afterwards.
  * Prints the name of each failed test, and a last line `N passed, N failed`. Exits 1 if a test
  * failed, a run died or a file was not run.
  */
@@ -19,24 +19,18 @@ const forms = [
 /** Tests wait most of their time: more workers than cores. */
 const workers = 6;
 
-/** Files and folders that cannot run beside others, and why. */
-const alone = {
-	"test/verbs/load/": "fills all cores for seconds",
-	"test/hostile/shortage.test.ts": "counts the threads of a user",
-	"test/prune/index-build.test.ts": "measures the slowest of many 50 ms slices",
-};
-
 let passed = 0;
 const failures: string[] = [];
 
 for (const [index, form] of forms.entries()) {
 	const folder = index === 0 ? "test" : "test/verbs";
-	const files = [...new Bun.Glob(`${folder}/**/*.test.ts`).scanSync(root)];
-	const isAlone = (file: string) =>
-		Object.keys(alone).some((path) => file.startsWith(path));
-	const beside = files.filter((file) => !isAlone(file));
-	await run(form, beside, [`--parallel=${workers}`]);
-	await run(form, files.filter(isAlone), []);
+	const files = [
+		...new Bun.Glob(`${folder}/**/*.test.ts`).scanSync(root),
+	].sort();
+	const isLoad = (file: string) => /\/load\//.test(file);
+	const others = files.filter((file) => !isLoad(file));
+	await run(form, others, [`--parallel=${workers}`]);
+	await run(form, files.filter(isLoad), []);
 }
 
 for (const failure of failures) console.log(`failed: ${failure}`);

@@ -18,7 +18,7 @@ export async function run(
 	return stdout.trim();
 }
 
-/** A task that runs until it is let go. */
+/** A task that runs until `open` is called. */
 export async function block(box: Sandbox, env: Env = one) {
 	const gate = join(box.home, crypto.randomUUID());
 	const script = 'until test -e "$0"; do sleep 0.02; done';
@@ -33,13 +33,13 @@ export const isRunning = (box: Sandbox, id: string) =>
 export const isOver = (box: Sandbox, id: string) =>
 	box.untilTask(id, (task) => task.completed_at, "its end");
 
-/** Long enough for a supervisor to look at all there is, twice. */
+/** Two polls of a supervisor: what has not started by then stays queued. Only time can show that. */
 export const aWhile = () => Bun.sleep(2500);
 
 export const entries = (box: Sandbox, folder: "queue" | "slots") =>
 	readdirSync(join(box.dir, `.${folder}`));
 
-/** A task waits for nothing but a place: its supervisor has begun its work. */
+/** Waits until a task waits for nothing but a slot. */
 export const isReady = (box: Sandbox) =>
 	until(
 		() => entries(box, "queue").some((name) => name.startsWith("ready")),

@@ -1,7 +1,8 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { isFinal } from "../../lib/task/states.ts";
+import { concurrentTest } from "../tools/concurrent.ts";
 import { isAlive, sandbox, until } from "../tools/harness.ts";
 import { endOf, outputOf, running, script, treeOf } from "../tools/scripts.ts";
 
@@ -9,37 +10,44 @@ describe("pause", () => {
 	const stateOf = (pid: number) =>
 		/^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
 
-	test("holds the whole tree where it is until unpause, and says so", async () => {
-		const box = sandbox();
-		const writing = "while :; do echo x; sleep 0.02; done";
-		const id = await script(box, [], `setsid sh -c '${writing}' & ${writing}`);
-		const size = () => statSync(join(box.dir, `${id}.out`)).size;
-		await running(box, id);
-		await until(size, "its output");
-		const answer = await box.bg(["pause", id]);
-		expect(answer.json()).toMatchObject({
-			tasks: [{ taskId: id, status: "running", paused: true }],
-		});
-		const states = treeOf(id).map(({ pid }) => stateOf(pid));
-		expect(states.length).toBeGreaterThan(1);
-		expect(new Set(states)).toEqual(new Set(["T"]));
-		const before = size();
-		const { json } = await box.bg(["status", id]);
-		expect(json()).toMatchObject({
-			status: "running",
-			paused_at: expect.any(String),
-			note: "paused",
-		});
-		const [row] = (await box.bg(["list"])).json().tasks;
-		expect(row).toMatchObject({ id, note: "paused" });
-		expect(size()).toBe(before);
-		await box.bg(["unpause", id]);
-		await until(() => size() > before, "more output");
-		expect(box.record(id)).not.toHaveProperty("paused_at");
-		await box.bg(["cancel", id]);
-	});
+	concurrentTest(
+		"holds the whole tree where it is until unpause, and says so",
+		async () => {
+			const box = sandbox();
+			const writing = "while :; do echo x; sleep 0.02; done";
+			const id = await script(
+				box,
+				[],
+				`setsid sh -c '${writing}' & ${writing}`,
+			);
+			const size = () => statSync(join(box.dir, `${id}.out`)).size;
+			await running(box, id);
+			await until(size, "its output");
+			const answer = await box.bg(["pause", id]);
+			expect(answer.json()).toMatchObject({
+				tasks: [{ taskId: id, status: "running", paused: true }],
+			});
+			const states = treeOf(id).map(({ pid }) => stateOf(pid));
+			expect(states.length).toBeGreaterThan(1);
+			expect(new Set(states)).toEqual(new Set(["T"]));
+			const before = size();
+			const { json } = await box.bg(["status", id]);
+			expect(json()).toMatchObject({
+				status: "running",
+				paused_at: expect.any(String),
+				note: "paused",
+			});
+			const [row] = (await box.bg(["list"])).json().tasks;
+			expect(row).toMatchObject({ id, note: "paused" });
+			expect(size()).toBe(before);
+			await box.bg(["unpause", id]);
+			await until(() => size() > before, "more output");
+			expect(box.record(id)).not.toHaveProperty("paused_at");
+			await box.bg(["cancel", id]);
+		},
+	);
 
-	test("keeps no task from being cancelled", async () => {
+	concurrentTest("keeps no task from being cancelled", async () => {
 		const box = sandbox();
 		const id = await script(box, [], "sleep 60 & sleep 60");
 		await running(box, id);
@@ -52,7 +60,7 @@ describe("pause", () => {
 		});
 	});
 
-	test.each(["pause", "unpause"])(
+	concurrentTest.each(["pause", "unpause"])(
 		"%s is refused once a task is over",
 		async (verb) => {
 			const box = sandbox();
@@ -67,7 +75,7 @@ describe("pause", () => {
 	);
 });
 
-test("what a paused task leaves behind goes on", async () => {
+concurrentTest("what a paused task leaves behind goes on", async () => {
 	const box = sandbox();
 	for (const isSupervised of [true, false]) {
 		const id = await script(box, [], "sleep 2 & wait");
@@ -85,7 +93,7 @@ test("what a paused task leaves behind goes on", async () => {
 	}
 });
 
-test("what was held and then ended by hand can go on", async () => {
+concurrentTest("what was held and then ended by hand can go on", async () => {
 	const box = sandbox();
 	const id = await script(box, [], "sleep 2; echo over");
 	await running(box, id);

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { concurrentTest } from "../tools/concurrent.ts";
 import { isAlive, program, sandbox, standIn, until } from "../tools/harness.ts";
 import {
 	aWhile,
@@ -114,7 +115,7 @@ test("BG_MAX_QUEUED refuses what is one too many, all of a batch, and leaves not
 	await isEmpty(box);
 });
 
-test.each([
+concurrentTest.each([
 	["another supervisor that took over", true],
 	["nobody", false],
 ])(
