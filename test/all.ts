@@ -1,7 +1,13 @@
 /**
- * All tests: everything over the source, then the verbs over each form that ships.
- * Prints one line that counts them all, below the name of each that failed.
+ * Runs all tests: every test over the source, then `test/verbs` over each built form. Files run in
+ * parallel; those in folders named `load`, which fill or measure the machine, one at a time afterwards.
+ * Prints the name of each failed test, and a last line `N passed, N failed`. Exits 1 if a test
+ * failed, a run died or a file was not run.
  */
+import { join } from "node:path";
+
+const root = join(import.meta.dir, "..");
+
 const forms = [
 	"bun bg.ts",
 	"dist/bg",
@@ -10,32 +16,61 @@ const forms = [
 	"node dist/bg.mjs",
 ];
 
+/** Tests wait most of their time: more workers than cores. */
+const workers = 6;
+
 let passed = 0;
-let failed = 0;
-const names = new Set<string>();
+const failures: string[] = [];
 
 for (const [index, form] of forms.entries()) {
-	console.log(`testing ${form}`);
-	const path = index === 0 ? "test" : "test/verbs";
-	const run = Bun.spawn(["bun", "test", "--timeout", "60000", path], {
-		env: { ...process.env, BG: form },
-		stdout: "pipe",
-		stderr: "pipe",
-	});
-	const [printed, text] = await Promise.all([
-		new Response(run.stdout).text(),
-		new Response(run.stderr).text(),
-	]);
-	process.stderr.write(`\n== ${form} ==\n${printed}${text}`);
-	const count = (word: string) =>
-		Number(new RegExp(`^\\s*(\\d+) ${word}$`, "m").exec(text)?.[1] ?? 0);
-	passed += count("pass");
-	for (const [, name] of text.matchAll(/^\(fail\) (.*)$/gm))
-		names.add(`${form}: ${name}`);
-	// A run that died without saying so has failed as well.
-	failed += Math.max(count("fail"), (await run.exited) === 0 ? 0 : 1);
+	const folder = index === 0 ? "test" : "test/verbs";
+	const files = [
+		...new Bun.Glob(`${folder}/**/*.test.ts`).scanSync(root),
+	].sort();
+	const isLoad = (file: string) => /\/load\//.test(file);
+	const others = files.filter((file) => !isLoad(file));
+	await run(form, others, [`--parallel=${workers}`]);
+	await run(form, files.filter(isLoad), []);
 }
 
-for (const name of names) console.log(`failed: ${name}`);
-console.log(`\n${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+for (const failure of failures) console.log(`failed: ${failure}`);
+console.log(`\n${passed} passed, ${failures.length} failed`);
+process.exit(failures.length ? 1 : 0);
+
+/** Runs test files over a form of the program, and adds up their results. */
+async function run(form: string, files: string[], flags: string[]) {
+	const start = performance.now();
+	const paths = files.map((file) => `./${file}`);
+	const child = Bun.spawn(
+		["bun", "test", "--timeout", "60000", ...flags, ...paths],
+		{
+			cwd: root,
+			env: { ...process.env, BG: form },
+			stdout: "pipe",
+			stderr: "pipe",
+		},
+	);
+	const [stdout, stderr] = await Promise.all([
+		new Response(child.stdout).text(),
+		new Response(child.stderr).text(),
+	]);
+	process.stderr.write(`\n== ${form} ==\n${stdout}${stderr}`);
+	const count = (pattern: string) =>
+		Number(new RegExp(`^\\s*(\\d+) ${pattern}`, "m").exec(stderr)?.[1] ?? 0);
+	// Bun repeats the names at the end if there are many.
+	const names = new Set(
+		[...stderr.matchAll(/^(?:\(fail\)|✗) (.*)$/gm)].map(([, name]) => name),
+	);
+	const before = failures.length;
+	for (const name of names) failures.push(`${form}: ${name}`);
+	for (let n = names.size; n < count("fail$"); n++)
+		failures.push(`${form}: a failure without a name of its own`);
+	if (failures.length === before && (await child.exited) !== 0)
+		failures.push(`${form}: the run ended with ${child.exitCode}`);
+	const ran = /^Ran \d+ tests across (\d+) files?\./m.exec(stderr)?.[1] ?? 0;
+	if (Number(ran) !== files.length)
+		failures.push(`${form}: ${ran} of ${files.length} files were run`);
+	passed += count("pass$");
+	const seconds = Math.round((performance.now() - start) / 1000);
+	console.log(`${form}: ${count("pass$")} passed in ${seconds} s`);
+}

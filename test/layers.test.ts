@@ -192,7 +192,7 @@ test("each verb is a file of cli/verbs, and in the table", () => {
 });
 
 test("test/ mirrors lib/", () => {
-	const own = ["verbs", "hostile", "tools", "bench", "chaos", "e2e"];
+	const own = ["verbs", "hostile", "load", "tools", "bench", "chaos", "e2e"];
 	const entries = readdirSync(join(root, "test"), { withFileTypes: true });
 	for (const { name } of entries.filter((each) => each.isDirectory()))
 		if (!own.includes(name)) expect(existsSync(join(lib, name))).toBe(true);

@@ -9,12 +9,12 @@ import { join } from "node:path";
 import type { Identity } from "../../lib/task/schema.ts";
 import {
 	isAlive,
-	pidNamespace,
 	program,
 	type Sandbox,
 	sandbox,
 	until,
 } from "../tools/harness.ts";
+import { pidNamespace } from "../tools/namespaces.ts";
 
 /** A sandbox whose bg runs in a pid namespace, and what can be done to pids there. */
 async function inNamespace() {

@@ -16,15 +16,8 @@ import { join } from "node:path";
 import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import { failOnce, inNamespaceOf, namespace } from "../tools/faults.ts";
-import {
-	handOver,
-	isAlive,
-	program,
-	root,
-	sandbox,
-	smallDisk,
-	until,
-} from "../tools/harness.ts";
+import { isAlive, program, root, sandbox, until } from "../tools/harness.ts";
+import { handOver, smallDisk } from "../tools/namespaces.ts";
 
 /** A task that fills the disk of its store. */
 async function filling(MiB: number, ...flags: string[]) {

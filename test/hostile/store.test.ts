@@ -28,12 +28,10 @@ import type { Task } from "../../lib/task/schema.ts";
 import {
 	type Answer,
 	executable,
-	giveAway,
 	program,
 	type Sandbox,
 	sandbox,
 	snapshot,
-	unprivileged,
 } from "../tools/harness.ts";
 import {
 	addEnd,
@@ -51,6 +49,7 @@ import {
 	taskCall,
 	toolUse,
 } from "../tools/hooks.ts";
+import { giveAway, unprivileged } from "../tools/namespaces.ts";
 
 /** A folder beside the store, which nobody is to reach through it. */
 function canary(box: Sandbox): string {

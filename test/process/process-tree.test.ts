@@ -4,7 +4,8 @@ import { checkLiveness, identifyChild } from "../../lib/process/identity.ts";
 import { isOwn } from "../../lib/process/proc.ts";
 import { findTree, stopTree } from "../../lib/process/process-tree.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
-import { isAlive, unprivileged, until } from "../tools/harness.ts";
+import { isAlive, until } from "../tools/harness.ts";
+import { unprivileged } from "../tools/namespaces.ts";
 
 /** A process of a task of its own; ended by the test. */
 function startTask(script: string, env: Record<string, string> = {}) {

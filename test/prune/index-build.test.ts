@@ -1,70 +1,16 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildIndexSlice } from "../../lib/prune/index-build.ts";
-import { openStore } from "../../lib/store/directory.ts";
-import type { Store } from "../../lib/store/paths.ts";
-import {
-	isIndexComplete,
-	listSessionTasks,
-	readIndexProgress,
-} from "../../lib/store/session-index.ts";
-import { sandbox } from "../tools/harness.ts";
-
-const idOf = (n: number) => `bg_${n.toString(16).padStart(12, "0")}`;
-const sessionOf = (n: number) => `ses_${n.toString(16).padStart(12, "0")}`;
-
-/** A folder as the old script left it; `isUnfinished` says which tasks still run. */
-function oldFolder(count: number, isUnfinished: (n: number) => boolean): Store {
-	const { dir } = sandbox();
-	mkdirSync(dir, { mode: 0o755 });
-	for (let n = 0; n < count; n++)
-		writeFileSync(
-			join(dir, `${idOf(n)}.json`),
-			JSON.stringify({
-				id: idOf(n),
-				session_id: sessionOf(n),
-				description: `task ${n}`,
-				status: isUnfinished(n) ? "running" : "completed",
-				result: null,
-			}),
-		);
-	return openStore({ dir, write: true });
-}
-
-const isFound = (store: Store, n: number) =>
-	listSessionTasks(store, sessionOf(n)).includes(idOf(n));
+import { isIndexComplete } from "../../lib/store/session-index.ts";
+import { idOf, isFound, oldStore } from "../tools/old-records.ts";
 
 test("an empty folder is whole at once", () => {
-	expect(isIndexComplete(oldFolder(0, () => false))).toBe(true);
+	expect(isIndexComplete(oldStore(0, () => false))).toBe(true);
 });
 
-test("10,000 old records: slice by slice, the unfinished first, the mark last", () => {
-	const count = 10_000;
-	const unfinished = (n: number) => n % 1000 === 3;
-	const store = oldFolder(count, unfinished);
-	const all = Array.from({ length: count }, (_, n) => n);
-	const isWhole = (ns: number[]) => ns.every((n) => isFound(store, n));
-	let slices = 0;
-	let slowest = 0;
-	for (; !isIndexComplete(store); slices++) {
-		expect(slices).toBeLessThan(1000);
-		const { pass } = readIndexProgress(store);
-		if (pass > 0) expect(isWhole(all.filter(unfinished))).toBe(true);
-		const start = performance.now();
-		buildIndexSlice(store, 50);
-		slowest = Math.max(slowest, performance.now() - start);
-	}
-	expect(slices).toBeGreaterThan(1);
-	// A slice is 50 ms, a listing and one record; the rest is for a busy machine.
-	expect(slowest).toBeLessThan(500);
-	expect(isWhole(all)).toBe(true);
-	buildIndexSlice(store, 0);
-	expect(isWhole(all)).toBe(true);
-}, 60_000);
-
 test("the mark never stands before the last entry, wherever a slice is cut", () => {
-	const store = oldFolder(300, (n) => n % 7 === 0);
+	const store = oldStore(300, (n) => n % 7 === 0);
 	const all = Array.from({ length: 300 }, (_, n) => n);
 	for (let slices = 0; !isIndexComplete(store); slices++) {
 		expect(slices).toBeLessThan(10_000);
@@ -74,7 +20,7 @@ test("the mark never stands before the last entry, wherever a slice is cut", () 
 });
 
 test("broken records, records deleted meanwhile and lost notes do not keep it from the end", () => {
-	const store = oldFolder(500, (n) => n < 10);
+	const store = oldStore(500, (n) => n < 10);
 	writeFileSync(join(store.dir, `${idOf(77)}.json`), "{half");
 	writeFileSync(join(store.dir, `${idOf(78)}.json`), '{"id":"bg_deadbeef"}');
 	buildIndexSlice(store, 3);

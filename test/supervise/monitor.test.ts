@@ -1,6 +1,7 @@
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { concurrentTest } from "../tools/concurrent.ts";
 import { root, sandbox } from "../tools/harness.ts";
 
 const hour = 3_600_000;
@@ -17,7 +18,7 @@ globalThis.Date = class extends System {
 	static now = () => now() + shift();
 };`;
 
-test.each([
+concurrentTest.each([
 	["an hour ahead", hour],
 	["an hour back", -hour],
 ])(

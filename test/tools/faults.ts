@@ -3,9 +3,9 @@
  * a store that cannot be written for a while (mount namespaces). A machine that lacks one of these
  * says so, and the test has failed.
  */
-import { onTestFinished } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { afterTest } from "./concurrent.ts";
 import { type Sandbox, until } from "./harness.ts";
 
 /** A call that fails: its name, the path it is about (any), the error, and which of the calls (all). */
@@ -20,6 +20,11 @@ export type Fault = {
 export function failing(...faults: readonly Fault[]): string[] {
 	return [strace(), "-f", "-qq", "-o", "/dev/null", ...injections(faults)];
 }
+
+/** The argv of strace that writes calls of the rest of an argv to a file. */
+export const tracing = (calls: string, log: string): string[] => [
+	...[strace(), "-f", "-qq", `--trace=${calls}`, "-o", log],
+];
 
 /** Lets calls of a process that runs fail until one did. */
 export async function failOnce(
@@ -36,7 +41,7 @@ export async function failOnce(
 		tracer.kill("SIGTERM");
 		await tracer.exited;
 	};
-	onTestFinished(undo);
+	afterTest(undo);
 	const hasFailed = () => readFileSync(log, "utf8").includes("(INJECTED)");
 	let said = "";
 	const decoder = new TextDecoder();

@@ -2,8 +2,8 @@
  * A terminal for tests: a program runs in it as in a person's, with the terminal as its controlling
  * one, and what it drew last can be read. Bun makes the terminal, setsid hands it over.
  */
-import { onTestFinished } from "bun:test";
 import { constants } from "node:os";
+import { afterTest } from "./concurrent.ts";
 import { program, type Sandbox, until } from "./harness.ts";
 
 export type Pty = {
@@ -73,7 +73,7 @@ export function openPty(
 		env: { ...box.env, TERM: "xterm-256color", ...env },
 		terminal,
 	});
-	onTestFinished(async () => {
+	afterTest(async () => {
 		child.kill("SIGKILL");
 		await child.exited;
 		terminal.close();

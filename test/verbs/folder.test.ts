@@ -14,7 +14,6 @@ import {
 	program,
 	type Sandbox,
 	sandbox,
-	unprivileged,
 } from "../tools/harness.ts";
 import {
 	addEnd,
@@ -25,6 +24,7 @@ import {
 	send,
 	toolUse,
 } from "../tools/hooks.ts";
+import { unprivileged } from "../tools/namespaces.ts";
 
 /** A folder in which every file that a runtime or bg might obey is hostile. */
 function hostileFolder(base: string): { folder: string; marks: string } {

@@ -9,7 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { giveAway, program, sandbox, snapshot } from "../tools/harness.ts";
+import { program, sandbox, snapshot } from "../tools/harness.ts";
 import {
 	addTask,
 	expectHarmless,
@@ -17,6 +17,7 @@ import {
 	send,
 	stopOf,
 } from "../tools/hooks.ts";
+import { giveAway } from "../tools/namespaces.ts";
 
 test("a link in the store is refused by name, and nothing reached through it", async () => {
 	const box = sandbox();

@@ -5,15 +5,13 @@ import { join } from "node:path";
 import type { Task } from "../../lib/task/schema.ts";
 import {
 	isAlive,
-	pidNamespace,
 	processesWith,
 	program,
 	sandbox,
-	smallDisk,
 	standIn,
-	unprivileged,
 	until,
 } from "../tools/harness.ts";
+import { pidNamespace, smallDisk, unprivileged } from "../tools/namespaces.ts";
 
 const recordIn = (dir: string, id: string): Task =>
 	JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));

@@ -5,13 +5,13 @@ import { dirname, join } from "node:path";
 import { listTaskIds } from "../../lib/store/records.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import {
-	handOver,
 	program,
 	root,
 	type Sandbox,
 	sandbox,
 	until,
 } from "../tools/harness.ts";
+import { handOver } from "../tools/namespaces.ts";
 
 const forms = [
 	program,

@@ -1,0 +1,61 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Sandbox, until } from "./harness.ts";
+
+export type Env = Record<string, string>;
+
+export const one = { BG_MAX_RUNNING: "1" };
+
+/** Launches a command and returns its id. */
+export async function run(
+	box: Sandbox,
+	command: string[],
+	{ flags = [], env = {} }: { flags?: string[]; env?: Env } = {},
+): Promise<string> {
+	const args = ["run", "-q", ...flags, "a test", "--", ...command];
+	const { code, stdout, stderr } = await box.bg(args, { env });
+	if (code !== 0 || stderr) throw new Error(`exit ${code}: ${stderr}`);
+	return stdout.trim();
+}
+
+/** A task that runs until `open` is called. */
+export async function block(box: Sandbox, env: Env = one) {
+	const gate = join(box.home, crypto.randomUUID());
+	const script = 'until test -e "$0"; do sleep 0.02; done';
+	const id = await run(box, ["sh", "-c", script, gate], { env });
+	await isRunning(box, id);
+	return { id, open: () => writeFileSync(gate, "") };
+}
+
+export const isRunning = (box: Sandbox, id: string) =>
+	box.untilTask(id, ({ status }) => status === "running", "it running");
+
+export const isOver = (box: Sandbox, id: string) =>
+	box.untilTask(id, (task) => task.completed_at, "its end");
+
+/** Two polls of a supervisor: what has not started by then stays queued. Only time can show that. */
+export const aWhile = () => Bun.sleep(2500);
+
+export const entries = (box: Sandbox, folder: "queue" | "slots") =>
+	readdirSync(join(box.dir, `.${folder}`));
+
+/** Waits until a task waits for nothing but a slot. */
+export const isReady = (box: Sandbox) =>
+	until(
+		() => entries(box, "queue").some((name) => name.startsWith("ready")),
+		"a task that is ready",
+	);
+
+export const isEmpty = (box: Sandbox) =>
+	until(
+		() => entries(box, "queue").length + entries(box, "slots").length === 0,
+		"no task queued, no place taken",
+		() => JSON.stringify([entries(box, "queue"), entries(box, "slots")]),
+	);
+
+export const linesOf = (path: string): string[] =>
+	existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
+
+export function kill(...pids: (number | undefined)[]): void {
+	for (const pid of pids) process.kill(pid ?? 0, "SIGKILL");
+}

@@ -1,0 +1,105 @@
+import { describe, expect } from "bun:test";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { isFinal } from "../../lib/task/states.ts";
+import { concurrentTest } from "../tools/concurrent.ts";
+import { isAlive, sandbox, until } from "../tools/harness.ts";
+import { endOf, outputOf, running, script, treeOf } from "../tools/scripts.ts";
+
+describe("pause", () => {
+	const stateOf = (pid: number) =>
+		/^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+
+	concurrentTest(
+		"holds the whole tree where it is until unpause, and says so",
+		async () => {
+			const box = sandbox();
+			const writing = "while :; do echo x; sleep 0.02; done";
+			const id = await script(
+				box,
+				[],
+				`setsid sh -c '${writing}' & ${writing}`,
+			);
+			const size = () => statSync(join(box.dir, `${id}.out`)).size;
+			await running(box, id);
+			await until(size, "its output");
+			const answer = await box.bg(["pause", id]);
+			expect(answer.json()).toMatchObject({
+				tasks: [{ taskId: id, status: "running", paused: true }],
+			});
+			const states = treeOf(id).map(({ pid }) => stateOf(pid));
+			expect(states.length).toBeGreaterThan(1);
+			expect(new Set(states)).toEqual(new Set(["T"]));
+			const before = size();
+			const { json } = await box.bg(["status", id]);
+			expect(json()).toMatchObject({
+				status: "running",
+				paused_at: expect.any(String),
+				note: "paused",
+			});
+			const [row] = (await box.bg(["list"])).json().tasks;
+			expect(row).toMatchObject({ id, note: "paused" });
+			expect(size()).toBe(before);
+			await box.bg(["unpause", id]);
+			await until(() => size() > before, "more output");
+			expect(box.record(id)).not.toHaveProperty("paused_at");
+			await box.bg(["cancel", id]);
+		},
+	);
+
+	concurrentTest("keeps no task from being cancelled", async () => {
+		const box = sandbox();
+		const id = await script(box, [], "sleep 60 & sleep 60");
+		await running(box, id);
+		await box.bg(["pause", id]);
+		expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
+		expect(treeOf(id)).toEqual([]);
+		expect(await endOf(box, id)).toMatchObject({
+			status: "cancelled",
+			reason: "cancel",
+		});
+	});
+
+	concurrentTest.each(["pause", "unpause"])(
+		"%s is refused once a task is over",
+		async (verb) => {
+			const box = sandbox();
+			const id = await script(box, [], "true");
+			await endOf(box, id);
+			const answer = await box.bg([verb, id]);
+			expect(answer).toMatchObject({ code: 111 });
+			expect(answer.stderr).toContain(` ${id} is already completed (`);
+			expect(answer.stderr).toEndWith(` status ${id})\n`);
+			expect(box.record(id)).not.toHaveProperty("paused_at");
+		},
+	);
+});
+
+concurrentTest("what a paused task leaves behind goes on", async () => {
+	const box = sandbox();
+	for (const isSupervised of [true, false]) {
+		const id = await script(box, [], "sleep 2 & wait");
+		const { pid = 0, supervisor } = await running(box, id);
+		await until(() => treeOf(id).length === 2, "its child");
+		await box.bg(["pause", id]);
+		const dead = isSupervised ? [pid] : [supervisor?.pid ?? 0, pid];
+		for (const each of dead) process.kill(each, "SIGKILL");
+		await until(() => !dead.some(isAlive), "their death");
+		await until(
+			async () => isFinal((await box.bg(["status", id])).json()),
+			"an end",
+		);
+		await until(() => treeOf(id).length === 0, "its child to end");
+	}
+});
+
+concurrentTest("what was held and then ended by hand can go on", async () => {
+	const box = sandbox();
+	const id = await script(box, [], "sleep 2; echo over");
+	await running(box, id);
+	await box.bg(["pause", id]);
+	await box.bg(["complete", id, "early"]);
+	expect((await box.bg(["unpause", id])).code).toBe(0);
+	await until(() => treeOf(id).length === 0, "the process to end");
+	expect(outputOf(box, id)).toBe("over\n");
+});
