@@ -30,7 +30,7 @@ const launchInner = `RUN[${bg} run -q inner -- sh -c "${gate}; echo the harvest"
 const hold = "until [ -e released ]; do sleep 0.05; done";
 const release = (lab: Lab) => writeFileSync(join(lab.project, "released"), "");
 
-const noticeHead = "Background tasks ended (told by bg";
+const noticeHead = "Background tasks ended (notice from bg";
 const blockHead = "Background tasks of this session";
 
 const wordsOf = ({ messages }: ModelRequest) =>

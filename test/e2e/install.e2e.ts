@@ -23,7 +23,7 @@ import {
 
 useDroid();
 
-const noticeHead = "Background tasks ended (told by bg";
+const noticeHead = "Background tasks ended (notice from bg";
 
 /** What the tools of a run said, the last one first. */
 const toolsSaid = (lab: Lab) =>

@@ -135,7 +135,7 @@ test("what one notice cannot name is told by the next hook, and how many that ar
 	const ids = Array.from({ length: 55 }, () => addEnd(box, parent));
 	const first = noticeIn(await send(box, toolUse(parent))) ?? "";
 	const told = ids.filter((id) => first.includes(id));
-	expect(first).toContain(`\n- ${ids.length - told.length} more, told next: `);
+	expect(first).toContain(`\n- ${ids.length - told.length} more in the next notice: `);
 	expect(first).toEndWith(` list --session ${parent}`);
 	const next = noticeIn(await send(box, toolUse(parent))) ?? "";
 	told.push(...ids.filter((id) => next.includes(id)));
