@@ -6,7 +6,7 @@ import { type InstallTarget, marker } from "../../lib/install/droid-files.ts";
 import { planInstall } from "../../lib/install/install.ts";
 import { executable, type Sandbox, sandbox } from "../tools/harness.ts";
 
-/** A project whose program prints its own path and BG_STOP; install adds the hooks. */
+/** A project with a program that prints its own path and BG_STOP; install adds the hooks. */
 function prepare(box: Sandbox, folder = join(box.home, "a project")) {
 	const target: InstallTarget = {
 		kind: "project",
