@@ -45,7 +45,7 @@ export const writeHookReply = (fields: object): boolean =>
  */
 export function repairNotices(store: Store, session: string): Notice[] {
 	const notices = collectNotices(store, session);
-	const awaited = notices.filter(({ state }) => state === "awaited");
+	const awaited = notices.filter((each) => !isEnded(each));
 	for (const notice of chooseNextChecked(store, session, awaited)) {
 		const task = findTask(store, notice.id);
 		if (!task || !isFinal(task)) continue;
@@ -87,32 +87,30 @@ export function deliverNotices(
 
 /** Blocks a session from stopping if it leaves tasks behind, and names those not collected. */
 export function blockStop(store: Store, notices: readonly Notice[]): void {
-	const idsIf = (isAwaited: boolean) =>
-		notices
-			.filter(({ state }) => (state === "awaited") === isAwaited)
-			.map(({ id }) => id);
-	const due = idsIf(false);
-	const expected = idsIf(true);
-	// A launch that failed halfway may leave a notice without a record.
-	const awaited = [
-		...expected.slice(0, maxChecked).filter((id) => findTask(store, id)),
-		...expected.slice(maxChecked),
-	];
-	if (due.length + awaited.length === 0) return;
+	const due = notices.filter(isEnded).map(({ id }) => id);
+	const awaited = notices
+		.filter((each) => !isEnded(each))
+		.map(({ id }) => id)
+		// A launch that failed halfway may leave a notice without a record.
+		.filter((id, index) => index >= maxChecked || findTask(store, id));
 	const listFirst = (ids: string[]) =>
 		ids.slice(0, maxListedIds).join(", ") +
 		(ids.length > maxListedIds ? ", …" : "");
 	const ids = [...awaited, ...due];
+	if (ids.length === 0) return;
 	const idArguments = ids.length > maxListedIds ? "" : ` ${ids.join(" ")}`;
 	const parts = [
-		awaited.length && `still running: ${listFirst(awaited)}`,
-		due.length && `ended and not collected: ${listFirst(due)}`,
-	].filter((part) => part);
+		...(awaited.length ? [`still running: ${listFirst(awaited)}`] : []),
+		...(due.length ? [`ended and not collected: ${listFirst(due)}`] : []),
+	];
 	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${formatProgram()} wait${idArguments}`;
 	writeHookReply({ decision: "block", reason });
 }
 
 // --- internal ---
+
+/** Whether the task has ended: its notice is due, or claimed by a hook. */
+const isEnded = ({ state }: Notice) => state !== "awaited";
 
 const formatProgram = () => toLine(programCommand(), 4096);
 
@@ -121,8 +119,8 @@ function chooseNextChecked(
 	store: Store,
 	session: string,
 	awaited: readonly Notice[],
-): Notice[] {
-	if (awaited.length <= maxChecked) return [...awaited];
+): readonly Notice[] {
+	if (awaited.length <= maxChecked) return awaited;
 	const last = readSessionNote(store, session, "checked") ?? "";
 	const at = awaited.findIndex(({ id }) => id > last);
 	const start = Math.max(0, at);
@@ -148,10 +146,8 @@ const formatTail = (left: number, session: string) =>
 
 /** How many tasks one notice can name. */
 function countNamed(session: string, notices: readonly Notice[]): number {
-	const ids = notices
-		.filter(({ state }) => state !== "awaited")
-		.slice(0, maxNamed)
-		.map(({ id }) => id);
+	const ids = notices.filter(isEnded).map(({ id }) => id);
+	ids.splice(maxNamed);
 	const around = formatHead() + formatTail(notices.length, session);
 	while (ids.length > 1 && (around + formatIds(ids)).length > maxNoticeLength)
 		ids.pop();

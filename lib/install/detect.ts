@@ -25,7 +25,7 @@ import {
 export type Installation = {
 	kind: InstallTarget["kind"];
 	/** The folder, or the name of a plugin. */
-	where: string;
+	location: string;
 	/** A file that install would change; undefined if the installation is up to date. */
 	outdatedFile?: string;
 };
@@ -46,14 +46,16 @@ export function findInstallations(): Installation[] {
 // --- internal ---
 
 function findInTarget(target: InstallTarget): Installation[] {
-	const { kind, folder: where } = target;
+	const { kind, folder } = target;
 	const readPath = createReader(target);
 	if (!isInstalledIn(target, readPath)) return [];
 	const program = findProgram(target, readPath);
 	const [first] = program
 		? planInstall(target, program, readPath).filter(isDue)
-		: [{ path: join(where, "hooks", programNames[0]) }];
-	return [{ kind, where, ...(first && { outdatedFile: first.path }) }];
+		: [{ path: join(folder, "hooks", programNames[0]) }];
+	return [
+		{ kind, location: folder, ...(first && { outdatedFile: first.path }) },
+	];
 }
 
 /** Whether bg wrote anything there. Nothing counts in a project that install would refuse. */
@@ -93,7 +95,7 @@ function listInstalledPlugins(): Installation[] {
 				Plugin,
 				JSON.parse(readFileSync(join(folder, name), "utf8")),
 			);
-			return [{ kind: "plugin" as const, where: `plugin ${pluginId}` }];
+			return [{ kind: "plugin" as const, location: `plugin ${pluginId}` }];
 		} catch {
 			// A file that cannot be read is not a plugin of bg.
 			return [];

@@ -71,9 +71,9 @@ function describeLock(path: string): StuckLock {
 		return { says: `${lock} held by the unknown file ${name}`, fix: remove };
 	const { pid, machine } = holder;
 	const held = `${lock} held by process ${pid}`;
-	const where = checkLiveness(holder);
-	if (where === "alive") return { says: held, fix: `kill -KILL ${pid}` };
-	const at = where === "elsewhere" ? ` ${describeMachine(machine)}` : "";
+	const liveness = checkLiveness(holder);
+	if (liveness === "alive") return { says: held, fix: `kill -KILL ${pid}` };
+	const at = liveness === "elsewhere" ? ` ${describeMachine(machine)}` : "";
 	return { says: held + at, fix: remove };
 }
 

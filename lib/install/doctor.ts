@@ -144,7 +144,7 @@ function checkHooks(): Finding {
 			formatFix(`install --${outdated.kind}`),
 		);
 	return found.length
-		? passed(`installed: ${found.map(({ where }) => where).join(", ")}`)
+		? passed(`installed: ${found.map(({ location }) => location).join(", ")}`)
 		: failed("not installed", formatFix("install"));
 }
 

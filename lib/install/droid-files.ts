@@ -30,12 +30,14 @@ export function droidFolder(): string {
 
 /** The names of the installed program: executable and script. */
 export const programNames = ["bg", "bg.mjs"] as const;
+export type ProgramName = (typeof programNames)[number];
 
 /** Every file that bg writes contains this. A file without it is never changed. */
 export const marker = "written by bg install";
 
 export type DroidFiles = {
-	root: string;
+	/** The path of the program, under each of its names. */
+	programs: Record<ProgramName, string>;
 	/** The hook command for a file. */
 	hook: (file: string) => HookCommand;
 	assets: [path: string, text: string][];
@@ -48,26 +50,24 @@ export function listDroidFiles(
 ): DroidFiles {
 	const { kind, folder } = target;
 	const root = kind === "plugin" ? join(folder, pluginName) : folder;
-	const { hook, bg, where = "" } = buildCalls({ kind, folder: root }, name);
-	const report = `${bg} report`;
-	const values = { bg, where, report };
+	const { hook, bg, where } = buildCalls({ kind, folder: root }, name);
+	const values = { bg, where, report: `${bg} report` };
+	const hooks = join(root, "hooks");
+	const programs = { bg: join(hooks, "bg"), "bg.mjs": join(hooks, "bg.mjs") };
 	const assets: DroidFiles["assets"] = [
 		[join(root, "skills", "task-bg", "SKILL.md"), fillTemplate(skill, values)],
 		[join(root, "commands", "task-bg.md"), fillTemplate(command, values)],
 	];
-	if (kind !== "plugin") return { root, hook, assets };
-	const about = {
-		name: pluginName,
-		version,
-		description: `${description} (${marker})`,
-	};
+	if (kind !== "plugin") return { programs, hook, assets };
+	const marked = `${description} (${marker})`;
+	const about = { name: pluginName, version, description: marked };
 	const market = { name: basename(folder), owner: { name: pluginName } };
 	const plugins = [{ ...about, source: `./${pluginName}` }];
 	assets.push(
 		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
 		[marketplaceFile(folder), toText({ ...market, plugins })],
 	);
-	return { root, hook, assets };
+	return { programs, hook, assets };
 }
 
 /** Lists the files that droid reads hooks from, in the order of precedence. */
@@ -87,11 +87,9 @@ export const marketplaceFile = (folder: string) =>
 
 /** Lists the folders that uninstall removes if they are empty. */
 export function listFolders(target: InstallTarget): string[] {
-	const { root, assets } = listDroidFiles(target, "bg");
-	const folders = [
-		...assets.map(([path]) => dirname(path)),
-		join(root, "hooks"),
-	];
+	const { programs, assets } = listDroidFiles(target, "bg");
+	const paths = [...assets.map(([path]) => path), programs.bg];
+	const folders = paths.map((path) => dirname(path));
 	const above = folders.map((folder) => dirname(folder));
 	return [...new Set([...folders, ...above])].filter((folder) =>
 		folder.startsWith(`${target.folder}/`),
@@ -119,14 +117,8 @@ export function pluginCommands(folder: string, isNew: boolean): string[] {
 
 const pluginName = "bg";
 
-type Calls = {
-	hook: DroidFiles["hook"];
-	/** How an agent calls bg, and from which folder. */
-	bg: string;
-	where?: string;
-};
-
-function buildCalls({ kind, folder }: InstallTarget, name: string): Calls {
+/** How a hook and an agent call bg, and from which folder the agent does. */
+function buildCalls({ kind, folder }: InstallTarget, name: string) {
 	if (kind === "project") {
 		const bg = `.factory/hooks/${name}`;
 		const where =
@@ -141,7 +133,7 @@ function buildCalls({ kind, folder }: InstallTarget, name: string): Calls {
 		kind === "plugin"
 			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
 			: quoteForShell(join(folder, "hooks", name));
-	return { hook: () => ({ call: `${bg} hook` }), bg };
+	return { hook: () => ({ call: `${bg} hook` }), bg, where: "" };
 }
 
 /**

@@ -6,8 +6,10 @@ export type Finding =
 	| { ok: true; says: string }
 	| { ok: false; says: string; fix: string };
 
+/** A passed check. */
 export const passed = (says: string): Finding => ({ ok: true, says });
 
+/** A failed check. */
 export const failed = (says: string, fix: string): Finding => ({
 	ok: false,
 	says,

@@ -6,7 +6,6 @@
  * is missing there from `settings.json`. So an entry in the first file hides the user's entry in the
  * other. Each event is therefore added to the file where droid finds it now.
  */
-import { join } from "node:path";
 import { BgError, refused } from "../error.ts";
 import { hookEvents } from "../hook/events.ts";
 import {
@@ -14,7 +13,7 @@ import {
 	listDroidFiles,
 	listHookFiles,
 	marker,
-	programNames,
+	type ProgramName,
 } from "./droid-files.ts";
 import {
 	addHooks,
@@ -25,10 +24,7 @@ import {
 import type { EditedText, TextEdit } from "./json-edit.ts";
 
 /** The program that is installed. */
-export type InstallProgram = {
-	name: (typeof programNames)[number];
-	bytes: Buffer;
-};
+export type InstallProgram = { name: ProgramName; bytes: Buffer };
 
 /** The content and mode of a file, before or after the change. */
 export type FileState = { bytes: Buffer; mode: number };
@@ -55,8 +51,8 @@ export function planInstall(
 	program: InstallProgram,
 	readPath: ReadPath,
 ): FileChange[] {
-	const { root, hook, assets } = listDroidFiles(target, program.name);
-	const path = join(root, "hooks", program.name);
+	const { programs, hook, assets } = listDroidFiles(target, program.name);
+	const path = programs[program.name];
 	const own = planFile(readPath, path, { bytes: program.bytes, mode: 0o755 });
 	if (own.action === "foreign")
 		throw refused(
@@ -67,15 +63,15 @@ export function planInstall(
 			addHooks(text, file, { events, command: hook(file.path) }),
 		),
 	);
-	const others = programNames.filter((name) => name !== program.name);
 	return [
 		own,
 		...assets.map(([at, text]) =>
 			planFile(readPath, at, { bytes: Buffer.from(text), mode: 0o644 }),
 		),
 		...hooks,
-		...others
-			.flatMap((name) => planRemoval(readPath, join(root, "hooks", name)))
+		...Object.values(programs)
+			.filter((each) => each !== path)
+			.flatMap((each) => planRemoval(readPath, each))
 			.filter(({ action }) => action === "remove"),
 	];
 }
@@ -85,20 +81,18 @@ export function planUninstall(
 	target: InstallTarget,
 	readPath: ReadPath,
 ): FileChange[] {
-	const { root, assets } = listDroidFiles(target, "bg");
+	const { programs, assets } = listDroidFiles(target, "bg");
+	const assetPaths = assets.map(([path]) => path).reverse();
 	const hooks = listHookFiles(target)
 		.filter(({ path }) => readPath(path))
 		.map((file) =>
 			planEdit(readPath, file.path, (text) => removeHooks(text, file)),
 		)
 		.filter(({ action }) => action !== "same");
-	return [
-		...hooks,
-		...assets.toReversed().flatMap(([path]) => planRemoval(readPath, path)),
-		...programNames.flatMap((name) =>
-			planRemoval(readPath, join(root, "hooks", name)),
-		),
-	];
+	const removals = [...assetPaths, ...Object.values(programs)].flatMap((path) =>
+		planRemoval(readPath, path),
+	);
+	return [...hooks, ...removals];
 }
 
 // --- internal ---
