@@ -9,6 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { hookEvents } from "../../lib/hook/events.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import {
 	program,
@@ -107,14 +108,9 @@ test.each([
 	expect(box.record(id)).toMatchObject({ status: "completed", result: "" });
 });
 
-const events = [
-	sessionStart(parent),
-	toolUse(parent),
-	stopOf(parent),
-	payload("UserPromptSubmit", parent),
-	payload("Stop", parent),
-	sessionEnd(parent),
-];
+const events = Object.keys(hookEvents).map((event) =>
+	payload(event, parent, { tool_name: "Execute", stop_hook_active: false }),
+);
 
 test("events with nothing to record create no store", async () => {
 	const box = sandbox();
