@@ -62,22 +62,16 @@ const dist = join(root, "dist");
  */
 async function buildScript(entry: string): Promise<void> {
 	const deferred: string[] = [];
-	const entryScript = await bundle(entry, {
-		target: "node",
-		format: "esm",
-		plugins: [
-			onDynamicImport((path) => {
-				deferred.push(path);
-				return deferredModule;
-			}),
-			provideDeferred(deferredLoader),
-		],
+	const deferImport = onDynamicImport((path) => {
+		deferred.push(path);
+		return deferredModule;
 	});
+	const loader = provideDeferred(deferredLoader);
+	const entryScript = await bundle(entry, [deferImport, loader]);
 	const all = deferred.map((path) => `export * from ${JSON.stringify(path)};`);
-	const deferredScript = await bundle(deferredModule.path, {
-		target: "node",
+	const source = provideDeferred(all.join("\n"));
+	const deferredScript = await bundle(deferredModule.path, [source], {
 		format: "cjs",
-		plugins: [provideDeferred(all.join("\n"))],
 	});
 	if (/[\r\u2028\u2029]/.test(deferredScript))
 		throw new Error("the deferred code has a line end other than \\n");
@@ -134,12 +128,15 @@ const onDynamicImport = (
 
 async function bundle(
 	entry: string,
-	options: Pick<BuildConfig, "target" | "format" | "plugins">,
+	plugins: BunPlugin[],
+	options: Partial<BuildConfig> = {},
 ): Promise<string> {
 	const { outputs } = await Bun.build({
-		...options,
 		entrypoints: [entry],
+		target: "node",
 		minify: true,
+		plugins,
+		...options,
 	});
 	const [file] = outputs;
 	if (!file) throw new Error("the bundler wrote nothing");
@@ -155,20 +152,10 @@ async function buildExecutable(
 	outfile: string,
 	target?: Target,
 ): Promise<void> {
-	const keepDynamicImports = onDynamicImport((path) => ({
-		path,
-		external: true,
-	}));
+	const keep = onDynamicImport((path) => ({ path, external: true }));
 	const chunks = new Map<string, string>();
 	for (const path of [entry, join(root, "lib/hook/handle-event.ts")])
-		chunks.set(
-			path,
-			await bundle(path, {
-				target: "bun",
-				format: "esm",
-				plugins: [keepDynamicImports],
-			}),
-		);
+		chunks.set(path, await bundle(path, [keep], { target: "bun" }));
 	const plugin: BunPlugin = {
 		name: "provide chunks",
 		setup(build) {

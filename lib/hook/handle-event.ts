@@ -59,24 +59,18 @@ const handlers = {
 	endSession,
 } satisfies Record<HandlerName, Handler>;
 
-/** An event as the fast path hands it on. */
-export type RawEvent = {
-	store: Store;
-	verb: string;
-	handler: HandlerName;
-	payload: object;
-};
-
-/** Runs the handler of an event, which prints the answer if there is one. */
-export function handleEvent({ store, verb, handler, payload }: RawEvent): void {
-	const given = Object.entries(payload).filter(([, value]) => value !== null);
-	const parsed = v.parse(HookPayload, Object.fromEntries(given));
-	exportSession(parsed);
+/** Runs the handler of an event, which prints the answer, if any. */
+export function handleEvent(
+	handler: HandlerName,
+	{ dir, verb, raw }: { dir: string; verb: string; raw: object },
+): void {
+	const given = Object.entries(raw).filter(([, value]) => value !== null);
+	const payload = v.parse(HookPayload, Object.fromEntries(given));
+	exportSession(payload);
 	// Only an event that must be recorded creates a store.
-	const mustRecord =
-		parsed.calling_session_id !== undefined || parseSubagent(parsed);
-	if (mustRecord || existsSync(store.dir))
-		handlers[handler](openStore({ ...store, write: true }), parsed, verb);
+	const mustRecord = payload.calling_session_id || parseSubagent(payload);
+	if (mustRecord || existsSync(dir))
+		handlers[handler](openStore({ dir, write: true }), payload, verb);
 	else if (verb === "hook-complete")
 		writeHookReply({ error: "no task of this session" });
 }
@@ -103,7 +97,7 @@ function startSession(store: Store, payload: HookPayload): void {
 	if (caller) writeSessionNote(store, session_id, "caller", caller);
 	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
-		forEachTask([task], ({ id }) => recordDroidSession(store, id, session_id));
+		logFailure(() => recordDroidSession(store, task.id, session_id));
 	deliverNotices(store, payload, notices);
 }
 
@@ -123,13 +117,13 @@ function recordDroidSession(store: Store, id: string, session: string): void {
 function endSession(store: Store, payload: HookPayload): void {
 	const { session_id } = payload;
 	if (!session_id) return;
-	const text = () => readTranscript(payload.transcript_path) ?? "";
+	const readResult = () => readTranscript(payload.transcript_path) ?? "";
 	const caller = readSessionNote(store, session_id, "caller");
 	const ownTaskId = readOwnTaskId();
 	const isOwn =
 		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
 	// The note is written before the tasks are read: a record made between the two finds the note.
-	if (caller && !isOwn) writeEndNote(store, session_id, text());
+	if (caller && !isOwn) writeEndNote(store, session_id, readResult());
 	if (caller) {
 		const notices = repairNotices(store, session_id);
 		forwardNotices(store, session_id, caller, { listed: notices });
@@ -137,7 +131,7 @@ function endSession(store: Store, payload: HookPayload): void {
 	const ended = listNativeTasks(store, session_id).filter(
 		({ droid_session_id }) => droid_session_id === session_id,
 	);
-	forEachTask(ended, ({ id }) => finishByHook(store, id, text()));
+	forEachTask(ended, ({ id }) => finishByHook(store, id, readResult()));
 }
 
 /** With `BG_STOP=wait` a session is blocked once. */

@@ -41,11 +41,11 @@ export async function runHook(verb: string): Promise<void> {
 		const event = findHookEvent(name);
 		if (!event) return;
 		const [BG_DIR, HOME] = [readVariable("BG_DIR"), readVariable("HOME")];
-		const store = { dir: storeDir({ BG_DIR, HOME }) };
-		if (!(await hasWork(store, event, payload))) return;
+		const dir = storeDir({ BG_DIR, HOME });
+		if (!(await hasWork({ dir }, event, payload))) return;
 		const { handleEvent } = await import("./handle-event.ts");
-		const named = { ...payload, hook_event_name: name };
-		handleEvent({ store, verb, handler: event.handler, payload: named });
+		const raw = { ...payload, hook_event_name: name };
+		handleEvent(event.handler, { dir, verb, raw });
 	} catch (error) {
 		isRead = true;
 		await reportFault(error, verb);
