@@ -18,6 +18,7 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { BuildConfig, BunPlugin, OnResolveResult } from "bun";
+import { createConsola } from "consola";
 import { x } from "tinyexec";
 import { renderMan } from "./lib/cli/man.ts";
 import { loadVerbs } from "./lib/cli/verb.ts";
@@ -248,6 +249,8 @@ async function run(program: string, args: string[]): Promise<void> {
 }
 
 if (import.meta.main) {
+	// On stderr: `npm pack --json` builds, and its stdout is JSON.
+	const log = createConsola({ stdout: process.stderr });
 	await mkdir(dist, { recursive: true });
 	const entry = join(root, "bg.ts");
 	await Promise.all([
@@ -257,5 +260,9 @@ if (import.meta.main) {
 			Bun.write(join(dist, "bg.1"), renderMan(known, version)),
 		),
 	]);
-	if (process.argv[2] === "release") await buildRelease(entry);
+	log.success("built dist/bg, dist/bg.mjs and dist/bg.1");
+	if (process.argv[2] === "release") {
+		await buildRelease(entry);
+		log.success("built dist/release");
+	}
 }
