@@ -1,6 +1,6 @@
 /**
- * Writes what users get: `dist/bg`, an executable of this platform, `dist/bg.mjs`, one script that
- * runs under Bun, Deno and Node from any folder, and `dist/bg.1`, the man page. Run it with Bun.
+ * Builds `dist/bg`, an executable for this platform; `dist/bg.mjs`, one script for Bun, Deno and Node;
+ * and `dist/bg.1`, the man page. `bun build.ts release` also builds `dist/release/`. Run it with Bun.
  */
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
@@ -17,7 +17,9 @@ import {
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
-import type { BunPlugin } from "bun";
+import type { BuildConfig, BunPlugin, OnResolveResult } from "bun";
+import { createConsola } from "consola";
+import { x } from "tinyexec";
 import { renderMan } from "./lib/cli/man.ts";
 import { loadVerbs } from "./lib/cli/verb.ts";
 import { verbs } from "./lib/cli/verbs.ts";
@@ -25,12 +27,12 @@ import { runtimeFlags } from "./lib/process/executables.ts";
 import { removedFolderWord } from "./lib/process/runtime.ts";
 import { version } from "./package.json" with { type: "json" };
 
-/** Starts Deno in `/` if the current folder was removed, and tells the program so. */
+/** Starts Deno in `/` if the current folder was removed, with a word that says so. */
 const leaveRemovedFolder = `[ -n "$(pwd -P 2>/dev/null)" ] || { cd / && set -- ${removedFolderWord} "$@"; }`;
 
 /**
- * The first line of the script is for the kernel, the second for `sh` (for JavaScript it is a
- * string and a comment): the fastest runtime there is, with nothing of the current folder read.
+ * The first line of the script is for the kernel, the second for `sh`; in JavaScript it is a string
+ * and a comment. It starts the fastest runtime on PATH, with flags against files of the current folder.
  */
 const runtimes = Object.entries(runtimeFlags).map(([runtime, flags]) => {
 	const call = `exec ${[runtime, ...flags].join(" ")} "$0" "$@"`;
@@ -40,7 +42,7 @@ const runtimes = Object.entries(runtimeFlags).map(([runtime, flags]) => {
 const noRuntime = 'echo "bg: needs bun, deno or node on PATH" >&2; exit 111';
 const header = `#!/bin/sh\n':' //; ${[...runtimes, noRuntime].join("; ")}\n`;
 
-/** The platforms of a release, by Bun's names. */
+/** The platforms of a release, as Bun names them. */
 export const targets = [
 	"linux-x64",
 	"linux-arm64",
@@ -56,44 +58,24 @@ const root = import.meta.dir;
 const dist = join(root, "dist");
 
 /**
- * The script has two parts: the door with the fast path of a hook, which every runtime reads, and
- * behind it, as comments, all else, which is compiled only once something of it is called for.
+ * The script has two parts: the entry point with the fast path of a hook, which every runtime parses,
+ * and after it, as comments, all deferred code, which is compiled when some of it is first imported.
  */
 async function buildScript(entry: string): Promise<void> {
 	const deferred: string[] = [];
-	const entryScript = await bundle(entry, "node", "esm", {
-		name: "the rest comes later",
-		setup(build) {
-			build.onResolve(
-				{ filter: /^\.\.?\/.*\.ts$/ },
-				({ kind, path, importer }) => {
-					if (kind !== "dynamic-import") return undefined;
-					deferred.push(join(dirname(importer), path));
-					return { path: "rest", namespace: "rest" };
-				},
-			);
-			build.onLoad({ filter: /./, namespace: "rest" }, () => ({
-				contents: deferredLoader,
-				loader: "js",
-			}));
-		},
+	const deferImport = onDynamicImport((path) => {
+		deferred.push(path);
+		return deferredModule;
 	});
+	const loader = provideDeferred(deferredLoader);
+	const entryScript = await bundle(entry, [deferImport, loader]);
 	const all = deferred.map((path) => `export * from ${JSON.stringify(path)};`);
-	const deferredScript = await bundle("rest", "node", "cjs", {
-		name: "what the door calls for",
-		setup(build) {
-			build.onResolve({ filter: /^rest$/ }, () => ({
-				path: "rest",
-				namespace: "rest",
-			}));
-			build.onLoad({ filter: /./, namespace: "rest" }, () => ({
-				contents: all.join("\n"),
-				loader: "js",
-			}));
-		},
+	const source = provideDeferred(all.join("\n"));
+	const deferredScript = await bundle(deferredModule.path, [source], {
+		format: "cjs",
 	});
 	if (/[\r\u2028\u2029]/.test(deferredScript))
-		throw new Error("a line that ends twice");
+		throw new Error("the deferred code has a line end other than \\n");
 	const path = join(dist, "bg.mjs");
 	const comment = ["", deferredMark, ...deferredScript.split("\n")].join(
 		"\n//",
@@ -102,44 +84,60 @@ async function buildScript(entry: string): Promise<void> {
 	await chmod(path, 0o755);
 }
 
-const deferredMark = "-- the rest";
+/** The line of `dist/bg.mjs` after which the deferred code begins. */
+const deferredMark = "-- deferred code";
 
-/** Compiles the rest, once; all that it asks for are modules of the runtime. */
+/** Compiles the deferred code, once. It requires only modules of the runtime. */
 const deferredLoader = `
 const require = process.getBuiltinModule;
-const rest = { exports: {} };
+const deferred = { exports: {} };
 const text = require("node:fs").readFileSync(new URL(import.meta.url), "utf8");
 const [, , ...lines] = text.slice(text.lastIndexOf("\\n//${deferredMark}\\n")).split("\\n//");
-new Function("exports", "require", "module", lines.join("\\n"))(rest.exports, require, rest);
-export const { handleEvent, logHookFault, supervise, runCli } = rest.exports;
+new Function("exports", "require", "module", lines.join("\\n"))(deferred.exports, require, deferred);
+export const { handleEvent, logHookFault, supervise, runCli } = deferred.exports;
 `;
 
-/** What is called for later stays where it is. */
-const keepDynamicImports: BunPlugin = {
-	name: "leave dynamic imports",
+const deferredModule = { path: "deferred", namespace: "deferred" };
+
+/** Provides the source of the deferred module. */
+const provideDeferred = (contents: string): BunPlugin => ({
+	name: "provide deferred module",
+	setup(build) {
+		build.onResolve({ filter: /^deferred$/ }, () => deferredModule);
+		build.onLoad({ filter: /./, namespace: "deferred" }, () => ({
+			contents,
+			loader: "js",
+		}));
+	},
+});
+
+/** Resolves each dynamic import of a file of this program. */
+const onDynamicImport = (
+	resolve: (path: string) => OnResolveResult,
+): BunPlugin => ({
+	name: "resolve dynamic imports",
 	setup(build) {
 		build.onResolve(
 			{ filter: /^\.\.?\/.*\.ts$/ },
 			({ kind, path, importer }) =>
 				kind === "dynamic-import"
-					? { path: join(dirname(importer), path), external: true }
+					? resolve(join(dirname(importer), path))
 					: undefined,
 		);
 	},
-};
+});
 
 async function bundle(
 	entry: string,
-	target: "node" | "bun",
-	format: "cjs" | "esm",
-	plugin?: BunPlugin,
+	plugins: BunPlugin[],
+	options: Partial<BuildConfig> = {},
 ): Promise<string> {
 	const { outputs } = await Bun.build({
 		entrypoints: [entry],
-		target,
-		format,
+		target: "node",
 		minify: true,
-		...(plugin && { plugins: [plugin] }),
+		plugins,
+		...options,
 	});
 	const [file] = outputs;
 	if (!file) throw new Error("the bundler wrote nothing");
@@ -147,22 +145,23 @@ async function bundle(
 }
 
 /**
- * Each piece of an executable is a file to open and to link: the door comes in one, and so does
- * what a hook does.
+ * Each chunk of an executable is a file to open and link. The entry point is one chunk, and so is
+ * everything that a hook loads.
  */
 async function buildExecutable(
 	entry: string,
 	outfile: string,
 	target?: Target,
 ): Promise<void> {
-	const pieces = new Map<string, string>();
+	const keep = onDynamicImport((path) => ({ path, external: true }));
+	const chunks = new Map<string, string>();
 	for (const path of [entry, join(root, "lib/hook/handle-event.ts")])
-		pieces.set(path, await bundle(path, "bun", "esm", keepDynamicImports));
+		chunks.set(path, await bundle(path, [keep], { target: "bun" }));
 	const plugin: BunPlugin = {
-		name: "pieces",
+		name: "provide chunks",
 		setup(build) {
 			build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
-				const contents = pieces.get(path);
+				const contents = chunks.get(path);
 				return contents === undefined ? undefined : { contents, loader: "js" };
 			});
 		},
@@ -171,8 +170,8 @@ async function buildExecutable(
 }
 
 /**
- * Compiles a program into an executable that obeys no file of the folder it is called in; for this
- * platform where no other is named.
+ * Compiles a program into an executable that reads no configuration of the folder it is called in.
+ * The default target is this platform.
  */
 export async function compile(
 	entry: string,
@@ -190,7 +189,7 @@ export async function compile(
 		...(plugin && { plugins: [plugin] }),
 		compile: {
 			outfile: unfinished,
-			// An executable without any flag of Bun's own does not start in a removed folder.
+			// Without any runtime flag, an executable does not start in a removed folder.
 			execArgv: ["--no-env-file"],
 			...(target && { target: `bun-${target}` }),
 			autoloadDotenv: false,
@@ -199,13 +198,13 @@ export async function compile(
 			autoloadPackageJson: false,
 		},
 	});
-	// The linker leaves the file in pieces in the page cache; a copy starts faster.
-	await Bun.$`cp ${unfinished} ${outfile}.copy`;
+	// The linker leaves the file scattered in the page cache; a copy starts faster.
+	await run("cp", [unfinished, `${outfile}.copy`]);
 	await rename(`${outfile}.copy`, outfile);
 	await rm(unfinished);
 }
 
-/** Writes `dist/release/`: what is there to download, and the sums to check it by. */
+/** Builds `dist/release/`: the files to download, and their SHA-256 sums. */
 async function buildRelease(entry: string): Promise<void> {
 	const folder = join(dist, "release");
 	await rm(folder, { recursive: true, force: true });
@@ -234,16 +233,24 @@ async function buildRelease(entry: string): Promise<void> {
 	);
 }
 
-/** The plugin as the script itself writes it; its folder gives the marketplace its name. */
+/** Packs the plugin that `bg install --plugin` writes. The marketplace has the name of its folder. */
 async function buildPlugin(archive: string): Promise<void> {
 	const plugin = join(dist, "bg-tasks");
-	const { execPath } = process;
-	await Bun.$`${execPath} ${join(dist, "bg.mjs")} install --plugin ${plugin}`.quiet();
-	await Bun.$`tar -czf ${archive} -C ${dist} bg-tasks`;
+	const script = join(dist, "bg.mjs");
+	await run(process.execPath, [script, "install", "--plugin", plugin]);
+	await run("tar", ["-czf", archive, "-C", dist, "bg-tasks"]);
 	await rm(plugin, { recursive: true });
 }
 
+async function run(program: string, args: string[]): Promise<void> {
+	const { exitCode, stderr } = await x(program, args, { nodePath: false });
+	if (exitCode !== 0)
+		throw new Error(`${program} exited ${exitCode}: ${stderr}`);
+}
+
 if (import.meta.main) {
+	// On stderr: `npm pack --json` builds, and its stdout is JSON.
+	const log = createConsola({ stdout: process.stderr });
 	await mkdir(dist, { recursive: true });
 	const entry = join(root, "bg.ts");
 	await Promise.all([
@@ -253,5 +260,9 @@ if (import.meta.main) {
 			Bun.write(join(dist, "bg.1"), renderMan(known, version)),
 		),
 	]);
-	if (process.argv[2] === "release") await buildRelease(entry);
+	log.success("built dist/bg, dist/bg.mjs and dist/bg.1");
+	if (process.argv[2] === "release") {
+		await buildRelease(entry);
+		log.success("built dist/release");
+	}
 }

@@ -1,26 +1,32 @@
 /**
- * The events of a session that bg answers as a hook, in one list: what is installed follows from it.
- * Light, for the fast path of a hook.
+ * The hook events that bg answers, one row each. A row names its handler by a word, so that the fast
+ * path loads no handler. `bg install` registers exactly these events.
  */
 
-type HookEvent = {
-	/** There may be something to do beside a notice that is due. */
-	needsHandler?: true;
-	/** Droid puts what is answered before the model, so notices can be told. */
-	showsNotices?: true;
+export type HookEvent = {
+	/** A key of the handlers of hook/handle-event.ts. */
+	handler: string;
+	/** The handler runs only if a notice is due for the session, or for this tool. */
+	ifDue?: true;
+	orTool?: string;
 };
 
 export const hookEvents = {
-	SessionStart: { needsHandler: true, showsNotices: true },
-	UserPromptSubmit: { showsNotices: true },
-	PostToolUse: { showsNotices: true },
-	SubagentStop: { needsHandler: true },
-	Stop: { needsHandler: true },
-	SessionEnd: { needsHandler: true },
+	SessionStart: { handler: "startSession" },
+	UserPromptSubmit: { handler: "deliverDue", ifDue: true },
+	PostToolUse: { handler: "finishToolCall", ifDue: true, orTool: "Task" },
+	SubagentStop: { handler: "stopSubagent" },
+	Stop: { handler: "stopSession" },
+	SessionEnd: { handler: "endSession" },
 } as const satisfies Record<string, HookEvent>;
 
-/** What bg does at an event; undefined where that is nothing. */
-export const findHookEvent = (event: string): HookEvent | undefined =>
+export type HandlerName =
+	(typeof hookEvents)[keyof typeof hookEvents]["handler"];
+
+/** The row of an event; undefined if bg does not answer it. */
+export const findHookEvent = (
+	event: string,
+): (HookEvent & { handler: HandlerName }) | undefined =>
 	Object.hasOwn(hookEvents, event)
 		? hookEvents[event as keyof typeof hookEvents]
 		: undefined;

@@ -1,6 +1,6 @@
 /**
- * What each hook event does; loaded only where there is something to do. It never makes its caller
- * wait for long, and what it could not do is a line in the log: no notice is lost by it.
+ * The handler of each hook event; loaded only if there is something to do. A handler never waits
+ * long: what it could not do is a line in the log, and no notice is lost.
  */
 import {
 	appendFileSync,
@@ -16,7 +16,7 @@ import { HookPayload, parseSubagent } from "../droid/payloads.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { forwardNotices, type Notice } from "../store/notices.ts";
+import { forwardNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
 import { findTask, updateTask } from "../store/records.ts";
 import {
@@ -27,7 +27,7 @@ import {
 import { idPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { taskVariable } from "../task/variables.ts";
-import { findHookEvent } from "./events.ts";
+import type { HandlerName } from "./events.ts";
 import {
 	blockStop,
 	deliverNotices,
@@ -45,33 +45,37 @@ import {
 	writeEndNote,
 } from "./subagents.ts";
 
-/** Prints the answer to an event, where there is one. */
-export function handleEvent(store: Store, verb: string, raw: object): void {
+type Handler = (store: Store, payload: HookPayload, verb: string) => void;
+
+const handlers = {
+	startSession,
+	deliverDue: (store, payload) => deliverNotices(store, payload),
+	finishToolCall: (store, payload) => {
+		recordSubagent(store, payload, readOwnTaskId());
+		deliverNotices(store, payload);
+	},
+	stopSubagent: handleSubagentStop,
+	stopSession,
+	endSession,
+} satisfies Record<HandlerName, Handler>;
+
+/** Runs the handler of an event, which prints the answer, if any. */
+export function handleEvent(
+	handler: HandlerName,
+	{ dir, verb, raw }: { dir: string; verb: string; raw: object },
+): void {
 	const given = Object.entries(raw).filter(([, value]) => value !== null);
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
-	// Only what must be remembered makes a store where there is none.
-	const mustRecord =
-		payload.calling_session_id !== undefined || parseSubagent(payload);
-	if (!mustRecord && !existsSync(store.dir)) {
-		exportSession(payload);
-		if (verb === "hook-complete")
-			writeHookReply({ error: "no task of this session" });
-		return;
-	}
-	const event = payload.hook_event_name ?? "";
-	if (event === "SessionStart") exportSession(payload);
-	const opened = openStore({ ...store, write: true });
-	if (event === "SubagentStop") handleSubagentStop(opened, verb, payload);
-	const notices =
-		event === "SessionStart" ? handleSessionStart(opened, payload) : undefined;
-	if (event === "SessionEnd") handleSessionEnd(opened, payload);
-	if (event === "Stop") handleStop(opened, payload);
-	if (event === "PostToolUse") recordSubagent(opened, payload, readOwnTaskId());
-	if (findHookEvent(event)?.showsNotices)
-		deliverNotices(opened, event, payload.session_id, notices);
+	exportSession(payload);
+	// Only an event that must be recorded creates a store.
+	const mustRecord = payload.calling_session_id || parseSubagent(payload);
+	if (mustRecord || existsSync(dir))
+		handlers[handler](openStore({ dir, write: true }), payload, verb);
+	else if (verb === "hook-complete")
+		writeHookReply({ error: "no task of this session" });
 }
 
-/** A fault is for the log alone: whoever calls a hook is not to be harmed by it. */
+/** Logs a fault. Only `hook-complete` also prints it: a hook never harms its caller. */
 export function logHookFault(error: unknown, verb: string): void {
 	try {
 		const dir = storeDir();
@@ -84,30 +88,20 @@ export function logHookFault(error: unknown, verb: string): void {
 
 // --- internal ---
 
-/** The task this hook runs inside of. */
-function readOwnTaskId(): string | undefined {
-	const id = process.env[taskVariable];
-	return id && idPattern.test(id) ? id : undefined;
-}
-
-// --- a session's begin and end ---
-
-/** Returns the session's notices. */
-function handleSessionStart(store: Store, payload: HookPayload): Notice[] {
+function startSession(store: Store, payload: HookPayload): void {
 	const { session_id, calling_session_id } = payload;
+	if (!session_id) return;
 	const ownTaskId = readOwnTaskId();
-	if (!session_id) return [];
 	const task = ownTaskId ? findTask(store, ownTaskId) : undefined;
 	const caller = calling_session_id ?? task?.parent_session_id;
 	if (caller) writeSessionNote(store, session_id, "caller", caller);
 	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
-		applyToEach([task], ({ id }) => setDroidSession(store, id, session_id));
-	return notices;
+		logFailure(() => recordDroidSession(store, task.id, session_id));
+	deliverNotices(store, payload, notices);
 }
 
-/** The task's own droid says which session it is. */
-function setDroidSession(store: Store, id: string, session: string): void {
+function recordDroidSession(store: Store, id: string, session: string): void {
 	indexSession(store, session, id);
 	updateTask(
 		store,
@@ -120,25 +114,67 @@ function setDroidSession(store: Store, id: string, session: string): void {
 	);
 }
 
-/** Does it to each; a lock that is not to be had keeps nobody from the rest. */
-function applyToEach(tasks: readonly Task[], act: (task: Task) => void): void {
-	for (const task of tasks)
-		try {
-			act(task);
-		} catch (error) {
-			logHookFault(error, "hook");
-		}
+function endSession(store: Store, payload: HookPayload): void {
+	const { session_id } = payload;
+	if (!session_id) return;
+	const readResult = () => readTranscript(payload.transcript_path) ?? "";
+	const caller = readSessionNote(store, session_id, "caller");
+	const ownTaskId = readOwnTaskId();
+	const isOwn =
+		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
+	// The note is written before the tasks are read: a record made between the two finds the note.
+	if (caller && !isOwn) writeEndNote(store, session_id, readResult());
+	if (caller) {
+		const notices = repairNotices(store, session_id);
+		forwardNotices(store, session_id, caller, { listed: notices });
+	}
+	const ended = listNativeTasks(store, session_id).filter(
+		({ droid_session_id }) => droid_session_id === session_id,
+	);
+	forEachTask(ended, ({ id }) => finishByHook(store, id, readResult()));
 }
 
-/** Puts the session's id where every later command of it finds it. */
-function exportSession({ hook_event_name, session_id }: HookPayload): void {
-	const path = process.env.CLAUDE_ENV_FILE;
-	if (hook_event_name !== "SessionStart" || !path || !session_id) return;
+/** With `BG_STOP=wait` a session is blocked once. */
+function stopSession(
+	store: Store,
+	{ session_id, stop_hook_active }: HookPayload,
+): void {
+	if (!session_id) return;
+	forEachTask(listNativeTasks(store, session_id), (task) =>
+		applyEndNote(store, task),
+	);
+	const notices = repairNotices(store, session_id);
+	if (process.env.BG_STOP === "wait" && !stop_hook_active)
+		blockStop(store, notices);
+}
+
+/** The task this hook runs inside of. */
+function readOwnTaskId(): string | undefined {
+	const id = process.env[taskVariable];
+	return id && idPattern.test(id) ? id : undefined;
+}
+
+const listNativeTasks = (store: Store, session: string) =>
+	listUnfinishedTasks(store, session).filter(({ kind }) => kind === "native");
+
+/** Acts on each task. A failure, such as a lock that stays held, does not keep it from the others. */
+function forEachTask(tasks: readonly Task[], act: (task: Task) => void): void {
+	for (const task of tasks) logFailure(() => act(task));
+}
+
+function logFailure(action: () => void): void {
 	try {
-		appendExport(path, session_id);
+		action();
 	} catch (error) {
 		logHookFault(error, "hook");
 	}
+}
+
+/** SessionStart: makes the session's id known to every later command of the session. */
+function exportSession({ hook_event_name, session_id }: HookPayload): void {
+	const path = process.env.CLAUDE_ENV_FILE;
+	if (hook_event_name === "SessionStart" && path && session_id)
+		logFailure(() => appendExport(path, session_id));
 }
 
 function appendExport(path: string, session: string): void {
@@ -148,7 +184,7 @@ function appendExport(path: string, session: string): void {
 	try {
 		const status = fstatSync(fd);
 		if (!status.isFile() || status.uid !== process.geteuid?.())
-			throw new Error("CLAUDE_ENV_FILE is not a file of ours");
+			throw new Error("CLAUDE_ENV_FILE is not a regular file of this user");
 		const line = `export BG_SESSION_ID=${session}\n`;
 		const before = readFileSync(fd, "utf8");
 		if (before.includes(line)) return;
@@ -158,40 +194,3 @@ function appendExport(path: string, session: string): void {
 		closeSync(fd);
 	}
 }
-
-function handleSessionEnd(store: Store, payload: HookPayload): void {
-	const { session_id } = payload;
-	if (!session_id) return;
-	const text = () => readTranscript(payload.transcript_path) ?? "";
-	const caller = readSessionNote(store, session_id, "caller");
-	const ownTaskId = readOwnTaskId();
-	const isOwn =
-		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
-	// First the note, then the look: a record that comes between the two finds the note.
-	if (caller && !isOwn) writeEndNote(store, session_id, text());
-	if (caller) {
-		const notices = repairNotices(store, session_id);
-		forwardNotices(store, session_id, caller, { listed: notices });
-	}
-	const ended = listNativeTasks(store, session_id).filter(
-		({ droid_session_id }) => droid_session_id === session_id,
-	);
-	applyToEach(ended, ({ id }) => finishByHook(store, id, text()));
-}
-
-/** Where `BG_STOP=wait` asks for it, a session is held once. */
-function handleStop(
-	store: Store,
-	{ session_id, stop_hook_active }: HookPayload,
-): void {
-	if (!session_id) return;
-	applyToEach(listNativeTasks(store, session_id), (task) =>
-		applyEndNote(store, task),
-	);
-	const notices = repairNotices(store, session_id);
-	if (process.env.BG_STOP === "wait" && !stop_hook_active)
-		blockStop(store, notices);
-}
-
-const listNativeTasks = (store: Store, session: string) =>
-	listUnfinishedTasks(store, session).filter(({ kind }) => kind === "native");

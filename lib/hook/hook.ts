@@ -1,7 +1,7 @@
 /**
- * The fast path: one payload in, one answer out. A droid runs a hook at every tool call, and nearly
- * always there is nothing to do: then nothing is loaded but this. Whatever comes in, it returns
- * within 1 s and prints valid hook JSON or nothing; a fault is a line in the log.
+ * The fast path: reads one payload and prints one answer. Droid runs a hook at every tool call, and
+ * most have nothing to do: then only this file and its few imports are loaded. Whatever the input,
+ * a hook exits within 1 s and prints valid hook JSON or nothing; a fault is one line in the log.
  */
 
 import {
@@ -13,14 +13,14 @@ import {
 } from "../process/runtime.ts";
 import { dueMark, type Store, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
-import { findHookEvent } from "./events.ts";
+import { findHookEvent, type HookEvent } from "./events.ts";
 
-/** How long the payload may take to come, in ms. */
+/** How long the payload may take to arrive, in ms. */
 const inputTimeoutMs = 750;
 
 const maxPayloadLength = 16 * 1024 * 1024;
 
-/** `hook`, or `hook-complete`: SubagentStop under the old script's name. */
+/** Runs `hook`, or `hook-complete`: SubagentStop under the old script's name. */
 export async function runHook(verb: string): Promise<void> {
 	let isRead = false;
 	runAfter(inputTimeoutMs, async () => {
@@ -34,15 +34,18 @@ export async function runHook(verb: string): Promise<void> {
 	try {
 		const payload = await readPayload();
 		isRead = true;
-		const event =
+		const name =
 			verb === "hook-complete"
 				? "SubagentStop"
 				: String(payload.hook_event_name ?? "SubagentStop");
+		const event = findHookEvent(name);
+		if (!event) return;
 		const [BG_DIR, HOME] = [readVariable("BG_DIR"), readVariable("HOME")];
-		const store = { dir: storeDir({ BG_DIR, HOME }) };
-		if (!(await hasWork(store, event, payload))) return;
+		const dir = storeDir({ BG_DIR, HOME });
+		if (!(await hasWork({ dir }, event, payload))) return;
 		const { handleEvent } = await import("./handle-event.ts");
-		handleEvent(store, verb, { ...payload, hook_event_name: event });
+		const raw = { ...payload, hook_event_name: name };
+		handleEvent(event.handler, { dir, verb, raw });
 	} catch (error) {
 		isRead = true;
 		await reportFault(error, verb);
@@ -56,7 +59,7 @@ async function reportFault(error: unknown, verb: string): Promise<void> {
 		const { logHookFault } = await import("./handle-event.ts");
 		logHookFault(error, verb);
 	} catch {
-		// Nothing can be loaded any more; whoever calls is not to be harmed by that.
+		// Nothing can be loaded or written any more; a hook still must not fail.
 	}
 }
 
@@ -64,19 +67,16 @@ type RawPayload = Record<string, unknown>;
 
 async function hasWork(
 	store: Store,
-	event: string,
+	{ ifDue, orTool }: HookEvent,
 	{ session_id, tool_name }: RawPayload,
 ): Promise<boolean> {
-	const answers = findHookEvent(event);
-	if (answers?.needsHandler) return true;
-	if (event === "PostToolUse" && tool_name === "Task") return true;
-	if (!answers?.showsNotices) return false;
+	if (!ifDue || (orTool !== undefined && tool_name === orTool)) return true;
 	if (typeof session_id !== "string" || !sessionPattern.test(session_id))
 		return false;
 	return pathExists(dueMark(store, session_id));
 }
 
-/** Done as soon as the JSON is whole: whoever calls may never close the pipe. */
+/** Returns as soon as the JSON is complete: the caller may never close the pipe. */
 async function readPayload(): Promise<RawPayload> {
 	const decoder = new TextDecoder();
 	const read = openInput();
@@ -84,7 +84,7 @@ async function readPayload(): Promise<RawPayload> {
 		const { value: chunk } = await read();
 		text += decoder.decode(chunk, { stream: chunk !== undefined });
 		if (text.length > maxPayloadLength)
-			throw new Error("a payload over 16 MiB");
+			throw new Error("the payload is larger than 16 MiB");
 		if (chunk && !text.trimEnd().endsWith("}")) continue;
 		try {
 			const value: unknown = JSON.parse(text);
@@ -93,7 +93,7 @@ async function readPayload(): Promise<RawPayload> {
 		} catch {}
 		if (chunk) continue;
 		throw new Error(
-			text.trim() ? "a payload that is no JSON object" : "no payload",
+			text.trim() ? "the payload is not a JSON object" : "no payload",
 		);
 	}
 }

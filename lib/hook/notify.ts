@@ -1,8 +1,10 @@
 /**
- * What a session is told: the ends of the tasks it launched, together, briefly, once; and, where it
- * asks to be held, that it leaves some behind. A task's words are quoted as data.
+ * Notices: a session learns of the end of each task it launched, once, many in one notice. With
+ * `BG_STOP=wait` it is also blocked from stopping while it leaves tasks behind. What a task wrote is
+ * quoted as data.
  */
 
+import type { HookPayload } from "../droid/payloads.ts";
 import { toData, toJson, toLine, writeAll } from "../print/text.ts";
 import { formatAge } from "../print/units.ts";
 import { programCommand } from "../process/self.ts";
@@ -20,31 +22,31 @@ import { readSessionNote, writeSessionNote } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
-/** The most that one notice says, in characters. */
+/** The longest notice, in characters. */
 const maxNoticeLength = 2000;
 
-/** The most ends that one notice tells of. */
-const maxTold = 50;
+/** The most tasks that one notice names. */
+const maxNamed = 50;
 
-/** The most records of awaited tasks that one hook reads. */
+/** The most records of unfinished tasks that one hook reads. */
 const maxChecked = 200;
 
-/** The most ids that one answer names; `wait` without any waits for all of the session. */
+/** The most ids that one answer names; `bg wait` without ids waits for all of the session. */
 const maxListedIds = 20;
 
-/** Prints a hook's answer; false where nobody reads it any more. */
+/** Prints a hook's answer. Returns false if the reader has closed the pipe. */
 export const writeHookReply = (fields: object): boolean =>
 	writeAll(1, `${toJson({ ...fields, suppressOutput: true })}\n`);
 
 /**
- * Lists the notices of a session. An awaited one falls due if its task has ended: the process that
- * ended it may have died before it said so. Each call reads a bounded number of records and begins
- * where the last call stopped.
+ * Lists the notices of a session. An awaited one becomes due if its task has ended: the process that
+ * recorded the end may have died before it marked the notice. Each call reads a bounded number of
+ * records and starts after the last one that the previous call read.
  */
 export function repairNotices(store: Store, session: string): Notice[] {
 	const notices = collectNotices(store, session);
-	const awaited = notices.filter(({ state }) => state === "awaited");
-	for (const notice of nextToCheck(store, session, awaited)) {
+	const awaited = notices.filter((each) => !isEnded(each));
+	for (const notice of chooseNextChecked(store, session, awaited)) {
 		const task = findTask(store, notice.id);
 		if (!task || !isFinal(task)) continue;
 		markNoticeDue(store, session, notice.id);
@@ -56,18 +58,17 @@ export function repairNotices(store: Store, session: string): Notice[] {
 }
 
 /**
- * Tells a session which tasks ended, each once: as many as one notice can name, oldest first. The
- * others stay due for the next hook.
+ * Prints which tasks of a session ended, each once: as many as one notice can name, oldest first. The
+ * others stay due for the next hook. `notices` are those of the session, if they were listed already.
  */
 export function deliverNotices(
 	store: Store,
-	event: string,
-	session: string | undefined,
+	{ hook_event_name: hookEventName, session_id: session }: HookPayload,
 	notices?: readonly Notice[],
 ): void {
 	if (!session) return;
 	const all = notices ?? collectNotices(store, session);
-	const claims = claimNotices(store, session, all, mostNamed(session, all));
+	const claims = claimNotices(store, session, all, countNamed(session, all));
 	const claimed = new Set(claims.map(({ id }) => id));
 	const left = all.filter(
 		({ id, state }) => state === "due" && !claimed.has(id),
@@ -76,51 +77,50 @@ export function deliverNotices(
 		const ends = claims.map(({ id }) => findTask(store, id) ?? id);
 		const additionalContext = renderNotice(ends, left, session);
 		const isDelivered = writeHookReply({
-			hookSpecificOutput: { hookEventName: event, additionalContext },
+			hookSpecificOutput: { hookEventName, additionalContext },
 		});
-		// Claimed by a hook that is gone in a moment, they fall to the next one.
+		// This hook exits in a moment; then the next hook takes its claims over.
 		if (!isDelivered) return;
 	}
 	removeClaimedNotices(store, session, claims, left > 0);
 }
 
-/** Holds a session that leaves tasks behind: those it has not collected are named. */
+/** Blocks a session from stopping if it leaves tasks behind, and names those not collected. */
 export function blockStop(store: Store, notices: readonly Notice[]): void {
-	const idsIf = (isAwaited: boolean) =>
-		notices
-			.filter(({ state }) => (state === "awaited") === isAwaited)
-			.map(({ id }) => id);
-	const due = idsIf(false);
-	const expected = idsIf(true);
-	// A launch that failed halfway may have left an entry without a record.
-	const awaited = [
-		...expected.slice(0, maxChecked).filter((id) => findTask(store, id)),
-		...expected.slice(maxChecked),
-	];
-	if (due.length + awaited.length === 0) return;
-	const named = (ids: string[]) =>
+	const due = notices.filter(isEnded).map(({ id }) => id);
+	const awaited = notices
+		.filter((each) => !isEnded(each))
+		.map(({ id }) => id)
+		// A launch that failed halfway may leave a notice without a record.
+		.filter((id, index) => index >= maxChecked || findTask(store, id));
+	const listFirst = (ids: string[]) =>
 		ids.slice(0, maxListedIds).join(", ") +
 		(ids.length > maxListedIds ? ", …" : "");
 	const ids = [...awaited, ...due];
+	if (ids.length === 0) return;
+	const idArguments = ids.length > maxListedIds ? "" : ` ${ids.join(" ")}`;
 	const parts = [
-		awaited.length && `still running: ${named(awaited)}`,
-		due.length && `ended and not collected: ${named(due)}`,
-	].filter((part) => part);
-	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${formatProgram()} wait${ids.length > maxListedIds ? "" : ` ${ids.join(" ")}`}`;
+		...(awaited.length ? [`still running: ${listFirst(awaited)}`] : []),
+		...(due.length ? [`ended and not collected: ${listFirst(due)}`] : []),
+	];
+	const reason = `Background tasks of this session: ${parts.join("; ")}. Collect them with: ${formatProgram()} wait${idArguments}`;
 	writeHookReply({ decision: "block", reason });
 }
 
 // --- internal ---
 
+/** Whether the task has ended: its notice is due, or claimed by a hook. */
+const isEnded = ({ state }: Notice) => state !== "awaited";
+
 const formatProgram = () => toLine(programCommand(), 4096);
 
-/** The awaited notices whose records this hook reads: all of them if they are few. */
-function nextToCheck(
+/** The awaited notices whose records this call reads: all of them if they are few. */
+function chooseNextChecked(
 	store: Store,
 	session: string,
 	awaited: readonly Notice[],
-): Notice[] {
-	if (awaited.length <= maxChecked) return [...awaited];
+): readonly Notice[] {
+	if (awaited.length <= maxChecked) return awaited;
 	const last = readSessionNote(store, session, "checked") ?? "";
 	const at = awaited.findIndex(({ id }) => id > last);
 	const start = Math.max(0, at);
@@ -128,35 +128,33 @@ function nextToCheck(
 	try {
 		writeSessionNote(store, session, "checked", next.at(-1)?.id ?? "");
 	} catch {
-		// On a full disk the next call reads the same records again.
+		// If the note cannot be written, the next call reads the same records again.
 	}
 	return next;
 }
 
-const headOf = () =>
-	`Background tasks ended (told by bg; \`${formatProgram()} output ID\` shows more):`;
+const formatHead = () =>
+	`Background tasks ended (notice from bg; \`${formatProgram()} output ID\` shows more):`;
 
-const listOf = (ids: readonly string[]) =>
+const formatIds = (ids: readonly string[]) =>
 	ids.length ? `\n- also ended: ${ids.join(", ")}` : "";
 
-const tailOf = (left: number, session: string) =>
+const formatTail = (left: number, session: string) =>
 	left
-		? `\n- ${left} more, told next: ${formatProgram()} list --session ${session}`
+		? `\n- ${left} more in the next notice: ${formatProgram()} list --session ${session}`
 		: "";
 
-/** How many ends a notice can name, and a hook has time for. */
-function mostNamed(session: string, notices: readonly Notice[]): number {
-	const ids = notices
-		.filter(({ state }) => state !== "awaited")
-		.slice(0, maxTold)
-		.map(({ id }) => id);
-	const around = headOf().length + tailOf(notices.length, session).length;
-	while (ids.length > 1 && around + listOf(ids).length > maxNoticeLength)
+/** How many tasks one notice can name. */
+function countNamed(session: string, notices: readonly Notice[]): number {
+	const ids = notices.filter(isEnded).map(({ id }) => id);
+	ids.splice(maxNamed);
+	const around = formatHead() + formatTail(notices.length, session);
+	while (ids.length > 1 && (around + formatIds(ids)).length > maxNoticeLength)
 		ids.pop();
 	return ids.length;
 }
 
-/** Names every end, failures first; describes as many as there is room for. */
+/** Names every task, failures first; describes as many as fit. */
 function renderNotice(
 	ends: readonly (Task | string)[],
 	left: number,
@@ -166,13 +164,13 @@ function renderNotice(
 		typeof end !== "string" && end.status === "completed";
 	const sorted = ends.toSorted((a, b) => +isSuccess(a) - +isSuccess(b));
 	const ids = sorted.map((end) => (typeof end === "string" ? end : end.id));
-	const tail = tailOf(left, session);
-	let text = headOf();
+	const tail = formatTail(left, session);
+	let text = formatHead();
 	for (const [index, end] of sorted.entries()) {
 		const line = `\n${describeEnd(end)}`;
-		const rest = listOf(ids.slice(index + 1)) + tail;
-		if (text.length + line.length + rest.length > maxNoticeLength)
-			return text + listOf(ids.slice(index)) + tail;
+		const after = formatIds(ids.slice(index + 1)) + tail;
+		if (text.length + line.length + after.length > maxNoticeLength)
+			return text + formatIds(ids.slice(index)) + tail;
 		text += line;
 	}
 	return text + tail;

@@ -1,6 +1,6 @@
 /**
- * Ends that a hook reports: of a task whose session ended, and of subagents that droid itself runs
- * in the background. Those are tasks as well, so one list holds all.
+ * Ends that hooks report: of a task whose droid session stops, and of subagents that droid runs in
+ * the background by itself. Such a subagent is recorded as a task of kind `native`.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import {
@@ -25,24 +25,24 @@ import { maxResultBytes, schemaVersion, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { writeHookReply } from "./notify.ts";
 
-/** When a hook is to be done, in ms since it was started: it has 1 s in all. */
+/** A hook has 1 s in all and stops waiting this long after its start, in ms. */
 const deadlineMs = 900;
 
-/** What is left of that for a lock, in ms. */
+/** How long this hook may still wait for a lock, in ms. */
 export const measureTimeLeft = () =>
 	Math.max(50, deadlineMs - performance.now());
 
-/** How long a hook may build on the index, in ms. */
+/** How long a hook may spend on building the index, in ms. */
 const indexTimeoutMs = 300;
 
 const maxTranscriptBytes = 4 * 1024 * 1024;
 
-/** The most of a subagent's name or type that is recorded, in bytes. */
+/** The longest recorded name or type of a subagent, in bytes. */
 const maxNameBytes = 1000;
 
 const cutName = (name: string) => truncateBytes(name, maxNameBytes, "first");
 
-/** A subagent that droid runs in the background is a task as well: one list holds all. */
+/** Records a subagent that droid just started in the background as a task. */
 export function recordSubagent(
 	store: Store,
 	payload: HookPayload,
@@ -74,7 +74,7 @@ export function recordSubagent(
 	applyEndNote(store, task);
 }
 
-/** A subagent whose end was noted, because its record came later or could not be locked. */
+/** Ends a subagent whose end was noted before its record existed, or while that was locked. */
 export function applyEndNote(
 	store: Store,
 	{ id, droid_session_id }: Task,
@@ -84,11 +84,11 @@ export function applyEndNote(
 	if (ended !== undefined) finishByHook(store, id, ended);
 }
 
-/** A SubagentStop: of whom it speaks, that task is completed. */
+/** Completes the task that a SubagentStop is about. */
 export function handleSubagentStop(
 	store: Store,
-	verb: string,
 	payload: HookPayload,
+	verb: string,
 ): void {
 	const { session_id, task_name, agent_id } = payload;
 	if (!session_id) throw new Error("no session_id");
@@ -104,24 +104,23 @@ export function handleSubagentStop(
 			: [task.session_id, task.droid_session_id].includes(session_id),
 	);
 	const [task] = matching;
-	// Of two with the same name nobody can say which it was: their own sessions' ends tell.
+	// Two subagents may have the same name: then each ends with its own session.
 	if (!task || (isAboutSubagent && matching.length > 1)) {
 		if (verb === "hook-complete")
 			writeHookReply({ error: `no task of session ${session_id} to complete` });
 		return;
 	}
-	// Droid says "" where a hook ran inside the subagent: its own session's end knows better.
+	// Droid sends "" if a hook ran inside the subagent: the end of its session has the true result.
 	if (payload.task_result === "") return;
-	const said = isAboutSubagent
-		? (payload.task_result ?? payload.last_assistant_message ?? "")
-		: (payload.last_assistant_message ??
-			readTranscript(payload.transcript_path) ??
-			"");
-	const { status } = finishByHook(store, task.id, said);
+	const { task_result, last_assistant_message, transcript_path } = payload;
+	const result = isAboutSubagent
+		? (task_result ?? last_assistant_message)
+		: (last_assistant_message ?? readTranscript(transcript_path));
+	const { status } = finishByHook(store, task.id, result ?? "");
 	writeHookReply({ taskId: task.id, status, completed: isFinal({ status }) });
 }
 
-/** Ends a task with its words, unless it is over or being stopped. */
+/** Ends a task with a result, unless it has ended or is being stopped. Returns the task. */
 export function finishByHook(store: Store, id: string, result: string): Task {
 	return updateTask(
 		store,
@@ -138,24 +137,24 @@ export function finishByHook(store: Store, id: string, result: string): Task {
 	);
 }
 
-/** Notes what a subagent said in the end, for a record that comes later. */
+/** Notes the result of a subagent that may be recorded later. */
 export function writeEndNote(
 	store: Store,
 	session: string,
-	said: string,
+	result: string,
 ): void {
-	const text = truncateBytes(said, maxResultBytes, "first");
+	const text = truncateBytes(result, maxResultBytes, "first");
 	writeSessionNote(store, session, "ended", text);
 }
 
-/** The tasks of a session that are not over. */
+/** Lists the unfinished tasks of a session. */
 export function listUnfinishedTasks(store: Store, session: string): Task[] {
 	return listSessionTasks(store, session)
 		.flatMap((id) => findTask(store, id) ?? [])
 		.filter((task) => !isFinal(task));
 }
 
-/** The last words in a transcript: from its end, so that a long one costs no more than a short. */
+/** The last assistant text in the end of a transcript; undefined if it cannot be read. */
 export function readTranscript(path: string | undefined): string | undefined {
 	if (!path) return undefined;
 	try {

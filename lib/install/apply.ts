@@ -1,7 +1,7 @@
 /**
- * Files outside the store, which droid, a person or a checkout may have made. They are replaced as a
- * whole, never through a link that somebody else could have set: in a home one's own links count, in
- * a project none does, for they came with it.
+ * Reads and writes the files of an installation. They lie outside the store, and droid, a person or a
+ * checkout may have made them. A file is replaced as a whole. In a home, links of the user are
+ * followed; in a project no link is followed, because it came with the checkout.
  */
 import {
 	closeSync,
@@ -38,18 +38,18 @@ import type {
 	ReadPath,
 } from "./install.ts";
 
-/** This program. @throws BgError (refused) where it runs from its source. */
+/** Reads this program. @throws BgError (refused) if it runs from its source. */
 export function readOwnProgram(): InstallProgram {
 	const file = programFile();
 	if (isSource())
 		throw refused(
-			`${file} is a source, and install copies one file: npm run build, then dist/bg install`,
+			`${file} is source code, and install copies one file: npm run build, then dist/bg install`,
 		);
 	const name = isCompiled() ? "bg" : "bg.mjs";
 	return { name, bytes: readFileSync(file) };
 }
 
-/** Looks at files of a target. The answer throws BgError (refused) where a path is not ours to use. */
+/** Returns a reader of a target's files. It throws BgError (refused) for a path that bg must not use. */
 export const createReader =
 	(target: InstallTarget): ReadPath =>
 	(path) => {
@@ -59,7 +59,7 @@ export const createReader =
 		return { bytes: readFileSync(path), mode: status.mode & 0o777 };
 	};
 
-/** Carries a plan out. What it took away may leave folders empty; those go too. */
+/** Applies a plan. Removes the folders that become empty. */
 export function applyChanges(
 	target: InstallTarget,
 	plan: readonly FileChange[],
@@ -84,7 +84,7 @@ export function applyChanges(
 const pathError = (path: string, problem: string) =>
 	refused(`${path} ${problem}`);
 
-/** Whether there is something at a path. @throws BgError where it, or what leads to it, is not ours. */
+/** Whether a path exists. @throws BgError (refused) if it or a folder above it must not be used. */
 function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 	const parts = relative(folder, path).split("/");
 	for (let count = 0; count <= parts.length; count++) {
@@ -95,8 +95,7 @@ function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 		if (!status.isSymbolicLink()) continue;
 		if (kind !== "user")
 			throw pathError(at, "is a link: put the file itself there, or remove it");
-		if (!existsSync(at))
-			throw pathError(at, "is a link that leads nowhere: remove it");
+		if (!existsSync(at)) throw pathError(at, "is a broken link: remove it");
 		assertPathOwner(at, statSync(at));
 	}
 	return true;
@@ -110,16 +109,19 @@ function assertPathOwner(path: string, { uid }: Stats): void {
 		);
 }
 
-/** Writes beside and renames: a program that runs goes on, a reader sees the old file or the new. */
+/**
+ * Writes a file beside the old one and renames it: a running program is not disturbed, and a reader
+ * sees the old file or the new one.
+ */
 function replaceOwnFile(
 	path: string,
 	{ bytes, mode }: FileState,
 	isThere: boolean,
 ): void {
 	mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-	const place = isThere ? realpathSync(path) : path;
-	const folder = dirname(place);
-	// What an install that is gone was about to write.
+	const file = isThere ? realpathSync(path) : path;
+	const folder = dirname(file);
+	// Removes what an install left that was killed.
 	removeDeadClaims(folder, readdirSync(folder));
 	const temporary = join(folder, uniqueHolderName());
 	const fd = openSync(temporary, "wx", mode);
@@ -127,7 +129,7 @@ function replaceOwnFile(
 		writeFileSync(fd, bytes);
 		if (isThere) fchmodSync(fd, mode);
 		fsyncSync(fd);
-		renameSync(temporary, place);
+		renameSync(temporary, file);
 	} catch (error) {
 		discard(temporary);
 		throw error;

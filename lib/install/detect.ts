@@ -1,5 +1,5 @@
 /**
- * Whether droid knows bg, and whether what it knows is what install would write now. Nothing is
+ * Finds the installations of bg, and whether they are as install would write them now. Nothing is
  * changed. Measured on droid 0.215.0: an installed plugin is a file that names its folder.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -25,14 +25,14 @@ import {
 export type Installation = {
 	kind: InstallTarget["kind"];
 	/** The folder, or the name of a plugin. */
-	where: string;
-	/** A file that install would write; undefined where all is as it should be. */
+	location: string;
+	/** A file that install would change; undefined if the installation is up to date. */
 	outdatedFile?: string;
 };
 
 /**
- * Every place droid knows bg from.
- * @throws BgError (refused) where a file of the user's is broken or not ours.
+ * Finds every installation: of the user, of the current project, and as a plugin.
+ * @throws BgError (refused) if a file of the user is broken or must not be used.
  */
 export function findInstallations(): Installation[] {
 	const user: InstallTarget = { kind: "user", folder: droidFolder() };
@@ -46,17 +46,19 @@ export function findInstallations(): Installation[] {
 // --- internal ---
 
 function findInTarget(target: InstallTarget): Installation[] {
-	const { kind, folder: where } = target;
+	const { kind, folder } = target;
 	const readPath = createReader(target);
 	if (!isInstalledIn(target, readPath)) return [];
 	const program = findProgram(target, readPath);
 	const [first] = program
 		? planInstall(target, program, readPath).filter(isDue)
-		: [{ path: join(where, "hooks", programNames[0]) }];
-	return [{ kind, where, ...(first && { outdatedFile: first.path }) }];
+		: [{ path: join(folder, "hooks", programNames[0]) }];
+	return [
+		{ kind, location: folder, ...(first && { outdatedFile: first.path }) },
+	];
 }
 
-/** Whether anything of bg's is there. Where a project is not for install to write, none of it is. */
+/** Whether bg wrote anything there. Nothing counts in a project that install would refuse. */
 function isInstalledIn(target: InstallTarget, readPath: ReadPath): boolean {
 	try {
 		return planUninstall(target, readPath).some(isDue);
@@ -69,7 +71,7 @@ function isInstalledIn(target: InstallTarget, readPath: ReadPath): boolean {
 const isDue = ({ action }: FileChange) =>
 	action !== "same" && action !== "foreign";
 
-/** The program that is installed; this one where both have the same form. */
+/** The installed program; if this program has the same form, this one is what install would write. */
 function findProgram(
 	{ folder }: InstallTarget,
 	readPath: ReadPath,
@@ -93,9 +95,9 @@ function listInstalledPlugins(): Installation[] {
 				Plugin,
 				JSON.parse(readFileSync(join(folder, name), "utf8")),
 			);
-			return [{ kind: "plugin" as const, where: `plugin ${pluginId}` }];
+			return [{ kind: "plugin" as const, location: `plugin ${pluginId}` }];
 		} catch {
-			// What cannot be read is no plugin of ours.
+			// A file that cannot be read is not a plugin of bg.
 			return [];
 		}
 	});

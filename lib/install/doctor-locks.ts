@@ -1,4 +1,7 @@
-/** Locks that stay held. bg never breaks the lock of a process that may be alive; a person can. */
+/**
+ * The check of `bg doctor` for locks that stay held. bg never breaks the lock of a process that may
+ * be alive; the fix of this check does.
+ */
 import { existsSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -7,18 +10,36 @@ import { describeMachine } from "../process/machine.ts";
 import { quoteForShell } from "../process/self.ts";
 import { listNames } from "../store/files.ts";
 import { folderPath, type Store } from "../store/paths.ts";
+import { type Finding, failed, passed } from "./finding.ts";
 
-/** A lock that stays held: by which process, and the command that frees it. */
-export type StuckLock = { says: string; fix: string };
-
-/** How long a lock must be held to be stuck, in ms. Usual are a few ms. */
+/** A lock held for longer than this, in ms, is stuck. A few ms are usual. */
 const minStuckMs = 3000;
 
+/** The most locks that the answer names. */
+const maxNamed = 5;
+
 /**
- * Finds locks that one holder keeps for longer than 3 s. A holder that has exited does not count: the
- * next process that needs its lock breaks it.
+ * Checks that no lock is held by one holder for longer than 3 s. A holder that has exited does not
+ * count: the next process that needs its lock breaks it.
  */
-export async function findStuckLocks(store: Store): Promise<StuckLock[]> {
+export async function checkLocks(store: Store | undefined): Promise<Finding> {
+	const stuck = store ? await findStuckLocks(store) : [];
+	if (stuck.length === 0) return passed("none stuck");
+	const named = stuck.slice(0, maxNamed).map(({ says }) => says);
+	const left = stuck.length - named.length;
+	if (left > 0) named.push(`${left} more`);
+	return failed(
+		`stuck: ${named.join(", ")}; if the holder hangs or no longer exists:`,
+		stuck.map(({ fix }) => fix).join(" && "),
+	);
+}
+
+// --- internal ---
+
+/** A lock that stays held: its holder, and the command that releases it. */
+type StuckLock = { says: string; fix: string };
+
+async function findStuckLocks(store: Store): Promise<StuckLock[]> {
 	const deadline = performance.now() + minStuckMs;
 	let held = listHolders(store);
 	while (held.length && performance.now() < deadline) {
@@ -27,8 +48,6 @@ export async function findStuckLocks(store: Store): Promise<StuckLock[]> {
 	}
 	return held.map(describeLock);
 }
-
-// --- internal ---
 
 function listHolders(store: Store): string[] {
 	const locks = folderPath(store, "locks");
@@ -49,16 +68,16 @@ function describeLock(path: string): StuckLock {
 	const remove = `rm -r ${quoteForShell(path)}`;
 	const holder = parseClaimName(name);
 	if (!holder)
-		return { says: `${lock} by the unknown file ${name}`, fix: remove };
+		return { says: `${lock} held by the unknown file ${name}`, fix: remove };
 	const { pid, machine } = holder;
-	const where = checkLiveness(holder);
-	if (where === "alive")
-		return { says: `${lock} by process ${pid}`, fix: `kill -KILL ${pid}` };
-	const at = where === "elsewhere" ? ` ${describeMachine(machine)}` : "";
-	return { says: `${lock} by process ${pid}${at}`, fix: remove };
+	const held = `${lock} held by process ${pid}`;
+	const liveness = checkLiveness(holder);
+	if (liveness === "alive") return { says: held, fix: `kill -KILL ${pid}` };
+	const at = liveness === "elsewhere" ? ` ${describeMachine(machine)}` : "";
+	return { says: held + at, fix: remove };
 }
 
-/** A lock by what needs it: see lockFolder of store/paths.ts. */
+/** Names a lock and what needs it: see lockFolder of store/paths.ts. */
 function describeLockUse(lock: string): string {
 	if (lock === "unique") return "unique (every launch with --unique needs it)";
 	if (lock.startsWith("queue,"))

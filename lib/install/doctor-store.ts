@@ -1,4 +1,4 @@
-/** The checks of `bg doctor` that look at the directory of the tasks. Nothing is changed. */
+/** The checks of `bg doctor` that read the store. Nothing is changed. */
 import {
 	existsSync,
 	lstatSync,
@@ -8,8 +8,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { quoteForShell } from "../process/self.ts";
-import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
-import { readLimits } from "../spawn/limits.ts";
+import {
+	checkSupervision,
+	describeSupervision,
+	type Supervision,
+} from "../prune/supervision.ts";
 import { isQueuePaused } from "../spawn/slots.ts";
 import { openStore } from "../store/directory.ts";
 import { maxFileBytes, readFile } from "../store/files.ts";
@@ -21,17 +24,16 @@ import {
 	storeDir,
 } from "../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { type Finding, failed, formatFix, passed } from "./finding.ts";
 
-/** The directory; undefined where there is none yet. */
-export function openOwnStore(): Store | undefined {
+/** Opens the store; undefined if there is none yet. */
+export function findStore(): Store | undefined {
 	const store = openStore();
 	return existsSync(store.dir) ? store : undefined;
 }
 
-/** Nobody else may write to any part of it; see assertOwned of store/files.ts. */
+/** The command that makes a refused store usable; see assertOwned of store/files.ts. */
 export function suggestStoreFix(): string {
 	if (!process.env.BG_DIR && !homeFolder())
 		return 'export BG_DIR="$PWD/bg-tasks"';
@@ -42,8 +44,8 @@ export function suggestStoreFix(): string {
 		: "unset BG_DIR";
 }
 
-export function checkStore(): Finding {
-	const store = openOwnStore();
+/** Checks that only its owner has access to the store. */
+export function checkStore(store: Store | undefined): Finding {
 	if (!store) return passed(`none yet: ${storeDir()}`);
 	const { dir } = store;
 	const mode = statSync(dir).mode & 0o777;
@@ -52,14 +54,13 @@ export function checkStore(): Finding {
 				`${dir} can be read by others (mode ${mode.toString(8)})`,
 				`chmod 700 ${quoteForShell(dir)}`,
 			)
-		: passed(`${dir}, for its owner alone`);
+		: passed(`${dir} (private)`);
 }
 
-export function checkTasks(): Finding {
-	const store = openOwnStore();
+/** Checks that every record can be read, and that every unfinished task has a supervisor. */
+export function checkTasks(store: Store | undefined): Finding {
 	const unreadable: UnreadableRecord[] = [];
 	const tasks = store ? [...iterateTasks(store, unreadable)] : [];
-	const open = tasks.filter((task) => !isFinal(task));
 	const [broken] = unreadable;
 	if (store && broken) {
 		const path = quoteForShell(recordFile(store, broken.taskId));
@@ -68,42 +69,36 @@ export function checkTasks(): Finding {
 			`mv ${path} ${path}.broken`,
 		);
 	}
-	const named = (wanted: string) =>
-		open
-			.filter((task) => checkSupervision(task) === wanted)
-			.map(({ id }: Task) => id);
-	const [lost, orphaned] = [named("lost"), named("orphaned")];
-	if (lost.length)
-		return failed(`lost: ${joinFirst(lost)}`, formatFix("prune"));
-	if (orphaned.length)
-		return failed(`nobody watches ${joinFirst(orphaned)}`, formatFix("prune"));
-	const unclear = open.find((task) => checkSupervision(task) === "unclear");
+	const unfinished = tasks.filter((task) => !isFinal(task));
+	const supervisions = unfinished.map((task) => checkSupervision(task));
+	const listTasks = (wanted: Supervision) =>
+		unfinished.filter((_, index) => supervisions[index] === wanted);
+	for (const [supervision, problem] of [
+		["lost", "lost"],
+		["orphaned", "no supervisor"],
+	] as const) {
+		const ids = listTasks(supervision).map(({ id }) => id);
+		if (ids.length)
+			return failed(`${problem}: ${joinFirst(ids)}`, formatFix("prune"));
+	}
+	const [unclear] = listTasks("unclear");
 	if (unclear)
 		return failed(
 			`${unclear.id}: ${describeSupervision(unclear, "unclear")}`,
 			formatFix(`status ${unclear.id}`),
 		);
-	return passed(`${tasks.length}, ${open.length} not over, none lost`);
+	return passed(`${tasks.length}, ${unfinished.length} unfinished, none lost`);
 }
 
-export function checkQueue(): Finding {
-	const store = openOwnStore();
-	return store && isQueuePaused(store)
-		? failed("paused: nothing new starts", formatFix("unpause --queue"))
-		: passed("open");
-}
+/** Checks that the queue is not paused. */
+export const checkQueue = (store: Store | undefined): Finding =>
+	store && isQueuePaused(store)
+		? failed("paused: no task starts", formatFix("unpause --queue"))
+		: passed("not paused");
 
-export function checkLimits(): Finding {
-	const given = Object.entries(readLimits()).map(
-		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
-	);
-	return passed(given.join(", "));
-}
-
-export function checkDisk(): Finding {
-	const store = openOwnStore();
-	const at = store?.dir ?? homeFolder() ?? "/";
-	const { bavail, bsize } = statfsSync(at);
+/** Checks that the disk of the store has enough free space. */
+export function checkDisk(store: Store | undefined): Finding {
+	const { bavail, bsize } = statfsSync(store?.dir ?? homeFolder() ?? "/");
 	const [used, free] = [store ? measurePath(store.dir) : 0, bavail * bsize];
 	const says = `${formatMebibytes(used)} used, ${formatMebibytes(free)} free`;
 	return free < minFreeBytes
@@ -111,24 +106,23 @@ export function checkDisk(): Finding {
 		: passed(says);
 }
 
-/** What hooks and supervisors, who have nobody to tell, wrote down. */
-export function checkFaults(): Finding {
-	const store = openOwnStore();
-	if (!store) return passed("none noted");
+/** Counts the faults that hooks and supervisors logged. It never fails. */
+export function checkFaults(store: Store | undefined): Finding {
+	if (!store) return passed("none logged");
 	const lines = [logFile(store, "hook"), logFile(store, "supervisor")]
 		.filter((path) => existsSync(path))
-		// The last lines may have passed the limit of a log together.
+		// Processes that write at the same moment may pass the size limit of a log.
 		.flatMap((path) => readFile(store, path, 2 * maxFileBytes).split("\n"))
 		.filter(Boolean);
 	const last = lines.sort().at(-1);
 	return passed(
-		last ? `${lines.length} noted, the last: ${last}` : "none noted",
+		last ? `${lines.length} logged, the last: ${last}` : "none logged",
 	);
 }
 
 // --- internal ---
 
-/** Less free room than this, in bytes, and records soon cannot be written. */
+/** With less free space than this, in bytes, records can soon no longer be written. */
 const minFreeBytes = 64 * 2 ** 20;
 
 const joinFirst = (ids: readonly string[]) =>

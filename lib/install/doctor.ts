@@ -1,10 +1,10 @@
 /**
- * Whether all is well: what bg needs of this machine, of droid and of its own directory, each looked
- * at and nothing changed. What is not well names the command that mends it; where more is to be
- * done than a command can, what was found says so.
+ * The checks of `bg doctor`: what bg needs of this machine, of droid and of its own directory.
+ * Nothing is changed. Each failed check has a command that fixes it; if a command is not enough,
+ * `says` names what else to do.
  *
- * Measured on droid 0.215.0: a login is one of some `auth.*` files beside its settings, which droid
- * alone can read; `--version` takes half a second and writes nothing.
+ * Measured on droid 0.215.0: a login is one of several `auth.*` files beside droid's settings, and
+ * only droid can read them; `droid --version` takes half a second and writes nothing.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -15,64 +15,72 @@ import { errorMessage, isRefusal } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { isCompiled, programFile } from "../process/self.ts";
 import { readLimits } from "../spawn/limits.ts";
+import type { Store } from "../store/paths.ts";
 import { findInstallations } from "./detect.ts";
-import { findStuckLocks } from "./doctor-locks.ts";
+import { checkLocks } from "./doctor-locks.ts";
 import {
 	checkDisk,
 	checkFaults,
-	checkLimits,
 	checkQueue,
 	checkStore,
 	checkTasks,
-	openOwnStore,
+	findStore,
 	suggestStoreFix,
 } from "./doctor-store.ts";
 import { droidFolder } from "./droid-files.ts";
 import { type Finding, failed, formatFix, passed } from "./finding.ts";
 
-type RunCheck = () => Finding | Promise<Finding>;
+type Check = {
+	run: () => Finding | Promise<Finding>;
+	/** The fix if the check itself is refused, as in a store that cannot be opened. */
+	fix: () => string;
+};
 
-/** Each with what mends it where it cannot even look. */
+/** In the order of the answer. */
 const checks = {
-	program: [checkProgram, () => "npm install -g bg-tasks"],
-	droid: [checkDroid, suggestDroidFix],
-	login: [checkLogin, () => "droid"],
-	hooks: [checkHooks, () => formatFix("install")],
-	store: [checkStore, suggestStoreFix],
-	tasks: [checkTasks, suggestStoreFix],
-	queue: [checkQueue, suggestStoreFix],
-	locks: [checkLocks, suggestStoreFix],
-	limits: [checkLimits, () => `unset ${Object.keys(readLimits({})).join(" ")}`],
-	disk: [checkDisk, suggestStoreFix],
-	faults: [checkFaults, suggestStoreFix],
-} as const satisfies Record<string, readonly [RunCheck, () => string]>;
+	program: { run: checkProgram, fix: () => "npm run build" },
+	droid: { run: checkDroid, fix: suggestDroidFix },
+	login: { run: checkLogin, fix: () => "droid" },
+	hooks: { run: checkHooks, fix: () => formatFix("install") },
+	store: inStore(checkStore),
+	tasks: inStore(checkTasks),
+	queue: inStore(checkQueue),
+	locks: inStore(checkLocks),
+	limits: { run: checkLimits, fix: suggestLimitsFix },
+	disk: inStore(checkDisk),
+	faults: inStore(checkFaults),
+} as const satisfies Record<string, Check>;
 
-export type Check = keyof typeof checks;
+export type CheckName = keyof typeof checks;
 
-/** Looks at everything, and changes nothing. */
-export async function runChecks(): Promise<({ check: Check } & Finding)[]> {
-	const all = Object.entries(checks).map(async ([check, [run, fix]]) => ({
-		check: check as Check,
-		...(await attemptCheck(run, fix)),
+/** Runs every check and changes nothing. */
+export async function runChecks(): Promise<({ check: CheckName } & Finding)[]> {
+	const all = Object.entries(checks).map(async ([check, each]) => ({
+		check: check as CheckName,
+		...(await runCheck(each)),
 	}));
 	return Promise.all(all);
 }
 
 // --- internal ---
 
-/** How long droid may take to say its version, in ms. */
+/** How long `droid --version` may take, in ms. */
 const versionTimeoutMs = 20_000;
 
-async function attemptCheck(
-	run: RunCheck,
-	fix: () => string,
-): Promise<Finding> {
+async function runCheck({ run, fix }: Check): Promise<Finding> {
 	try {
 		return await run();
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
 		return failed(errorMessage(error), fix());
 	}
+}
+
+/** A check of the store, which gets undefined if there is no store yet. */
+function inStore(
+	check: (store: Store | undefined) => Finding | Promise<Finding>,
+): Check {
+	return { run: () => check(findStore()), fix: suggestStoreFix };
 }
 
 function checkProgram(): Finding {
@@ -93,12 +101,13 @@ async function checkDroid(): Promise<Finding> {
 		timeout: versionTimeoutMs,
 		nodeOptions: { env, stdio: ["ignore", "pipe", "ignore"] },
 	});
-	const said = toLine(stdout, 40);
-	if (exitCode === 0 && said) return passed(`${said}: ${droid}`);
-	return failed(
-		`${droid} does not say its version (exit code ${exitCode ?? "none"})`,
-		suggestDroidFix(),
-	);
+	const printed = toLine(stdout, 40);
+	return exitCode === 0 && printed
+		? passed(`${printed}: ${droid}`)
+		: failed(
+				`${droid} --version printed no version (exit code ${exitCode ?? "none"})`,
+				suggestDroidFix(),
+			);
 }
 
 function suggestDroidFix(): string {
@@ -117,39 +126,35 @@ function checkLogin(): Finding {
 	const found = loginFiles.find((name) =>
 		existsSync(join(droidFolder(), name)),
 	);
-	if (found)
-		return passed(
-			`there is a login (${found}); whether it holds, droid alone can tell`,
-		);
+	if (found) return passed(`${found} exists (only droid can verify it)`);
 	if (process.env.FACTORY_AIRGAP_ENABLED === "true")
-		return passed("none, and FACTORY_AIRGAP_ENABLED needs none");
+		return passed("none; FACTORY_AIRGAP_ENABLED requires none");
 	return failed(
-		"no login is to be seen: type /login in droid, or set FACTORY_API_KEY",
+		"no login found: type /login in droid, or set FACTORY_API_KEY",
 		"droid",
 	);
 }
 
 function checkHooks(): Finding {
 	const found = findInstallations();
-	const [outdated] = found.filter(({ outdatedFile }) => outdatedFile);
+	const outdated = found.find(({ outdatedFile }) => outdatedFile);
 	if (outdated)
 		return failed(
-			`not as this bg would install them: ${outdated.outdatedFile}`,
+			`out of date: ${outdated.outdatedFile}`,
 			formatFix(`install --${outdated.kind}`),
 		);
 	return found.length
-		? passed(`installed: ${found.map(({ where }) => where).join(", ")}`)
-		: failed("droid does not know bg", formatFix("install"));
+		? passed(`installed: ${found.map(({ location }) => location).join(", ")}`)
+		: failed("not installed", formatFix("install"));
 }
 
-async function checkLocks(): Promise<Finding> {
-	const store = openOwnStore();
-	const held = store ? await findStuckLocks(store) : [];
-	if (held.length === 0) return passed("none held for long");
-	const says = held.slice(0, 5).map(({ says }) => says);
-	if (held.length > says.length) says.push(`${held.length - 5} more`);
-	return failed(
-		`held for long: ${says.join(", ")}; if that is gone for good, or hangs:`,
-		held.map(({ fix }) => fix).join(" && "),
+function checkLimits(): Finding {
+	const given = Object.entries(readLimits()).map(
+		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
 	);
+	return passed(given.join(", "));
+}
+
+function suggestLimitsFix(): string {
+	return `unset ${Object.keys(readLimits({})).join(" ")}`;
 }

@@ -1,10 +1,10 @@
 /**
- * What droid has to find so that it knows bg: which files, where, and what they hold; for a user, a
- * project, or as a plugin. Pure.
+ * The files of an installation, their paths and their content: for a user, a project, or as a plugin.
+ * Pure.
  *
- * Measured on droid 0.215.0: a project's hooks are read in folders below it too, and
- * `FACTORY_PROJECT_DIR` is then that folder. In the hooks and skills of a plugin
- * `${DROID_PLUGIN_ROOT}` becomes its path. A marketplace is called what its folder is called.
+ * Measured on droid 0.215.0: a project's hooks also run in folders below it, and
+ * `FACTORY_PROJECT_DIR` is then that folder. In the hooks and skills of a plugin, droid replaces
+ * `${DROID_PLUGIN_ROOT}` by the plugin's path. A marketplace has the name of its folder.
  */
 import { basename, dirname, join, relative } from "node:path";
 import { description, version } from "../../package.json" with { type: "json" };
@@ -15,63 +15,62 @@ import command from "./assets/command.md" with { type: "text" };
 import skill from "./assets/skill.md" with { type: "text" };
 import type { HookCommand, HookFile } from "./hook-entries.ts";
 
-/** Where it is put: `.factory` of a home or a project, or the folder of a marketplace. */
+/** The folder is `.factory` of a home or a project, or that of a marketplace. */
 export type InstallTarget = {
 	kind: "user" | "project" | "plugin";
 	folder: string;
 };
 
-/** Where droid keeps what is the user's. @throws BgError (refused) without a home. */
+/** The folder of droid's files in the home. @throws BgError (refused) without a home. */
 export function droidFolder(): string {
 	const home = homeFolder();
-	if (!home) throw refused("no home that droid has its files in: set HOME");
+	if (!home) throw refused("no home folder for droid's files: set HOME");
 	return join(home, ".factory");
 }
 
-/** What the program is called, as an executable and as a script. */
+/** The names of the installed program: executable and script. */
 export const programNames = ["bg", "bg.mjs"] as const;
+export type ProgramName = (typeof programNames)[number];
 
-/** All that bg writes says so; what does not is not bg's to change. */
+/** Every file that bg writes contains this. A file without it is never changed. */
 export const marker = "written by bg install";
 
 export type DroidFiles = {
-	root: string;
-	/** The command of a hook that stands in a file. */
+	/** The path of the program, under each of its names. */
+	programs: Record<ProgramName, string>;
+	/** The hook command for a file. */
 	hook: (file: string) => HookCommand;
-	/** Paths and what they hold. */
 	assets: [path: string, text: string][];
 };
 
-/** Where the files of a target are, and what they hold. */
+/** Lists the files of a target. `name` is that of the program. */
 export function listDroidFiles(
 	target: InstallTarget,
 	name: string,
 ): DroidFiles {
 	const { kind, folder } = target;
 	const root = kind === "plugin" ? join(folder, pluginName) : folder;
-	const { hook, bg, where = "" } = buildCalls({ kind, folder: root }, name);
-	const report = `${bg} report`;
-	const values = { bg, where, report };
+	const { hook, bg, where } = buildCalls({ kind, folder: root }, name);
+	const values = { bg, where, report: `${bg} report` };
+	const hooks = join(root, "hooks");
+	const programs = { bg: join(hooks, "bg"), "bg.mjs": join(hooks, "bg.mjs") };
 	const assets: DroidFiles["assets"] = [
 		[join(root, "skills", "task-bg", "SKILL.md"), fillTemplate(skill, values)],
 		[join(root, "commands", "task-bg.md"), fillTemplate(command, values)],
 	];
-	if (kind !== "plugin") return { root, hook, assets };
-	const about = {
-		name: pluginName,
-		version,
-		description: `${description} (${marker})`,
-	};
+	if (kind !== "plugin") return { programs, hook, assets };
+	const marked = `${description} (${marker})`;
+	const about = { name: pluginName, version, description: marked };
 	const market = { name: basename(folder), owner: { name: pluginName } };
 	const plugins = [{ ...about, source: `./${pluginName}` }];
 	assets.push(
 		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
 		[marketplaceFile(folder), toText({ ...market, plugins })],
 	);
-	return { root, hook, assets };
+	return { programs, hook, assets };
 }
 
-/** Every file that droid may read hooks from, the one that wins first. */
+/** Lists the files that droid reads hooks from, in the order of precedence. */
 export function listHookFiles({ kind, folder }: InstallTarget): HookFile[] {
 	if (kind === "plugin")
 		return [{ path: join(folder, pluginName, "hooks", "hooks.json") }];
@@ -86,20 +85,18 @@ export function listHookFiles({ kind, folder }: InstallTarget): HookFile[] {
 export const marketplaceFile = (folder: string) =>
 	join(folder, ".factory-plugin", "marketplace.json");
 
-/** The folders that are taken away with what was in them, if nothing else is. */
+/** Lists the folders that uninstall removes if they are empty. */
 export function listFolders(target: InstallTarget): string[] {
-	const { root, assets } = listDroidFiles(target, "bg");
-	const folders = [
-		...assets.map(([path]) => dirname(path)),
-		join(root, "hooks"),
-	];
+	const { programs, assets } = listDroidFiles(target, "bg");
+	const paths = [...assets.map(([path]) => path), programs.bg];
+	const folders = paths.map((path) => dirname(path));
 	const above = folders.map((folder) => dirname(folder));
 	return [...new Set([...folders, ...above])].filter((folder) =>
 		folder.startsWith(`${target.folder}/`),
 	);
 }
 
-/** What a person types so that droid knows a plugin's folder, or that there is something new in it. */
+/** Lists the commands that make droid install a plugin, or update it. */
 export function pluginCommands(folder: string, isNew: boolean): string[] {
 	const at = quoteForShell(folder);
 	const plugin = quoteForShell(`${pluginName}@${basename(folder)}`);
@@ -120,18 +117,12 @@ export function pluginCommands(folder: string, isNew: boolean): string[] {
 
 const pluginName = "bg";
 
-type Calls = {
-	/** How a hook calls bg, and how an agent does. */
-	hook: DroidFiles["hook"];
-	bg: string;
-	/** What an agent has to know of that. */
-	where?: string;
-};
-
-function buildCalls({ kind, folder }: InstallTarget, name: string): Calls {
+/** How a hook and an agent call bg, and from which folder the agent does. */
+function buildCalls({ kind, folder }: InstallTarget, name: string) {
 	if (kind === "project") {
 		const bg = `.factory/hooks/${name}`;
-		const where = " (From the project's own folder, the one `.factory` is in.)";
+		const where =
+			" Run it in the project's folder, the one that contains `.factory`.";
 		const hook = (file: string) => ({
 			search: buildSearch(join(".factory", relative(folder, file)), bg),
 			call: `"$d/${bg}" hook`,
@@ -142,13 +133,14 @@ function buildCalls({ kind, folder }: InstallTarget, name: string): Calls {
 		kind === "plugin"
 			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
 			: quoteForShell(join(folder, "hooks", name));
-	return { hook: () => ({ call: `${bg} hook` }), bg };
+	return { hook: () => ({ call: `${bg} hook` }), bg, where: "" };
 }
 
 /**
- * The folder droid was started in may be one below the project's, and have hooks of its own. The
- * search ends at the file this stands in, whether the program is beside it or not: above it, as in
- * `/tmp`, anybody may have put one. (install/hook-entries.ts knows a search by its first words.)
+ * Shell code that finds the project's folder: droid may have been started in a folder below, which may
+ * have hooks of its own. The search stops at the file that contains this hook, even if the program is
+ * missing: in a folder above, such as `/tmp`, another user may have put one. (install/hook-entries.ts
+ * recognises a search by its first words.)
  */
 function buildSearch(file: string, program: string): string {
 	const isOver = `[ "$d" = "\${d#/}" ]`;

@@ -1,9 +1,9 @@
 /**
- * Bg among the hooks in a file of droid's: put there and taken away by edits of its text, so that
- * every other byte stays. Pure.
+ * Adds bg's hooks to a file of droid's and removes them, by edits of its text: every other byte
+ * stays. Pure.
  *
- * Measured on droid 0.215.0: in `hooks.json` events are top-level keys, in `settings.json` they
- * stand under `hooks`.
+ * Measured on droid 0.215.0: in `hooks.json` events are top-level keys, in `settings.json` they are
+ * under `hooks`.
  */
 import { getNodeValue } from "jsonc-parser/lib/esm/main.js";
 import {
@@ -20,68 +20,67 @@ import {
 	replaceText,
 } from "./json-edit.ts";
 
-/** Where events stand: on top of a file, or under a key. */
+/** A file with hooks. Its events are top-level keys, or under one key. */
 export type HookFile = { path: string; under?: "hooks" };
 
-/** How long droid waits for a hook of ours, in seconds; it is done within one. */
+/** How long droid waits for bg's hook, in seconds. The hook takes at most one. */
 const hookTimeoutSeconds = 5;
 
-/** How a hook calls bg: what finds it first, if anything must, and the call. */
+/** How a hook calls bg: shell code that finds it, if needed, and the call. */
 export type HookCommand = { search?: string; call: string };
 
-/** A hook's command that calls bg, wherever it lies. */
+/** Matches a command that calls bg, at any path. */
 const ownCommandPattern = /(^|[/\s"'])bg(\.mjs)?["']?\s+hook$/;
 
-/* Of a command line: a part of a word, `NAME=value …`, our search of a project, a runtime. */
+/* Parts of a command line: a piece of a word, `NAME=value …`, bg's search of a project, a runtime. */
 const wordSource = String.raw`(?:'[^']*'|"[^"]*"|[^\s'"\\;&|<>()]|\\.)`;
 const settingsSource = String.raw`((?:\w+=${wordSource}*\s+)*)`;
 const searchSource = String.raw`d=\$FACTORY_PROJECT_DIR; .*\|\| `;
 const runtimeSource = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|node)\s+(?:(?:-[\w./,:=-]+|run)\s+)*)?`;
 
 /**
- * A command that a call of ours may take the place of. What is set for it alone
- * (`BG_STOP=wait bg hook`) is kept; whatever else somebody put around it is theirs.
+ * Matches a command that is only a call of bg, so it can be replaced. Variables set for it
+ * (`BG_STOP=wait bg hook`) are kept. A command that does anything else belongs to the user.
  */
 const plainCommandPattern = new RegExp(
 	`^${settingsSource}(?:${searchSource}${settingsSource})?${runtimeSource}${wordSource}+\\s+hook$`,
 );
 
 /**
- * Makes bg a hook of events; where it is one already, only its command is set right, unless
- * somebody made more of it.
- * @throws BgError (refused) where the text is broken.
+ * Makes bg a hook of events. If it is one already, only its command is updated, unless the command
+ * is the user's own.
+ * @throws BgError (refused) if the text is broken.
  */
 export function addHooks(
 	text: string,
 	file: HookFile,
-	events: readonly string[],
-	command: HookCommand,
+	{ events, command }: { events: readonly string[]; command: HookCommand },
 ): EditedText {
 	const edited: EditedText = { text, edits: [] };
 	for (const event of events) {
-		const [first, ...others] = findOwnHooks(edited.text, file, event);
+		const [first, ...others] = findOwnHooks(edited.text, { file, event });
 		for (const other of others.reverse())
-			if (other.kept !== undefined) removeHook(edited, file, other);
-		if (!first) addHook(edited, file, event, command);
+			if (other.kept !== undefined) removeHook(edited, other);
+		if (!first) addHook(edited, { file, event }, buildCall(command));
 		else if (first.kept !== undefined)
-			setCommand(edited, file, first, buildCall(command, first.kept));
+			setCommand(edited, first, buildCall(command, first.kept));
 	}
 	return edited;
 }
 
 /**
- * Takes bg away from every event, with the groups and events that held nothing else.
- * @throws BgError (refused) where the text is broken.
+ * Removes bg from every event, and the groups and events that then are empty.
+ * @throws BgError (refused) if the text is broken.
  */
 export function removeHooks(text: string, file: HookFile): EditedText {
 	const edited: EditedText = { text, edits: [] };
 	for (const event of listEvents(text, file).reverse())
-		for (const own of findOwnHooks(text, file, event).reverse())
-			removeHook(edited, file, own);
+		for (const own of findOwnHooks(text, { file, event }).reverse())
+			removeHook(edited, own);
 	return edited;
 }
 
-/** The events a file says something of. @throws BgError (refused) where it is broken. */
+/** Lists the events that a file has an entry for. @throws BgError (refused) if it is broken. */
 export function listEvents(text: string, file: HookFile): string[] {
 	const names = listMembers(findTable(text, file)).map(readKey);
 	return [...new Set(names)];
@@ -89,108 +88,90 @@ export function listEvents(text: string, file: HookFile): string[] {
 
 // --- internal ---
 
-/** Where a hook of ours stands: its event, its group there, its place in that. */
-type OwnHook = {
-	event: string;
+/** The entry of an event in a file. */
+type EventEntry = { file: HookFile; event: string };
+
+/** A hook of bg: the index of its group in the entry of an event, and its index in the group. */
+type OwnHook = EventEntry & {
 	group: number;
 	hook: number;
-	/** What is set for its call alone; undefined where the command is somebody's own. */
+	/** The variables set for its call; undefined if the command is the user's own. */
 	kept?: string;
 };
 
-function findOwnHooks(text: string, file: HookFile, event: string): OwnHook[] {
-	const groups = listMembers(findGroups(text, file, event));
+function findOwnHooks(text: string, entry: EventEntry): OwnHook[] {
+	const groups = listMembers(findGroups(text, entry));
 	return groups.flatMap((each, group) =>
-		listMembers(findValue(each, "hooks")).flatMap((entry, hook) => {
-			const command: unknown = findValue(entry, "command")?.value;
+		listMembers(findValue(each, "hooks")).flatMap((node, hook) => {
+			const command: unknown = findValue(node, "command")?.value;
 			if (typeof command !== "string" || !ownCommandPattern.test(command))
 				return [];
 			const [plain, before = "", kept = ""] =
 				plainCommandPattern.exec(command) ?? [];
-			const own = { event, group, hook };
+			const own = { ...entry, group, hook };
 			return [plain ? { ...own, kept: before + kept } : own];
 		}),
 	);
 }
 
-function addHook(
-	edited: EditedText,
-	file: HookFile,
-	event: string,
-	command: HookCommand,
-): void {
-	const entry = {
-		type: "command",
-		command: buildCall(command),
-		timeout: hookTimeoutSeconds,
-	};
-	const group = { hooks: [entry] };
-	const list = findGroups(edited.text, file, event);
-	const table = findTable(edited.text, file);
-	if (list) addMember(edited, list, "", group);
+function addHook(edited: EditedText, entry: EventEntry, command: string): void {
+	const hook = { type: "command", command, timeout: hookTimeoutSeconds };
+	const group = { hooks: [hook] };
+	const list = findGroups(edited.text, entry);
+	const table = findTable(edited.text, entry.file);
+	if (list) addMember(edited, list, { value: group });
 	else if (table)
-		addMember(edited, table, `${JSON.stringify(event)}: `, [group]);
+		addMember(edited, table, { key: entry.event, value: [group] });
 }
 
-function setCommand(
-	edited: EditedText,
-	file: HookFile,
-	{ event, group, hook }: OwnHook,
-	command: string,
-): void {
-	const hooks = listMembers(findGroups(edited.text, file, event))[group];
-	const entry = listMembers(findValue(hooks, "hooks"))[hook];
-	const node = findValue(entry, "command");
-	if (node && node.value !== command)
-		replaceText(edited, node.offset, nodeEnd(node), JSON.stringify(command));
+function setCommand(edited: EditedText, own: OwnHook, command: string): void {
+	const group = listMembers(findGroups(edited.text, own))[own.group];
+	const hook = listMembers(findValue(group, "hooks"))[own.hook];
+	const node = findValue(hook, "command");
+	if (!node || node.value === command) return;
+	const [from, to] = [node.offset, nodeEnd(node)];
+	replaceText(edited, { from, to, added: JSON.stringify(command) });
 }
 
-/** Before the search they would be set for the shell alone. */
+/** The kept variables follow the search: before it they would not reach bg. */
 const buildCall = ({ search = "", call }: HookCommand, kept = "") =>
 	`${search}${kept}${call}`;
 
-function removeHook(
-	edited: EditedText,
-	file: HookFile,
-	{ event, group, hook }: OwnHook,
-): void {
+function removeHook(edited: EditedText, own: OwnHook): void {
 	const { text } = edited;
-	const [table, list] = [findTable(text, file), findGroups(text, file, event)];
+	const [table, list] = [findTable(text, own.file), findGroups(text, own)];
 	const groups = listMembers(list);
-	const hooks = findValue(groups[group], "hooks");
+	const hooks = findValue(groups[own.group], "hooks");
 	if (!table || !list || !hooks) return;
-	if (listMembers(hooks).length > 1) removeMember(edited, hooks, hook);
+	if (listMembers(hooks).length > 1) removeMember(edited, hooks, own.hook);
 	else if (groups.length > 1 || isOlderList(text, list))
-		removeMember(edited, list, group);
+		removeMember(edited, list, own.group);
 	else
 		removeMember(
 			edited,
 			table,
-			listMembers(table).findLastIndex((each) => readKey(each) === event),
+			listMembers(table).findLastIndex((each) => readKey(each) === own.event),
 		);
 }
 
-/** A list that was empty holds our group tightly; one that we made does not. */
+/** Whether the list is older than bg's group: addMember writes the first member of a list tightly. */
 function isOlderList(text: string, list: Node): boolean {
 	const tight = JSON.stringify(getNodeValue(list)[0]);
 	return text.startsWith(`[${tight}`, list.offset);
 }
-
-// --- the tree of a text ---
 
 function findTable(text: string, { path, under }: HookFile): Node | undefined {
 	const root = parseObject(text, path);
 	return under ? findValue(root, under) : root;
 }
 
-/** The groups of an event; undefined where the file says nothing of it. */
+/** The groups of an event; undefined if the file has no entry for it. */
 function findGroups(
 	text: string,
-	file: HookFile,
-	event: string,
+	{ file, event }: EventEntry,
 ): Node | undefined {
 	const list = findValue(findTable(text, file), event);
 	if (list && list.type !== "array")
-		throw brokenFileError(file.path, `${event} is no list`);
+		throw brokenFileError(file.path, `${event} is not a list`);
 	return list;
 }

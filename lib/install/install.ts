@@ -1,12 +1,11 @@
 /**
- * What install and uninstall make of the files that are there: a plan, which install/apply.ts carries out.
+ * Plans what install and uninstall change in the files that exist; install/apply.ts applies a plan.
  * Pure.
  *
- * Measured on droid 0.215.0: it reads `hooks.json`, else `hooks/hooks.json`; an event that is not in
- * there it takes from `settings.json`. An event of ours put into the one would silence theirs in the
- * other, so each event is put where droid finds it now.
+ * Measured on droid 0.215.0: it reads `hooks.json`, else `hooks/hooks.json`; it takes an event that
+ * is missing there from `settings.json`. So an entry in the first file hides the user's entry in the
+ * other. Each event is therefore added to the file where droid finds it now.
  */
-import { join } from "node:path";
 import { BgError, refused } from "../error.ts";
 import { hookEvents } from "../hook/events.ts";
 import {
@@ -14,7 +13,7 @@ import {
 	listDroidFiles,
 	listHookFiles,
 	marker,
-	programNames,
+	type ProgramName,
 } from "./droid-files.ts";
 import {
 	addHooks,
@@ -24,91 +23,86 @@ import {
 } from "./hook-entries.ts";
 import type { EditedText, TextEdit } from "./json-edit.ts";
 
-/** This program, as it is copied. */
-export type InstallProgram = {
-	name: (typeof programNames)[number];
-	bytes: Buffer;
-};
+/** The program that is installed. */
+export type InstallProgram = { name: ProgramName; bytes: Buffer };
 
-/** A file as it is, or as it will be. */
+/** The content and mode of a file, before or after the change. */
 export type FileState = { bytes: Buffer; mode: number };
 
-/** What stands at a path; undefined where nothing does. */
+/** Reads a file; undefined if it does not exist. */
 export type ReadPath = (path: string) => FileState | undefined;
 
 export type FileChange = {
 	path: string;
-	/** `same`: it is as it should be. `foreign`: somebody else's, or kept by its user. */
+	/** `same`: up to date. `foreign`: not written by bg, or its marker was removed. */
 	action: "create" | "change" | "remove" | "same" | "foreign";
-	/** What it will hold, and its mode. */
 	next?: FileState;
-	/** What it held when this was planned, where there was anything. */
+	/** The content when this was planned, if the file existed. */
 	before?: Buffer;
 	edits?: TextEdit[];
 };
 
 /**
- * What is to be made and changed, in this order: a hook never names a program that is not there.
- * @throws BgError (refused) where droid's file is broken, or the program's place is taken.
+ * Plans an installation. The program comes first: a hook never names a missing program.
+ * @throws BgError (refused) if a file of droid's is broken, or the program's path is taken.
  */
 export function planInstall(
 	target: InstallTarget,
 	program: InstallProgram,
 	readPath: ReadPath,
 ): FileChange[] {
-	const { root, hook, assets } = listDroidFiles(target, program.name);
-	const path = join(root, "hooks", program.name);
+	const { programs, hook, assets } = listDroidFiles(target, program.name);
+	const path = programs[program.name];
 	const own = planFile(readPath, path, { bytes: program.bytes, mode: 0o755 });
 	if (own.action === "foreign")
-		throw refused(`${path} is not bg's: move it away; nothing was changed`);
-	const hooks = assignEvents(target, readPath).map(
-		({ place, events: wanted }) =>
-			planEdit(readPath, place, (text) =>
-				addHooks(text, place, wanted, hook(place.path)),
-			),
+		throw refused(
+			`${path} was not written by bg: move it away; nothing was changed`,
+		);
+	const hooks = assignEvents(target, readPath).map(({ file, events }) =>
+		planEdit(readPath, file.path, (text) =>
+			addHooks(text, file, { events, command: hook(file.path) }),
+		),
 	);
-	const others = programNames.filter((name) => name !== program.name);
 	return [
 		own,
 		...assets.map(([at, text]) =>
 			planFile(readPath, at, { bytes: Buffer.from(text), mode: 0o644 }),
 		),
 		...hooks,
-		...others
-			.flatMap((name) => planRemoval(readPath, join(root, "hooks", name)))
+		...Object.values(programs)
+			.filter((each) => each !== path)
+			.flatMap((each) => planRemoval(readPath, each))
 			.filter(({ action }) => action === "remove"),
 	];
 }
 
-/** What is to be taken away. @throws BgError (refused) where droid's file is broken. */
+/** Plans the removal of an installation. @throws BgError (refused) if a file of droid's is broken. */
 export function planUninstall(
 	target: InstallTarget,
 	readPath: ReadPath,
 ): FileChange[] {
-	const { root, assets } = listDroidFiles(target, "bg");
+	const { programs, assets } = listDroidFiles(target, "bg");
+	const assetPaths = assets.map(([path]) => path).reverse();
 	const hooks = listHookFiles(target)
 		.filter(({ path }) => readPath(path))
-		.map((place) =>
-			planEdit(readPath, place, (text) => removeHooks(text, place)),
+		.map((file) =>
+			planEdit(readPath, file.path, (text) => removeHooks(text, file)),
 		)
 		.filter(({ action }) => action !== "same");
-	return [
-		...hooks,
-		...[...assets].reverse().flatMap(([path]) => planRemoval(readPath, path)),
-		...programNames.flatMap((name) =>
-			planRemoval(readPath, join(root, "hooks", name)),
-		),
-	];
+	const removals = [...assetPaths, ...Object.values(programs)].flatMap((path) =>
+		planRemoval(readPath, path),
+	);
+	return [...hooks, ...removals];
 }
 
 // --- internal ---
 
-/** The files that get our events: each event goes where droid looks for it now. */
+/** Assigns each event to the file that droid reads it from now. */
 function assignEvents(
 	target: InstallTarget,
 	readPath: ReadPath,
-): { place: HookFile; events: string[] }[] {
-	const wanted = Object.keys(hookEvents);
+): { file: HookFile; events: string[] }[] {
+	const events = Object.keys(hookEvents);
 	const [first, legacy, settings] = listHookFiles(target) as [
 		HookFile,
 		HookFile?,
@@ -116,23 +110,23 @@ function assignEvents(
 	];
 	const main =
 		legacy && !readPath(first.path) && readPath(legacy.path) ? legacy : first;
-	const known = settings ? listEventsAt(readPath, settings) : [];
-	const foreignEvents = known.length ? listEventsAt(readPath, main) : [];
+	const inSettings = settings ? listEventsIn(readPath, settings) : [];
+	const inMain = inSettings.length ? listEventsIn(readPath, main) : [];
 	const isInSettings = (event: string) =>
-		known.includes(event) && !foreignEvents.includes(event);
+		inSettings.includes(event) && !inMain.includes(event);
 	return [
-		{ place: main, events: wanted.filter((each) => !isInSettings(each)) },
-		{ place: settings ?? main, events: wanted.filter(isInSettings) },
-	].filter((file) => file.events.length > 0);
+		{ file: main, events: events.filter((each) => !isInSettings(each)) },
+		{ file: settings ?? main, events: events.filter(isInSettings) },
+	].filter((each) => each.events.length > 0);
 }
 
-/** The events of a file; none where it is broken, for then droid passes over it. */
-function listEventsAt(readPath: ReadPath, place: HookFile): string[] {
-	const text = readPath(place.path)?.bytes.toString();
+/** The events of a file; none if settings are broken, because droid then ignores them. */
+function listEventsIn(readPath: ReadPath, file: HookFile): string[] {
+	const text = readPath(file.path)?.bytes.toString();
 	try {
-		return text === undefined ? [] : listEvents(text, place);
+		return text === undefined ? [] : listEvents(text, file);
 	} catch (error) {
-		if (error instanceof BgError && place.under) return [];
+		if (error instanceof BgError && file.under) return [];
 		throw error;
 	}
 }
@@ -141,13 +135,13 @@ const emptyTable = "{}\n";
 
 function planEdit(
 	readPath: ReadPath,
-	{ path }: HookFile,
+	path: string,
 	change: (text: string) => EditedText,
 ): FileChange {
 	const found = readPath(path);
 	const before = found?.bytes;
 	if (before && !Buffer.from(before.toString()).equals(before))
-		throw refused(`${path} is not UTF-8: mend it first; nothing was changed`);
+		throw refused(`${path} is not UTF-8: fix it first; nothing was changed`);
 	const { text, edits } = change(before?.toString() ?? emptyTable);
 	if (before && edits.length === 0) return { path, action: "same" };
 	if (before && text === emptyTable) return { path, action: "remove", before };
@@ -167,7 +161,7 @@ function planFile(
 ): FileChange {
 	const found = readPath(path);
 	if (!found) return { path, action: "create", next };
-	// Who may read it is its owner's choice; a program must run.
+	// Keep the mode that the owner chose, but a program must be executable.
 	const mode = found.mode | (next.mode & 0o100);
 	const isSame = found.bytes.equals(next.bytes);
 	if (isSame && mode === found.mode) return { path, action: "same" };
@@ -185,8 +179,7 @@ function planRemoval(readPath: ReadPath, path: string): FileChange[] {
 	const found = readPath(path);
 	if (!found) return [];
 	const before = found.bytes;
-	const isOwn = before.includes(marker);
-	return [
-		isOwn ? { path, action: "remove", before } : { path, action: "foreign" },
-	];
+	return before.includes(marker)
+		? [{ path, action: "remove", before }]
+		: [{ path, action: "foreign" }];
 }

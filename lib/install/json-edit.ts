@@ -1,9 +1,9 @@
 /**
- * JSON with comments as a text that is edited: what is added looks like what stands beside it, and
- * taking it away again restores every byte. Pure.
+ * Edits JSON with comments as text: an added member is formatted like its neighbours, and removing it
+ * restores every byte. Pure.
  *
- * Droid 0.215.0 was measured to read comments, and to pass over a whole file, without a word, for a
- * comma behind the last member or a byte order mark: such a file counts as broken.
+ * Measured on droid 0.215.0: it reads comments, and silently ignores a whole file for a comma after
+ * the last member or a byte order mark. Such a file counts as broken.
  */
 import {
 	type Node,
@@ -15,13 +15,13 @@ import { refused } from "../error.ts";
 
 export type { Node };
 
-/** Text that went, and what came in its place. */
+/** A piece of text, and what replaced it. */
 export type TextEdit = { removed: string; added: string };
 
-/** A text, and the edits that led to it. */
+/** A text, and the edits that were made. */
 export type EditedText = { text: string; edits: TextEdit[] };
 
-/** The object a file holds. @throws BgError (refused) where it is broken. */
+/** Parses the object that a file holds. @throws BgError (refused) if it is broken. */
 export function parseObject(text: string, path: string): Node {
 	const errors: ParseError[] = [];
 	const root = parseTree(text, errors);
@@ -36,17 +36,17 @@ export function parseObject(text: string, path: string): Node {
 		);
 	}
 	if (root?.type !== "object")
-		throw brokenFileError(path, "it is no JSON object");
+		throw brokenFileError(path, "it is not a JSON object");
 	return root;
 }
 
-/** A file droid cannot read. */
+/** The error for a file that droid cannot read. */
 export const brokenFileError = (path: string, problem: string) =>
 	refused(
-		`${path} is broken, droid cannot read it (${problem}): mend it first; nothing was changed`,
+		`${path} is broken, droid cannot read it (${problem}): fix it first; nothing was changed`,
 	);
 
-/** What is in an object or a list; nothing in any other value. */
+/** The members of an object or a list; none of any other value. */
 export const listMembers = (node: Node | undefined): Node[] =>
 	node?.children ?? [];
 
@@ -54,7 +54,7 @@ export const listMembers = (node: Node | undefined): Node[] =>
 export const readKey = (property: Node): string =>
 	String(property.children?.[0]?.value);
 
-/** The value that counts: of two with one name it is the last. */
+/** The value of a key. If a key occurs twice, the last one counts. */
 export const findValue = (
 	node: Node | undefined,
 	key: string,
@@ -63,20 +63,21 @@ export const findValue = (
 		? listMembers(node).findLast((each) => readKey(each) === key)?.children?.[1]
 		: undefined;
 
+/** The offset after a node. */
 export const nodeEnd = ({ offset, length }: Node): number => offset + length;
 
-/** Adds a member to an object or a list, in the way its last one stands there. */
+/** Adds a member to an object or a list, formatted like its last one. */
 export function addMember(
 	edited: EditedText,
 	container: Node,
-	label: string,
-	value: unknown,
+	{ key, value }: { key?: string; value: unknown },
 ): void {
 	const { text } = edited;
-	const end = /\r\n/.test(text) ? "\r\n" : "\n";
+	const label = key === undefined ? "" : `${JSON.stringify(key)}: `;
+	const newline = /\r\n/.test(text) ? "\r\n" : "\n";
 	const step = /\n([ \t]+)\S/.exec(text)?.[1] ?? "  ";
 	const onLines = (indent: string) =>
-		`${end}${indent}${label}${JSON.stringify(value, null, step).replaceAll("\n", end + indent)}`;
+		`${newline}${indent}${label}${JSON.stringify(value, null, step).replaceAll("\n", newline + indent)}`;
 	const tight = JSON.stringify(value);
 	const last = listMembers(container).at(-1);
 	if (!last) {
@@ -84,23 +85,23 @@ export function addMember(
 		const added =
 			container.type === "array"
 				? tight
-				: `${onLines(outer + step)}${end}${outer}`;
-		replaceText(edited, container.offset + 1, container.offset + 1, added);
+				: `${onLines(outer + step)}${newline}${outer}`;
+		replaceText(edited, { from: container.offset + 1, added });
 		return;
 	}
-	// A remark behind the last member stays behind it.
-	const remark = /^(?:[ \t]*\/\*[^\r\n]*?\*\/)*(?:[ \t]*\/\/[^\r\n]*)?/;
-	const [remarkText = ""] = remark.exec(text.slice(nodeEnd(last))) ?? [];
+	// A comment after the last member stays with it.
+	const comment = /^(?:[ \t]*\/\*[^\r\n]*?\*\/)*(?:[ \t]*\/\/[^\r\n]*)?/;
+	const [commentText = ""] = comment.exec(text.slice(nodeEnd(last))) ?? [];
 	const before = /\n([ \t]*)$/.exec(text.slice(0, last.offset));
-	const asLine = before || remarkText.includes("//");
+	const asLine = before || commentText.includes("//");
 	const spaced = label ? `${label}[ ${tight.slice(1, -1)} ]` : tight;
 	const added = asLine ? onLines(before?.[1] ?? step) : ` ${spaced}`;
-	const at = nodeEnd(last) + remarkText.length;
-	replaceText(edited, at, at, added);
-	replaceText(edited, nodeEnd(last), nodeEnd(last), ",");
+	const end = nodeEnd(last);
+	replaceText(edited, { from: end + commentText.length, added });
+	replaceText(edited, { from: end, added: "," });
 }
 
-/** Takes a member away with its comma and the room before it: what addMember added. */
+/** Removes a member with its comma and the white space before it: the inverse of addMember. */
 export function removeMember(
 	edited: EditedText,
 	container: Node,
@@ -117,19 +118,17 @@ export function removeMember(
 	const from = member.offset - space.length;
 	if (!previous && next) removeComma(edited, nodeEnd(member));
 	const outer = readIndent(text, container.offset);
-	const behind = new RegExp(`^\r?\n${outer}`).exec(text.slice(nodeEnd(member)));
+	const after = new RegExp(`^\r?\n${outer}`).exec(text.slice(nodeEnd(member)));
 	const isAlone = !previous && !next;
-	const tail = isAlone && space.includes("\n") ? (behind?.[0].length ?? 0) : 0;
-	replaceText(edited, from, nodeEnd(member) + tail, "");
+	const tail = isAlone && space.includes("\n") ? (after?.[0].length ?? 0) : 0;
+	replaceText(edited, { from, to: nodeEnd(member) + tail, added: "" });
 	if (previous) removeComma(edited, nodeEnd(previous));
 }
 
-/** Puts text in the place of other text. */
+/** Replaces a range of the text; without `to`, inserts. */
 export function replaceText(
 	edited: EditedText,
-	from: number,
-	to: number,
-	added: string,
+	{ from, to = from, added }: { from: number; to?: number; added: string },
 ): void {
 	const { text, edits } = edited;
 	edits.push({ removed: text.slice(from, to), added });
@@ -138,14 +137,14 @@ export function replaceText(
 
 // --- internal ---
 
-/** The first comma behind a place that stands in no comment. */
-function removeComma(edited: EditedText, behind: number): void {
-	const passed = /^(?:\s|\/\/[^\r\n]*|\/\*[\s\S]*?\*\/)*/;
-	const [skipped = ""] = passed.exec(edited.text.slice(behind)) ?? [];
-	const at = behind + skipped.length;
-	replaceText(edited, at, at + 1, "");
+/** Removes the first comma after an offset that is not in a comment. */
+function removeComma(edited: EditedText, after: number): void {
+	const gap = /^(?:\s|\/\/[^\r\n]*|\/\*[\s\S]*?\*\/)*/;
+	const [skipped = ""] = gap.exec(edited.text.slice(after)) ?? [];
+	const at = after + skipped.length;
+	replaceText(edited, { from: at, to: at + 1, added: "" });
 }
 
-/** What the line begins with in which a place is. */
+/** The indentation of the line at an offset. */
 const readIndent = (text: string, at: number): string =>
 	/(?:^|\n)([ \t]*)[^\n]*$/.exec(text.slice(0, at))?.[1] ?? "";

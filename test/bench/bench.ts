@@ -1,7 +1,7 @@
 /**
- * The budgets of the design, measured: `bun test/bench/bench.ts [row…]` prints a line for each, and says
- * `over` where one is exceeded. It exits 0 even then, for a benchmark is no test; 1 where a row
- * could not be measured. Reads `dist`, writes nothing outside a temporary folder.
+ * Measures the performance budgets: `bun test/bench/bench.ts [row…]` prints a line for each, and `over`
+ * if one is exceeded. The exit code is 0 even then, because a benchmark is not a test; it is 1 if a row
+ * could not be measured. Reads `dist`, writes only to a temporary folder.
  */
 import { writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
@@ -39,7 +39,7 @@ type Figure = {
 	measured: number;
 	limit: number;
 	unit: string;
-	/** The absolute medians, for people. */
+	/** The absolute medians. */
 	detail: string;
 };
 
@@ -110,7 +110,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 		const { store, env } = openStore(bench, "launch");
 		const call = await droidCall(bench, env, "exit 0");
 		const empty = { argv: [await compileSource(bench, "empty", "")], env };
-		// A supervisor at work would take the next call's processor.
+		// A supervisor that still runs would slow the next call down.
 		const settle = async () => {
 			await until(
 				() => livingOf(store).length === 0,

@@ -1,6 +1,6 @@
 /**
- * The hooks that the benchmark calls: a payload as droid gives it, through a pipe; a store as bg
- * leaves it, with its index whole; and a running task for each call that is to complete one.
+ * The hook calls of the benchmark: a payload as droid sends it, through a pipe; a store with a complete
+ * index; and a running task for each call that completes one.
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -32,7 +32,7 @@ export function idleHook(command: string[], env: Call["env"]): Call {
 	return { argv: [...command, "hook"], env, input };
 }
 
-/** A hook that completes a task: a fresh one for each call, gone after it. */
+/** A hook that completes a task. Each call has a new task, which is deleted after it. */
 export function endingHook(
 	{ bg }: Bench,
 	store: string,
@@ -79,7 +79,7 @@ export function endingHook(
 	return { argv: [bg, "hook"], env, input, prepare, settle };
 }
 
-/** Finished tasks, each in the session index, and the index whole. */
+/** Writes finished tasks, each in a complete session index. */
 export async function writeIndexed(
 	bench: Bench,
 	dir: string,
@@ -94,7 +94,7 @@ export async function writeIndexed(
 	}
 }
 
-/** A runtime as the product's script starts it; a wrapper of npm's would be timed as well. */
+/** A runtime as the script starts it, without the wrapper of npm, which would be timed as well. */
 export function runtimeCommand(runtime: keyof typeof runtimeFlags): string[] {
 	const file = runtime === "bun" ? process.execPath : findOnPath(runtime);
 	if (!file) throw new Error(`no ${runtime} on PATH`);

@@ -1,8 +1,8 @@
 /**
- * How the benchmark measures: programs compiled with the product's flags and copied with `cp` (two
- * identical executables differed by 15–20 % until both were copied: page cache), each process timed
- * from outside and whole, both programs of a ratio in random order, 30 rounds, and of three runs
- * the median. What it starts lives in one temporary folder and is gone when it closes.
+ * The method of the benchmark. Programs are compiled with the same flags and copied with `cp` (two
+ * identical executables differed by 15–20 % until both were copied: page cache). Each process is timed
+ * from outside, from start to exit; both programs of a ratio alternate in random order for 30 rounds;
+ * the median of three runs counts. Everything is in one temporary folder, removed at the end.
  */
 import {
 	closeSync,
@@ -38,19 +38,19 @@ export type Bench = {
 	bg: string;
 	/** A copy of the product's script. */
 	script: string;
-	/** A named pipe: what Bun itself gives a child to read is a file in memory. */
+	/** A named pipe, because Bun passes input to a child as a file in memory. */
 	pipe: string;
 	stores: string[];
-	/** Aborted by whoever wants it to end: the next call throws. */
+	/** Once it is aborted, the next call throws. */
 	stop: AbortController;
 };
 
 export type Call = {
 	argv: string[];
 	env: Record<string, string>;
-	/** What it reads through a pipe. */
+	/** Its stdin, a pipe. */
 	input?: string;
-	/** Run before and after each call, and not timed. */
+	/** Run before and after each call, outside of the timing. */
 	prepare?: () => Promise<void>;
 	settle?: () => Promise<void>;
 };
@@ -79,13 +79,13 @@ export function openBench(): Bench {
 	};
 }
 
-/** Ends what still runs in the stores and removes the folder. */
+/** Kills what still runs in the stores and removes the folder. */
 export async function closeBench(bench: Bench): Promise<void> {
 	for (const store of bench.stores) await endTasks(store);
 	rmSync(bench.base, { recursive: true, force: true });
 }
 
-/** A fresh store, and the environment of calls that use it. */
+/** Creates a store, and the environment of calls that use it. */
 export function openStore(
 	bench: Bench,
 	name: string,
@@ -96,10 +96,7 @@ export function openStore(
 	return { store, env: { PATH, HOME: bench.home, BG_DIR: store } };
 }
 
-/**
- * Compiles a program of one file as the product is compiled.
- * @returns its path.
- */
+/** Compiles a program of one file with the flags of bg. Returns its path. */
 export async function compileSource(
 	{ base }: Bench,
 	name: string,
@@ -111,7 +108,7 @@ export async function compileSource(
 	return join(base, name);
 }
 
-/** Calls a program to its end, its output discarded, and returns the time it took in ms. */
+/** Runs a program without its output, and returns the time it took in ms. */
 export function time(
 	{ home, pipe, stop }: Bench,
 	{ argv, env, input }: Call,
@@ -133,7 +130,7 @@ export function time(
 	}
 }
 
-/** Calls a program to its end and returns what it wrote. */
+/** Runs a program and returns its output. */
 export function read({ home, stop }: Bench, { argv, env }: Call): string {
 	stop.signal.throwIfAborted();
 	const { exitCode, stdout, stderr } = Bun.spawnSync(argv, { cwd: home, env });
@@ -143,10 +140,7 @@ export function read({ home, stop }: Bench, { argv, env }: Call): string {
 
 export type Ratio = { ratio: number; ours: number; theirs: number };
 
-/**
- * How many times as long our call takes as theirs; of three runs the median one, with the medians
- * of both in ms.
- */
+/** Measures the ratio of two calls, first / second: the median of three runs, and both medians in ms. */
 export async function compare(
 	bench: Bench,
 	ours: Call,
@@ -159,13 +153,13 @@ export async function compare(
 			async () => taken.ours.push(await timeAlone(bench, ours)),
 			async () => taken.theirs.push(await timeAlone(bench, theirs)),
 		];
-		// The first call of each fills the caches and does not count.
+		// The first call of each fills the caches and is not counted.
 		for (const side of sides) await side();
 		taken.ours.length = taken.theirs.length = 0;
 		for (let round = 0; round < rounds; round++) {
 			if (Math.random() < 0.5) sides.reverse();
 			for (const side of sides) await side();
-			// Lets a signal in: calls that are waited for keep it out.
+			// Lets this process handle a signal, which synchronous calls prevent.
 			await Bun.sleep(0);
 		}
 		const [a, b] = [median(taken.ours), median(taken.theirs)];
@@ -185,7 +179,7 @@ export function median(values: readonly number[]): number {
 	);
 }
 
-/** @throws Error that says what was waited for. */
+/** Polls until a condition is true. @throws Error that names `what` after 30 s. */
 export async function until<T>(
 	condition: () => T,
 	what: string,
@@ -200,20 +194,20 @@ export async function until<T>(
 	}
 }
 
-/** Lets time pass, in ms. */
+/** Sleeps, in ms. @throws if the benchmark was stopped. */
 export async function pause({ stop }: Bench, ms: number): Promise<void> {
 	await Bun.sleep(ms);
 	stop.signal.throwIfAborted();
 }
 
-/** The records of a store as they stand on disk. */
+/** Reads the records of a store. */
 export function readRecords(store: string): Task[] {
 	return readdirSync(store)
 		.filter((name) => name.endsWith(".json"))
 		.map((name) => JSON.parse(readFileSync(join(store, name), "utf8")));
 }
 
-/** The processes of a store's tasks that live: supervisors, and what they run. */
+/** The living processes that the records of a store name. */
 export function livingOf(store: string): Identity[] {
 	return readRecords(store)
 		.flatMap(({ supervisor, process }) => [supervisor, process])
@@ -223,7 +217,7 @@ export function livingOf(store: string): Identity[] {
 		);
 }
 
-/** Ends what lives of a store's tasks, also where no record names it yet. */
+/** Kills every living process of a store's tasks, even if no record names it yet. */
 export async function endTasks(store: string): Promise<void> {
 	const ids = readRecords(store)
 		.filter((task) => !isFinal(task))
@@ -250,7 +244,7 @@ function command(...argv: string[]): void {
 	if (exitCode !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
 }
 
-/** The reading end of a pipe that holds `input` and nothing after it. */
+/** Opens the reading end of a pipe that contains `input`. */
 function openPipe(path: string, input: string): number {
 	const writer = openSync(path, "r+");
 	try {
@@ -266,6 +260,6 @@ function end(pid: number): void {
 	try {
 		process.kill(pid, "SIGKILL");
 	} catch {
-		// It ended meanwhile; the next look tells.
+		// It has exited; the next scan shows that.
 	}
 }

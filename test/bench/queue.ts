@@ -1,4 +1,4 @@
-/** The queue as the benchmark sees it: a batch against task-spooler, and supervisors that wait. */
+/** The rows about the queue: a batch against task-spooler, and waiting supervisors. */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { findOnPath } from "../../lib/process/executables.ts";
@@ -16,8 +16,8 @@ const slots = 4;
 const rounds = 7;
 
 /**
- * 500 times `true`, from the first launch until the last is over: a batch of bg, and as many calls
- * of `tsp`, whose way that is. Undefined where there is no tsp.
+ * Times 500 × `true` from the first launch to the last end: one batch of bg, and one call of `tsp` for
+ * each task, because it has no batches. Undefined without tsp.
  */
 export async function compareDrain(
 	bench: Bench,
@@ -38,7 +38,7 @@ export async function compareDrain(
 	return { ratio: a / b, ours: a, theirs: b };
 }
 
-/** What a supervisor holds, in MB, while its task runs or waits. */
+/** The memory of supervisors, in MB, while their tasks run or wait. */
 export async function queueMemory(
 	bench: Bench,
 	running: number,
@@ -53,7 +53,7 @@ export async function queueMemory(
 	return Promise.all(supervisorsOf(env.BG_DIR ?? "").map(memoryOf));
 }
 
-/** How often the threads of an idle supervisor wake up in a second, a minute after its start. */
+/** Counts the wake-ups a second of all threads of an idle supervisor, a minute after its start. */
 export async function countWakeUps(bench: Bench): Promise<number> {
 	const { env } = openStore(bench, "idle");
 	read(bench, {
@@ -108,7 +108,7 @@ function supervisorsOf(store: string): number[] {
 		.map(({ supervisor }) => supervisor.pid);
 }
 
-/** Voluntary context switches: each is a thread that slept and was woken. */
+/** Counts voluntary context switches. Each is a thread that slept and woke up. */
 function switchesOf(pid: number): number {
 	return readdirSync(`/proc/${pid}/task`)
 		.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/status`, "utf8"))

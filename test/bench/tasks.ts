@@ -1,7 +1,4 @@
-/**
- * What the rows of the benchmark run: a droid's launch, records as bg writes them, a wait; and the
- * memory of a process.
- */
+/** What the rows of the benchmark run: a launch, finished records, a wait; and the memory of a process. */
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -17,7 +14,7 @@ import {
 	until,
 } from "./method.ts";
 
-/** What `list` is measured against. */
+/** The program that `list` is compared with. */
 export const readAndParse = `
 import { readdirSync, readFileSync } from "node:fs";
 const dir = process.argv[2];
@@ -25,7 +22,7 @@ for (const name of readdirSync(dir))
 	if (name.endsWith(".json")) JSON.parse(readFileSync(dir + "/" + name, "utf8"));
 `;
 
-/** A launch of a droid that has a definition; the stand-in runs `script`. */
+/** A launch of a droid with a definition; in place of droid `script` runs. */
 export async function droidCall(
 	{ base, home, bg }: Bench,
 	env: Record<string, string>,
@@ -43,7 +40,7 @@ export async function droidCall(
 	return { argv, env: { ...env, BG_DROID: droid } };
 }
 
-/** Records of finished droid tasks, as bg itself wrote one, with an output beside each. */
+/** Writes records of finished droid tasks, copied from one that bg wrote, each with an output. */
 export async function writeFinished(
 	bench: Bench,
 	store: string,
@@ -75,7 +72,7 @@ export async function writeFinished(
 	}
 }
 
-/** What a process holds, in MB (10⁶ bytes): its share of all it maps, and what is its alone. */
+/** The memory of a process in MB (10⁶ bytes): proportional share (PSS), and private. */
 export async function memoryOf(
 	pid: number | undefined,
 ): Promise<{ pss: number; own: number }> {
@@ -87,8 +84,8 @@ export async function memoryOf(
 }
 
 /**
- * From the moment a task is told to end until a `bg wait` that was waiting returns, in ms. The
- * task's last act is to read a line from a pipe, so this process's own clock sees both.
+ * The time from the end of a task until a waiting `bg wait` returns, in ms. The task ends when this
+ * process writes a line to its pipe, so one clock measures both.
  */
 export async function timeWait(
 	bench: Bench,
@@ -109,7 +106,7 @@ export async function timeWait(
 		stdio: ["ignore", "ignore", "ignore"],
 	});
 	try {
-		// Nothing outside tells that it waits; by then it has long been ready.
+		// Nothing shows that it waits; after 300 ms it does.
 		await pause(bench, 300);
 		const start = performance.now();
 		writeSync(fd, "\n");
@@ -124,7 +121,7 @@ export async function timeWait(
 
 // --- internal ---
 
-/** A record with an id, a session and processes of its own; those processes are gone. */
+/** A copy of a record with a new id, session and processes, which do not exist. */
 function numbered(task: Task, number: number): Task {
 	const pid = 10_000_000 + number;
 	return {
@@ -138,12 +135,12 @@ function numbered(task: Task, number: number): Task {
 }
 
 function words(length: number): string {
-	return "Read the tests, say “what” is wrong, and mend it.\n"
+	return "Read the tests, say “what” is wrong, and repair it.\n"
 		.repeat(length / 50 + 1)
 		.slice(0, length);
 }
 
-/** The writing end of a pipe, once somebody reads from it. */
+/** Opens the writing end of a pipe; undefined while it has no reader. */
 function openWritable(pipe: string): number | undefined {
 	try {
 		return openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);

@@ -1,10 +1,10 @@
-/** What a planned call is in the end: an argv, an input, and the tasks that it is about. */
+/** Turns a planned call into an argv, an input, and the tasks that it is about. */
 import { type Call, subagentOf, type TaskPlan } from "./plan.ts";
 
 /** A task that a launcher printed. */
 export type Announced = { id: string; own: string; session: string };
 
-/** `session`: whose call it is, where it is anybody's. */
+/** `session`: the session that makes the call, if one does. */
 export type Asked = {
 	argv: string[];
 	input?: string;
@@ -12,7 +12,7 @@ export type Asked = {
 	session?: string | undefined;
 };
 
-/** Where the program is, and where a task notes what it does. */
+/** The program, and the log that tasks write to. */
 export type Place = { program: string; log: string };
 
 export function askFor(
@@ -36,7 +36,7 @@ export function askFor(
 		case "hook-complete":
 		case "complete": {
 			const task = choose(call.of);
-			if (!task) return look;
+			if (!task) return listCall;
 			const about = [task.id];
 			const words = { last_assistant_message: "said so" };
 			return call.verb === "complete"
@@ -49,7 +49,7 @@ export function askFor(
 		case "output": {
 			const tasks = call.of.flatMap((of) => choose(of) ?? []);
 			const about = [...new Set(tasks.map(({ id }) => id))];
-			if (about.length === 0) return look;
+			if (about.length === 0) return listCall;
 			const session = call.collects ? tasks[0]?.session : undefined;
 			const flags = call.verb === "wait" ? ["--timeout", "3s"] : [];
 			if (call.any) flags.push("--any");
@@ -67,19 +67,19 @@ export function askFor(
 
 // --- internal ---
 
-/** There is no task yet that it could be about. */
-const look: Asked = { argv: ["list"], about: [] };
+/** The call if there is no task yet. */
+const listCall: Asked = { argv: ["list"], about: [] };
 
-/** A task says that it begins, and that it comes to its end, where no store is. */
+/** A task logs its start and its end outside of the store. */
 const begin = 'echo "start $BG_TASK_ID $BG_ATTEMPT $EPOCHREALTIME" >>';
 const end = (code: string) => `echo "end $BG_TASK_ID $BG_ATTEMPT ${code}" >>`;
 const print = 'echo "out $BG_TASK_ID $BG_ATTEMPT"';
 const nap = "for ((n = $2; n > 0; n--)); do sleep 0.1; done";
 
-/** Its arguments: where to note it, tenths of a second, exit code, what to call halfway. */
+/** Its arguments: the log, tenths of a second, the exit code, a command to run at the start. */
 const script = `${print}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${end("$3")} "$1"; exit "$3"`;
 
-/** A task as a line of a batch has it. */
+/** A task as a line of a batch. */
 function lineOf(task: TaskPlan, place: Place, after: string[]) {
 	const { name, kind, code, seconds, timeout, unique } = task;
 	const { priority, retries } = task;
@@ -123,7 +123,7 @@ function launch(
 	return { argv, about: [], session };
 }
 
-/** The first line of a batch is the one that the others wait for. */
+/** The other lines of a batch wait for the first. */
 function batch(tasks: readonly TaskPlan[], place: Place): Asked {
 	const lines = tasks.map((task, index) => ({
 		...lineOf(task, place, index ? ["line-0"] : []),
@@ -144,7 +144,7 @@ function hook(
 	return { argv: [verb], input: JSON.stringify(payload), about: [], session };
 }
 
-/** What droid tells of a subagent of its own. */
+/** The hooks that droid calls for a subagent of its own. */
 function subagent(call: Extract<Call, { verb: "subagent" }>): Asked {
 	const { event, session } = call;
 	const own = subagentOf(session);

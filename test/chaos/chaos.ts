@@ -1,12 +1,12 @@
 /**
- * Under fire: launchers, waiters, hooks, cancels and prunes at once over one directory, in every
- * form, while whoever is at work is killed with -9: at any moment, or right after a chosen step of a
- * write. Then one prune, and the verdict: nothing lost, nothing left over, nothing untrue.
+ * The chaos test: launches, waits, hooks, cancels and prunes run at once on one store, in every form,
+ * while their processes are killed with SIGKILL, at any moment or right after a chosen step of a write.
+ * Then one prune runs, and the store is checked: nothing lost, nothing left over, nothing untrue.
  *
  *     npm run chaos -- [--minutes 1] [--seed N] [--rounds N]
  *
- * chaos-plan.ts chooses what happens, chaos-calls.ts says it in argv, chaos-crash.mjs dies,
- * chaos-watch.ts observes from outside, chaos-verdict.ts compares.
+ * plan.ts chooses the calls and kills, calls.ts makes their argv, crash.mjs dies at a step, watch.ts
+ * observes from outside, verdict.ts compares.
  */
 import {
 	appendFileSync,
@@ -42,24 +42,24 @@ const executable = join(root, "dist", "bg");
 /** How many tasks may run at once at a depth. */
 const maxRunning = 4;
 
-/** How many calls are made at once: more would only wait for the processor. */
+/** How many calls are made at once. More would only wait for the processor. */
 const maxCalls = 8;
 
-/** How long all may take to come to rest, in ms. */
-const patience = 90_000;
+/** How long every process may take to exit after the last call, in ms. */
+const restTimeoutMs = 90_000;
 
 /** How long after the last call a supervisor may still die at its crash point, in ms. */
-const afterglow = 2000;
+const lateCrashMs = 2000;
 
 type Result = {
 	tasks: number;
 	deaths: Death[];
-	/** From the end of the fire until all is at rest, in s. */
+	/** From the last crash until no process is left, in s. */
 	recovery: number;
 	problems: string[];
 };
 
-/** Plays one round in a folder of its own, which stays where something was violated. */
+/** Plays one round in its own folder, which is kept if there are violations. */
 async function playRound(seed: number): Promise<Result> {
 	const plan = planRound(seed);
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-chaos-")));
@@ -79,7 +79,7 @@ async function playRound(seed: number): Promise<Result> {
 		const called = await makeCall(action, asked, { ...env, ...more });
 		calls.push(called);
 		if (called.killed && !action.crash)
-			watch.deaths.push({ who: kindOf(call.verb), ids: [] });
+			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
 		if (tasksOf(call).length)
 			for (const { taskId, sessionId, description } of tasksIn(called)) {
 				const session = plans.get(description)?.session ?? "";
@@ -108,7 +108,7 @@ async function playRound(seed: number): Promise<Result> {
 	await Bun.sleep(Number(env.CHAOS_UNTIL) - Date.now());
 
 	const end = performance.now();
-	// An hour later, as it believes: what a launch left behind is not about to be launched any more.
+	// With its clock an hour ahead: leftovers of a killed launch then count as garbage.
 	const at = passed();
 	const form = scripts[seed % scripts.length] as Form;
 	const later = { CHAOS_CLOCK: "3600000" };
@@ -116,7 +116,7 @@ async function playRound(seed: number): Promise<Result> {
 	await comeToRest(watch);
 	const recovery = (performance.now() - end) / 1000;
 
-	// Every session starts again until it was told all.
+	// Every session starts again until it has got all its notices.
 	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
 		const call = { verb: "hook", event: "SessionStart", session } as const;
 		do await act({ at, form, call });
@@ -137,7 +137,7 @@ async function playRound(seed: number): Promise<Result> {
 		for (const problem of problems) console.log(`- ${problem}`);
 		for (const each of [...calls, ...watch.deaths])
 			appendFileSync(join(base, "trail"), `${JSON.stringify(each)}\n`);
-		console.log(`every call and every kill stands in ${base}/trail\n`);
+		console.log(`every call and every kill is in ${base}/trail\n`);
 	}
 	return { tasks: known.size, deaths: watch.deaths, recovery, problems };
 }
@@ -160,7 +160,7 @@ function environmentOf(
 		BG_MAX_RUNNING: String(maxRunning),
 		CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
 		CHAOS_LOG: crashes,
-		CHAOS_UNTIL: String(Date.now() + fire + afterglow),
+		CHAOS_UNTIL: String(Date.now() + fire + lateCrashMs),
 	};
 }
 
@@ -172,12 +172,12 @@ function commandOf(form: Form): string[] {
 const tasksOf = (call: Call): TaskPlan[] =>
 	"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
 
-function kindOf(verb: string): Death["who"] {
+function kindOf(verb: string): Death["kind"] {
 	if (/^(run|launch|batch)$/.test(verb)) return "launcher";
 	return /^(hook|subagent)/.test(verb) ? "hook" : "verb";
 }
 
-/** Makes one call, kills it in time, and notes what came of it. */
+/** Makes one call, kills it if planned, and returns its outcome. */
 async function makeCall(
 	action: Action,
 	{ argv, input, about, session }: Asked,
@@ -214,32 +214,32 @@ async function makeCall(
 	return { action, argv, about, session, killed, code, stdout, stderr, times };
 }
 
-/** A death at a crash point, as the dying wrote it down. */
+/** A death at a crash point, from the line that the process wrote before. */
 function deathOf(line: string): Death {
 	const { role, argv, step, number } = JSON.parse(line);
 	const isSupervisor = role === "supervise";
 	return {
-		who: isSupervisor ? "supervisor" : kindOf(argv[0]),
+		kind: isSupervisor ? "supervisor" : kindOf(argv[0]),
 		ids: isSupervisor ? argv.filter((each: string) => /^bg_/.test(each)) : [],
 		point: `${isSupervisor ? role : argv[0]} ${step} ${number}`,
 	};
 }
 
 async function comeToRest(watch: Watch): Promise<void> {
-	const deadline = performance.now() + patience;
+	const deadline = performance.now() + restTimeoutMs;
 	for (;;) {
 		const left = watch.processes();
 		if (left.length === 0) return;
 		if (performance.now() > deadline) {
 			const seen = JSON.stringify(left);
-			watch.problems.add(`alive after ${patience} ms: ${seen}`);
+			watch.problems.add(`alive after ${restTimeoutMs} ms: ${seen}`);
 			watch.killAll();
 		}
 		await Bun.sleep(20);
 	}
 }
 
-/** That there are crash points, in each runtime: a call dies after its first step. */
+/** Checks that crash points work in each runtime: a call dies after its first step. */
 function checkCrashPoints(): void {
 	for (const form of scripts) {
 		const base = mkdtempSync(join(tmpdir(), "bg-chaos-"));
@@ -259,8 +259,8 @@ function checkCrashPoints(): void {
 
 /** `12 killed: 5 supervisor, 7 launcher; 8 of them at 6 crash points`. */
 function sumUp(deaths: readonly Death[]): string {
-	const counts = [...Map.groupBy(deaths, ({ who }) => who)].map(
-		([who, all]) => `${all.length} ${who}`,
+	const counts = [...Map.groupBy(deaths, ({ kind }) => kind)].map(
+		([kind, all]) => `${all.length} ${kind}`,
 	);
 	const points = deaths.flatMap(({ point }) => point ?? []);
 	return `${deaths.length} killed (${counts.sort().join(", ")}; ${points.length} of them at ${new Set(points).size} crash points)`;

@@ -1,13 +1,13 @@
 /**
- * The program with a crash point: imports it, and dies by kill -9 right after one of the steps it
- * takes on disk. It runs under Bun, Deno and Node, and a supervisor that it starts runs through here
- * as well, for a program starts itself again by the file it was called by.
+ * The program with a crash point: imports it, and kills itself with SIGKILL right after one of its
+ * steps on disk. It runs under Bun, Deno and Node. A supervisor that it starts has a crash point as
+ * well, because the program starts itself again by the file it was called by.
  *
  *     CHAOS_PROGRAM  the script to run
- *     CHAOS_CRASH    `verb:12,supervise:30`: after which step whoever was called dies, and who it starts
- *     CHAOS_NAP      the same for a nap: after which step it lets others go first
- *     CHAOS_UNTIL    when the fire ends, in ms since 1970: after that nobody dies or naps
- *     CHAOS_LOG      gets one line, of JSON, right before a death
+ *     CHAOS_CRASH    `verb:12,supervise:30`: the step after which the call dies, and its supervisor
+ *     CHAOS_NAP      the same for a sleep, in which other processes go first
+ *     CHAOS_UNTIL    when crashes and sleeps stop, in ms since 1970
+ *     CHAOS_LOG      gets one line of JSON right before a death
  *     CHAOS_CLOCK    how far the clock is ahead, in ms
  */
 const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
@@ -24,7 +24,7 @@ const deadly = stepIn(CHAOS_CRASH);
 const sleepy = stepIn(CHAOS_NAP);
 let steps = 0;
 
-/** How long a nap takes, in ms: long enough for others to do what they want meanwhile. */
+/** How long a sleep takes, in ms: long enough for other processes to do their step. */
 const nap = 300;
 
 const isFire = () => Date.now() < Number(CHAOS_UNTIL);
@@ -41,7 +41,7 @@ function die(step) {
 	for (;;);
 }
 
-/** Puts a crash point behind a function; `torn` does half of its work. */
+/** Adds a crash point after a function; `torn` does half of its work. */
 function wrap(module, name, { counts = () => true, torn } = {}) {
 	const act = module[name];
 	module[name] = function (...args) {

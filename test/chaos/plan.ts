@@ -1,7 +1,7 @@
 /**
- * What happens in one round of the chaos test, chosen by a seed alone: who is called when, in which
- * form, with what, and how it is to die. The same seed makes the same plan; what comes of it depends
- * on the machine as well.
+ * Plans one round of the chaos test from a seed: which calls are made when, in which form, with which
+ * arguments, and how they die. The same seed makes the same plan; its outcome also depends on the
+ * machine.
  */
 
 /** The forms of the program; a crash point needs one that is a script. */
@@ -12,20 +12,20 @@ export type Form = (typeof forms)[number];
 export const sessions = ["first", "second", "third", "fourth"] as const;
 export type Session = (typeof sessions)[number];
 
-/** The session of a subagent, which tasks are launched from as well. */
+/** The session of a subagent. Tasks are launched from it as well. */
 export const subagentOf = (session: Session) => `${session}-sub`;
 
-/** What a task is to do. Its name is the description of its record. */
+/** A planned task. Its name is the description of its record. */
 export type TaskPlan = {
 	name: string;
 	kind: "command" | "nested" | "droid" | "missing";
 	session: string;
-	/** How long it takes, in s, and what it exits with. */
+	/** Its duration, in s, and its exit code. */
 	seconds: number;
 	code: number;
 	retries: number;
 	timeout?: string;
-	/** Which of those announced before it, as numbers of any size. */
+	/** Tasks announced before it, as numbers of any size. */
 	after: number[];
 	afterAny: boolean;
 	unique?: string;
@@ -41,7 +41,7 @@ export const events = [
 	"Stop",
 ] as const;
 
-/** Who is called. `of` chooses among the tasks announced until then. */
+/** A call. `of` chooses among the tasks announced before it. */
 export type Call =
 	| { verb: "run" | "launch"; task: TaskPlan }
 	| { verb: "batch"; tasks: TaskPlan[] }
@@ -60,17 +60,17 @@ export type Call =
 type Subagents = "launched" | "SessionStart" | "SubagentStop" | "SessionEnd";
 
 export type Action = {
-	/** When, in ms from the start of the round. */
+	/** In ms from the start of the round. */
 	at: number;
 	form: Form;
 	call: Call;
-	/** After which step it dies, and the supervisor it starts. */
+	/** The step after which it dies, and that of the supervisor it starts. */
 	crash?: number;
 	superviseCrash?: number;
-	/** After which step it takes a nap, and the supervisor it starts. */
+	/** The step after which it sleeps, and that of the supervisor it starts. */
 	nap?: number;
 	superviseNap?: number;
-	/** How long it lives at most, in ms. */
+	/** When it is killed, in ms after its start. */
 	killAfter?: number;
 };
 
@@ -79,18 +79,18 @@ export type Kill = {
 	at: number;
 	target: Target;
 	signal: NodeJS.Signals;
-	/** Which of those there are then. */
+	/** Chooses among the targets alive then. */
 	choice: number;
 };
 export type Plan = { actions: Action[]; kills: Kill[] };
 
-/** How long a round's fire lasts, in ms. */
+/** How long calls and kills go on in a round, in ms. */
 export const fire = 4000;
 
 const actionsOfRound = 60;
 const killsOfRound = 10;
 
-/** More or less how many steps each takes: a crash point is one of them. */
+/** About how many steps each verb takes. A crash point is one of them. */
 const stepsOf: Record<Call["verb"], number> = {
 	run: 18,
 	launch: 22,
@@ -110,7 +110,7 @@ const stepsOf: Record<Call["verb"], number> = {
 };
 const stepsOfSupervisor = 70;
 
-/** How often each is called, among all. */
+/** The share of each verb among all calls. */
 const shares: Record<Call["verb"], number> = {
 	run: 16,
 	launch: 3,
@@ -135,7 +135,7 @@ export function planRound(seed: number): Plan {
 	const name = () => `task ${seed}.${count++}`;
 	const actions = Array.from({ length: actionsOfRound }, (_, index): Action => {
 		const at = Math.round((index * fire) / actionsOfRound);
-		// The first of all are launches: the others want something to do.
+		// The first calls are launches, so that the others have tasks.
 		const verb = index < 3 ? "run" : dice.weigh(shares);
 		const call = planCall(dice, verb, name);
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
@@ -229,7 +229,7 @@ function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
 		seconds: isLong ? 20 : dice.below(8) / 10,
 		code: dice.chance(0.3) ? 3 : 0,
 		retries: dice.chance(0.2) ? 1 : 0,
-		// A task that would take long ends by its limit.
+		// A long task ends by its timeout.
 		...((isLong || dice.chance(0.1)) && { timeout: "0.6s" }),
 		after: dice.chance(0.2) ? [dice.any()] : [],
 		afterAny: dice.chance(0.5),
@@ -240,7 +240,7 @@ function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
 	};
 }
 
-/** Numbers that look random and follow from a seed (mulberry32). */
+/** Pseudo-random numbers from a seed (mulberry32). */
 class Dice {
 	#state: number;
 
@@ -248,7 +248,7 @@ class Dice {
 		this.#state = seed >>> 0;
 	}
 
-	/** From 0 up to 1. */
+	/** At least 0 and less than 1. */
 	roll(): number {
 		this.#state = (this.#state + 0x6d2b79f5) >>> 0;
 		let mixed = this.#state;

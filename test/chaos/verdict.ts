@@ -1,6 +1,6 @@
 /**
- * The verdict on one round of the chaos test: what the store says in the end, against what an
- * observer outside of it saw. Pure but for the names it reads on disk.
+ * Checks one round of the chaos test: compares the final store with what an observer outside of it
+ * saw. It only reads.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import type { Asked } from "./calls.ts";
 import type { Action, Call, TaskPlan } from "./plan.ts";
 import { readOrNothing, type Seen } from "./watch.ts";
 
-/** One call of the program, and what came of it. */
+/** One call of the program, and its outcome. */
 export type Called = Asked & {
 	action: Action;
 	killed: boolean;
@@ -28,11 +28,11 @@ export type Round = {
 	plans: ReadonlyMap<string, TaskPlan>;
 	calls: readonly Called[];
 	seen: (id: string) => Seen;
-	/** All records there ever were, and the first final status that each showed. */
+	/** All records ever seen, and the first final status of each. */
 	known: ReadonlyMap<string, string | undefined>;
 };
 
-/** All that is not as it shall be, one sentence each. */
+/** Returns every violation, one sentence each. */
 export function judgeRound(round: Round): string[] {
 	const records = new Map<string, Task>();
 	const problems: string[] = [];
@@ -63,25 +63,25 @@ export function judgeRound(round: Round): string[] {
 
 type Launched = { taskId: string; sessionId: string; description: string };
 
-/** The tasks in a launcher's answer, where it came as a whole. */
+/** The tasks in the answer of a launch; none if the answer is incomplete. */
 export function tasksIn(call: Called): Launched[] {
 	const { tasks, taskId, ...rest } = answerOf(call) ?? {};
 	return tasks ?? (taskId ? [{ taskId, ...rest }] : []);
 }
 
-/** Whether a call that nobody killed ended as none may. */
+/** Whether a call that was not killed ended in a way that is never allowed. */
 export function isFault({ argv, code, killed, stderr }: Called): boolean {
 	if (/^ +at /m.test(stderr)) return true;
 	if (killed) return false;
 	if (/^hook/.test(argv[0] ?? "")) return code !== 0 || stderr !== "";
-	// A task that it names may be deleted by then.
+	// A task that it names may have been deleted.
 	if (code === 2) return !/no task "bg_/.test(stderr);
 	return ![0, 1, 3, 111, 124].includes(code ?? -1);
 }
 
 // --- internal ---
 
-// biome-ignore lint/suspicious/noExplicitAny: what an answer holds depends on the verb
+// biome-ignore lint/suspicious/noExplicitAny: the answer depends on the verb
 function answerOf({ stdout }: Called): any {
 	try {
 		return JSON.parse(stdout);
@@ -90,7 +90,7 @@ function answerOf({ stdout }: Called): any {
 	}
 }
 
-/** Whether a verb was called about a task, or about one it was launched from. */
+/** Whether a verb was called for a task, or for the task it was launched from. */
 function wasAsked(
 	{ calls }: Round,
 	{ id, parent_task_id }: Task,
@@ -110,11 +110,11 @@ type Sight = {
 	round: Round;
 };
 
-/** What must have been seen where a task ended for a reason. */
+/** What must have been seen if a task ended for a reason. */
 const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	exit: ({ task, seen, plan }) => {
 		if (task.signal) return seen.isHurt;
-		// A droid whose tool was killed says so, and is done; one that fails runs no tool.
+		// If a tool is killed, the droid reports it and completes. A failing droid runs no tool.
 		if (plan?.kind === "droid" && seen.isHurt) return true;
 		if (plan?.kind === "droid" && plan.code) return task.exit_code === 1;
 		const end = seen.ends.get(task.attempt ?? 1);
@@ -122,7 +122,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	},
 	spawn: ({ plan }) => plan?.kind === "missing",
 	timeout: ({ task, plan }) => plan?.timeout && task.stop,
-	// A supervisor that is asked to leave before it can listen dies of that.
+	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
 		task.kind === "native" || seen.isUnwatched || seen.isShutDown,
 	dependency: ({ task, seen }) => task.after?.length && !seen.starts.size,
@@ -144,10 +144,10 @@ function* judgeEnd(
 	records: ReadonlyMap<string, Task>,
 	round: Round,
 ): Generator<string> {
-	const { plans, seen: look, known, calls } = round;
+	const { plans, seen: getSeen, known, calls } = round;
 	const { id, status, reason, attempt = 1 } = task;
 	const plan = plans.get(task.description);
-	const seen = look(id);
+	const seen = getSeen(id);
 	if (!isFinal(task) || !reason) {
 		yield `is ${status}, and nothing runs any more`;
 		return;
@@ -156,7 +156,7 @@ function* judgeEnd(
 	if (before && before !== `${status} ${reason}`)
 		yield `was ${before}, and is ${status} ${reason}`;
 	if (!grounds[reason]({ task, seen, plan, round }))
-		yield `is ${status}, reason ${reason}, which is not what was seen`;
+		yield `is ${status}, reason ${reason}, which contradicts the observations`;
 	if (status === "completed" && reason === "exit" && task.exit_code !== 0)
 		yield "is completed without an exit code of 0";
 	for (const [number, times] of seen.starts) {
@@ -164,11 +164,11 @@ function* judgeEnd(
 		if (number > attempt) yield `began attempt ${number} unrecorded`;
 	}
 	if (/^never started/.test(task.error ?? "") && seen.starts.has(attempt))
-		yield "began, and is said never to have started";
+		yield "began, and its error says never started";
 	if (attempt > (plan?.retries ?? 0) + 1) yield `was tried ${attempt} times`;
 	if (plan?.onEnd && seen.followed > 1)
 		yield `ran its --on-end ${seen.followed} times`;
-	// Whoever takes its mark away runs it, and may die between the two.
+	// The process that removes the mark runs it, and may die between the two.
 	const mayBeTaken =
 		seen.isUnwatched ||
 		seen.isShutDown ||
@@ -186,10 +186,10 @@ function* judgeEnd(
 		}
 }
 
-/** Verbs that set right what is lost, which is an end as well; one of them sweeps. */
+/** Verbs that may record an end, because they reconcile lost tasks. */
 const mayEnd = new Set(["wait", "status", "output", "cancel", "prune", "list"]);
 
-/** While a task with a key is not over there is no other. */
+/** A unique key has one unfinished task at a time. */
 function* judgeKeys(
 	records: ReadonlyMap<string, Task>,
 	{ seen }: Round,
@@ -211,7 +211,7 @@ function* judgeKeys(
 				yield `${other.id} ran beside ${one.id}, which has the same key`;
 }
 
-/** What a task wrote is kept, whoever died. */
+/** The output of a task is kept, whichever process died. */
 function* judgeOutput(
 	{ id, kind, attempts = [] }: Task,
 	{ dir, seen, calls }: Round,
@@ -220,7 +220,7 @@ function* judgeOutput(
 	for (const number of seen(id).starts.keys()) {
 		const files = [`${id}.out`, `${id}.${number}.out`];
 		const text = files.map((name) => readOrNothing(join(dir, name))).join("");
-		// A droid tells what its tool wrote once that is done.
+		// A droid prints the output of a tool after the tool has ended.
 		const words = kind === "droid" ? '"init"' : `out ${id} ${number}`;
 		if (!text.includes(words))
 			yield `lost the output of attempt ${number} of ${attempts.length + 1}`;
@@ -240,20 +240,20 @@ function* judgeAnnounced(
 	const announced = calls
 		.filter(({ action }) => /^(run|launch|batch)$/.test(action.call.verb))
 		.flatMap((call) => tasksIn(call).map(({ taskId }) => taskId));
-	// Before anybody was told of it, a launch may be taken back.
+	// A launch may be undone until it is announced.
 	const ended = [...known].flatMap(([id, end]) => (end ? [id] : []));
 	for (const id of new Set([...announced, ...ended]))
 		if (!records.has(id) && !mayBeGone(id))
-			yield `${id} was there, and has no record`;
+			yield `${id} existed, and has no record`;
 	for (const id of deleted)
-		if (records.has(id)) yield `${id} was deleted, and is there`;
+		if (records.has(id)) yield `${id} was deleted, and has a record`;
 }
 
-/** Whether any task may be: a record goes last. */
+/** Whether any task may be half deleted: its record is deleted last. */
 const isHalfDeleted = (calls: readonly Called[]) =>
 	calls.some(({ action, killed }) => killed && action.call.verb === "delete");
 
-/** A batch is launched as a whole or not at all: where all who knew of it died, none of it runs. */
+/** A batch is launched as a whole or not at all; if its launcher was killed, none of it may run. */
 function* judgeBatches(
 	records: ReadonlyMap<string, Task>,
 	{ calls, seen }: Round,
@@ -270,35 +270,35 @@ function* judgeBatches(
 			reason === "lost" && seen(id).starts.size === 0;
 		if (killed && there.every(isStillborn)) continue;
 		if (there.length && there.length < all.length)
-			yield `of a batch of ${all.length} only ${there.length} are there: ${JSON.stringify(there)}`;
+			yield `of a batch of ${all.length} only ${there.length} exist: ${JSON.stringify(there)}`;
 	}
 }
 
-/** Each end is told at least once, and twice only where who told it was killed. */
+/** Each end has at least one notice, and a second one only if the first hook was killed. */
 function* judgeNotices(
 	records: ReadonlyMap<string, Task>,
 	{ calls }: Round,
 ): Generator<string> {
-	const told = new Map<string, Called[]>();
+	const notified = new Map<string, Called[]>();
 	for (const call of calls) {
 		const { verb } = call.action.call;
 		if (verb !== "hook" && verb !== "subagent") continue;
 		for (const id of namedIn(noticeIn(call)))
-			told.set(id, [...(told.get(id) ?? []), call]);
+			notified.set(id, [...(notified.get(id) ?? []), call]);
 	}
 	for (const task of records.values()) {
 		const { id, parent_session_id = "", kind } = task;
-		const tellers = told.get(id) ?? [];
+		const hooks = notified.get(id) ?? [];
 		const family = parent_session_id.replace(/-sub$/, "");
-		const strangers = tellers.filter(
+		const strangers = hooks.filter(
 			({ session = "" }) => session.replace(/-sub$/, "") !== family,
 		);
 		if (strangers.length)
-			yield `${id} of ${parent_session_id} was told to ${strangers[0]?.session}`;
-		const whole = tellers.filter(({ killed }) => !killed);
-		if (whole.length > 1) yield `${id} was told ${whole.length} times`;
+			yield `${id} of ${parent_session_id} was in a notice to ${strangers[0]?.session}`;
+		const whole = hooks.filter(({ killed }) => !killed);
+		if (whole.length > 1) yield `${id} was in ${whole.length} notices`;
 		if (kind === "native" || parent_session_id === "main") {
-			if (tellers.length) yield `${id} is nobody's to be told of, and was`;
+			if (hooks.length) yield `${id} must not be in a notice, and was`;
 			continue;
 		}
 		const collectors = calls.filter(
@@ -311,12 +311,12 @@ function* judgeNotices(
 			({ action: { call }, stdout }) =>
 				call.verb === "cancel" || stdout.includes(id),
 		);
-		if (!tellers.length && !isCollected && !isHalfDeleted(calls))
-			yield `${id} ended and was never told: ${JSON.stringify(task)}`;
+		if (!hooks.length && !isCollected && !isHalfDeleted(calls))
+			yield `${id} ended and was in no notice: ${JSON.stringify(task)}`;
 	}
 }
 
-/** The ids that a notice tells of. */
+/** The ids that a notice names. */
 function namedIn(notice: string): string[] {
 	const [described, listed] = [/^- (bg_[0-9a-f]+)/gm, /^- also ended: (.*)$/gm];
 	return [
@@ -338,7 +338,7 @@ function noticeIn({ stdout }: Called): string {
 	}
 }
 
-/** What may be left in each folder once all is over and told; `id` stands for a task with a record. */
+/** The names that may be left in each folder in the end; `id` stands for a task with a record. */
 const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	sessions: /^(\.whole|[\w-]+\/(id|\.caller|\.recorded|\.ended))$/,
 	progress: /^id$/,
@@ -350,7 +350,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	locks: undefined,
 	queue: undefined,
 	slots: undefined,
-	// Which of them was the last one: it says nothing once that is over.
+	// It names the last task with a key, which may have ended.
 	unique: /^[0-9a-f]{64}$/,
 	onEnd: undefined,
 	stops: undefined,
@@ -364,7 +364,7 @@ function* judgeNames(
 ): Generator<string> {
 	const mask = (name: string) =>
 		name.replace(/bg_[0-9a-f]+/, (id) => (records.has(id) ? "id" : id));
-	// Whose process lives on after an end by hand keeps its place, until somebody wants it.
+	// A task that was completed manually keeps its slot while its process lives.
 	const mayOutlive = (name: string) => {
 		const [id = ""] = /bg_[0-9a-f]+/.exec(name) ?? [];
 		return ["manual", "hook"].includes(records.get(id)?.reason ?? "");

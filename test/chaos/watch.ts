@@ -1,6 +1,6 @@
 /**
- * The observer of a round: it looks at processes and records from outside, kills, and knows whom it
- * killed. What a task did it knows from a log that the task itself writes, outside of the store.
+ * The observer of a round: it reads processes and records from outside, kills, and keeps account of
+ * its kills. What a task did is in a log that the task itself writes outside of the store.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,24 +10,24 @@ import { parseTask } from "../../lib/task/parse.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import type { Kill } from "./plan.ts";
 
-/** One kill that happened; `point`: right after which step of a write. */
+/** One kill. `point`: the step of a write after which it happened. */
 export type Death = {
-	who: "launcher" | "hook" | "verb" | "supervisor" | "task";
-	/** The tasks it was about. */
+	kind: "launcher" | "hook" | "verb" | "supervisor" | "task";
+	/** The tasks of the process. */
 	ids: string[];
 	point?: string;
 };
 
-/** What was seen of one task. */
+/** The observations of one task. */
 export type Seen = {
-	/** How often each attempt began, and what each that came to its end exited with. */
+	/** How often each attempt began, and the exit code of each that ended. */
 	starts: Map<number, number>;
 	ends: Map<number, number>;
 	/** When it first began, in ms. */
 	began: number | undefined;
 	/** How often its --on-end ran. */
 	followed: number;
-	/** A supervisor of it was killed, or asked to leave; a process of it was killed. */
+	/** A supervisor of it was killed, or got SIGTERM; a process of it was killed. */
 	isUnwatched: boolean;
 	isShutDown: boolean;
 	isHurt: boolean;
@@ -38,7 +38,7 @@ export type Watched = {
 	parent: number;
 	kind: "supervisor" | "task" | "other";
 	ids: string[];
-	/** The process that a supervisor started for a task, and how deep that is. */
+	/** Whether a supervisor started it for a task, and the depth of that task. */
 	isRoot: boolean;
 	depth: string | undefined;
 };
@@ -46,7 +46,7 @@ export type Watched = {
 export class Watch {
 	readonly problems = new Set<string>();
 	readonly deaths: Death[] = [];
-	/** The ids of all records there ever were, and the first final status that each showed. */
+	/** The ids of all records ever seen, and the first final status of each. */
 	readonly known = new Map<string, string | undefined>();
 	readonly #dir: string;
 	readonly #maxRunning: number;
@@ -66,7 +66,7 @@ export class Watch {
 				return [];
 			}
 		});
-		// A process that a supervisor starts looks like it until it is another program.
+		// A process that a supervisor starts has its argv until exec.
 		const supervisors = all.filter(({ kind }) => kind === "supervisor");
 		const pids = new Set(supervisors.map(({ pid }) => pid));
 		for (const each of supervisors)
@@ -78,22 +78,22 @@ export class Watch {
 	kill({ target, signal: name, choice }: Kill): void {
 		const targets = this.processes().filter(({ kind }) => kind === target);
 		const each = targets[choice % Math.max(targets.length, 1)];
-		const who = each && identifyProcess(each.pid);
-		if (!who) return;
-		sendSignal(who, name);
-		if (name === "SIGKILL") this.deaths.push({ who: target, ids: each.ids });
+		const identity = each && identifyProcess(each.pid);
+		if (!identity) return;
+		sendSignal(identity, name);
+		if (name === "SIGKILL") this.deaths.push({ kind: target, ids: each.ids });
 		else for (const id of each.ids) this.#shutDown.add(id);
 	}
 
-	/** Ends what shall have ended by itself. */
+	/** Kills every process of the round. */
 	killAll(): void {
 		for (const { pid } of this.processes()) {
-			const who = identifyProcess(pid);
-			if (who) sendSignal(who, "SIGKILL");
+			const identity = identifyProcess(pid);
+			if (identity) sendSignal(identity, "SIGKILL");
 		}
 	}
 
-	/** Looks at every record: a final status never changes. And at what runs: never too much. */
+	/** Checks every record (a final status never changes) and the number of running tasks. */
 	sample(): void {
 		if (!existsSync(this.#dir)) return;
 		for (const name of readdirSync(this.#dir)) {
@@ -113,7 +113,7 @@ export class Watch {
 			}
 		}
 		const roots = this.processes().filter(({ isRoot }) => isRoot);
-		// All that are alive now were so at one moment.
+		// All that are still alive were alive at one moment.
 		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
 			const ids = new Set(running.flatMap((each) => each.ids));
@@ -124,14 +124,16 @@ export class Watch {
 		}
 	}
 
-	/** What was seen of a task, by the log of the tasks and by the deaths. */
+	/** Returns the observations of a task, from the log of the tasks and the deaths. */
 	report(log: string): (id: string) => Seen {
-		const of = (who: Death["who"]) =>
+		const idsOf = (kind: Death["kind"]) =>
 			new Set(
-				this.deaths.filter((each) => each.who === who).flatMap((d) => d.ids),
+				this.deaths
+					.filter((each) => each.kind === kind)
+					.flatMap(({ ids }) => ids),
 			);
-		const unwatched = of("supervisor");
-		const hurt = of("task");
+		const unwatched = idsOf("supervisor");
+		const hurt = idsOf("task");
 		const lines = Map.groupBy(linesOf(log), (line) => line.split(" ")[1]);
 		return (id) => {
 			const seen: Seen = {
@@ -172,7 +174,7 @@ export const linesOf = (path: string): string[] =>
 
 // --- internal ---
 
-/** A process of a round; undefined where it is none. @throws where it is gone. */
+/** A process of the round; undefined for any other. @throws if it has exited. */
 function readProcess(name: string, dir: string): Watched | undefined {
 	const read = (file: string) => readFileSync(`/proc/${name}/${file}`, "utf8");
 	const environment = read("environ").split("\0");

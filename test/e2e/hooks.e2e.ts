@@ -1,6 +1,6 @@
 /**
- * bg as a hook of the real droid: installed as the client has it, called by the client with its own
- * payloads, and answering what reaches the model. `npm run test:droid`.
+ * bg as a hook of the real droid client: the client calls it with its own payloads, and its answers
+ * reach the model. `npm run test:droid`.
  */
 import { expect } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
@@ -30,13 +30,13 @@ const launchInner = `RUN[${bg} run -q inner -- sh -c "${gate}; echo the harvest"
 const hold = "until [ -e released ]; do sleep 0.05; done";
 const release = (lab: Lab) => writeFileSync(join(lab.project, "released"), "");
 
-const noticeHead = "Background tasks ended (told by bg";
+const noticeHead = "Background tasks ended (notice from bg";
 const blockHead = "Background tasks of this session";
 
 const wordsOf = ({ messages }: ModelRequest) =>
 	messages.flatMap(textsOf).join("\n");
 
-/** How often some words stand in each request so far, oldest first. */
+/** How often a text occurs in each request so far, oldest first. */
 const timesIn = (lab: Lab, words: string) =>
 	lab.model
 		.requests()
@@ -45,7 +45,7 @@ const timesIn = (lab: Lab, words: string) =>
 const toolSaid = async (lab: Lab, count: number) =>
 	(await lab.untilToolSaid(count)).split("\n")[0] ?? "";
 
-/** Opens the gate, and returns once the task has ended and its supervisor has said so. */
+/** Opens the gate, and returns when the task has ended and its supervisor has exited. */
 async function endAtGate(lab: Lab, id: string): Promise<Task> {
 	await lab.untilAtGate();
 	const supervisor = pidOf(lab.record(id).supervisor);
@@ -59,7 +59,7 @@ async function endAtGate(lab: Lab, id: string): Promise<Task> {
 	return ended;
 }
 
-/** The one native subagent of a list, once it is as it shall be. */
+/** Waits until the only native subagent has a status. */
 const untilNative = (lab: Lab, status: string): Promise<Task> =>
 	until(async () => {
 		const { tasks } = (await lab.bg(["list", "--full"])).json();
@@ -68,7 +68,7 @@ const untilNative = (lab: Lab, status: string): Promise<Task> =>
 		return natives.find((each: Task) => each.status === status);
 	}, `a native subagent that is ${status}`);
 
-droidTest("a droid at work is told of a task's end, once", async (lab) => {
+droidTest("a working droid gets one notice of a task's end", async (lab) => {
 	lab.installHooks();
 	const running = lab.droid(
 		`${launchInner} RUN[echo at work] RUN[${hold}] RUN[echo going on] SAY[Done.]`,
@@ -80,7 +80,7 @@ droidTest("a droid at work is told of a task's end, once", async (lab) => {
 	const { code, session, text } = await running;
 	expect([code, text]).toEqual([0, "Done."]);
 
-	// A request holds all that came before it: the notice came with the fourth, and never again.
+	// A request contains all earlier messages: the notice came with the fourth, and only once.
 	expect(timesIn(lab, noticeHead)).toEqual([0, 0, 0, 1, 1]);
 	const notice = wordsOf(lab.model.requests()[3] as ModelRequest)
 		.split(noticeHead)[1]
@@ -93,7 +93,7 @@ droidTest("a droid at work is told of a task's end, once", async (lab) => {
 	expect(lab.record(inner).parent_session_id).toBe(session);
 });
 
-droidTest("a droid is not told of an end that it has seen", async (lab) => {
+droidTest("a droid gets no notice of an end that it has seen", async (lab) => {
 	lab.installHooks();
 	const running = lab.droid(
 		`${launchInner} RUN[${bg} wait @last] RUN[echo going on] SAY[Done.]`,
@@ -139,7 +139,7 @@ droidTest(
 );
 
 droidTest(
-	"BG_STOP=wait holds a droid until it has collected its task",
+	"BG_STOP=wait blocks a droid until it has collected its task",
 	async (lab) => {
 		lab.installHooks();
 		const running = lab.droid(
@@ -161,7 +161,7 @@ droidTest(
 	},
 );
 
-droidTest("BG_STOP=wait holds a droid once", async (lab) => {
+droidTest("BG_STOP=wait blocks a droid once", async (lab) => {
 	lab.installHooks();
 	const { text } = await lab.droid(
 		`${launchInner} SAY[I leave.] SAY[I leave all the same.]`,
@@ -185,7 +185,7 @@ droidTest("without BG_STOP a droid leaves its task behind", async (lab) => {
 });
 
 droidTest(
-	"the end of a native subagent is not the end of its droid's task",
+	"the end of a native subagent does not end the task of its droid",
 	async (lab) => {
 		lab.installHooks();
 		const id = await lab.launch(
@@ -201,7 +201,7 @@ droidTest(
 			parent_task_id: id,
 			parent_session_id: lab.record(id).droid_session_id,
 		});
-		// The droid has heard of it, and goes on.
+		// The droid got the result, and goes on.
 		await until(
 			() => existsSync(join(lab.project, "at-hold")),
 			"the droid to go on",
@@ -221,10 +221,10 @@ droidTest(
 
 droidTest("a droid's own session finds its task", async (lab) => {
 	lab.installHooks();
-	// Nobody but a hook reads a command's session.
+	// Only a hook records the session of a command.
 	const answer = await lab.bg([
-		...["run", "-q", "a droid by hand", "--"],
-		...droidArgv(`RUN[${gate}] SAY[By hand.]`),
+		...["run", "-q", "a droid as a command", "--"],
+		...droidArgv(`RUN[${gate}] SAY[As a command.]`),
 	]);
 	const ids = [answer.stdout.trim(), await lab.launch(`RUN[${hold}]`)];
 	for (const id of ids) {

@@ -1,6 +1,6 @@
 /**
- * What `bg install` makes, in the real droid client: hooks of a user and of a project, and a plugin
- * whose skill leads a session through tasks of its own. `npm run test:droid`.
+ * `bg install` with the real droid client: hooks of a user and of a project, and a plugin with a skill
+ * that guides a session through tasks. `npm run test:droid`.
  */
 import { expect } from "bun:test";
 import {
@@ -23,9 +23,9 @@ import {
 
 useDroid();
 
-const noticeHead = "Background tasks ended (told by bg";
+const noticeHead = "Background tasks ended (notice from bg";
 
-/** What the tools of a run said, the last one first. */
+/** The results of the tools in a run, the last one first. */
 const toolsSaid = (lab: Lab) =>
 	(lab.model.requests().at(-1)?.messages ?? [])
 		.filter(({ role }) => role === "tool")
@@ -37,11 +37,11 @@ type Finding = { check: string; ok: boolean; says: string };
 const sayingOf = (checks: readonly Finding[], check: string) =>
 	checks.find((each) => each.check === check)?.says;
 
-/** All that the newest request says. */
+/** The text of the newest request. */
 const wordsSeen = (lab: Lab) =>
 	(lab.model.requests().at(-1)?.messages ?? []).flatMap(textsOf).join("\n");
 
-/** Whether a command of a droid's knows the session it is in. */
+/** Whether a command that droid runs knows its session. */
 const sessionSeen = async (lab: Lab, cwd?: string) => {
 	const { session } = await lab.droid(
 		'RUN[echo "is $BG_SESSION_ID."]',
@@ -51,7 +51,7 @@ const sessionSeen = async (lab: Lab, cwd?: string) => {
 };
 
 droidTest(
-	"install makes bg a hook and /task-bg a command, beside what the user has; uninstall ends that",
+	"install adds hooks and /task-bg to what the user has; uninstall removes them",
 	async (lab) => {
 		const settings = join(lab.home, ".factory", "settings.json");
 		const mark = join(lab.home, "theirs");
@@ -114,14 +114,14 @@ droidTest(
 );
 
 droidTest(
-	"the plugin's skill leads a session through three tasks to its report",
+	"the plugin's skill guides a session through three tasks to its report",
 	async (lab) => {
 		const folder = join(lab.home, "market");
 		const { next } = (await lab.bg(["install", "--plugin", folder])).json();
 		const author = Object.fromEntries(
-			["AUTHOR", "COMMITTER"].flatMap((who) => [
-				[`GIT_${who}_NAME`, "x"],
-				[`GIT_${who}_EMAIL`, "x@x"],
+			["AUTHOR", "COMMITTER"].flatMap((role) => [
+				[`GIT_${role}_NAME`, "x"],
+				[`GIT_${role}_EMAIL`, "x@x"],
 			]),
 		);
 		for (const command of next) {
@@ -187,7 +187,7 @@ droidTest(
 		writeFileSync(join(lab.project, "open"), "");
 		const { code, text, session } = await running;
 		expect(code).toBe(0);
-		// What ended under its eyes it is not told of again.
+		// There is no notice of the task that it saw end.
 		expect(wordsSeen(lab).split(noticeHead)).toHaveLength(2);
 		for (const [index, words] of ["One", "Two", "Three"].entries())
 			expect(text).toContain(

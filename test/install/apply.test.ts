@@ -24,7 +24,7 @@ import { sandbox } from "../tools/harness.ts";
 
 const program: InstallProgram = { name: "bg", bytes: Buffer.from(marker) };
 
-/** A home's folder of droid's, with hooks. */
+/** The folder of droid in a home, with hooks. */
 function prepare(kind: InstallTarget["kind"] = "user") {
 	const { home } = sandbox();
 	const target: InstallTarget = { kind, folder: join(home, ".factory") };
@@ -42,7 +42,7 @@ const filesIn = (folder: string) =>
 		.filter((name) => statSync(join(folder, name)).isFile())
 		.sort();
 
-test("files are replaced as a whole: modes stay, and nothing is left beside them", () => {
+test("files are replaced as a whole, keep their modes, and leave no temporary file", () => {
 	const { target, hooks, install } = prepare();
 	install();
 	expect(filesIn(target.folder)).toEqual([
@@ -60,7 +60,7 @@ test("files are replaced as a whole: modes stay, and nothing is left beside them
 	expect(readFileSync(hooks, "utf8")).toBe("{}");
 });
 
-test("what an install that was killed left behind is swept away, and nothing else", () => {
+test("the temporary file of a killed install is removed, and nothing else", () => {
 	const { target, install } = prepare();
 	install();
 	const gone = { ...identifySelf(), boot: "an earlier one" };
@@ -73,7 +73,7 @@ test("what an install that was killed left behind is swept away, and nothing els
 	expect(existsSync(theirs)).toBe(true);
 });
 
-test("bytes that are no text are not rewritten", () => {
+test("a file that is not UTF-8 is not rewritten", () => {
 	const { hooks, install } = prepare();
 	const bytes = Buffer.from([
 		...Buffer.from('{"x": "'),
@@ -81,11 +81,11 @@ test("bytes that are no text are not rewritten", () => {
 		...Buffer.from('"}'),
 	]);
 	writeFileSync(hooks, bytes);
-	expect(install).toThrow("is not UTF-8: mend it first");
+	expect(install).toThrow("is not UTF-8: fix it first");
 	expect(readFileSync(hooks).equals(bytes)).toBe(true);
 });
 
-test("hooks that somebody changed after the plan was made are not overwritten", () => {
+test("hooks that changed after the plan are not overwritten", () => {
 	const { target, hooks, plan } = prepare();
 	const made = plan();
 	writeFileSync(hooks, '{"Stop": []}');
@@ -95,7 +95,7 @@ test("hooks that somebody changed after the plan was made are not overwritten", 
 	expect(readFileSync(hooks, "utf8")).toBe('{"Stop": []}');
 });
 
-test("what somebody changed after a plan was made is neither removed nor replaced", () => {
+test("a file that changed after the plan is neither removed nor replaced", () => {
 	const { target, hooks, plan, install } = prepare();
 	rmSync(hooks);
 	install();
@@ -117,7 +117,7 @@ test("what somebody changed after a plan was made is neither removed nor replace
 	}
 });
 
-test("what somebody put there after a plan was made is not overwritten", () => {
+test("a file created after the plan is not overwritten", () => {
 	const { target, plan } = prepare();
 	const made = plan();
 	const skill = join(target.folder, "skills", "task-bg", "SKILL.md");
@@ -127,7 +127,7 @@ test("what somebody put there after a plan was made is not overwritten", () => {
 	expect(readFileSync(skill, "utf8")).toBe("mine");
 });
 
-test("in a project no link is followed, wherever on the way it stands", () => {
+test("in a project no link is followed, at any level of the path", () => {
 	for (const [from, to] of [
 		["skills", "."],
 		["hooks", "."],
@@ -144,7 +144,7 @@ test("in a project no link is followed, wherever on the way it stands", () => {
 	}
 });
 
-test("in a home a link of one's own is, where it leads somewhere", () => {
+test("in a home the user's own links are followed, unless they are broken", () => {
 	const { home, target, install } = prepare();
 	const kept = join(home, "dotfiles");
 	mkdirSync(kept);
@@ -153,12 +153,12 @@ test("in a home a link of one's own is, where it leads somewhere", () => {
 	expect(filesIn(kept)).toEqual(["task-bg/SKILL.md"]);
 	const broken = prepare();
 	symlinkSync("nowhere", join(broken.target.folder, "commands"));
-	expect(broken.install).toThrow("is a link that leads nowhere");
+	expect(broken.install).toThrow("is a broken link");
 });
 
-test("what belongs to another user is not used", () => {
+test("a folder of another user is refused", () => {
 	const { home } = sandbox();
-	// Root may give a folder away; who is not root finds one that is root's.
+	// Root gives a folder away; another user takes a folder of root.
 	const isRoot = process.geteuid?.() === 0;
 	const folder = isRoot ? join(home, ".factory") : "/usr";
 	if (isRoot) {
@@ -171,7 +171,7 @@ test("what belongs to another user is not used", () => {
 	);
 });
 
-test("a folder or a pipe where a file should be is said to be none", () => {
+test("a folder in place of a file is refused", () => {
 	const { target, install } = prepare();
 	mkdirSync(join(target.folder, "commands", "task-bg.md"), { recursive: true });
 	expect(install).toThrow("task-bg.md is not a file");

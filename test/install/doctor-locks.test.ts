@@ -24,9 +24,9 @@ test("doctor names the locks that stay held, their holders, and the commands tha
 		(await box.bg(["doctor"]))
 			.json()
 			.checks.find(({ check }: { check: string }) => check === "locks");
-	const well = { check: "locks", ok: true, says: "none held for long" };
+	const passed = { check: "locks", ok: true, says: "none stuck" };
 	hold("bg_0123456789ab", claimName({ ...identifySelf(), start: "1" }, "0"));
-	expect(await locks()).toEqual(well);
+	expect(await locks()).toEqual(passed);
 
 	const living = Bun.spawn(["sleep", "600"]);
 	const holder = identifyProcess(living.pid);
@@ -37,14 +37,14 @@ test("doctor names the locks that stay held, their holders, and the commands tha
 	const stuck = await locks();
 	expect(stuck).toMatchObject({ check: "locks", ok: false });
 	for (const words of [
-		`${id} by process ${living.pid}`,
-		`unique (every launch with --unique needs it) by process ${living.pid} on a container`,
-		"queue (every start on its machine needs it) by the unknown file scribble",
+		`${id} held by process ${living.pid}`,
+		`unique (every launch with --unique needs it) held by process ${living.pid} on a container`,
+		"queue (every start on its machine needs it) held by the unknown file scribble",
 	])
 		expect(stuck.says).toContain(words);
-	expect(Bun.spawnSync(["sh", "-c", stuck.mend]).exitCode).toBe(0);
+	expect(Bun.spawnSync(["sh", "-c", stuck.fix]).exitCode).toBe(0);
 	await living.exited;
-	expect(await locks()).toEqual(well);
+	expect(await locks()).toEqual(passed);
 	const unique = ["run", "-q", "--unique", "key", "d", "--", "true"];
 	const { stdout } = await box.bg(unique);
 	expect((await box.bg(["wait", stdout.trim()])).code).toBe(0);

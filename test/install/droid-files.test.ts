@@ -6,7 +6,7 @@ import { type InstallTarget, marker } from "../../lib/install/droid-files.ts";
 import { planInstall } from "../../lib/install/install.ts";
 import { executable, type Sandbox, sandbox } from "../tools/harness.ts";
 
-/** A project with bg installed, or an empty one; its program says where it lies, and what is set. */
+/** A project with a program that prints its own path and BG_STOP; install adds the hooks. */
 function prepare(box: Sandbox, folder = join(box.home, "a project")) {
 	const target: InstallTarget = {
 		kind: "project",
@@ -25,7 +25,7 @@ function prepare(box: Sandbox, folder = join(box.home, "a project")) {
 const commandIn = (file: string): string =>
 	JSON.parse(readFileSync(file, "utf8")).Stop[0].hooks[0].command;
 
-/** What a hook prints that droid calls in a folder. It ends, wherever that is. */
+/** Runs a hook as droid does in a folder, and returns what it prints. It must exit. */
 function runHook(command: string, folder: string): string {
 	const { stdout, stderr, exitCode } = Bun.spawnSync(["sh", "-c", command], {
 		env: { ...process.env, FACTORY_PROJECT_DIR: folder, BG_STOP: undefined },
@@ -35,7 +35,7 @@ function runHook(command: string, folder: string): string {
 	return stdout.toString().trim();
 }
 
-test("a project's hook runs what is in that project, and nothing above it", () => {
+test("a project's hook runs the program of that project, and none above it", () => {
 	const box = sandbox();
 	const above = prepare(box, box.home);
 	const { folder, file, bg, install } = prepare(box);
@@ -48,7 +48,7 @@ test("a project's hook runs what is in that project, and nothing above it", () =
 	for (const at of [folder, below]) expect(runHook(command, at)).toBe("");
 });
 
-test("hooks that a folder below has for itself do not hide the project's", () => {
+test("hooks of a folder below do not hide those of the project", () => {
 	const { folder, file, bg, install } = prepare(sandbox());
 	install();
 	const below = join(folder, "src", "deep");
@@ -59,7 +59,7 @@ test("hooks that a folder below has for itself do not hide the project's", () =>
 });
 
 test.each(["hooks/hooks.json", "settings.json"])(
-	"a hook in %s looks for that file",
+	"a hook in %s searches for that file",
 	(name) => {
 		const { folder, file, bg, install } = prepare(sandbox());
 		const path = join(file, "..", name);
@@ -74,7 +74,7 @@ test.each(["hooks/hooks.json", "settings.json"])(
 );
 
 test.each(["", "src", "a\n/b", "!", "/", "/nowhere"])(
-	"where droid says its folder is %j nothing is run, and the hook ends",
+	"if FACTORY_PROJECT_DIR is %j nothing is run, and the hook exits",
 	(at) => {
 		const { file, install } = prepare(sandbox());
 		install();
@@ -82,7 +82,7 @@ test.each(["", "src", "a\n/b", "!", "/", "/nowhere"])(
 	},
 );
 
-test("what a user set for the hook alone reaches bg, however often it is installed", () => {
+test("variables that the user set for the hook reach bg after every install", () => {
 	const { folder, file, install } = prepare(sandbox());
 	install();
 	const edit = (change: (command: string) => string) => {
@@ -100,7 +100,7 @@ test("what a user set for the hook alone reaches bg, however often it is install
 	expect(runHook(commandIn(file), folder)).toEndWith(": nothing is set");
 });
 
-test("a search as it was written before becomes today's", () => {
+test("install replaces the search of an earlier version", () => {
 	const { file, install } = prepare(sandbox());
 	install();
 	const today = commandIn(file);

@@ -14,11 +14,11 @@ const top = { path: "hooks.json" };
 const inSettings = { path: "settings.json", under: "hooks" } as const;
 
 const merge = (text: string, place: typeof top | typeof inSettings = top) =>
-	addHooks(text, place, names, command).text;
+	addHooks(text, place, { events: names, command }).text;
 const unmerge = (text: string, place: typeof top | typeof inSettings = top) =>
 	removeHooks(text, place).text;
 
-/** What droid makes of a file with comments. */
+/** Parses a file with comments, as droid does. */
 const read = (text: string) => Bun.JSONC.parse(text) as Record<string, unknown>;
 
 const ours = { hooks: [{ type: "command", command: call, timeout: 5 }] };
@@ -39,7 +39,7 @@ const table = fc.dictionary(
 	fc.array(theirs, { maxLength: 3 }),
 );
 
-/** JSON as people write it: any indentation, line end and spaces, comments anywhere. */
+/** JSON with any indentation, line ends, spaces and comments. */
 const written = fc
 	.record({
 		value: table,
@@ -62,14 +62,14 @@ const written = fc
 	})
 	.map(({ value, indent, end, gaps, around }) => {
 		const text = JSON.stringify(value, null, indent).replaceAll("\n", end);
-		// Between tokens, and nowhere in a string.
+		// Between tokens, and never in a string.
 		const spaced = text.replace(/"(?:[^"\\]|\\.)*"|[[\]{},:]/g, (token) => {
 			return token + gaps.next().value;
 		});
 		return around + spaced + around;
 	});
 
-test("what was merged is taken away to the byte", () => {
+test("removing the hooks restores the file to the byte", () => {
 	fc.assert(
 		fc.property(written, (text) => {
 			expect(unmerge(merge(text))).toBe(text);
@@ -78,7 +78,7 @@ test("what was merged is taken away to the byte", () => {
 	);
 });
 
-test("every event has bg once, and everything else it had before", () => {
+test("every event has bg once, and keeps everything else", () => {
 	fc.assert(
 		fc.property(written, (text) => {
 			const before = read(text);
@@ -91,11 +91,11 @@ test("every event has bg once, and everything else it had before", () => {
 	);
 });
 
-test("merging twice changes nothing", () => {
+test("adding the hooks twice changes nothing", () => {
 	fc.assert(
 		fc.property(written, (text) => {
 			const once = merge(text);
-			expect(addHooks(once, top, names, command)).toEqual({
+			expect(addHooks(once, top, { events: names, command })).toEqual({
 				text: once,
 				edits: [],
 			});
@@ -103,16 +103,16 @@ test("merging twice changes nothing", () => {
 	);
 });
 
-test("nothing that was there is lost: the old text is left where ours is cut out", () => {
+test("adding the hooks removes no text", () => {
 	fc.assert(
 		fc.property(written, (text) => {
-			for (const { removed } of addHooks(text, top, names, command).edits)
-				expect(removed).toBe("");
+			const merged = addHooks(text, top, { events: names, command });
+			for (const { removed } of merged.edits) expect(removed).toBe("");
 		}),
 	);
 });
 
-test("what is added looks like what is there", () => {
+test("added hooks are formatted like their neighbours", () => {
 	const text = `{
     // guards what is written
     "PostToolUse": [
@@ -121,8 +121,9 @@ test("what is added looks like what is there", () => {
     "Stop": []
 }
 `;
-	const merged = addHooks(text, top, ["PostToolUse", "Stop", "SessionEnd"], {
-		call: "bg hook",
+	const merged = addHooks(text, top, {
+		events: ["PostToolUse", "Stop", "SessionEnd"],
+		command: { call: "bg hook" },
 	});
 	expect(merged.text).toBe(`{
     // guards what is written
@@ -155,10 +156,11 @@ test("what is added looks like what is there", () => {
 	expect(unmerge(merged.text)).toBe(text);
 });
 
-test("under a key of settings only the lists that are there are added to", () => {
+test("in settings only the entries under hooks are changed", () => {
 	const text = `{"model": "x", "hooks": {"Stop": [{"hooks": []}]}, "Stop": 1}`;
-	const merged = addHooks(text, inSettings, ["Stop"], {
-		call: "bg hook",
+	const merged = addHooks(text, inSettings, {
+		events: ["Stop"],
+		command: { call: "bg hook" },
 	}).text;
 	expect(read(merged)).toEqual({
 		model: "x",
@@ -175,12 +177,12 @@ test("under a key of settings only the lists that are there are added to", () =>
 	expect(listEvents(`{"model": "x"}`, inSettings)).toEqual([]);
 });
 
-test("bg as somebody wrote it by hand is set right where it stands, and once", () => {
+test("a call of bg written by the user is updated in place, and its duplicate removed", () => {
 	const text = `{ "Stop": [{ "matcher": "*", "hooks": [
   { "type": "command", "command": "BG_STOP=wait bg hook", "timeout": 9 },
   { "type": "command", "command": "say bg hook." } ] },
   { "hooks": [{ "type": "command", "command": "bun '/old place/bg.mjs' hook" }] }] }`;
-	expect(addHooks(text, top, ["Stop"], command).text).toBe(
+	expect(addHooks(text, top, { events: ["Stop"], command }).text).toBe(
 		`{ "Stop": [{ "matcher": "*", "hooks": [
   { "type": "command", "command": "BG_STOP=wait ${call}", "timeout": 9 },
   { "type": "command", "command": "say bg hook." } ] }] }`,
@@ -196,7 +198,7 @@ test.each([
 	["nice -n 5 /old/bg hook"],
 	["true | node /old/bg.mjs hook"],
 	["echo `date` $(cat) > x; '/old/bg' hook"],
-])("%j is more than a call of bg, so it stays as its user made it", (own) => {
+])("%j is more than a call of bg, so it stays", (own) => {
 	const entry = (command: string) => [{ hooks: [{ command }] }];
 	const list = [...entry("bg hook"), ...entry(own)];
 	expect(read(merge(JSON.stringify({ Stop: entry(own) }))).Stop).toEqual(
@@ -227,10 +229,10 @@ test.each([
 	["{", "line 1"],
 	['{\n "Stop": [],\n}', "line 3"],
 	['\uFEFF{"Stop": []}', "byte order mark"],
-	["[]", "no JSON object"],
+	["[]", "not a JSON object"],
 	["", "line 1"],
-	['{"Stop": {}}', "Stop is no list"],
-])("a broken file is said to be so: %j", (text, problem) => {
+	['{"Stop": {}}', "Stop is not a list"],
+])("a broken file is refused: %j", (text, problem) => {
 	expect(() => merge(text)).toThrow(problem);
 	expect(() => unmerge(text)).toThrow(problem);
 });

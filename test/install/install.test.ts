@@ -23,7 +23,7 @@ const program: InstallProgram = {
 /** Files by their paths. */
 type Files = Record<string, string>;
 
-const lookAt =
+const readFrom =
 	(files: Files): ReadPath =>
 	(path) => {
 		const text = files[path];
@@ -34,7 +34,7 @@ const lookAt =
 		};
 	};
 
-function carryOut(files: Files, plan: readonly FileChange[]): Files {
+function applyPlan(files: Files, plan: readonly FileChange[]): Files {
 	const after = { ...files };
 	for (const { path, action, next } of plan) {
 		if (action === "remove") delete after[path];
@@ -44,15 +44,15 @@ function carryOut(files: Files, plan: readonly FileChange[]): Files {
 }
 
 const install = (files: Files, target = user, by = program) =>
-	carryOut(files, planInstall(target, by, lookAt(files)));
+	applyPlan(files, planInstall(target, by, readFrom(files)));
 const uninstall = (files: Files, target = user) =>
-	carryOut(files, planUninstall(target, lookAt(files)));
+	applyPlan(files, planUninstall(target, readFrom(files)));
 
 const eventsOf = (text = "{}") => Object.keys(JSON.parse(text));
 const theirs = [{ hooks: [{ type: "command", command: "guard.sh" }] }];
 const names = Object.keys(hookEvents);
 
-test("what was installed is taken away again, in each kind of place", () => {
+test("uninstall restores the files of each kind of target", () => {
 	const table = fc.dictionary(
 		fc.constantFrom(...names, "PreToolUse"),
 		fc.constant(theirs),
@@ -87,7 +87,7 @@ test("what was installed is taken away again, in each kind of place", () => {
 	);
 });
 
-test("an event goes where droid finds it now, so that no hook of the user's falls silent", () => {
+test("each event goes to the file where droid finds it, so no hook of the user is hidden", () => {
 	const settings = { hooks: { Stop: theirs }, model: "x" };
 	const files = install({
 		[`${folder}/hooks.json`]: JSON.stringify({ PreToolUse: theirs }),
@@ -105,7 +105,7 @@ test("an event goes where droid finds it now, so that no hook of the user's fall
 	expect(Object.keys(after)).toEqual(["hooks", "model"]);
 });
 
-test("where droid still reads its older file, the newer one is not made", () => {
+test("if droid reads its older file, the newer one is not created", () => {
 	const files = install({
 		[`${folder}/hooks/hooks.json`]: JSON.stringify({ Stop: theirs }),
 	});
@@ -115,7 +115,7 @@ test("where droid still reads its older file, the newer one is not made", () => 
 	);
 });
 
-test("where settings hold every event, no other file is made", () => {
+test("if settings hold every event, no other file is created", () => {
 	const hooks = Object.fromEntries(names.map((name) => [name, theirs]));
 	const files = { [`${folder}/settings.json`]: JSON.stringify({ hooks }) };
 	const installed = install(files);
@@ -123,14 +123,14 @@ test("where settings hold every event, no other file is made", () => {
 	expect(uninstall(installed)).toEqual(files);
 });
 
-test("settings that droid cannot read decide nothing", () => {
+test("settings that droid cannot read are ignored", () => {
 	const files = install({
 		[`${folder}/settings.json`]: '{"hooks": {"Stop": []},}',
 	});
 	expect(eventsOf(files[`${folder}/hooks.json`])).toEqual(names);
 });
 
-test("the other form of the program goes, and the hooks name the new one", () => {
+test("the other form of the program is removed, and the hooks name the new one", () => {
 	const before = install({});
 	const script: InstallProgram = {
 		name: "bg.mjs",
@@ -144,20 +144,20 @@ test("the other form of the program goes, and the hooks name the new one", () =>
 	expect(uninstall(after)).toEqual({});
 });
 
-test("a program of somebody else's is not replaced, and nothing else is written", () => {
+test("a program that bg did not write is not replaced, and nothing else is written", () => {
 	const files = { [`${folder}/hooks/bg`]: "#!/bin/sh\n" };
-	expect(() => install(files)).toThrow("is not bg's: move it away");
+	expect(() => install(files)).toThrow("was not written by bg: move it away");
 	expect(uninstall(files)).toEqual(files);
 });
 
-test("an asset whose marker was taken out is the user's own", () => {
+test("an asset without the marker is left alone", () => {
 	const path = `${folder}/skills/task-bg/SKILL.md`;
 	const files = { ...install({}), [path]: "my own" };
 	expect(install(files)).toEqual(files);
 	expect(uninstall(files)).toEqual({ [path]: "my own" });
 });
 
-test("every asset bears the marker, and the skill is short", () => {
+test("every asset has the marker, and the skill is short", () => {
 	for (const name of ["skill.md", "command.md"]) {
 		const text = readFileSync(
 			join(root, "lib", "install", "assets", name),
@@ -171,7 +171,7 @@ test("every asset bears the marker, and the skill is short", () => {
 			expect(text).not.toMatch(/\{\{|undefined/);
 });
 
-test("a home with spaces and quotes becomes a command of the shell's", () => {
+test("a home with spaces and quotes is quoted for the shell", () => {
 	const at = "/home/o'neil & co/.factory";
 	const files = install({}, { kind: "user", folder: at });
 	const { Stop } = JSON.parse(files[`${at}/hooks.json`] ?? "");

@@ -22,7 +22,7 @@ import { addTask } from "../tools/hooks.ts";
 
 const file = program.at(-1) ?? "";
 
-/** What is installed, and by whom: the program under test, or for a source its bundle. */
+/** The program that installs: the one under test, or the bundle if that is a source. */
 const installer = file.endsWith(".ts")
 	? [join(root, "dist", "bg.mjs")]
 	: program;
@@ -64,7 +64,7 @@ async function applyFix(box: Sandbox, found?: Finding) {
 const droidThat = (box: Sandbox, script: string) =>
 	executable(box.home, "a-droid", `#!/bin/sh\n${script}\n`);
 
-test("doctor says that all is well, and changes nothing", async () => {
+test("doctor passes every check of a healthy installation, and changes nothing", async () => {
 	const box = sandbox();
 	const env = { BG_DROID: droidThat(box, "echo 9.9.9"), FACTORY_API_KEY: "x" };
 	await box.bg(["install"], { argv: installer });
@@ -78,13 +78,13 @@ test("doctor says that all is well, and changes nothing", async () => {
 	);
 	expect(says.droid).toStartWith("9.9.9: ");
 	expect(says.hooks).toContain(join(box.home, ".factory"));
-	expect(says.tasks).toBe("1, 0 not over, none lost");
+	expect(says.tasks).toBe("1, 0 unfinished, none lost");
 	expect([snapshot(box.home), snapshot(box.dir)]).toEqual(before);
 	const text = await box.bg(["doctor", "--text"], { env });
 	expect(text.stdout).toContain("✔  droid ");
 });
 
-test("what is not well is mended by what doctor says", async () => {
+test("the fix of each failed check fixes it", async () => {
 	const box = sandbox();
 	const droid = droidThat(box, "exit 3");
 	const env = { BG_DROID: droid, BG_MAX_RUNNING: "many" };
@@ -103,7 +103,7 @@ test("what is not well is mended by what doctor says", async () => {
 	chmodSync(box.dir, 0o755);
 
 	const { failed, checks } = await examine(box, env);
-	expect(checks.at(-1)?.says).toEndWith("a payload that is no JSON object");
+	expect(checks.at(-1)?.says).toEndWith("the payload is not a JSON object");
 	expect(failed.map(({ check }) => check)).toEqual([
 		...["droid", "login", "hooks", "store", "tasks", "queue", "limits"],
 	]);
@@ -124,7 +124,7 @@ test("what is not well is mended by what doctor says", async () => {
 	expect(after.failed).toEqual([]);
 });
 
-test("what cannot be looked at is a finding that says all, with a command that mends it", async () => {
+test("a check that cannot read its subject fails, names the problem and has a fix", async () => {
 	const box = sandbox();
 	const id = addTask(box);
 	const record = join(box.dir, `${id}.json`);
@@ -156,7 +156,7 @@ test("what cannot be looked at is a finding that says all, with a command that m
 	});
 });
 
-test("a project that install would not write to has nothing of bg, but what is broken at home is told", async () => {
+test("a project that install refuses counts as not installed; a broken file of the user fails", async () => {
 	const box = sandbox();
 	await box.bg(["install"], { argv: installer });
 	const cwd = join(box.home, "project");
@@ -172,7 +172,7 @@ test("a project that install would not write to has nothing of bg, but what is b
 	);
 });
 
-test("without a home doctor says what is missing, and so does uninstall", async () => {
+test("without a home, doctor and uninstall name what is missing", async () => {
 	const box = sandbox();
 	const options = {
 		// Deno wants a folder of its own.
@@ -185,14 +185,14 @@ test("without a home doctor says what is missing, and so does uninstall", async 
 		says: "no home to keep tasks in: set HOME or BG_DIR",
 		fix: 'export BG_DIR="$PWD/bg-tasks"',
 	});
-	const missing = "no home that droid has its files in: set HOME";
+	const missing = "no home folder for droid's files: set HOME";
 	for (const check of ["login", "hooks"])
 		expect(findingOf(json(), check)?.says).toBe(missing);
 	const other = await box.bg(["uninstall"], options);
 	expect(other).toMatchObject({ code: 111, stderr: `bg: ${missing}\n` });
 });
 
-test("a fault is one line of the log, and counted once", async () => {
+test("doctor counts each logged fault once", async () => {
 	const box = sandbox();
 	addTask(box);
 	const { code } = await box.bg(["supervise", "no-id"]);
@@ -200,6 +200,6 @@ test("a fault is one line of the log, and counted once", async () => {
 	const log = readFileSync(join(box.dir, ".supervisor.log"), "utf8");
 	expect(log).toMatch(/^\S+Z no-id Error: not a task id: no-id at [^\n]+\n$/);
 	expect(findingOf(await examine(box, {}), "faults")?.says).toStartWith(
-		"1 noted, the last: ",
+		"1 logged, the last: ",
 	);
 });

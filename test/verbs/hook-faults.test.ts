@@ -9,6 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { hookEvents } from "../../lib/hook/events.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { program, type Sandbox, sandbox } from "../tools/harness.ts";
 import {
@@ -39,8 +40,8 @@ const deep = "[".repeat(100_000) + "]".repeat(100_000);
 /** Inputs, and whether they are faults. */
 const inputs: Record<string, [input: string, isFault: boolean]> = {
 	"an empty stdin": ["", true],
-	"blanks alone": [" \n", true],
-	"half a JSON": ['{"session_id":"x","hook_event_na', true],
+	"only white space": [" \n", true],
+	"incomplete JSON": ['{"session_id":"x","hook_event_na', true],
 	"20 MB of JSON": [
 		JSON.stringify(toolUse(parent, { tool_response: "x".repeat(2e7) })),
 		true,
@@ -49,7 +50,7 @@ const inputs: Record<string, [input: string, isFault: boolean]> = {
 		`{"hook_event_name":"SubagentStop","session_id":"${other}","tool_input":${deep}}`,
 		false,
 	],
-	"nesting that never ends": [`{"a":${"[".repeat(100_000)}`, true],
+	"unclosed nesting": [`{"a":${"[".repeat(100_000)}`, true],
 	"an array": ["[1,2]", true],
 	"a string": ['"SessionStart"', true],
 	null: ["null", true],
@@ -58,7 +59,7 @@ const inputs: Record<string, [input: string, isFault: boolean]> = {
 		'{"hook_event_name":"SessionEnd","session_id":{},"transcript_path":7}',
 		true,
 	],
-	"an event that is no string": ['{"hook_event_name":["Stop"]}', false],
+	"an event that is not a string": ['{"hook_event_name":["Stop"]}', false],
 	"no session": ['{"hook_event_name":"SessionEnd"}', false],
 	"a session that is a path": [
 		JSON.stringify(stopOf("../../etc/passwd")),
@@ -68,7 +69,7 @@ const inputs: Record<string, [input: string, isFault: boolean]> = {
 		JSON.stringify(sessionStart(parent, { calling_session_id: "../x" })),
 		true,
 	],
-	"bytes that are no UTF-8": ['{"hook_event_name":"Stop","x":"\udc80"}', false],
+	"invalid UTF-8": ['{"hook_event_name":"Stop","x":"\udc80"}', false],
 };
 
 test.each(Object.entries(inputs))(
@@ -90,8 +91,8 @@ test.each([
 	["a link to itself", (path: string) => symlinkSync(path, path)],
 	["not there", () => {}],
 	["empty", (path: string) => writeFileSync(path, "")],
-	["no text", (path: string) => writeFileSync(path, Buffer.alloc(9999, 0xff))],
-])("a transcript that is %s has no words", async (_, make) => {
+	["not text", (path: string) => writeFileSync(path, Buffer.alloc(9999, 0xff))],
+])("a transcript that is %s counts as empty", async (_, make) => {
 	const box = sandbox();
 	const path = join(box.home, "transcript.jsonl");
 	make(path);
@@ -101,16 +102,11 @@ test.each([
 	expect(box.record(id)).toMatchObject({ status: "completed", result: "" });
 });
 
-const events = [
-	sessionStart(parent),
-	toolUse(parent),
-	stopOf(parent),
-	payload("UserPromptSubmit", parent),
-	payload("Stop", parent),
-	sessionEnd(parent),
-];
+const events = Object.keys(hookEvents).map((event) =>
+	payload(event, parent, { tool_name: "Execute", stop_hook_active: false }),
+);
 
-test("events without anything to remember make no store", async () => {
+test("events with nothing to record create no store", async () => {
 	const box = sandbox();
 	for (const event of events)
 		expect(await send(box, event)).toMatchObject({ code: 0, stdout: "" });
@@ -123,21 +119,26 @@ test.each([
 	["open to others", (dir: string) => mkdirSync(dir)],
 	["below a file", (dir: string) => writeFileSync(join(dir, ".."), "")],
 	["a link to nowhere", (dir: string) => symlinkSync("/nowhere/x", dir)],
-])("a store that is %s does no harm and takes none", async (what, make) => {
-	const box = sandbox();
-	const dir = join(box.home, "x", "store");
-	if (what !== "below a file") mkdirSync(join(dir, ".."));
-	make(dir);
-	if (what === "open to others") Bun.spawnSync(["chmod", "777", dir]);
-	const env = { BG_DIR: dir, BG_STOP: "wait" };
-	for (const event of [...events, taskCall(parent, child)])
-		expectHarmless(await send(box, event, { env }));
-	if (what === "a file") expect(readFileSync(dir, "utf8")).toBe("mine");
-	if (what === "open to others")
-		expect(readdirSync(dir).filter((name) => name !== ".hook.log")).toEqual([]);
-});
+])(
+	"a store that is %s makes no hook fail and is left as it is",
+	async (what, make) => {
+		const box = sandbox();
+		const dir = join(box.home, "x", "store");
+		if (what !== "below a file") mkdirSync(join(dir, ".."));
+		make(dir);
+		if (what === "open to others") Bun.spawnSync(["chmod", "777", dir]);
+		const env = { BG_DIR: dir, BG_STOP: "wait" };
+		for (const event of [...events, taskCall(parent, child)])
+			expectHarmless(await send(box, event, { env }));
+		if (what === "a file") expect(readFileSync(dir, "utf8")).toBe("mine");
+		if (what === "open to others")
+			expect(readdirSync(dir).filter((name) => name !== ".hook.log")).toEqual(
+				[],
+			);
+	},
+);
 
-/** Calls a hook whose stdin stays open behind the text. */
+/** Runs a hook with a stdin that stays open after the text. */
 async function callOpen(box: Sandbox, text: string): Promise<void> {
 	const hook = Bun.spawn([...program, "hook"], {
 		cwd: box.home,
@@ -163,7 +164,7 @@ const openStop = JSON.stringify(
 	stopOf("ses_0123456789ab", { last_assistant_message: "words" }),
 );
 
-test("a stdin that never closes holds nobody up", async () => {
+test("a hook does not wait for its stdin to close", async () => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	await Promise.all([callOpen(box, openStop.slice(0, -20)), callOpen(box, "")]);
@@ -173,16 +174,16 @@ test("a stdin that never closes holds nobody up", async () => {
 });
 
 test.each([
-	["half a JSON", openStop.slice(0, -20)],
+	["incomplete JSON", openStop.slice(0, -20)],
 	["nothing", ""],
-])("%s on a stdin that never closes is a line in the log", async (_, text) => {
+])("%s on a stdin that stays open is one line in the log", async (_, text) => {
 	const box = sandbox();
 	addTask(box);
 	await callOpen(box, text);
 	expect(faults(box)).toHaveLength(1);
 });
 
-test("a native subagent's end that met a lock is made good by the next hook", async () => {
+test("the next hook records the end of a native subagent that was locked", async () => {
 	const box = sandbox();
 	await send(box, sessionStart(child, { calling_session_id: parent }));
 	await send(box, taskCall(parent, child));
@@ -194,7 +195,7 @@ test("a native subagent's end that met a lock is made good by the next hook", as
 	expect(box.record(id)).toMatchObject({ status: "completed" });
 });
 
-test("hook-complete does not say completed of a task that is being stopped", async () => {
+test("hook-complete does not complete a task that is being stopped", async () => {
 	const box = sandbox();
 	const stop = {
 		reason: "cancel",
@@ -210,7 +211,7 @@ test("hook-complete does not say completed of a task that is being stopped", asy
 	expect(answer.json().completed).not.toBe(true);
 });
 
-test("a lock that a living process holds is given up, and nothing is lost by it", async () => {
+test("a hook gives up a lock that stays held, and the next hook records the end", async () => {
 	const box = sandbox();
 	const id = addTask(box, {
 		session_id: "ses_0123456789ab",
@@ -223,14 +224,14 @@ test("a lock that a living process holds is given up, and nothing is lost by it"
 	expect(faults(box)).toHaveLength(1);
 	expect(faults(box)[0]).toContain(`held by process ${process.pid}`);
 	expect(box.record(id).status).toBe("running");
-	// Who tells needs no lock.
+	// A notice needs no lock.
 	expect(noticeIn(await send(box, toolUse(parent)))).toContain(told);
 	unlock();
 	expect((await send(box, stop)).json()).toMatchObject({ completed: true });
 	expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
 });
 
-test("the log of faults is its owner's alone, and one line a fault", async () => {
+test("the log of faults is private and has one line for each fault", async () => {
 	const box = sandbox();
 	addTask(box);
 	for (let n = 0; n < 3; n++) await send(box, stopOf("../../etc/passwd"));
@@ -238,7 +239,7 @@ test("the log of faults is its owner's alone, and one line a fault", async () =>
 	expect(statSync(join(box.dir, ".hook.log")).mode & 0o777).toBe(0o600);
 });
 
-test("a subagent's empty words leave its end to its own session", async () => {
+test("a SubagentStop with an empty result leaves the end to the subagent's session", async () => {
 	const box = sandbox();
 	const hook = (payload: object) =>
 		box.bg(["hook"], { input: JSON.stringify(payload) });
@@ -269,7 +270,7 @@ test("a subagent's empty words leave its end to its own session", async () => {
 	expect(task).toMatchObject({ status: "completed", result: "true words" });
 });
 
-test("on a full disk a hook does no harm, and once there is room nothing was lost", async () => {
+test("on a full disk no hook fails, and nothing is lost", async () => {
 	const box = sandbox();
 	const disk = await smallDisk(box);
 	const argv = [...disk.argv, ...program];
@@ -291,7 +292,7 @@ test("on a full disk a hook does no harm, and once there is room nothing was los
 	expect(notice).toContain(id);
 });
 
-test("a store that may only be read does no harm, and loses nothing", async () => {
+test("with a read-only store no hook fails, and nothing is lost", async () => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	const told = addEnd(box, parent);
@@ -312,7 +313,7 @@ test("a store that may only be read does no harm, and loses nothing", async () =
 	expect(noticeIn(await send(box, toolUse(parent), { argv }))).toContain(told);
 });
 
-test("a transcript that may not be read has no words", async () => {
+test("a transcript without read permission counts as empty", async () => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	const fields = transcript(box, nested("secret"));

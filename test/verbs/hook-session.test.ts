@@ -23,7 +23,7 @@ import {
 	toolUse,
 } from "../tools/hooks.ts";
 
-test("SessionStart names its session for every later command, once", async () => {
+test("SessionStart exports its session to every later command, once", async () => {
 	const box = sandbox();
 	const path = join(box.home, "env.sh");
 	writeFileSync(path, "export A=1");
@@ -33,7 +33,7 @@ test("SessionStart names its session for every later command, once", async () =>
 	expect(readFileSync(path, "utf8")).toBe(
 		`export A=1\nexport BG_SESSION_ID=${parent}\n`,
 	);
-	// Only the environment says where, and only SessionStart asks for it.
+	// The path comes only from the environment, and only SessionStart uses it.
 	const payloadPath = join(box.home, "payload.sh");
 	await send(box, sessionStart(parent, { CLAUDE_ENV_FILE: payloadPath }));
 	await send(box, toolUse(other), { env });
@@ -70,7 +70,7 @@ test.each(envFiles)(
 );
 
 test.each(envFiles)(
-	"a CLAUDE_ENV_FILE that is %s does not keep SessionStart from the rest",
+	"SessionStart does everything else if CLAUDE_ENV_FILE is %s",
 	async (_, make) => {
 		const box = sandbox();
 		const path = join(box.home, "env.sh");
@@ -84,7 +84,7 @@ test.each(envFiles)(
 	},
 );
 
-test("inside a task, SessionStart tells the task its session, but not a subagent's", async () => {
+test("inside a task, SessionStart records the session of the task, but not a subagent's", async () => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	const env = { BG_TASK_ID: id };

@@ -20,7 +20,7 @@ import {
 	transcript,
 } from "../tools/hooks.ts";
 
-test("a native subagent is a task like any other, and ends with its own session", async () => {
+test("a native subagent is a task, and ends with its own session", async () => {
 	const box = sandbox();
 	await send(box, taskCall(parent, child));
 	expect(await listed(box)).toMatchObject([
@@ -55,7 +55,7 @@ test("a native subagent is a task like any other, and ends with its own session"
 	expect(faults(box)).toEqual([]);
 });
 
-test("output shows what a native subagent said", async () => {
+test("output shows the result of a native subagent", async () => {
 	const box = sandbox();
 	await send(box, taskCall(parent, child));
 	const id = nativeTask(box);
@@ -64,7 +64,7 @@ test("output shows what a native subagent said", async () => {
 	expect(output).toContain("Hello.");
 });
 
-test("a native subagent ends by a SubagentStop whose name fits", async () => {
+test("a native subagent ends by a SubagentStop with its name", async () => {
 	const box = sandbox();
 	await send(box, taskCall(parent, child));
 	const id = nativeTask(box);
@@ -77,12 +77,12 @@ test("a native subagent ends by a SubagentStop whose name fits", async () => {
 		status: "completed",
 		result: result.task_result,
 	});
-	// The session's end comes later, and changes nothing.
+	// The later end of the session changes nothing.
 	await send(box, sessionEnd(child, transcript(box, nested("later"))));
 	expect(box.record(id).result).toBe(result.task_result);
 });
 
-test("of two native subagents with one name each ends with its own session", async () => {
+test("two native subagents with the same name each end with their own session", async () => {
 	const box = sandbox();
 	await send(box, taskCall(parent, child));
 	const first = nativeTask(box);
@@ -101,7 +101,7 @@ test("of two native subagents with one name each ends with its own session", asy
 	expect(ends).toEqual(["completed", "completed"]);
 });
 
-test("a session's end that overtakes its beginning is not lost", async () => {
+test("the end of a session is kept if it arrives before its record", async () => {
 	const box = sandbox();
 	await send(box, sessionStart(child, { calling_session_id: parent }));
 	await send(box, sessionEnd(child, transcript(box, nested("quick"))));
@@ -112,7 +112,7 @@ test("a session's end that overtakes its beginning is not lost", async () => {
 	});
 });
 
-test("an end that overtakes its beginning is not lost inside a bg task either", async () => {
+test("inside a bg task, too, the end of a session is kept if it arrives before its record", async () => {
 	const box = sandbox();
 	const own = addTask(box, { parent_session_id: other });
 	const env = { BG_TASK_ID: own };
@@ -131,7 +131,7 @@ test("an end that overtakes its beginning is not lost inside a bg task either", 
 	});
 });
 
-test("two hooks that tell the same subagent make one record", async () => {
+test("hooks that report the same subagent make one record", async () => {
 	const box = sandbox();
 	addTask(box);
 	await Promise.all(

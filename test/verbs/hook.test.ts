@@ -28,11 +28,11 @@ test.each([
 	["session_id", { session_id: "ses_0123456789ab" }, "ses_0123456789ab"],
 	["droid_session_id", { droid_session_id: other }, other],
 ] as const)(
-	"SubagentStop completes the task whose %s it is with the last message",
+	"SubagentStop finds its task by %s and completes it with the last message",
 	async (_, fields, session) => {
 		const box = sandbox();
 		const id = addTask(box, { session_id: "ses_ba9876543210", ...fields });
-		// A session is indexed when droid tells it.
+		// A session is indexed at its start.
 		await send(box, sessionStart(session), { env: { BG_TASK_ID: id } });
 		const said = transcript(box, nested("not this"));
 		const answer = await send(
@@ -54,7 +54,7 @@ test.each([
 	},
 );
 
-test("a droid whose session only its stream named is found by that as well", async () => {
+test("a droid is also found by the session that only its stream names", async () => {
 	const box = sandbox();
 	const launched = await box.bg(["launch", "d", "RUN[sleep 60]"], {
 		env: { BG_DROID: standIn },
@@ -79,8 +79,8 @@ test("a droid whose session only its stream named is found by that as well", asy
 test.each([
 	["role inside message", [nested("first"), nested("last"), ""]],
 	["role on top", [flat("first"), flat("last"), ""]],
-	["a torn last line", [nested("last"), nested("torn").slice(0, -7)]],
-	["other lines behind it", [flat("last"), '{"type":"agent_turn_outcome"}']],
+	["an incomplete last line", [nested("last"), nested("torn").slice(0, -7)]],
+	["other lines after it", [flat("last"), '{"type":"agent_turn_outcome"}']],
 ] as const)("SubagentStop reads the transcript: %s", async (_, lines) => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
@@ -126,7 +126,7 @@ test("hook-complete needs no event, and answers as the old script did", async ()
 	expect(box.record(id).result).toBe("words");
 });
 
-test("hook-complete answers an error where there is no store, and makes none", async () => {
+test("without a store hook-complete answers an error and creates none", async () => {
 	const box = sandbox();
 	for (const input of ['{"session_id":"x"}', "", "[]"]) {
 		const answer = await box.bg(["hook-complete"], { input });

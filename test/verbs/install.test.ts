@@ -24,7 +24,7 @@ const file = program.find((part) => /bg(\.mjs|\.ts)?$/.test(part)) ?? "";
 const isSource = file.endsWith(".ts");
 const name = basename(file);
 
-/** Installs and answers with what was done to which file. */
+/** Runs install or uninstall and returns the action for each file. */
 async function act(box: Sandbox, args: string[], options: CallOptions = {}) {
 	const answer = await box.bg(args, options);
 	expect(answer.stderr).toBe("");
@@ -44,7 +44,7 @@ type Hooks = Record<string, { hooks: { command: string }[] }[]>;
 const commandIn = (text: string, event = "PostToolUse"): string =>
 	(Bun.JSONC.parse(text) as Hooks)[event]?.at(-1)?.hooks[0]?.command ?? "";
 
-/** Runs a hook's command as droid does, in a folder. */
+/** Runs a hook's command in a folder, as droid does. */
 function runHook(box: Sandbox, command: string, env: Record<string, string>) {
 	const argv = ["sh", "-c", command];
 	const input = JSON.stringify({
@@ -61,7 +61,7 @@ function runHook(box: Sandbox, command: string, env: Record<string, string>) {
 }
 
 if (isSource)
-	test("a source says that it is not what is installed, and touches nothing", async () => {
+	test("install refuses to install a source, and touches nothing", async () => {
 		const box = sandbox();
 		const answer = await box.bg(["install"]);
 		expect(answer.code).toBe(111);
@@ -69,7 +69,7 @@ if (isSource)
 		expect(existsSync(join(box.home, ".factory"))).toBe(false);
 	});
 else {
-	test("install makes bg a hook that works, twice the same; uninstall leaves what was there", async () => {
+	test("install adds a hook that works; a second install changes nothing; uninstall restores the files", async () => {
 		const box = sandbox();
 		const factory = join(box.home, ".factory");
 		const guard = '// mine\n{"Stop": [ {"hooks": []} ]}\n';
@@ -98,7 +98,7 @@ else {
 		expect([hook.code, hook.stderr]).toEqual([0, ""]);
 		expect(read(session)).toBe("export BG_SESSION_ID=s1\n");
 
-		// The installed one takes itself away.
+		// The installed program removes itself.
 		const gone = await act(box, ["uninstall"], {
 			argv: [...program.slice(0, -1), join(box.home, own)],
 		});
@@ -108,7 +108,7 @@ else {
 		expect(existsSync(join(factory, "skills"))).toBe(false);
 	});
 
-	test("a project's hook finds bg from a folder below, and obeys no file there", async () => {
+	test("a project's hook finds bg from a folder below, and reads no configuration there", async () => {
 		const box = sandbox();
 		const project = join(box.home, "a project");
 		const below = join(project, "src", "deep");
@@ -135,7 +135,7 @@ else {
 		expect(existsSync(join(box.home, ".factory"))).toBe(false);
 	});
 
-	test("a program that runs is replaced beside it and goes on", async () => {
+	test("a running program continues when install replaces its file", async () => {
 		const box = sandbox();
 		const own = join(box.home, ".factory", "hooks", name);
 		mkdirSync(join(own, ".."), { recursive: true });
@@ -152,7 +152,7 @@ else {
 		expect((await box.bg(["cancel", id], { argv })).code).toBe(0);
 	});
 
-	test("what is broken, foreign or a link is named and left alone", async () => {
+	test("a broken file, a foreign file and a link are named and left alone", async () => {
 		const box = sandbox();
 		const factory = join(box.home, ".factory");
 		mkdirSync(join(factory, "commands"), { recursive: true });
@@ -183,7 +183,7 @@ else {
 		expect(existsSync(join(factory, "hooks"))).toBe(false);
 	});
 
-	test("a link of one's own is written through", async () => {
+	test("the user's own link to hooks.json is followed", async () => {
 		const box = sandbox();
 		const kept = join(box.home, "dotfiles.json");
 		writeFileSync(kept, "{}");
@@ -197,7 +197,7 @@ else {
 		);
 	});
 
-	test("--plugin writes a marketplace and says what to type", async () => {
+	test("--plugin writes a marketplace and prints the commands that install it", async () => {
 		const box = sandbox();
 		const folder = join(box.home, "my-market");
 		const { next } = (await box.bg(["install", "--plugin", folder])).json();
@@ -217,12 +217,12 @@ else {
 		expect(readdirSync(folder)).toEqual([]);
 	});
 
-	test("the name of a folder does nothing to a terminal", async () => {
+	test("control characters in the name of a folder are not printed", async () => {
 		const box = sandbox();
 		const folder = join(box.home, "a\u001b]0;b\u0007", "my-market");
 		const { stdout } = await box.bg(["install", "--text", "--plugin", folder]);
 		expect(stdout).toContain("then type:\n    git -C ");
-		// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+		// biome-ignore lint/suspicious/noControlCharactersInRegex: the test is about control characters
 		expect(stdout).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
 	});
 }
