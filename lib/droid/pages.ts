@@ -125,7 +125,11 @@ function openSource(
 		size,
 		isLive: !isFinal(task) && attempt === undefined,
 		read: (from, length) =>
-			readOutputBytes(store, id, from, Math.min(size, from + length), attempt),
+			readOutputBytes(store, id, {
+				from,
+				to: Math.min(size, from + length),
+				attempt,
+			}),
 	};
 }
 

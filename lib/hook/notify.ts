@@ -6,10 +6,10 @@
 import { toData, toJson, toLine, writeAll } from "../print/text.ts";
 import { formatAge } from "../print/units.ts";
 import { programCommand } from "../process/self.ts";
+import { markNoticeDue } from "../store/ends.ts";
 import {
 	claimNotices,
 	collectNotices,
-	markNoticeDue,
 	markSessionDue,
 	type Notice,
 	removeClaimedNotices,
@@ -67,7 +67,10 @@ export function deliverNotices(
 ): void {
 	if (!session) return;
 	const all = notices ?? collectNotices(store, session);
-	const claims = claimNotices(store, session, all, mostNamed(session, all));
+	const claims = claimNotices(store, session, {
+		notices: all,
+		most: mostNamed(session, all),
+	});
 	const claimed = new Set(claims.map(({ id }) => id));
 	const left = all.filter(
 		({ id, state }) => state === "due" && !claimed.has(id),
@@ -81,7 +84,7 @@ export function deliverNotices(
 		// Claimed by a hook that is gone in a moment, they fall to the next one.
 		if (!isDelivered) return;
 	}
-	removeClaimedNotices(store, session, claims, left > 0);
+	removeClaimedNotices(store, session, claims, { isMoreDue: left > 0 });
 }
 
 /** Holds a session that leaves tasks behind: those it has not collected are named. */

@@ -72,7 +72,7 @@ test("what a reader of an earlier attempt notes late says nothing of the next on
 	const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 	writeFileSync(outputFile(store, task.id), text);
 	for (const late of [task, next]) {
-		writeProgress(store, task.id, 1, old);
+		writeProgress(store, { id: task.id, attempt: 1 }, old);
 		readCurrentDigest(store, late);
 		expect(readCurrentDigest(store, next).progress.toolCalls).toBe(2);
 	}

@@ -11,26 +11,32 @@ import fc from "fast-check";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { openStore } from "../../lib/store/directory.ts";
+import { markNoticeDue } from "../../lib/store/ends.ts";
 import {
 	claimNotices,
 	collectNotices,
 	discardNotice,
 	expectNotice,
 	forwardNotices,
-	markNoticeDue,
-	readNotices,
 	removeClaimedNotices,
 } from "../../lib/store/notices.ts";
 import { dueMark, type Store } from "../../lib/store/paths.ts";
 import { createTask } from "../../lib/store/records.ts";
 import { writeSessionNote } from "../../lib/store/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
-import { program, root, type Sandbox, sandbox } from "../tools/harness.ts";
+import {
+	program,
+	root,
+	type Sandbox,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 import {
 	child,
 	noticeIn,
 	parent,
 	payload,
+	readNotices,
 	send,
 	sessionEnd,
 	sessionStart,
@@ -92,14 +98,20 @@ test("the folder of a session that has nothing to be told is swept; another stay
 	]);
 });
 
-test("an entry is made and handed on while somebody sweeps", async () => {
+test("an entry is created and handed over while another process sweeps", async () => {
 	const store = open();
+	const began = join(store.dir, "began");
 	const sweeper = `
+		import { writeFileSync } from "node:fs";
 		import { sweepNotices } from ${JSON.stringify(join(root, "lib/store/notices.ts"))};
 		const store = { dir: ${JSON.stringify(store.dir)} };
-		for (;;) for (const session of ["from", "to"]) sweepNotices(store, session);`;
+		const sweep = () => ["from", "to"].forEach((each) => sweepNotices(store, each));
+		sweep();
+		writeFileSync(${JSON.stringify(began)}, "");
+		for (;;) sweep();`;
 	const child = Bun.spawn(["bun", "-e", sweeper], { stderr: "inherit" });
 	try {
+		await until(() => existsSync(began), "the first sweep");
 		for (let n = 0; n < 300; n++) {
 			const id = createTaskId();
 			expectNotice(store, "from", id);
@@ -107,6 +119,8 @@ test("an entry is made and handed on while somebody sweeps", async () => {
 			expect(readNotices(store, "to")).toEqual({ due: [], awaited: [id] });
 			discardNotice(store, "to", id);
 		}
+		await Bun.sleep(0);
+		expect([child.exitCode, child.signalCode]).toEqual([null, null]);
 	} finally {
 		child.kill("SIGKILL");
 		await child.exited;
@@ -319,7 +333,7 @@ test("of an ended session's 2,500 notices its end moves 1,000, its caller's hook
 	const told: string[] = [];
 	while (existsSync(dueMark(store, "parent"))) {
 		const notices = collectNotices(store, "parent");
-		const claims = claimNotices(store, "parent", notices, 400);
+		const claims = claimNotices(store, "parent", { notices, most: 400 });
 		told.push(...claims.map(({ id }) => id));
 		removeClaimedNotices(store, "parent", claims);
 	}

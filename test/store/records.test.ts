@@ -17,7 +17,7 @@ import {
 	identifySelf,
 } from "../../lib/process/identity.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { watchEnds } from "../../lib/store/notices.ts";
+import { watchEnds } from "../../lib/store/ends.ts";
 import { openOutput, readOutputBytes } from "../../lib/store/output-files.ts";
 import {
 	outputFile,
@@ -265,14 +265,18 @@ test("an end wakes those who wait", async () => {
 
 test("output is read from any byte to any byte", () => {
 	const { store, id } = openWithTask();
-	expect(readOutputBytes(store, id, 0, 10)).toHaveLength(0);
+	expect(readOutputBytes(store, id, { from: 0, to: 10 })).toHaveLength(0);
 	writeFileSync(openOutput(store, id), "0123456789");
-	expect(readOutputBytes(store, id, 3, 6).toString()).toBe("345");
-	expect(readOutputBytes(store, id, 8, 100).toString()).toBe("89");
-	expect(readOutputBytes(store, id, 50, 60)).toHaveLength(0);
+	expect(readOutputBytes(store, id, { from: 3, to: 6 }).toString()).toBe("345");
+	expect(readOutputBytes(store, id, { from: 8, to: 100 }).toString()).toBe(
+		"89",
+	);
+	expect(readOutputBytes(store, id, { from: 50, to: 60 })).toHaveLength(0);
 	rmSync(outputFile(store, id));
 	mkdirSync(outputFile(store, id));
-	expect(() => readOutputBytes(store, id, 0, 1)).toThrow(/not a file/);
+	expect(() => readOutputBytes(store, id, { from: 0, to: 1 })).toThrow(
+		/not a file/,
+	);
 });
 
 test("ids are listed oldest first, and nothing else is", () => {

@@ -110,7 +110,7 @@ test("a launch whose record would be too large is refused, in a batch with its l
 	const { code, stderr } = await box.bg(["launch", "--batch", "-"], { input });
 	expect(code).toBe(2);
 	expect(stderr).toContain(
-		"nothing was launched: line 2: the record of this task would be larger than 768 KiB: put what is long into a file or a script",
+		"nothing was launched: line 2: the record of this task would be larger than 768 KiB: put long text into a file or a script",
 	);
 	expect(existsSync(box.dir)).toBe(false);
 });

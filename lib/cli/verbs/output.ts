@@ -18,7 +18,7 @@ import {
 import { parseSize } from "../../print/units.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
-import { watchEnds } from "../../store/notices.ts";
+import { watchEnds } from "../../store/ends.ts";
 import { readOutputBytes } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
@@ -310,7 +310,11 @@ function readBytes(
 	{ since, to, attempt }: Range,
 ): Page<Uint8Array> {
 	const end = Math.min(to, since + chunkBytes);
-	const output = readOutputBytes(store, id, since, end, attempt);
+	const output = readOutputBytes(store, id, {
+		from: since,
+		to: end,
+		attempt,
+	});
 	return { output, nextOffset: since + output.length };
 }
 
