@@ -33,6 +33,10 @@ import {
 	storeDir,
 } from "./paths.ts";
 
+/** Flags that append to a file and create it if it is missing. */
+export const appendFlags =
+	constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
+
 /** The most that a log of faults may hold, in bytes. */
 const maxLogBytes = 1024 * 1024;
 
@@ -100,25 +104,6 @@ export function logFault(
 }
 
 /**
- * Refuses a file or folder that another user made or could change.
- * @throws BgError (refused) that says what to do.
- */
-export function assertOwned(
-	{ owner = currentUid() }: Store,
-	path: string,
-	{ uid, mode }: Stats,
-): void {
-	if (uid !== owner)
-		throw refused(
-			`${path} belongs to another user (uid ${uid}): remove it or restore its owner`,
-		);
-	if (mode & 0o022)
-		throw refused(
-			`${path} can be written by others: once you trust its contents, chmod go-w it`,
-		);
-}
-
-/**
  * Refuses what is not a folder of the store's owner. A link may lead anywhere.
  * @throws BgError (refused) that says what to do.
  */
@@ -137,7 +122,7 @@ export function assertWritable({ dir, owner, isForeign }: Store): void {
 		);
 }
 
-/** Creates a folder of the store with mode 0700 unless it exists. @throws BgError (refused) if it is not the owner's. */
+/** Creates a folder of the store (mode 0700), or checks the one that exists like assertFolder. */
 export function makeFolder(store: Store, path: string): void {
 	const status = lstatSync(path, { throwIfNoEntry: false });
 	if (status) assertFolder(store, path, status);
@@ -177,10 +162,6 @@ export function openUnfollowed(path: string, flags: number): number {
 		throw errorCode(error) === "ELOOP" ? linkError(path) : error;
 	}
 }
-
-/** Flags that append to a file and create it if it is missing. */
-export const appendFlags =
-	constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
 
 // --- internal ---
 
@@ -232,10 +213,7 @@ function assertStoreFolder(dir: string, mode: number): boolean {
 	return hasRecords;
 }
 
-/**
- * Reads the status of a path; undefined if nothing is there.
- * @throws BgError (refused) if it cannot be read.
- */
+/** Reads the status of a path; undefined if nothing is there. Refuses what cannot be read. */
 function statOrRefuse(
 	path: string,
 	read: (path: string) => Stats,
@@ -250,3 +228,19 @@ function statOrRefuse(
 /** The error for a path that is a symbolic link. */
 const linkError = (path: string) =>
 	refused(`${path} is a link, and bg follows none: remove it`);
+
+/** Refuses a file or folder that another user made or could change. */
+function assertOwned(
+	{ owner = currentUid() }: Store,
+	path: string,
+	{ uid, mode }: Stats,
+): void {
+	if (uid !== owner)
+		throw refused(
+			`${path} belongs to another user (uid ${uid}): remove it or restore its owner`,
+		);
+	if (mode & 0o022)
+		throw refused(
+			`${path} can be written by others: once you trust its contents, chmod go-w it`,
+		);
+}

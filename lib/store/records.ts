@@ -37,8 +37,8 @@ export type UnreadableRecord = { taskId: string; problem: string };
  */
 export function readTask(store: Store, id: string): Task {
 	const task = findReadableTask(store, id);
-	if (!task) throw missingTaskError(id);
-	return task;
+	if (task) return task;
+	throw missing(`no task "${id}" (bg list shows them)`);
 }
 
 /** Reads one record; undefined if there is none or it cannot be read. */
@@ -89,13 +89,12 @@ export function* iterateTasks(
 
 /** Lists the ids of all records, oldest first. */
 export function listTaskIds(store: Store): string[] {
-	const ids: string[] = [];
-	for (const name of listNames(store, store.dir)) {
-		if (!name.endsWith(".json")) continue;
-		const id = name.slice(0, -".json".length);
-		if (idPattern.test(id)) ids.push(id);
-	}
-	return ids.sort(compareIds);
+	const suffix = ".json";
+	return listNames(store, store.dir)
+		.filter((name) => name.endsWith(suffix))
+		.map((name) => name.slice(0, -suffix.length))
+		.filter((id) => idPattern.test(id))
+		.sort(compareIds);
 }
 
 /**
@@ -105,12 +104,8 @@ export function listTaskIds(store: Store): string[] {
 export function resolveTaskId(store: Store, given: string): string {
 	if (given === "@last") {
 		const newest = listTaskIds(store).at(-1);
-		if (!newest)
-			throw new BgError(
-				"missing",
-				"no task yet (bg launch and bg run make some)",
-			);
-		return newest;
+		if (newest) return newest;
+		throw missing("no task yet (bg launch and bg run make some)");
 	}
 	if (!idPrefixPattern.test(given))
 		throw usage(
@@ -119,14 +114,14 @@ export function resolveTaskId(store: Store, given: string): string {
 	if (idPattern.test(given) && existsSync(recordFile(store, given)))
 		return given;
 	const matches = listTaskIds(store).filter((id) => id.startsWith(given));
-	if (matches.length > 1)
-		throw new BgError(
-			"missing",
-			`"${given}" could be ${matches.length} tasks (${matches.slice(0, 3).join(", ")}${matches.length > 3 ? ", …" : ""}): type more of it (bg list shows them)`,
-		);
-	const [only] = matches;
-	if (!only) throw missingTaskError(given);
-	return only;
+	const [only, another] = matches;
+	if (!only) throw missing(`no task "${given}" (bg list shows them)`);
+	if (!another) return only;
+	const examples = matches.slice(0, 3).join(", ");
+	const more = matches.length > 3 ? ", …" : "";
+	throw missing(
+		`"${given}" could be ${matches.length} tasks (${examples}${more}): type more of it (bg list shows them)`,
+	);
 }
 
 /** Writes a new record, after its entries in the session index and among the notices. */
@@ -190,14 +185,14 @@ export function findAncestors(
 
 // --- internal ---
 
-const missingTaskError = (id: string) =>
-	new BgError("missing", `no task "${id}" (bg list shows them)`);
+const missing = (message: string) => new BgError("missing", message);
 
 /** The error for a record that cannot be read. */
 function toReadError(store: Store, id: string, error: unknown): BgError {
 	if (error instanceof BgError) return error;
+	const hint = `fix or remove ${recordFile(store, id)}`;
 	return refused(
-		`the record of ${id} cannot be read: ${errorMessage(error)} (fix or remove ${recordFile(store, id)})`,
+		`the record of ${id} cannot be read: ${errorMessage(error)} (${hint})`,
 	);
 }
 
@@ -252,13 +247,13 @@ function isSpecial(path: string): boolean {
 /** Writes a record; a shorter one if the file would be larger than allowed (`ulimit -f`). */
 function writeRecord(store: Store, task: Task, durable: boolean): void {
 	const path = recordFile(store, task.id);
+	const write = (text: string) => replaceFile(store, { path, text, durable });
 	wrapWriteErrors(path, () => {
 		try {
-			replaceFile(store, { path, text: formatRecordText(task), durable });
+			write(formatRecordText(task));
 		} catch (error) {
 			if (!isTooLarge(error)) throw error;
-			const text = formatShortText(task, "ulimit -f");
-			replaceFile(store, { path, text, durable });
+			write(formatShortText(task, "ulimit -f"));
 		}
 	});
 }
