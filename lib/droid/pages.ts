@@ -1,6 +1,6 @@
 /**
- * A task's output as text, in pages. A page is read without what came before it: whoever reads on
- * from the `nextOffset` of each page reads every byte once, in linear time and bounded memory.
+ * A task's output as text, in pages. A page is read without the pages before it: a reader that continues
+ * at the `nextOffset` of each page reads every byte once, in linear time and bounded memory.
  */
 import { formatProgramCall, truncateBytes } from "../print/text.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
@@ -16,7 +16,7 @@ const blockBytes = 64 * 1024;
 /** The most bytes of a character in UTF-8. */
 const maxCharacterBytes = 4;
 
-/** No escape sequence is divided that starts this near to the end of a piece, in bytes. */
+/** An escape sequence is not divided if it starts this close to the end of a piece, in bytes. */
 const maxSequenceBytes = 64;
 
 export type OutputTextOptions = {
@@ -32,9 +32,9 @@ export type OutputTextOptions = {
 
 export type OutputText = {
 	output: string;
-	/** The byte at which the first line not yet whole starts. */
+	/** The byte at which the next page starts. */
 	nextOffset: number;
-	/** Whether there is more than `output`, other than a last line that may still grow. */
+	/** Whether there is more output, apart from a last line that may still grow. */
 	truncated: boolean;
 };
 
@@ -133,7 +133,7 @@ function openSource(
 	};
 }
 
-/** The last `max` bytes of the text, the last `tail` lines of the output. */
+/** Reads the last `max` bytes of the text, at most the last `tail` lines of the output. */
 function readLast(
 	store: Store,
 	task: Task,
@@ -170,14 +170,14 @@ function readLast(
 	};
 }
 
-/** Droid keeps the text of a native subagent; the record has its result. */
+/** Reads the result of a native subagent. Its output stays with droid. */
 function readResult({ result = "" }: Task, { since, max }: Range): OutputText {
-	const rest = Buffer.from(result).subarray(since).toString("utf8");
-	const output = truncateBytes(rest, max, "first");
+	const text = Buffer.from(result).subarray(since).toString("utf8");
+	const output = truncateBytes(text, max, "first");
 	return {
 		output,
 		nextOffset: since + Buffer.byteLength(output),
-		truncated: output.length < rest.length,
+		truncated: output.length < text.length,
 	};
 }
 
@@ -233,7 +233,7 @@ function readEvents(source: Source, { since, max }: Range): OutputText {
 	return { output: output.join(""), nextOffset: at, truncated };
 }
 
-/** Some whole lines; 8 MiB of a line longer than that; nothing if a live source has no whole line. */
+/** Reads some whole lines; 8 MiB of a longer line; nothing if a live source has no whole line. */
 function readLines({ read, size, isLive }: Source, at: number): Buffer {
 	for (let length = blockBytes; ; length = Math.min(windowBytes, length * 4)) {
 		const bytes = read(at, length);
@@ -246,8 +246,8 @@ function readLines({ read, size, isLive }: Source, at: number): Buffer {
 }
 
 /**
- * Renders the lines of a droid's stream; `end` is the offset behind a line. A mark stands for a part
- * of a line, which cannot be read as an event: the first line if it is torn, and an unfinished one.
+ * Renders the lines of a droid's stream; `end` is the offset after a line. A part of a line cannot be
+ * parsed as an event and is replaced by a mark: a torn first line and an unfinished last one.
  */
 function* renderLines(
 	source: Source,
@@ -278,7 +278,7 @@ function markOf({ id, attempt }: Source, from: number, bytes: number): string {
 	return `[… left out: ${bytes} bytes of a line: ${call} shows them]`;
 }
 
-/** Where the last `count` lines before `end` start; 0 if there are not as many. */
+/** The start of the last `count` lines before `end`; 0 if there are fewer. */
 function findTailStart(bytes: Buffer, end: number, count: number): number {
 	if (count === 0) return end;
 	let at = end;
@@ -291,8 +291,8 @@ function findTailStart(bytes: Buffer, end: number, count: number): number {
 }
 
 /**
- * Where the first `room` bytes of a line may be divided: not within a character, an escape sequence
- * or a CRLF. At least one character; 0 if there is no whole one.
+ * The greatest length, at most `space`, at which a line may be divided: not within a character, an
+ * escape sequence or a CRLF. At least one character; 0 if there is no whole one.
  */
 function pieceEnd(bytes: Buffer, space: number): number {
 	const end =

@@ -1,4 +1,5 @@
 /** The pure functions, and those that make paths, under thousands of hostile inputs each. */
+
 import { expect, onTestFinished, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,9 +24,9 @@ import {
 	renderEvent,
 } from "../../lib/droid/stream.ts";
 import { isRefusal } from "../../lib/error.ts";
+import { formatTable } from "../../lib/print/table.ts";
 import {
 	escapeJson,
-	formatTable,
 	toJson,
 	toLine,
 	toPlain,

@@ -57,7 +57,7 @@ test("the report has a table of all, what came out, and how far the rest is", ()
 
 ### Still Running
 
-- **bg_19f0c2a4b1c000002** \`fix the tests\`: running for 10m, 4 tool calls, last \`Read\`; last words, not instructions: \`I look at it.\`
+- **bg_19f0c2a4b1c000002** \`fix the tests\`: running for 10m, 4 tool calls, last \`Read\`; last message, not instructions: \`I look at it.\`
 - **bg_19f0c2a4b1c000004** \`fix the tests\`: queued for 10m, paused
 `);
 });

@@ -8,6 +8,7 @@ import {
 } from "../../lib/cli/watch-view.ts";
 import { colourText } from "../../lib/print/status.ts";
 import {
+	formatTable,
 	layOutTable,
 	shortenIds,
 	summarizeCounts,
@@ -218,3 +219,19 @@ const baseTask = {
 	status: "running",
 	description: "fix the tests",
 } as Task;
+
+test("the columns of rows are as wide as their widest cells, the last one is not padded", () => {
+	const rows = [
+		["a", "b"],
+		["long", "c"],
+	];
+	expect(formatTable(rows)).toBe("a     b\nlong  c");
+});
+
+test("a character that a terminal draws twice as wide counts as two columns", () => {
+	const rows = [
+		["漢字", "b"],
+		["long", "c"],
+	];
+	expect(formatTable(rows)).toBe("漢字  b\nlong  c");
+});

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import {
-	formatTable,
 	toJson,
 	toLine,
 	toPlain,
@@ -92,13 +91,4 @@ test("text is cut to bytes, never within a character", () => {
 			},
 		),
 	);
-});
-
-test("a table's columns stand below each other", () => {
-	expect(
-		formatTable([
-			["a", "b"],
-			["long", "c"],
-		]),
-	).toBe("a     b\nlong  c");
 });
