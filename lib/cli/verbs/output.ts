@@ -1,9 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { callOf, readableSize } from "../../droid/output-source.ts";
 import {
-	callOf,
 	type OutputText,
 	type OutputTextOptions,
-	readableSize,
 	readOutputText,
 	readPage,
 } from "../../droid/pages.ts";
