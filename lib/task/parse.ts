@@ -63,7 +63,9 @@ function parseNewerRecord(record: Record<string, unknown>): Task {
 		delete record[String(path?.[0]?.key)];
 	const parsed = v.safeParse(StructuredFields, record);
 	if (parsed.success) return parsed.output;
-	throw new NewerSchemaError(`a newer bg wrote it (schema ${record.schema})`);
+	throw new NewerSchemaError(
+		`it was written by a newer bg (schema ${record.schema})`,
+	);
 }
 
 function assertFieldTypes(

@@ -407,7 +407,7 @@ test("a record by a newer bg that cannot be read is reported as such and stays",
 	writeFileSync(path, text);
 	const list = (await box.bg(["list"])).json();
 	expect(list.unreadable).toMatchObject([
-		{ taskId: id, problem: "a newer bg wrote it (schema 3)" },
+		{ taskId: id, problem: "it was written by a newer bg (schema 3)" },
 	]);
 	expectRefused(await box.bg(["status", id]), "newer bg (schema 3)");
 	const fallback: Task = {

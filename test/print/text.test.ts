@@ -23,7 +23,7 @@ test.each([
 	expect(toPlain(text)).toBe(shown);
 });
 
-test("nothing that a terminal obeys is left of any text", () => {
+test("plain text has nothing that a terminal obeys", () => {
 	fc.assert(
 		fc.property(fc.string({ unit: "binary" }), (text) => {
 			expect(toPlain(text)).not.toMatch(obeyed);
@@ -34,7 +34,7 @@ test("nothing that a terminal obeys is left of any text", () => {
 	);
 });
 
-test("a line is one line, and cut with a mark", () => {
+test("a line is one line, and a cut is marked", () => {
 	expect(toLine(" a\n\tb ")).toBe("a b");
 	expect(toLine("abcdef", 4)).toBe("abc…");
 });

@@ -9,7 +9,7 @@ import { type Sandbox, sandbox } from "../tools/harness.ts";
 const temporaryIn = ({ dir }: Pick<Sandbox, "dir">) =>
 	readdirSync(join(dir, ".tmp"));
 
-test("a rename that fails leaves no temporary file, and is what the error says", () => {
+test("a failed rename leaves no temporary file and is reported", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const path = join(store.dir, "a folder");
 	mkdirSync(path);

@@ -45,7 +45,7 @@ import {
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
-/** A session that is to be told of so many ends. */
+/** A session with `count` due notices. */
 function endsOf(store: Store, session: string, count: number): string[] {
 	const ids = Array.from({ length: count }, () => createTaskId());
 	for (const id of ids) {
@@ -58,7 +58,7 @@ function endsOf(store: Store, session: string, count: number): string[] {
 const folder = (store: Store, session: string) =>
 	join(store.dir, ".notices", session);
 
-test("an entry is awaited, then due, then claimed once, then gone", () => {
+test("an entry is awaited, then due, then claimed once, then removed", () => {
 	const store = open();
 	const id = createTaskId();
 	expectNotice(store, "s", id);
@@ -77,7 +77,7 @@ test("an entry is awaited, then due, then claimed once, then gone", () => {
 	expect(existsSync(dueMark(store, "s"))).toBe(false);
 });
 
-test("the folder of a session that has nothing to be told is swept; another stays", () => {
+test("the folder of a session without notices is swept; others stay", () => {
 	const store = open();
 	for (const session of ["told", "due", "awaited"]) {
 		const id = createTaskId();
@@ -127,7 +127,7 @@ test("an entry is created and handed over while another process sweeps", async (
 	}
 });
 
-test("what fell due while a notice was told brings the mark back", () => {
+test("a notice that becomes due while another is printed restores the mark", () => {
 	const store = open();
 	endsOf(store, "s", 1);
 	const claims = claimNotices(store, "s");
@@ -137,7 +137,7 @@ test("what fell due while a notice was told brings the mark back", () => {
 	expect(claimNotices(store, "s").map(({ id }) => id)).toEqual(later);
 });
 
-test("nobody is told who is not known, or is called main", () => {
+test("an unknown session and main get no notices", () => {
 	const store = open();
 	for (const session of [undefined, "main", "../../etc", "a/b", ""]) {
 		expectNotice(store, session, createTaskId());
@@ -148,7 +148,7 @@ test("nobody is told who is not known, or is called main", () => {
 	expect(readdirSync(join(store.dir, ".due"))).toEqual([]);
 });
 
-test("the claim of the dead is taken over, that of the living is not", () => {
+test("the claim of a dead process is taken over, that of a live one is not", () => {
 	const store = open();
 	const ids = [createTaskId(), createTaskId(), createTaskId()].sort();
 	const [dead = "", alive = "", nobody = ""] = ids;
@@ -166,7 +166,7 @@ test("the claim of the dead is taken over, that of the living is not", () => {
 	expect(told.sort()).toEqual([dead, nobody].sort());
 });
 
-test("files that are no entries are left alone", () => {
+test("other files among the entries are left alone", () => {
 	const store = open();
 	const [id = ""] = endsOf(store, "s", 1);
 	const strange = [".hidden", "bg_zz.due", "x.due", `${id}.old`];
@@ -175,7 +175,7 @@ test("files that are no entries are left alone", () => {
 	expect(readdirSync(folder(store, "s")).sort()).toEqual(strange.sort());
 });
 
-test("an ended session's notices go to its caller, also through generations and in a circle", () => {
+test("an ended session's notices go to its caller, also over generations and in a circle", () => {
 	const store = open();
 	const [due = ""] = endsOf(store, "child", 1);
 	const awaited = createTaskId();
@@ -195,7 +195,7 @@ test("an ended session's notices go to its caller, also through generations and 
 	markNoticeDue(store, "child", createTaskId());
 });
 
-test("many processes that claim at once tell each end exactly once", async () => {
+test("of many processes that claim at once, exactly one gets each notice", async () => {
 	const teller = `
 		import { claimNotices, removeClaimedNotices } from "${root}/lib/store/notices.ts";
 		const store = { dir: process.argv[1] };
@@ -225,7 +225,7 @@ test("many processes that claim at once tell each end exactly once", async () =>
 					children.map(({ stdout }) => new Response(stdout).text()),
 				);
 				const told = texts.join("\n").match(/bg_\w+/g) ?? [];
-				// What fell due behind the last look still has its mark.
+				// What became due after the last claim still has its mark.
 				if (told.length < ids.length)
 					expect(existsSync(dueMark(store, "s"))).toBe(true);
 				const rest = claimNotices(store, "s").map(({ id }) => id);
@@ -269,7 +269,7 @@ async function trace(
 	return { notice, calls: calls.filter((line) => line.includes(box.dir)) };
 }
 
-test("of 20,000 notices a hook tells those that one notice can name, the next hook the next", async () => {
+test("of 20,000 notices a hook prints as many as fit, the next hook continues", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const ids = fill(store, parent, 20_000, ".due");
@@ -288,7 +288,7 @@ test("of 20,000 notices a hook tells those that one notice can name, the next ho
 	expect(readNotices(store, parent).due).toEqual(ids);
 });
 
-test("of 2,000 awaited ends a hook reads 200 records, the next hook the next", async () => {
+test("of 2,000 awaited ends a hook reads 200 records, the next hook continues", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const ids = fill(store, parent, 2000, "");
@@ -303,7 +303,7 @@ test("of 2,000 awaited ends a hook reads 200 records, the next hook the next", a
 	expect([...seen]).toEqual(ids.slice(0, 400));
 });
 
-test("hooks come to every awaited end in turn, and begin again", async () => {
+test("hooks read the record of every awaited end in turn, and start again", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const ids = fill(store, parent, 450, "");
@@ -321,7 +321,7 @@ test("hooks come to every awaited end in turn, and begin again", async () => {
 	for (const { id } of repaired) expect(told).toContain(id);
 });
 
-test("of an ended session's 2,500 notices its end moves 1,000, its caller's hooks the others", () => {
+test("of 2,500 notices, the end of a session moves 1,000, and its caller's hooks move the others", () => {
 	const store = open();
 	const ids = fill(store, "child", 2500, ".due");
 	const awaited = createTaskId();
@@ -342,7 +342,7 @@ test("of an ended session's 2,500 notices its end moves 1,000, its caller's hook
 	expect(existsSync(folder(store, "child"))).toBe(false);
 });
 
-test("what a session was handed over in part goes on to its own caller", () => {
+test("a handover that is incomplete continues to the next caller", () => {
 	const store = open();
 	const ids = fill(store, "child", 1500, "");
 	writeSessionNote(store, "child", "caller", "parent");
@@ -352,7 +352,7 @@ test("what a session was handed over in part goes on to its own caller", () => {
 	expect(existsSync(folder(store, "parent"))).toBe(false);
 	const isMarked = () => existsSync(dueMark(store, "grand"));
 	expect(isMarked()).toBe(false);
-	// Of an entry that was not moved yet the heir has the mark, and keeps it.
+	// The last caller has the mark for an entry that was not moved yet, and keeps it.
 	markNoticeDue(store, "child", ids.at(-1) ?? "");
 	expect(isMarked()).toBe(true);
 	removeClaimedNotices(store, "grand", []);
@@ -373,7 +373,7 @@ const sendCrash = (box: Sandbox, event: unknown, step: number) =>
 		},
 	});
 
-/** What the hooks of a session tell until there is nothing left to tell. */
+/** The ids in the notices of a session's hooks, until there are none left. */
 async function tellAll(box: Sandbox, session: string): Promise<string[]> {
 	const told: string[] = [];
 	for (;;) {
@@ -384,7 +384,7 @@ async function tellAll(box: Sandbox, session: string): Promise<string[]> {
 }
 
 test.each([1, 30, 50, 52, 75, 100])(
-	"a hook that is killed at step %d of telling 50 of 60 ends loses none",
+	"a hook that is killed at step %d of printing 50 of 60 notices loses none",
 	async (step) => {
 		const box = sandbox();
 		const store = openStore({ dir: box.dir, write: true });
@@ -399,7 +399,7 @@ test.each([1, 30, 50, 52, 75, 100])(
 );
 
 test.each([5, 9, 12, 40, 73])(
-	"a session's end that is killed at step %d of handing 60 notices over loses none",
+	"a hook that is killed at step %d of handing over 60 notices loses none",
 	async (step) => {
 		const box = sandbox();
 		const store = openStore({ dir: box.dir, write: true });
