@@ -78,6 +78,10 @@ export function isSystemError(error: unknown): boolean {
 	return error instanceof Error && ("syscall" in error || "errno" in error);
 }
 
+/** Whether a write failed at the file size limit (`ulimit -f`). Deno reports only the number. */
+export const isTooLarge = (error: unknown) =>
+	errorCode(error) === "EFBIG" || /os error 27\b/.test(errorMessage(error));
+
 /** Whether bg or the system refused: not a bug. */
 export const isRefusal = (error: unknown) =>
 	error instanceof BgError || isSystemError(error);

@@ -38,7 +38,7 @@ export type OutputText = {
 	truncated: boolean;
 };
 
-/** Returns a task's text: what a droid said and did, what a command wrote. */
+/** Reads a task's text: the messages and actions of a droid, or the output of a command. */
 export function readOutputText(
 	store: Store,
 	task: Task,
@@ -57,7 +57,7 @@ export function readOutputText(
 }
 
 /**
- * Returns the text from a byte on: as many whole lines as fit in `max` bytes, of at most 8 MiB of
+ * Reads the text from a byte on: as many whole lines as fit in `max` bytes, of at most 8 MiB of
  * `.out`. A command's line that does not fit is returned in pieces. A droid's event is returned
  * whole, even if it alone is longer than `max`.
  */

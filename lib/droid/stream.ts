@@ -97,23 +97,17 @@ export function parseDigest(from: unknown): Digest {
 /** Adds `bytes`, which follow `digest.offset`, to a digest. A torn last line is left. */
 export function digestStream(digest: Digest, bytes: Buffer): Digest {
 	const end = bytes.lastIndexOf(0x0a) + 1;
-	const next: Digest = {
-		...digest,
-		progress: { ...digest.progress },
-		offset: digest.offset + end,
-	};
-	for (const line of bytes.toString("utf8", 0, end).split("\n"))
-		if (line.trim()) addEvent(next, parseEvent(line));
-	return next;
+	const { progress, offset } = digest;
+	const next = { ...digest, progress: { ...progress }, offset: offset + end };
+	return addLines(next, bytes.toString("utf8", 0, end).split("\n"));
 }
 
 /** Summarizes the last 2,000 lines of a stream. The first of them may be torn. */
-export function digestTail(bytes: Buffer): Digest {
-	const digest: Digest = { offset: 0, progress: { toolCalls: 0 } };
-	for (const line of bytes.toString("utf8").split("\n").slice(-2000))
-		if (line.trim()) addEvent(digest, parseEvent(line));
-	return digest;
-}
+export const digestTail = (bytes: Buffer): Digest =>
+	addLines(
+		parseDigest(undefined),
+		bytes.toString("utf8").split("\n").slice(-2000),
+	);
 
 /** Renders an event for a person; empty for an event that shows nothing. */
 export function renderEvent(event: StreamEvent): string {
@@ -143,6 +137,12 @@ export function renderEvent(event: StreamEvent): string {
 
 // --- internal ---
 
+/** Changes and returns the digest. */
+function addLines(digest: Digest, lines: readonly string[]): Digest {
+	for (const line of lines) if (line.trim()) addEvent(digest, parseEvent(line));
+	return digest;
+}
+
 function addEvent(digest: Digest, event: StreamEvent): void {
 	const { progress } = digest;
 	if ("timestamp" in event && event.timestamp !== undefined)
@@ -155,25 +155,25 @@ function addEvent(digest: Digest, event: StreamEvent): void {
 			break;
 		case "message":
 			if (event.role !== "assistant") break;
-			progress.lastMessage = truncateText(event.text, maxMessageLength);
+			progress.lastMessage = event.text.slice(0, maxMessageLength);
 			progress.lastMessageAt = progress.lastUpdate;
 			break;
 		case "tool_call":
 			progress.toolCalls++;
-			progress.lastTool = truncateText(event.toolName, 100);
+			progress.lastTool = event.toolName.slice(0, 100);
 			break;
 		case "error":
 			// The client's own "Exec failed" comes last and says less than the error before it.
 			if (event.source !== "cli" || !digest.lastError)
-				digest.lastError = truncateText(event.message, maxMessageLength);
+				digest.lastError = event.message.slice(0, maxMessageLength);
 			break;
 		case "completion":
-			digest.finalText = truncateText(event.finalText, maxResultBytes);
+			digest.finalText = event.finalText.slice(0, maxResultBytes);
 			if (JSON.stringify(event.usage ?? {}).length <= maxUsage)
 				digest.usage = event.usage;
 			break;
 		case "text":
-			digest.firstText ??= truncateText(event.text, maxMessageLength);
+			digest.firstText ??= event.text.slice(0, maxMessageLength);
 			break;
 	}
 }
@@ -182,8 +182,6 @@ function formatTime(ms: number): string | undefined {
 	const time = new Date(ms);
 	return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
 }
-
-const truncateText = (value: string, length: number) => value.slice(0, length);
 
 const formatValue = (value: unknown) =>
 	typeof value === "string"

@@ -46,7 +46,7 @@ export function renderTaskDetails(
 		after: task.after?.join(", "),
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
-		said:
+		message:
 			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
 		usage: usage && describeUsage(usage),
 		result: task.result,

@@ -27,13 +27,27 @@ export type Process = {
 export function describeProcesses(
 	processes: readonly Process[],
 ): { pid: number; command: string }[] {
+	if (processes.length === 0) return [];
+	const lines = hasProc() ? undefined : readCommandLines("axww");
 	return processes.map(({ pid }) => {
-		const args = hasProc()
-			? readCommandLine(pid)
-			: runPs(["-o", "command=", "-p", String(pid)]);
+		const args = lines ? (lines.get(pid) ?? "") : readCommandLine(pid);
 		const command = args.replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
+}
+
+/**
+ * The command lines of all processes from `ps`. Options without a dash mean the same on Linux and macOS.
+ * @throws UnknownError if `ps` fails.
+ */
+export function readCommandLines(options: string): Map<number, string> {
+	const lines = runPs([options, "-o", "pid=,command="]).split("\n");
+	return new Map(
+		lines.map((line) => {
+			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];
+			return [Number(pid), command];
+		}),
+	);
 }
 
 /**

@@ -7,8 +7,13 @@ import {
 	supervisorVariable,
 	taskVariable,
 } from "../task/variables.ts";
-import { listProcesses, type Process, readEnvironment } from "./proc.ts";
-import { hasProc, runPs } from "./system.ts";
+import {
+	listProcesses,
+	type Process,
+	readCommandLines,
+	readEnvironment,
+} from "./proc.ts";
+import { hasProc } from "./system.ts";
 
 /** All processes at one moment. It is slow to take, so tasks may share one. Marks are read on demand. */
 export type Snapshot = { all: Process[]; marksOf: (pid: number) => TaskMarks };
@@ -67,15 +72,4 @@ function createMarksReader(): (pid: number) => TaskMarks {
 		const isSame = args !== undefined && line.startsWith(args);
 		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
 	};
-}
-
-/** The command line of every process. Options without a dash mean the same on Linux and macOS. */
-function readCommandLines(options: string): Map<number, string> {
-	const lines = runPs([options, "-o", "pid=,command="]).split("\n");
-	return new Map(
-		lines.map((line) => {
-			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];
-			return [Number(pid), command];
-		}),
-	);
 }

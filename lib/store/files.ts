@@ -170,6 +170,15 @@ export function listNames(store: Store, folder: string): string[] {
 	}
 }
 
+/** Whether a path is certainly not a regular file. Opening a socket is a system error. */
+export function isSpecial(path: string): boolean {
+	try {
+		return !lstatSync(path).isFile();
+	} catch {
+		return false;
+	}
+}
+
 // --- internal ---
 
 /** Runs an action on a file. Returns false if the file is missing. */

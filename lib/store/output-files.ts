@@ -137,7 +137,7 @@ export function readProgress(store: Store, { id, attempt }: Attempt): unknown {
 }
 
 /**
- * Notes what an attempt's stream has said so far. The note is a cache: a lost one is computed again. A
+ * Writes the digest of an attempt's stream up to now. It is a cache: a lost note is computed again. A
  * late note of an earlier attempt may replace a newer one, which then counts as lost.
  */
 export function writeProgress(

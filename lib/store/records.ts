@@ -9,6 +9,7 @@ import {
 	errorMessage,
 	ifExists,
 	isSystemError,
+	isTooLarge,
 	refused,
 	usage,
 	wrapWriteErrors,
@@ -19,7 +20,13 @@ import { formatRecordText, formatShortText } from "../task/record-size.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { publishEnd } from "./ends.ts";
-import { listNames, readFile, readTrusted, replaceFile } from "./files.ts";
+import {
+	isSpecial,
+	listNames,
+	readFile,
+	readTrusted,
+	replaceFile,
+} from "./files.ts";
 import { withLock } from "./locks.ts";
 import { expectNotice } from "./notices.ts";
 import { folderPath, recordFile, type Store } from "./paths.ts";
@@ -135,24 +142,22 @@ export function createTask(store: Store, task: Task): void {
 	writeRecord(store, task, true);
 }
 
-export type UpdateOptions = {
-	/** How long to wait for the lock, in ms. */
-	timeoutMs?: number;
-	/** Replaces a record that is missing or broken. Without it, that is an error. */
-	fallback?: Task;
-};
-
 /**
  * Changes a record under its lock. `decide` gets the record as it is now and returns the new one, or
  * undefined to leave it. An end is written with fsync and published to waiters.
- * @returns the record as it is afterwards.
+ * @param options `timeoutMs`: how long to wait for the lock. `fallback`: replaces a record that is missing
+ * or broken, which is an error otherwise.
+ * @returns the record as it is now.
  * @throws BgError if the lock stays held, or if the record cannot be read or rewritten.
  */
 export function updateTask(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
-	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
+	{
+		timeoutMs = lockTimeoutMs,
+		fallback,
+	}: { timeoutMs?: number; fallback?: Task } = {},
 ): Task {
 	return withLock(store, { name: id, timeoutMs }, () => {
 		const before = readOrReplace(store, id, fallback);
@@ -190,7 +195,10 @@ const missing = (message: string) => new BgError("missing", message);
 /** The error for a record that cannot be read. */
 function toReadError(store: Store, id: string, error: unknown): BgError {
 	if (error instanceof BgError) return error;
-	const hint = `fix or remove ${recordFile(store, id)}`;
+	const hint =
+		error instanceof NewerSchemaError
+			? "update bg"
+			: `fix or remove ${recordFile(store, id)}`;
 	return refused(
 		`the record of ${id} cannot be read: ${errorMessage(error)} (${hint})`,
 	);
@@ -201,24 +209,24 @@ function toReadError(store: Store, id: string, error: unknown): BgError {
  * task: a finished one is shown and leads to no action.
  */
 function loadListedTask(store: Store, id: string): Task {
-	const task = parseRecordOf(id, readTrusted(recordFile(store, id)));
+	const task = loadTask(store, id, readTrusted);
 	return isFinal(task) ? task : loadTask(store, id);
 }
 
-function parseRecordOf(id: string, json: string): Task {
-	const task = parseTask(json);
-	if (task.id !== id) throw new Error(`it is the record of ${task.id}`);
-	return task;
-}
-
 /** @throws Error if the record cannot be read, with code ENOENT if it is missing. */
-function loadTask(store: Store, id: string): Task {
-	return parseRecordOf(id, readFile(store, recordFile(store, id)));
+function loadTask(
+	store: Store,
+	id: string,
+	read = (path: string) => readFile(store, path),
+): Task {
+	const task = parseTask(read(recordFile(store, id)));
+	if (task.id === id) return task;
+	throw new Error(`it is the record of ${task.id}`);
 }
 
 /**
- * Reads a record. If it is missing or broken, returns `fallback`, if there is one, and sets a broken
- * record aside.
+ * Reads a record. If it is missing or broken, returns `fallback` and sets a broken record aside;
+ * without a fallback, that is an error.
  */
 function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	if (!fallback) return readTask(store, id);
@@ -235,15 +243,6 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	}
 }
 
-/** Whether a path is certainly not a regular file. Opening a socket is a system error. */
-function isSpecial(path: string): boolean {
-	try {
-		return !lstatSync(path).isFile();
-	} catch {
-		return false;
-	}
-}
-
 /** Writes a record; a shorter one if the file would be larger than allowed (`ulimit -f`). */
 function writeRecord(store: Store, task: Task, durable: boolean): void {
 	const path = recordFile(store, task.id);
@@ -257,7 +256,3 @@ function writeRecord(store: Store, task: Task, durable: boolean): void {
 		}
 	});
 }
-
-/** Whether a write failed at the file size limit. Deno reports only the number. */
-const isTooLarge = (error: unknown) =>
-	errorCode(error) === "EFBIG" || /os error 27\b/.test(errorMessage(error));
