@@ -11,13 +11,16 @@
  *     .sessions/<key>/.checked   the last awaited task whose record a hook of that session read
  *     .sessions/.whole           empty; every record is in the index
  *     .sessions/.whole.at        how far the index was built
- *     .notices/<session>/<id>    a notice for that session; awaits the end of the task
- *     .notices/<session>/<id>.due            the same; the task has ended
- *     .notices/<session>/<id>.due@<holder>   the same; a hook is printing it
- *     .notices/<session>/.from.<ended>       empty; the notices of an ended session are being moved here
+ *     .notices/<session>/<id>    a notice for that session; the task has not ended yet
+ *     .notices/<session>/<id>.due
+ *                                the same; the task has ended
+ *     .notices/<session>/<id>.due@<holder>
+ *                                the same; a hook is printing it
+ *     .notices/<session>/.from.<ended>
+ *                                empty; the notices of an ended session are being moved here
  *     .due/<session>             empty; a notice is due for that session
- *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the end
- *     .prompts/<id>.system       the system prompt of a droid's definition; removed at the end
+ *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
+ *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
  *     .ends/last                 empty; replaced at every end, which wakes the waiters
@@ -26,12 +29,14 @@
  *     .slots/<entry>             a task that holds a slot
  *     .launches/<holder>         the ids whose records a launch is about to write
  *     .unique/<hash>             the id of the task that was launched last with a unique key
- *     .stops/<id>.<reason>,<signal>,<by>     empty; a stop request for a task whose record cannot be written
+ *     .stops/<id>.<reason>,<signal>,<by>
+ *                                empty; a stop request for a task whose record cannot be written
  *     .on-end/<id>               empty; the --on-end command of that task was not run yet
  *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
  *     .tmp/<holder>              a file or lock that is being written
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
- *     .supervisor.log, .hook.log faults of supervisors and hooks, which have no terminal
+ *     .supervisor.log            faults of supervisors, which have no terminal
+ *     .hook.log                  faults of hooks, likewise
  *
  * <holder> is the identity of a process and a counter (process/identity.ts).
  */
