@@ -1,11 +1,11 @@
 /**
  * The one error class, and the exit codes.
  *
- * A BgError is something the user can mend: one line saying what, which, and what next.
- * Any other error is a bug and keeps its stack.
+ * A BgError is something the user can fix: one line that says what, which, and what next. Any other
+ * error is a bug and keeps its stack.
  */
 
-/** Exit codes by what they mean; 124 is the one of coreutils' `timeout`, 111 that of daemontools. */
+/** Exit codes by meaning. 124 is taken from coreutils' `timeout`, 111 from daemontools. */
 export const exitCodes = {
 	ok: 0,
 	failed: 1,
@@ -27,36 +27,66 @@ export class BgError extends Error {
 	}
 }
 
-/** Stdout could not be written, so nothing more is printed there. */
+/** Stdout could not be written. Nothing more is printed there. */
 export class PrintError extends BgError {
 	constructor(message: string) {
 		super("refused", message);
 	}
 }
 
-/** It was called wrongly: what to mend is in what was typed. */
+/** An error of the caller: the command line is wrong. */
 export const usage = (message: string) => new BgError("usage", message);
 
-/** The system, or a limit, said no. */
+/** The system or a limit refused. */
 export const refused = (message: string) => new BgError("refused", message);
 
-/** The code of a system error (`ENOENT`), or undefined for any other value. */
+/** The code of a system error (`ENOENT`); undefined for any other value. */
 export function errorCode(error: unknown): string | undefined {
 	if (error instanceof Error && "code" in error) return String(error.code);
 	return undefined;
 }
 
-/** Whether the system said no (a disk that is full, a folder that cannot be read): no bug. */
+/**
+ * Reads a file or folder that may be missing.
+ * @returns undefined if `read` throws ENOENT; other errors pass.
+ */
+export function ifExists<T>(read: () => T): T | undefined {
+	try {
+		return read();
+	} catch (error) {
+		if (errorCode(error) === "ENOENT") return undefined;
+		throw error;
+	}
+}
+
+/**
+ * Runs a write to `path`.
+ * @throws BgError (refused) that names the path if the system refuses it.
+ */
+export function wrapWriteErrors<T>(path: string, action: () => T): T {
+	try {
+		return action();
+	} catch (error) {
+		if (error instanceof BgError) throw error;
+		throw refused(`unable to write ${path}: ${errorMessage(error)}`);
+	}
+}
+
+/** Whether the system refused (full disk, unreadable folder): not a bug. */
 export function isSystemError(error: unknown): boolean {
-	// Of a path that is too long Bun tells the number alone.
+	// For a path that is too long, Bun reports only the number.
 	return error instanceof Error && ("syscall" in error || "errno" in error);
 }
 
-/** Whether bg or the system said no, and not a bug. */
+/** Whether a write failed at the file size limit (`ulimit -f`). Deno reports only the number. */
+export const isTooLarge = (error: unknown) =>
+	errorCode(error) === "EFBIG" || /os error 27\b/.test(errorMessage(error));
+
+/** Whether bg or the system refused: not a bug. */
 export const isRefusal = (error: unknown) =>
 	error instanceof BgError || isSystemError(error);
 
-/** What an error says, in one line. */
+/** The message of an error in one line. */
 export function errorMessage(error: unknown): string {
 	const text = error instanceof Error ? error.message : String(error);
 	return text.replace(/\s+/g, " ").trim();

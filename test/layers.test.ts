@@ -31,7 +31,7 @@ const dependencies: Record<string, RegExp> = {
 	"jsonc-parser": /^install\/(json-edit|hook-entries)\.ts$/,
 	tinyexec: /^install\/doctor\.ts$/,
 	valibot:
-		/^(task\/(schema|parse)|store\/stop-requests|droid\/(stream|payloads)|control\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
+		/^(task\/(schema|parse)|store\/ends|droid\/(stream|payloads)|control\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
 };
 
 const lib = join(root, "lib");

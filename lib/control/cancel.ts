@@ -16,9 +16,9 @@ import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
 import { dequeue } from "../spawn/queue.ts";
+import { postStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { iterateTasks, readTask, updateTask } from "../store/records.ts";
-import { postStop } from "../store/stop-requests.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type {
 	LeftBehind,

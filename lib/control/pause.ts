@@ -7,7 +7,7 @@ import { pauseTree } from "../process/process-tree.ts";
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
-import { notifyWaiters } from "../store/notices.ts";
+import { notifyWaiters } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { readTask, updateTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";

@@ -63,7 +63,9 @@ function readLastLine(store: Store, id: string): string {
 	try {
 		const size = readOutputSize(store, id);
 		const from = Math.max(0, size - lastLineBytes);
-		const text = readOutputBytes(store, id, from, size).toString("utf8");
+		const text = readOutputBytes(store, id, { from, to: size }).toString(
+			"utf8",
+		);
 		return toPlain(text).trimEnd().split("\n").at(-1) ?? "";
 	} catch {
 		// An output that cannot be read has nothing to say; what can be said is in the record.

@@ -5,7 +5,7 @@
  */
 
 import { reconcileTask } from "../prune/reconcile.ts";
-import { watchEnds } from "../store/notices.ts";
+import { watchEnds } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";

@@ -7,7 +7,7 @@
 
 export const droidNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
-/** What a droid's Markdown file asks for. */
+/** The settings in a droid's Markdown file. */
 export type DroidDefinition = {
 	model?: string;
 	reasoningEffort?: string;
@@ -17,18 +17,18 @@ export type DroidDefinition = {
 	warnings: string[];
 };
 
-/** What droid means by `tools: read-only`. */
+/** The tools of `tools: read-only`. */
 const readOnlyTools = ["Read", "LS", "Grep", "Glob"];
 
-/** The most that is told of what cannot be read. */
+/** The most warnings about one definition. */
 const maxWarnings = 10;
 
 const toolPattern = /^[A-Za-z][A-Za-z0-9_:/.%-]*$/;
 const wordPattern = /^[A-Za-z0-9][\w.:/@-]*$/;
 
 /**
- * Reads a droid's definition: front matter between two `---` lines, then the system prompt. Of
- * YAML it knows `key: value`, `[a, b]` and `- a` lists; anything else becomes a warning.
+ * Parses a droid's definition: front matter between two `---` lines, then the system prompt. It reads
+ * `key: value`, `[a, b]` and `- a` lists of YAML; anything else becomes a warning.
  */
 export function parseDefinition(text: string): DroidDefinition {
 	const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);

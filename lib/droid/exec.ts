@@ -1,4 +1,4 @@
-/** The argv of `droid exec`, and the files that hold a prompt which does not go into argv. */
+/** The argv of `droid exec`, and the files of a prompt that is not given in argv. */
 import { rmSync } from "node:fs";
 import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
 import type { Autonomy, Task } from "../task/schema.ts";
@@ -13,13 +13,13 @@ export type ExecOptions = {
 	model?: string | undefined;
 	definition?: DroidDefinition | undefined;
 	systemPromptFile?: string | undefined;
-	/** A session to go on with, or with a copy of. */
+	/** A session to continue, or with `fork` to copy and continue. */
 	session?: { id: string; fork: boolean } | undefined;
-	/** A git worktree for it; "" where droid shall name it. */
+	/** The name of a git worktree to run in; "" to let droid choose it. */
 	worktree?: string | undefined;
 };
 
-/** The argv of `droid exec`, up to the prompt. */
+/** Builds the argv of `droid exec` up to the prompt. */
 export function buildExecCommand({
 	program,
 	autonomy,
@@ -30,7 +30,7 @@ export function buildExecCommand({
 	worktree,
 }: ExecOptions): string[] {
 	const command = [program, "exec"];
-	// Its value may be left out: what follows has to be a flag.
+	// First, because its value is optional: the next word must be a flag.
 	if (worktree !== undefined) command.push("-w");
 	if (worktree) command.push(worktree);
 	command.push("--auto", autonomy, "-o", "stream-json");
@@ -45,6 +45,7 @@ export function buildExecCommand({
 	return command;
 }
 
+/** Builds the argv of a task's process. */
 export function buildArgv(store: Store, task: Task): string[] {
 	const command = task.command ?? [];
 	if (task.kind !== "droid") return command;
@@ -53,7 +54,7 @@ export function buildArgv(store: Store, task: Task): string[] {
 		: [...command, "-f", promptFile(store, task.id)];
 }
 
-/** Forgets what only a running task needs. */
+/** Removes the prompt files of an ended task. */
 export function removePromptFiles(store: Store, id: string): void {
 	for (const path of [promptFile(store, id), systemPromptFile(store, id)])
 		rmSync(path, { force: true });

@@ -1,4 +1,4 @@
-/** Finds the droid program, and the definition of a droid. */
+/** Finds the droid program and the definitions of droids. */
 import { readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { errorCode, errorMessage, refused } from "../error.ts";
@@ -9,8 +9,8 @@ import { homeFolder } from "../store/paths.ts";
 import { type DroidDefinition, parseDefinition } from "./definition.ts";
 
 /**
- * Droid: `$BG_DROID`, or `droid` on PATH.
- * @throws BgError that says how to get it.
+ * Finds droid: `$BG_DROID`, else `droid` on PATH. An absolute path.
+ * @throws BgError (refused) that says how to install it.
  */
 export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	const given = env.BG_DROID;
@@ -20,12 +20,12 @@ export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	if (found) return found;
 	throw refused(
 		given
-			? `BG_DROID is ${given}, which is not an executable file: set it to the droid to run, or unset it`
+			? `BG_DROID is ${given}, which is not an executable file: set it to the path of droid, or unset it`
 			: "no droid on PATH: npm install -g droid, or set BG_DROID to it",
 	);
 }
 
-/** Where droid's definitions are looked for: project, home, the plugin this program lies in. */
+/** The folders of definitions, in search order: project, home, the plugin that contains this program. */
 function listDefinitionFolders(
 	cwd: string,
 	home: string | undefined,
@@ -46,6 +46,7 @@ function listDefinitionFolders(
 
 const maxDefinitionBytes = 1024 * 1024;
 
+/** Finds and parses the definition of a droid; undefined if there is none. Adds to `warnings`. */
 export function findDefinition(
 	droid: string,
 	cwd: string,

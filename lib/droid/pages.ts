@@ -1,23 +1,23 @@
 /**
- * A task's output as text, in pages. A page is read without what came before it: whoever reads on
- * from the `nextOffset` of each page reads every byte once, in linear time and bounded memory.
+ * A task's output as text, in pages. A page is read without the pages before it: a reader that continues
+ * at the `nextOffset` of each page reads every byte once, in linear time and bounded memory.
  */
-import { formatProgramCall, truncateBytes } from "../print/text.ts";
-import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
+import { truncateBytes } from "../print/text.ts";
 import type { Store } from "../store/paths.ts";
-import { outputLimit, type Task } from "../task/schema.ts";
-import { isFinal } from "../task/states.ts";
-import { parseEvent, renderEvent } from "./stream.ts";
+import type { Task } from "../task/schema.ts";
+import {
+	findPieceEnd,
+	findTailStart,
+	maxCharacterBytes,
+} from "./boundaries.ts";
+import {
+	callOf,
+	openSource,
+	readLines,
+	renderLines,
+	type Source,
+} from "./output-source.ts";
 import { windowBytes } from "./task-output.ts";
-
-/** How much of a droid's stream is read at once unless a line is longer, in bytes. */
-const blockBytes = 64 * 1024;
-
-/** The most bytes of a character in UTF-8. */
-const maxCharacterBytes = 4;
-
-/** No escape sequence is divided that starts this near to the end of a piece, in bytes. */
-const maxSequenceBytes = 64;
 
 export type OutputTextOptions = {
 	/** Start at this byte of `.out`. Without it, the text is the end of the output. */
@@ -32,13 +32,13 @@ export type OutputTextOptions = {
 
 export type OutputText = {
 	output: string;
-	/** The byte at which the first line not yet whole starts. */
+	/** The byte at which the next page starts. */
 	nextOffset: number;
-	/** Whether there is more than `output`, other than a last line that may still grow. */
+	/** Whether there is more output, apart from a last line that may still grow. */
 	truncated: boolean;
 };
 
-/** Returns a task's text: what a droid said and did, what a command wrote. */
+/** Reads a task's text: the messages and actions of a droid, or the output of a command. */
 export function readOutputText(
 	store: Store,
 	task: Task,
@@ -57,7 +57,7 @@ export function readOutputText(
 }
 
 /**
- * Returns the text from a byte on: as many whole lines as fit in `max` bytes, of at most 8 MiB of
+ * Reads the text from a byte on: as many whole lines as fit in `max` bytes, of at most 8 MiB of
  * `.out`. A command's line that does not fit is returned in pieces. A droid's event is returned
  * whole, even if it alone is longer than `max`.
  */
@@ -75,61 +75,9 @@ export function readPage(
 		: readBytes(source, { since, max });
 }
 
-/**
- * Returns how many bytes of a task's output may be shown. Bytes of an unfinished task past its
- * output limit are about to be cut.
- */
-export function readableSize(
-	store: Store,
-	task: Task,
-	attempt?: number,
-): number {
-	const size = readOutputSize(store, task.id, attempt);
-	if (isFinal(task) || attempt !== undefined) return size;
-	return Math.min(size, outputLimit(task));
-}
-
-/** Returns the command that shows a part of a task's output. */
-export function callOf(
-	id: string,
-	{ attempt }: Pick<OutputTextOptions, "attempt">,
-	flags: string,
-): string {
-	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
-	return formatProgramCall(`output ${which} ${flags}`);
-}
-
 // --- internal ---
 
-/** An output as far as it may be shown. */
-type Source = {
-	id: string;
-	attempt: number | undefined;
-	size: number;
-	/** Whether a last line without its newline may still grow. */
-	isLive: boolean;
-	/** Reads bytes; fewer at the end of the source. */
-	read: (from: number, length: number) => Buffer;
-};
-
-function openSource(
-	store: Store,
-	task: Task,
-	attempt: number | undefined,
-): Source {
-	const { id } = task;
-	const size = readableSize(store, task, attempt);
-	return {
-		id,
-		attempt,
-		size,
-		isLive: !isFinal(task) && attempt === undefined,
-		read: (from, length) =>
-			readOutputBytes(store, id, from, Math.min(size, from + length), attempt),
-	};
-}
-
-/** The last `max` bytes of the text, the last `tail` lines of the output. */
+/** Reads the last `max` bytes of the text, at most the last `tail` lines of the output. */
 function readLast(
 	store: Store,
 	task: Task,
@@ -166,14 +114,14 @@ function readLast(
 	};
 }
 
-/** Droid keeps the text of a native subagent; the record has its result. */
+/** Reads the result of a native subagent. Its output stays with droid. */
 function readResult({ result = "" }: Task, { since, max }: Range): OutputText {
-	const rest = Buffer.from(result).subarray(since).toString("utf8");
-	const output = truncateBytes(rest, max, "first");
+	const text = Buffer.from(result).subarray(since).toString("utf8");
+	const output = truncateBytes(text, max, "first");
 	return {
 		output,
 		nextOffset: since + Buffer.byteLength(output),
-		truncated: output.length < rest.length,
+		truncated: output.length < text.length,
 	};
 }
 
@@ -188,7 +136,7 @@ function readBytes(source: Source, { since, max }: Range): OutputText {
 		if (isLast && !isLive && bytes.length <= space) return bytes.length;
 		const whole = bytes.lastIndexOf(0x0a, space - 1) + 1;
 		if (whole || bytes.length < space) return whole;
-		return pieceEnd(bytes, space) || (isLive ? 0 : bytes.length);
+		return findPieceEnd(bytes, space) || (isLive ? 0 : bytes.length);
 	};
 	let end = endOf(limit);
 	let output = bytes.toString("utf8", 0, end);
@@ -227,86 +175,4 @@ function readEvents(source: Source, { since, max }: Range): OutputText {
 	}
 	const truncated = at < source.size;
 	return { output: output.join(""), nextOffset: at, truncated };
-}
-
-/** Some whole lines; 8 MiB of a line longer than that; nothing if a live source has no whole line. */
-function readLines({ read, size, isLive }: Source, at: number): Buffer {
-	for (let length = blockBytes; ; length = Math.min(windowBytes, length * 4)) {
-		const bytes = read(at, length);
-		const isLast = at + bytes.length >= size;
-		const end = isLast && !isLive ? bytes.length : bytes.lastIndexOf(0x0a) + 1;
-		if (end > 0) return bytes.subarray(0, end);
-		if (length === windowBytes && bytes.length === windowBytes) return bytes;
-		if (bytes.length < length) return bytes.subarray(0, 0);
-	}
-}
-
-/**
- * Renders the lines of a droid's stream; `end` is the offset behind a line. A mark stands for a part
- * of a line, which cannot be read as an event: the first line if it is torn, and an unfinished one.
- */
-function* renderLines(
-	source: Source,
-	bytes: Buffer,
-	{ from, isTorn }: { from: number; isTorn: boolean },
-): Generator<{ text: string; end: number }> {
-	const isWhole = !source.isLive && from + bytes.length >= source.size;
-	let isPart = isTorn;
-	for (let begin = 0; begin < bytes.length; ) {
-		const newline = bytes.indexOf(0x0a, begin);
-		const end = newline < 0 ? bytes.length : newline + 1;
-		const line = bytes.toString("utf8", begin, newline < 0 ? end : newline);
-		isPart ||= newline < 0 && !isWhole;
-		let text = "";
-		if (line.trim())
-			text = isPart
-				? markOf(source, from + begin, end - begin)
-				: renderEvent(parseEvent(line));
-		yield { text: text && `${text}\n`, end: from + end };
-		isPart = false;
-		begin = end;
-	}
-}
-
-function markOf({ id, attempt }: Source, from: number, bytes: number): string {
-	const range = `--raw --since ${from} --max ${bytes}`;
-	const call = callOf(id, { attempt }, range);
-	return `[… left out: ${bytes} bytes of a line: ${call} shows them]`;
-}
-
-/** Where the last `count` lines before `end` start; 0 if there are not as many. */
-function findTailStart(bytes: Buffer, end: number, count: number): number {
-	if (count === 0) return end;
-	let at = end;
-	if (bytes[at - 1] === 0x0a) at--;
-	for (let left = count; left > 0; left--) {
-		at = at > 0 ? bytes.lastIndexOf(0x0a, at - 1) : -1;
-		if (at < 0) return 0;
-	}
-	return at + 1;
-}
-
-/**
- * Where the first `room` bytes of a line may be divided: not within a character, an escape sequence
- * or a CRLF. At least one character; 0 if there is no whole one.
- */
-function pieceEnd(bytes: Buffer, space: number): number {
-	const end =
-		characterEnd(bytes, space) ||
-		characterEnd(bytes, Math.min(maxCharacterBytes, bytes.length));
-	const start = Math.max(1, end - maxSequenceBytes);
-	const sequence = bytes.subarray(start, end).indexOf(0x1b);
-	if (sequence >= 0) return start + sequence;
-	return end > 1 && bytes[end - 1] === 0x0d ? end - 1 : end;
-}
-
-/** The end of the last whole character within the first `end` bytes. */
-function characterEnd(bytes: Buffer, end: number): number {
-	for (let back = 1; back < maxCharacterBytes && back <= end; back++) {
-		const byte = bytes[end - back] ?? 0;
-		if ((byte & 0xc0) === 0x80) continue;
-		const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-		return length > back ? end - back : end;
-	}
-	return end;
 }

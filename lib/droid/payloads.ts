@@ -1,9 +1,9 @@
 /**
- * What a hook is given, and what droid writes of a session: payloads and transcripts. Pure.
+ * The payloads of hooks and the transcripts of sessions, as droid writes them. Pure.
  *
- * Measured on droid 0.215.0: SubagentStop is about a subagent, and its `session_id` the parent's;
- * it carries `task_name` and `task_result` (another client: `agent_id`). A transcript is one JSON
- * object a line, role and content inside `message`, or in older ones on top.
+ * Measured on droid 0.215.0: SubagentStop is about a subagent, and its `session_id` is the parent's; it
+ * has `task_name` and `task_result` (another client: `agent_id`). A transcript has one JSON object a
+ * line, with role and content inside `message`, in older transcripts at the top level.
  */
 import * as v from "valibot";
 import { sessionPattern } from "../task/ids.ts";
@@ -34,7 +34,7 @@ const ToolInput = v.object({
 /** A subagent that droid started in the background. */
 export type Subagent = v.InferOutput<typeof ToolInput> & { sessionId: string };
 
-/** The subagent that a Task tool's call started in the background; undefined for any other. */
+/** The subagent that a call of the Task tool started in the background; undefined for other calls. */
 export function parseSubagent(payload: HookPayload): Subagent | undefined {
 	const { tool_name, tool_response } = payload;
 	const input = v.safeParse(ToolInput, payload.tool_input);
@@ -62,15 +62,15 @@ const TranscriptLine = v.union([
 ]);
 
 /**
- * The last words of the assistant in the end of a transcript. A line that is torn, or no message,
- * is passed over.
+ * Finds the last text of the assistant in the last bytes of a transcript. Lines that are torn or have
+ * no such text are skipped.
  */
 export function findLastAssistantText(bytes: Buffer): string | undefined {
 	let end = bytes.length;
 	while (end > 0) {
 		const start = bytes.lastIndexOf(0x0a, end - 1) + 1;
-		const words = parseAssistantText(bytes.toString("utf8", start, end));
-		if (words) return words;
+		const text = parseAssistantText(bytes.toString("utf8", start, end));
+		if (text) return text;
 		end = start - 1;
 	}
 	return undefined;

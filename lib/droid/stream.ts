@@ -1,9 +1,9 @@
 /**
- * What droid says: its stream, read event by event, summed up and shown. Pure: no file, no process.
+ * The stream of droid: parsed into events, summarized as a digest, rendered as text. Pure.
  *
- * Measured on droid 0.215.0. The stream is one JSON object a line: `system` (init), `message`,
- * `tool_call`, `tool_result`, `error`, `completion`. A line that is no such object is text. A torn
- * last line is left for the next look.
+ * Measured on droid 0.215.0. The stream has one JSON object a line: `system` (init), `message`,
+ * `tool_call`, `tool_result`, `error`, `completion`. Any other line is text. A torn last line is left
+ * for the next read.
  */
 import * as v from "valibot";
 import { describeUsage } from "../print/units.ts";
@@ -53,7 +53,7 @@ export type StreamEvent =
 	| v.InferOutput<typeof StreamEvent>
 	| { type: "text"; text: string };
 
-/** One line of droid's output; a line that is no event is text. */
+/** Parses one line of droid's output. A line that is not an event is text. */
 export function parseEvent(line: string): StreamEvent {
 	if (line.startsWith("{")) {
 		try {
@@ -64,9 +64,9 @@ export function parseEvent(line: string): StreamEvent {
 	return { type: "text", text: line };
 }
 
-/** What a stream has said up to a byte; a reader goes on from there. */
+/** A summary of a stream up to a byte, from which a reader continues. */
 export const Digest = v.object({
-	/** Bytes read, always at the start of a line. */
+	/** How many bytes were read; always the start of a line. */
 	offset: v.pipe(v.number(), v.integer(), v.minValue(0)),
 	progress: Progress,
 	sessionId: optionalText,
@@ -74,19 +74,19 @@ export const Digest = v.object({
 	finalText: optionalText,
 	usage: v.optional(v.record(v.string(), v.unknown())),
 	lastError: optionalText,
-	/** The first line that was no event: of a droid that never started, the reason. */
+	/** The first line that is not an event: why droid did not start, if it did not. */
 	firstText: optionalText,
 });
 export type Digest = v.InferOutput<typeof Digest>;
 
 const maxMessageLength = 500;
 
-// What a stream says goes into the record. A session id or usage that is longer is ignored.
+// These values go into the record. A longer session id or usage is ignored.
 const maxSession = 200;
 const maxModel = 200;
 const maxUsage = 16 * 1024;
 
-/** Nothing read yet, or, of something that is no digest, the same. */
+/** Parses a digest. Returns the digest of an empty stream if it is none. */
 export function parseDigest(from: unknown): Digest {
 	const parsed = v.safeParse(Digest, from);
 	return parsed.success && !isTooDeep(parsed.output)
@@ -94,28 +94,22 @@ export function parseDigest(from: unknown): Digest {
 		: { offset: 0, progress: { toolCalls: 0 } };
 }
 
-/** Reads on in a stream: `bytes` are what follows `digest.offset`. A torn last line is left. */
+/** Adds `bytes`, which follow `digest.offset`, to a digest. A torn last line is left. */
 export function digestStream(digest: Digest, bytes: Buffer): Digest {
 	const end = bytes.lastIndexOf(0x0a) + 1;
-	const next: Digest = {
-		...digest,
-		progress: { ...digest.progress },
-		offset: digest.offset + end,
-	};
-	for (const line of bytes.toString("utf8", 0, end).split("\n"))
-		if (line.trim()) addEvent(next, parseEvent(line));
-	return next;
+	const { progress, offset } = digest;
+	const next = { ...digest, progress: { ...progress }, offset: offset + end };
+	return addLines(next, bytes.toString("utf8", 0, end).split("\n"));
 }
 
-/** The last completion and error, and the first text, of the end of a stream, whose first line may be torn. */
-export function digestTail(bytes: Buffer): Digest {
-	const digest: Digest = { offset: 0, progress: { toolCalls: 0 } };
-	for (const line of bytes.toString("utf8").split("\n").slice(-2000))
-		if (line.trim()) addEvent(digest, parseEvent(line));
-	return digest;
-}
+/** Summarizes the last 2,000 lines of a stream. The first of them may be torn. */
+export const digestTail = (bytes: Buffer): Digest =>
+	addLines(
+		parseDigest(undefined),
+		bytes.toString("utf8").split("\n").slice(-2000),
+	);
 
-/** An event as a person reads it; empty where there is nothing to say. */
+/** Renders an event for a person; empty for an event that shows nothing. */
 export function renderEvent(event: StreamEvent): string {
 	switch (event.type) {
 		case "text":
@@ -143,6 +137,12 @@ export function renderEvent(event: StreamEvent): string {
 
 // --- internal ---
 
+/** Changes and returns the digest. */
+function addLines(digest: Digest, lines: readonly string[]): Digest {
+	for (const line of lines) if (line.trim()) addEvent(digest, parseEvent(line));
+	return digest;
+}
+
 function addEvent(digest: Digest, event: StreamEvent): void {
 	const { progress } = digest;
 	if ("timestamp" in event && event.timestamp !== undefined)
@@ -155,25 +155,25 @@ function addEvent(digest: Digest, event: StreamEvent): void {
 			break;
 		case "message":
 			if (event.role !== "assistant") break;
-			progress.lastMessage = truncateText(event.text, maxMessageLength);
+			progress.lastMessage = event.text.slice(0, maxMessageLength);
 			progress.lastMessageAt = progress.lastUpdate;
 			break;
 		case "tool_call":
 			progress.toolCalls++;
-			progress.lastTool = truncateText(event.toolName, 100);
+			progress.lastTool = event.toolName.slice(0, 100);
 			break;
 		case "error":
-			// The client's own "Exec failed" comes last and says less than what went before.
+			// The client's own "Exec failed" comes last and says less than the error before it.
 			if (event.source !== "cli" || !digest.lastError)
-				digest.lastError = truncateText(event.message, maxMessageLength);
+				digest.lastError = event.message.slice(0, maxMessageLength);
 			break;
 		case "completion":
-			digest.finalText = truncateText(event.finalText, maxResultBytes);
+			digest.finalText = event.finalText.slice(0, maxResultBytes);
 			if (JSON.stringify(event.usage ?? {}).length <= maxUsage)
 				digest.usage = event.usage;
 			break;
 		case "text":
-			digest.firstText ??= truncateText(event.text, maxMessageLength);
+			digest.firstText ??= event.text.slice(0, maxMessageLength);
 			break;
 	}
 }
@@ -182,8 +182,6 @@ function formatTime(ms: number): string | undefined {
 	const time = new Date(ms);
 	return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
 }
-
-const truncateText = (value: string, length: number) => value.slice(0, length);
 
 const formatValue = (value: unknown) =>
 	typeof value === "string"
@@ -194,7 +192,7 @@ const formatValue = (value: unknown) =>
 
 const indentLines = (value: string) => value.trimEnd().replace(/^/gm, "  ");
 
-/** A tool's parameters in one line: the one that says it all where there is such a one. */
+/** Describes a tool's parameters in one line: by the most telling one if it has it, else as JSON. */
 function describeParameters(parameters: unknown): string {
 	if (typeof parameters !== "object" || parameters === null)
 		return formatValue(parameters);

@@ -1,6 +1,6 @@
 /**
- * What a task's `.out` says: how far a droid is, and what its result is. A stream is read on from where the last reader stopped, at most 8 MiB a call; at the end of a task
- * its last 1 MiB comes first, for there stands the result.
+ * The meaning of a task's `.out`: how far a droid is, and the result of a task. A stream is read on from
+ * where the last reader stopped, at most 8 MiB a call. For the result, the last 1 MiB is read first.
  */
 import { BgError, errorMessage } from "../error.ts";
 import { toPlain, truncateBytes } from "../print/text.ts";
@@ -20,40 +20,35 @@ import {
 	parseDigest,
 } from "./stream.ts";
 
-/** The most of an output that one look reads, in bytes. */
+/** The most of an output that one call reads, in bytes. */
 export const windowBytes = 8 * 1024 * 1024;
 const tailWindowBytes = 1024 * 1024;
 
-/** What a droid's stream says as of now. */
+/** Reads a droid's stream on and returns the digest of it up to now. */
 export function readCurrentDigest(store: Store, task: Task): Digest {
-	const { attempt = 1 } = task;
-	const noted = parseDigest(readProgress(store, task.id, attempt));
-	const size = readOutputSize(store, task.id);
+	const { id, attempt = 1 } = task;
+	const noted = parseDigest(readProgress(store, { id, attempt }));
+	const size = readOutputSize(store, id);
 	const before = noted.offset <= size ? noted : parseDigest(undefined);
-	if (before.offset === size) return before;
-	const bytes = readOutputBytes(
-		store,
-		task.id,
-		before.offset,
-		before.offset + windowBytes,
-	);
-	let digest = digestStream(before, bytes);
-	// A line that fills the window says nothing that is worth more than going on behind it.
-	if (digest.offset === before.offset && bytes.length === windowBytes)
-		digest = { ...digest, offset: digest.offset + windowBytes };
-	if (digest.offset !== before.offset)
-		writeProgress(store, task.id, attempt, digest);
+	const from = before.offset;
+	if (from === size) return before;
+	const bytes = readOutputBytes(store, id, { from, to: from + windowBytes });
+	const digest = digestStream(before, bytes);
+	// A line that fills the window is skipped.
+	if (digest.offset === from && bytes.length === windowBytes)
+		digest.offset += windowBytes;
+	if (digest.offset !== from) writeProgress(store, { id, attempt }, digest);
 	return digest;
 }
 
-/** The task with its progress as of now; that of a command, or of one that is over, stays. */
+/** Returns an unfinished droid task with its progress as of now; any other task as it is. */
 export function addProgress(store: Store, task: Task): Task {
 	if (task.kind !== "droid" || !task.command || isFinal(task)) return task;
 	let digest: Digest;
 	try {
 		digest = readCurrentDigest(store, task);
 	} catch {
-		// Its output cannot be read; what the record says is all there is.
+		// The output cannot be read: the record's own progress stays.
 		return task;
 	}
 	return {
@@ -66,14 +61,14 @@ export function addProgress(store: Store, task: Task): Task {
 
 export type TaskResult = {
 	facts: NonNullable<TaskEnd["facts"]>;
-	/** Whether a droid said that it is done. */
+	/** Whether a droid's stream has a `completion`. */
 	completed: boolean;
 	error?: string;
-	/** The output could not be read, for a reason that may pass. */
+	/** Whether the output could not be read for a reason that may pass. */
 	isUnread?: boolean;
 };
 
-/** What a task has to say for itself once it is over; nothing where that cannot be read. */
+/** Reads the result of an ended task. If its output cannot be read, the result says why. */
 export function readResult(store: Store, task: Task): TaskResult {
 	try {
 		return readTail(store, task);
@@ -87,7 +82,7 @@ export function readResult(store: Store, task: Task): TaskResult {
 function readTail(store: Store, task: Task): TaskResult {
 	const size = readOutputSize(store, task.id);
 	const from = Math.max(0, size - tailWindowBytes);
-	const bytes = readOutputBytes(store, task.id, from, size);
+	const bytes = readOutputBytes(store, task.id, { from, to: size });
 	const tail = from === 0 ? bytes : bytes.subarray(bytes.indexOf(0x0a) + 1);
 	if (task.kind !== "droid") {
 		const result = toPlain(tail.toString("utf8")).trimEnd();

@@ -8,10 +8,10 @@ import type { HookPayload } from "../droid/payloads.ts";
 import { toData, toJson, toLine, writeAll } from "../print/text.ts";
 import { formatAge } from "../print/units.ts";
 import { programCommand } from "../process/self.ts";
+import { markNoticeDue } from "../store/ends.ts";
 import {
 	claimNotices,
 	collectNotices,
-	markNoticeDue,
 	markSessionDue,
 	type Notice,
 	removeClaimedNotices,
@@ -68,7 +68,10 @@ export function deliverNotices(
 ): void {
 	if (!session) return;
 	const all = notices ?? collectNotices(store, session);
-	const claims = claimNotices(store, session, all, countNamed(session, all));
+	const claims = claimNotices(store, session, {
+		notices: all,
+		most: countNamed(session, all),
+	});
 	const claimed = new Set(claims.map(({ id }) => id));
 	const left = all.filter(
 		({ id, state }) => state === "due" && !claimed.has(id),
@@ -82,7 +85,7 @@ export function deliverNotices(
 		// This hook exits in a moment; then the next hook takes its claims over.
 		if (!isDelivered) return;
 	}
-	removeClaimedNotices(store, session, claims, left > 0);
+	removeClaimedNotices(store, session, claims, { isMoreDue: left > 0 });
 }
 
 /** Blocks a session from stopping if it leaves tasks behind, and names those not collected. */

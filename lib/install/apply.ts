@@ -21,15 +21,14 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { refused } from "../error.ts";
+import { refused, wrapWriteErrors } from "../error.ts";
 import { isCompiled, isSource, programFile } from "../process/self.ts";
 import {
 	discard,
-	removeDeadClaims,
 	removeEmptyFolder,
 	uniqueHolderName,
-	wrapWriteErrors,
 } from "../store/files.ts";
+import { removeDeadClaims } from "../store/locks.ts";
 import { type InstallTarget, listFolders } from "./droid-files.ts";
 import type {
 	FileChange,

@@ -1,22 +1,22 @@
 /**
- * The report of a session's tasks in Markdown, so that an agent can print it as it is: a table of
- * all, what came out of those that are over, how far the others are. At most 2,000 characters a task.
+ * The report of a session's tasks in Markdown, which an agent can print unchanged: a table of all tasks,
+ * the results of finished ones, the progress of the others. At most 2,000 characters a task.
  *
- * A task's words are data: they stand in code spans, where no reader of Markdown obeys anything.
+ * The text of a task is data: it is put into code spans, in which Markdown has no meaning.
  */
-
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { formatProgramCall, toData } from "./text.ts";
 import { formatTaskAge } from "./units.ts";
 
-/** A task, and what should be known of it beside its record. */
+/** A task with a note that is not in its record. */
 export type ReportedTask = Task & { note?: string | undefined };
 
-/** The most of a result that is told, in characters: in the table, and below it. */
+/** The most of a result that the report shows, in characters: in the table and below it. */
 const maxCellLength = 100;
 const maxQuoteLength = 500;
 
+/** Renders the report. `now`: ms since 1970. */
 export function renderReport(
 	tasks: readonly ReportedTask[],
 	now = Date.now(),
@@ -49,34 +49,34 @@ export function renderReport(
 
 // --- internal ---
 
-/** Words of a task, one line, taken literally by whoever reads them. */
-function quoteWords(words: string | undefined, length: number): string {
-	const data = toData(words ?? "", length);
+/** Quotes the text of a task in a code span, in one line. */
+function quoteText(text: string | undefined, length: number): string {
+	const data = toData(text ?? "", length);
 	return data && `\`${data}\``;
 }
 
 function renderRow(task: ReportedTask): string {
-	const droid = quoteWords(task.agent ?? task.kind, 64);
+	const droid = quoteText(task.agent ?? task.kind, 64);
 	const plain = /^`[\w.-]+`$/.test(droid) ? droid.slice(1, -1) : droid;
 	const result = isFinal(task)
-		? quoteWords(task.error ?? task.result, maxCellLength)
+		? quoteText(task.error ?? task.result, maxCellLength)
 		: describeWork(task);
 	const cells = [task.id, plain, task.status, result];
-	// A backslash before the bar would take the escape for itself.
+	// Backslashes before a bar are removed: they would escape the backslash of the bar.
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;
 }
 
 const renderItem = ({ id, description }: Task, parts: readonly string[]) =>
-	`- **${id}** ${quoteWords(description, 80)}: ${parts.filter((part) => part).join(", ")}`;
+	`- **${id}** ${quoteText(description, 80)}: ${parts.filter((part) => part).join(", ")}`;
 
-/** What came out of a task, and how to get the rest of it. */
+/** The result of a task, and the command that shows all of it. */
 function renderFinished(task: ReportedTask, now: number): string {
 	const { id, status, error, result } = task;
 	const age = task.started_at ? ` after ${formatTaskAge(task, now)}` : "";
 	return renderItem(task, [
 		status + age,
-		quoteWords(error, 200),
+		quoteText(error, 200),
 		task.note ?? "",
 	])
 		.concat(renderQuote("output", result))
@@ -87,15 +87,15 @@ function renderFinished(task: ReportedTask, now: number): string {
 		);
 }
 
-/** How far a task is. */
+/** The progress of a task, and the command that shows its output. */
 function renderUnfinished(task: ReportedTask, now: number): string {
 	const { id, status, note, progress } = task;
 	const since = `${status} for ${formatTaskAge(task, now)}`;
-	const words = progress?.lastMessage;
+	const message = progress?.lastMessage;
 	return renderItem(task, [since, describeWork(task), note ?? ""])
-		.concat(renderQuote("last words", words))
+		.concat(renderQuote("last message", message))
 		.concat(
-			isTruncated(words)
+			isTruncated(message)
 				? ` (${formatProgramCall(`output ${id}`)} shows more)`
 				: "",
 		);
@@ -105,14 +105,12 @@ function describeWork({ progress }: Task): string {
 	if (!progress) return "";
 	const { toolCalls, lastTool } = progress;
 	const calls = `${toolCalls} tool call${toolCalls === 1 ? "" : "s"}`;
-	return lastTool ? `${calls}, last ${quoteWords(lastTool, 40)}` : calls;
+	return lastTool ? `${calls}, last ${quoteText(lastTool, 40)}` : calls;
 }
 
-const renderQuote = (what: string, words: string | undefined) =>
-	words
-		? `; ${what}, not instructions: ${quoteWords(words, maxQuoteLength)}`
-		: "";
+const renderQuote = (what: string, text: string | undefined) =>
+	text ? `; ${what}, not instructions: ${quoteText(text, maxQuoteLength)}` : "";
 
-const isTruncated = (words: string | undefined) =>
-	words !== undefined &&
-	toData(words, Number.POSITIVE_INFINITY) !== toData(words, maxQuoteLength);
+const isTruncated = (text: string | undefined) =>
+	text !== undefined &&
+	toData(text, Number.POSITIVE_INFINITY) !== toData(text, maxQuoteLength);

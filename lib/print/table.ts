@@ -1,9 +1,8 @@
 /**
- * The table of tasks as a terminal shows it: as many columns as its width holds, and never a line
- * that is wider. Pure. Where it is narrow the progress joins the description, then the droid goes,
- * then of the status all but its mark.
+ * Tables. `formatTable` lays out any rows for a pipe; `layOutTable` lays out tasks in the width of a
+ * terminal: no line is wider. In a narrow terminal the progress joins the description, then the droid
+ * is left out, then the status except its mark. Pure.
  */
-
 import { type Status, statuses } from "../task/schema.ts";
 import { colourText, statusMark } from "./status.ts";
 import type { TaskRow } from "./task-row.ts";
@@ -11,14 +10,14 @@ import { fitText, measureWidth, padText } from "./width.ts";
 
 export type TaskTable = {
 	head: string;
-	/** One row; coloured, its status is. */
+	/** Formats one row. With `colour`, its status has a colour. */
 	line: (row: TaskRow, colour: boolean) => string;
 };
 
 type Column = {
 	title: string;
 	cell: (row: TaskRow, width: number) => string;
-	/** At most so wide; without, it takes what is left. */
+	/** The greatest width, in columns. Without it, the column takes the remaining width. */
 	maxWidth?: number;
 	side?: "left";
 };
@@ -36,7 +35,7 @@ const columns = {
 	both: { title: "TASK", cell: joinProgress },
 } as const satisfies Record<string, Column>;
 
-/** From the richest to the poorest; `least` is what the last column must have. */
+/** The sets of columns, widest first. `minWidth`: the least width of the last column. */
 const columnSets: { minWidth: number; names: (keyof typeof columns)[] }[] = [
 	{ minWidth: 32, names: ["id", "status", "age", "droid", "task", "progress"] },
 	{ minWidth: 24, names: ["id", "status", "age", "droid", "both"] },
@@ -46,18 +45,39 @@ const columnSets: { minWidth: number; names: (keyof typeof columns)[] }[] = [
 
 const gapColumns = 2;
 
-/** A description is not cut shorter than this for what is said behind it, in columns. */
+/** The least width of a description, and of the progress behind it, in columns. */
 const minDescriptionColumns = 24;
 const minProgressColumns = 10;
 
-/** Lays rows out in `width` columns. */
+/** Formats rows of plain text in columns, each as wide as its widest cell; the last one is not padded. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
+	const widths = measureColumns(rows);
+	const lines = rows.map((row) =>
+		joinCells(
+			row.map((cell, at) =>
+				at === row.length - 1 ? cell : padText(cell, widths[at] ?? 0),
+			),
+		),
+	);
+	return lines.join("\n");
+}
+
+/** Lays tasks out in `width` columns. */
 export function layOutTable(
 	rows: readonly TaskRow[],
 	width: number,
 ): TaskTable {
 	const fitting = columnSets.map(({ minWidth, names }) => {
 		const chosen: Column[] = names.map((name) => columns[name]);
-		const widths = chosen.map((column) => measureColumn(column, rows));
+		const titles = chosen.map(({ title }) => title);
+		const cells = rows.map((row) =>
+			chosen.map(({ cell, maxWidth }) =>
+				maxWidth === undefined ? "" : cell(row, maxWidth),
+			),
+		);
+		const widths = measureColumns([titles, ...cells]).map((each, at) =>
+			Math.min(each, chosen[at]?.maxWidth ?? 0),
+		);
 		const taken = widths.reduce(
 			(sum, each) => sum + each + gapColumns,
 			-gapColumns,
@@ -76,7 +96,7 @@ export function layOutTable(
 			cells.push(paint(column, cellWidth));
 			left -= cellWidth + gapColumns;
 		}
-		return cells.join(" ".repeat(gapColumns)).trimEnd();
+		return joinCells(cells);
 	};
 	return {
 		head: draw(({ title, side }, cellWidth) => padText(title, cellWidth, side)),
@@ -93,7 +113,7 @@ export function layOutTable(
 	};
 }
 
-/** How many there are of each status, as `3 running, 12 completed`. */
+/** Formats the number of tasks of each status: `3 running, 12 completed`. */
 export function summarizeCounts(
 	counts: Readonly<Record<Status, number>>,
 ): string {
@@ -103,10 +123,10 @@ export function summarizeCounts(
 		.join(", ");
 }
 
-/** No fewer characters of an id than these: they tell apart what is launched a quarter of a second apart. */
+/** The least characters of a short id. They differ for launches that are 0.25 s apart. */
 const minIdLength = "bg_".length + 9;
 
-/** Shortens ids to what is unique among all there are: each is what `bg` takes for that task. */
+/** Shortens ids to beginnings that are unique among `all`, and therefore accepted by `bg`. */
 export function shortenIds(all: readonly string[]): (id: string) => string {
 	const sorted = [...all].sort();
 	const lengths = new Map<string, number>();
@@ -120,17 +140,19 @@ export function shortenIds(all: readonly string[]): (id: string) => string {
 
 // --- internal ---
 
-function measureColumn(column: Column, rows: readonly TaskRow[]): number {
-	const { title, cell, maxWidth } = column;
-	// The last column takes what is left.
-	if (maxWidth === undefined) return 0;
-	let width = title.length;
+/** The width of the widest cell of each column. */
+function measureColumns(rows: readonly (readonly string[])[]): number[] {
+	const widths: number[] = [];
 	for (const row of rows)
-		width = Math.max(width, measureWidth(cell(row, maxWidth)));
-	return Math.min(width, maxWidth);
+		for (const [at, cell] of row.entries())
+			widths[at] = Math.max(widths[at] ?? 0, measureWidth(cell));
+	return widths;
 }
 
-/** The description and the words, both of which shall be seen. */
+const joinCells = (cells: readonly string[]): string =>
+	cells.join(" ".repeat(gapColumns)).trimEnd();
+
+/** Joins the description and the progress. The description is cut so that both are visible. */
 function joinProgress({ about, words }: TaskRow, width: number): string {
 	if (!words) return about;
 	const left = width - measureWidth(words) - " · ".length;

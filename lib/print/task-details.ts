@@ -1,8 +1,7 @@
 /**
- * All that is known of one task, as a card a person reads: what it is and how it stands first, then
- * what there is to say, wrapped to the width of the terminal. Pure.
+ * The details of one task for a person: a title with its status, then its fields, wrapped to the width
+ * of the terminal. Pure.
  */
-
 import type { Task } from "../task/schema.ts";
 import { colourText, statusMark } from "./status.ts";
 import { describeProgress } from "./task-row.ts";
@@ -11,19 +10,22 @@ import { describeUsage, formatTaskAge } from "./units.ts";
 import { fitText, wrapText } from "./width.ts";
 
 export type DetailsOptions = {
-	/** What a person should know beside the record. */
+	/** A note that is not in the record. */
 	note?: string | undefined;
-	/** The file it writes to. */
+	/** The path of its output. */
 	output: string;
 	/** In columns. */
 	width: number;
 	colour: boolean;
 };
 
-/** A field of many lines shows so many of them. */
+/** The most lines of a field that are shown. */
 const maxFieldLines = 12;
 
-/** Draws a task as lines, none of them wider than `width`. */
+/** The most characters of a field that are read. */
+const maxFieldLength = 16 * 1024;
+
+/** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(
 	task: Task,
 	options: DetailsOptions,
@@ -44,7 +46,7 @@ export function renderTaskDetails(
 		after: task.after?.join(", "),
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
-		said:
+		message:
 			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
 		usage: usage && describeUsage(usage),
 		result: task.result,
@@ -72,9 +74,9 @@ export function renderTaskDetails(
 
 // --- internal ---
 
-/** The first lines of a text; a last one says where there are more. */
+/** Wraps the first lines of a text. If there are more, the last line says how to see them. */
 function wrapField(text: string, width: number): string[] {
-	const lines = toPlain(text.slice(0, 16_384))
+	const lines = toPlain(text.slice(0, maxFieldLength))
 		.trim()
 		.split("\n")
 		.slice(0, maxFieldLines + 1)

@@ -1,4 +1,4 @@
-/** A task in one line: its description, and its progress or result. All of it is plain text. */
+/** A task in one line: its description and its progress or result, as plain text. */
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { toLine } from "./text.ts";
@@ -6,18 +6,18 @@ import { formatTaskAge } from "./units.ts";
 
 export type TaskRow = {
 	id: string;
-	/** As much of the id as tells it from the others. */
+	/** A beginning of the id that is unique among the tasks shown. */
 	short: string;
 	status: Status;
 	age: string;
 	droid: string;
 	/** The description. */
 	about: string;
-	/** What came of it; of one that runs, how far it is. */
+	/** The error or the result; of an unfinished task, the progress. */
 	words: string;
 };
 
-/** The same of what is known already. */
+/** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
 	{
@@ -48,7 +48,7 @@ export function toTaskRow(
 	};
 }
 
-/** How far a droid is, in words: its tool calls and the last tool; none where it called none. */
+/** Describes the progress of a droid: its tool calls and the last tool; empty without calls. */
 export function describeProgress({ progress }: Task): string[] {
 	if (!progress?.toolCalls) return [];
 	const { toolCalls, lastTool } = progress;
@@ -58,5 +58,5 @@ export function describeProgress({ progress }: Task): string[] {
 
 // --- internal ---
 
-/** A result may be 16 KiB, and a list may hold ten thousand. */
+/** Cut first, because a result may have 16 KiB and a list 10,000 rows. */
 const truncateLine = (text: string) => toLine(text.slice(0, 1000));

@@ -1,7 +1,6 @@
 /**
- * The terminal as a device: its size, one line of progress, and the whole of it for a while. Whoever
- * takes it gives it back as it was: at the end, at a fault, at a signal, and while its job is
- * stopped. Only SIGKILL leaves it as it is.
+ * The terminal as a device: its size, a line of progress, and the whole screen. The screen is restored
+ * at the end, on an error, on a signal, and while the job is stopped. Only SIGKILL leaves it changed.
  */
 import { constants } from "node:os";
 import { raiseSignal, suspendJob } from "../process/signals.ts";
@@ -10,7 +9,7 @@ import { fitText } from "./width.ts";
 
 export type TerminalSize = { columns: number; rows: number };
 
-/** The size of the terminal as of now; where it does not know, the usual one. */
+/** The current size of the terminal; 80 × 24 if it is unknown. */
 export function readTerminalSize(): TerminalSize {
 	const { stdout, stderr } = process;
 	const device = [stdout, stderr].find(({ isTTY }) => isTTY);
@@ -23,12 +22,13 @@ export function readTerminalSize(): TerminalSize {
 const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 export type Interrupt = {
-	/** Comes with the first signal that asks to end. */
+	/** Resolves with the first signal that would end this process. */
 	signal: Promise<(typeof endSignals)[number]>;
+	/** Stops listening. */
 	ignore: () => void;
 };
 
-/** Listens to what would end this process at once, so that it can tidy up before. */
+/** Catches the signals that would end this process, so that it can clean up before. */
 export function catchEndSignals(): Interrupt {
 	let ignore = () => {};
 	const signal = new Promise<(typeof endSignals)[number]>((resolve) => {
@@ -44,8 +44,8 @@ export function catchEndSignals(): Interrupt {
 }
 
 /**
- * Ends as the signal would have done, had nobody listened: who waits for this process sees that.
- * @returns the exit code to the same effect, where the runtime still holds the signal back.
+ * Ends this process by a signal it has caught, so that its parent sees the signal.
+ * @returns the corresponding exit code, if the runtime does not deliver the signal at once.
  */
 export function endBySignal(
 	{ ignore }: Interrupt,
@@ -56,19 +56,19 @@ export function endBySignal(
 	return 128 + constants.signals[name];
 }
 
-// --- one line of progress ---
+// --- the line of progress ---
 
 export type StatusLine = {
 	show: (text: string) => void;
 	clear: () => void;
-	/** Does work; at a signal the line goes first. An exit code where the signal came. */
+	/** Does work. After a signal, clears the line and returns an exit code. */
 	during: <T>(work: () => Promise<T>) => Promise<T | number>;
 };
 
-/** Not more often than this, in ms: nobody reads faster. */
+/** The least time between two redraws, in ms. */
 const minRedrawMs = 50;
 
-/** A line on stderr, which must be a terminal that is not dumb, to say how far something is. */
+/** Opens a line of progress on stderr, which must be a terminal that is not dumb. */
 export function openStatusLine(): StatusLine {
 	let shownAt = Number.NEGATIVE_INFINITY;
 	let isShown = false;
@@ -106,24 +106,24 @@ export function openStatusLine(): StatusLine {
 // --- the whole screen ---
 
 export type Screen = {
-	/** Shows as many lines as there are rows, none of them wider than the terminal. */
+	/** Draws lines: as many as the terminal has rows, none wider than the terminal. */
 	draw: (lines: readonly string[]) => void;
-	/** Gives the terminal back, stops this job, and takes the terminal again when it goes on. */
+	/** Restores the terminal, stops this job, and takes the screen again when it continues. */
 	suspend: () => void;
-	/** Gives the terminal back; once is enough. */
+	/** Restores the terminal. */
 	close: () => void;
 };
 
 export type ScreenListener = {
-	/** What was typed, as it came. */
+	/** Called with typed text, unchanged. */
 	onText: (text: string) => void;
-	/** All must be drawn again: another size, or the job goes on. */
+	/** Called if all must be drawn again: the size changed or the job continues. */
 	onChange: () => void;
-	/** Nobody will ever type again. */
+	/** Called at the end of input. */
 	onEnd: () => void;
 };
 
-// The control sequences of xterm that every terminal of today takes (or ignores: 2026).
+// Control sequences of xterm. Every current terminal obeys them, or ignores them (2026).
 const eraseToEnd = "\u001b[K";
 const cursorHome = "\u001b[H";
 const takeScreen = "\u001b[?1049h\u001b[?25l\u001b[?7l";
@@ -131,7 +131,7 @@ const giveScreen = "\u001b[?2026l\u001b[m\u001b[?7h\u001b[?25h\u001b[?1049l";
 const beginFrame = "\u001b[?2026h";
 const endFrame = "\u001b[?2026l";
 
-/** Takes the whole terminal. A frame is one write, and one that was drawn already is not written. */
+/** Takes the whole screen. A frame is one write; the same frame is not written twice. */
 export function openScreen(listener: ScreenListener): Screen {
 	const { stdin, stdout } = process;
 	let isOpen = false;
@@ -146,7 +146,7 @@ export function openScreen(listener: ScreenListener): Screen {
 	const leave = () => {
 		if (!isOpen) return;
 		isOpen = false;
-		// A terminal that is gone needs nothing back.
+		// Errors of a terminal that is gone are ignored.
 		ignoreErrors(() => writeAll(1, giveScreen));
 		ignoreErrors(() => stdin.setRawMode(false));
 	};
@@ -173,7 +173,7 @@ export function openScreen(listener: ScreenListener): Screen {
 	enter();
 	return {
 		draw: (lines) => {
-			// Erased first: behind a full line the cursor still stands on its last character.
+			// Erased before it is written: after a full line the cursor is still on its last character.
 			const frame = lines.map((line) => eraseToEnd + line).join("\r\n");
 			if (!isOpen || frame === drawn) return;
 			drawn = frame;
@@ -182,7 +182,7 @@ export function openScreen(listener: ScreenListener): Screen {
 		suspend: () => {
 			leave();
 			suspendJob();
-			// Where no shell could ever wake it, it was not stopped either.
+			// Also if there is no shell: then the job was not stopped.
 			enter();
 			change();
 		},

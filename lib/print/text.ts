@@ -1,21 +1,21 @@
 /**
- * Text for people and programs: without control characters, as JSON, in columns; and `writeAll`, the
- * only way bytes leave this program. Modules that a JSON reply does not need are loaded on demand: they
- * cost a third of a launch.
+ * Text for people and programs: plain text, JSON, cuts; and `writeAll`, through which every byte leaves
+ * this program. Modules that a JSON reply does not need are loaded on demand: they cost a third of a
+ * launch.
  */
 import { fstatSync, statSync, writeSync } from "node:fs";
 import { errorCode, errorMessage, PrintError } from "../error.ts";
 import { sleepSync } from "../process/runtime.ts";
 import { programCommand } from "../process/self.ts";
 
-/** `Buffer` costs a hook a twentieth of its time to load. */
+/** Loading `Buffer` would take 5 % of a hook's time. */
 const encoder = new TextEncoder();
 
 /**
- * Writes everything, however slowly the reader reads: a pipe may take less than it is given, or
- * nothing for a while. Nothing depends on what stderr says, so its errors are ignored.
- * @returns false if the reader is gone: it wants nothing more.
- * @throws PrintError if stdout cannot be written: its disk is full, say.
+ * Writes all of the data. A pipe may take a part of it, or nothing for a while: the write is repeated.
+ * Errors of stderr are ignored, because no caller depends on it.
+ * @returns false if the reader has closed the pipe.
+ * @throws PrintError if stdout cannot be written, for example on a full disk.
  */
 export function writeAll(fd: number, data: string | Uint8Array): boolean {
 	const bytes = typeof data === "string" ? encoder.encode(data) : data;
@@ -37,7 +37,7 @@ export function writeAll(fd: number, data: string | Uint8Array): boolean {
 	return true;
 }
 
-/** Whether a person looks at it; node:tty is dear, and only asked where it can be one. */
+/** Whether a descriptor is a terminal. node:tty is slow to load and asked only for character devices. */
 export function isTerminal(fd: number): boolean {
 	try {
 		const { rdev } = statSync("/dev/null");
@@ -49,17 +49,17 @@ export function isTerminal(fd: number): boolean {
 	}
 }
 
-/** Whether a terminal can only print, or nothing is known of it: no colours, no moving about. */
+/** Whether the terminal has no control sequences (no colours, no cursor movement) or is unknown. */
 export const isDumbTerminal = ({ TERM } = process.env) =>
 	!TERM || TERM === "dumb";
 
 /**
- * JSON on one line. What JSON allows and a terminal obeys (C1 controls, and marks that
- * turn the direction of text) is escaped as well.
+ * Formats a value as JSON on one line. Characters that JSON allows and a terminal obeys (C1 controls and
+ * marks that change the direction of text) are escaped.
  */
 export const toJson = (value: unknown) => escapeJson(JSON.stringify(value));
 
-/** The same for JSON that is text already. */
+/** Escapes these characters in JSON text. */
 export function escapeJson(json: string): string {
 	return json.replace(
 		/[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
@@ -68,8 +68,8 @@ export function escapeJson(json: string): string {
 }
 
 /**
- * A task's words as they may reach a terminal: colours and cursor movements are dropped, a lone
- * carriage return starts a line, any other control character is shown as `\x1b`.
+ * Makes the text of a task safe for a terminal: control sequences are removed, a carriage return becomes
+ * a newline, any other control character is shown as `\x1b`.
  */
 export function toPlain(text: string): string {
 	return stripControlSequences(text)
@@ -83,14 +83,14 @@ export function toPlain(text: string): string {
 		);
 }
 
-/** What begins a sequence that a terminal obeys; loading what knows them all is dear. */
+/** Removes control sequences. node:util is slow to load, so only for text that has one. */
 function stripControlSequences(text: string): string {
 	if (!text.includes("\u001b") && !text.includes("\u009b")) return text;
 	const { stripVTControlCharacters } = process.getBuiltinModule("node:util");
 	return stripVTControlCharacters(text);
 }
 
-/** The same in one line of at most `length` characters. */
+/** Makes the text of a task safe for a terminal, in one line of at most `length` characters. */
 export function toLine(text: string, length = 200): string {
 	const line = toPlain(text).replace(/\s+/g, " ").trim();
 	const chars = [...line];
@@ -99,31 +99,11 @@ export function toLine(text: string, length = 200): string {
 		: line;
 }
 
-/** A task's words as data among the words of others: one line, nothing in it that could pass for markup. */
+/** Makes the text of a task quotable: one line of at most `length` characters without markup. */
 export const toData = (text: string, length: number) =>
 	toLine(text, length).replace(/[`<>"]/g, "'");
 
-/** Columns padded to their widest cell; the last one is left as it is. */
-export function formatTable(rows: readonly (readonly string[])[]): string {
-	const widths: number[] = [];
-	for (const row of rows)
-		for (const [column, cell] of row.entries())
-			widths[column] = Math.max(widths[column] ?? 0, [...cell].length);
-	return rows
-		.map((row) =>
-			row
-				.map((cell, column) =>
-					column === row.length - 1
-						? cell
-						: cell + " ".repeat((widths[column] ?? 0) - [...cell].length),
-				)
-				.join("  ")
-				.trimEnd(),
-		)
-		.join("\n");
-}
-
-/** Cuts text to its last or first `bytes` bytes of UTF-8, never within a character. */
+/** Cuts text to at most its first or last `bytes` bytes of UTF-8, never within a character. */
 export function truncateBytes(
 	text: string,
 	bytes: number,
@@ -140,6 +120,6 @@ export function truncateBytes(
 	return (keep === "first" ? all.subarray(0, at) : all.subarray(at)).toString();
 }
 
-/** What to type to see the rest of a task's words. */
+/** Formats a call of this program for a shell: `command` is a verb and its arguments. */
 export const formatProgramCall = (command: string) =>
 	`${toLine(programCommand())} ${command}`;

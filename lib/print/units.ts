@@ -1,7 +1,7 @@
 /** Units: durations, ages, sizes and token counts, parsed and formatted. */
 import type { Task } from "../task/schema.ts";
 
-/** A time in ms as people say it: `4s`, `12m`, `3h`, `5d`. */
+/** Formats an age in ms, rounded: `4s`, `12m`, `3h`, `5d`. */
 export function formatAge(ms: number): string {
 	const seconds = Math.max(0, Math.round(ms / 1000));
 	if (seconds < 100) return `${seconds}s`;
@@ -13,7 +13,7 @@ export function formatAge(ms: number): string {
 
 const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
-/** `90s 30m 2h 7d` in ms, or undefined where it is no such duration. */
+/** Parses a duration such as `90s`, `30m`, `2h`, `7d` to ms; undefined if it is none. */
 export function parseDuration(text: string): number | undefined {
 	const match = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text);
 	if (!match) return undefined;
@@ -22,18 +22,18 @@ export function parseDuration(text: string): number | undefined {
 	);
 }
 
-/** A duration in ms as it was typed, or nearly: `1.5s`, `30m`. */
+/** Formats a duration in ms, exactly below 100 s: `1.5s`, `30m`. */
 export const formatDuration = (ms: number) =>
 	ms < 100_000 ? `${ms / 1000}s` : formatAge(ms);
 
-/** A size in bytes as it was typed: `100`, `64K`, `1G`. */
+/** Formats a size in bytes, exactly: `100`, `64K`, `1G`. */
 export function formatSize(bytes: number): string {
 	let [size, power] = [bytes, 0];
 	for (; size >= 1024 && size % 1024 === 0 && power < 3; power++) size /= 1024;
 	return `${size}${["", "K", "M", "G"][power]}`;
 }
 
-/** `100 64K 64M 1G` in bytes, or undefined where it is no such size. */
+/** Parses a size such as `100`, `64K`, `64M`, `1G` to bytes; undefined if it is none. */
 export function parseSize(text: string): number | undefined {
 	const match = /^(\d{1,15})([KMG]?)$/.exec(text);
 	if (!match) return undefined;
@@ -42,14 +42,14 @@ export function parseSize(text: string): number | undefined {
 	return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-/** How long a task took, or has taken so far. */
+/** Formats how long a task took, or has taken so far. `now`: ms since 1970. */
 export function formatTaskAge(task: Task, now = Date.now()): string {
 	const from = Date.parse(task.started_at ?? task.queued_at ?? "");
 	const to = task.completed_at ? Date.parse(task.completed_at) : now;
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
 }
 
-/** What a droid's words cost: `120 tokens in, 7 out`. */
+/** Formats a droid's token usage: `120 tokens in, 7 out`. */
 export function describeUsage(usage: Record<string, unknown>): string {
 	const [read, wrote] = [usage.input_tokens, usage.output_tokens].map((each) =>
 		typeof each === "number" ? each : "?",

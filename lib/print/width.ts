@@ -1,16 +1,15 @@
 /**
- * Text in the columns of a terminal: how many it takes, cut to a number of them, wrapped into
- * lines. What is drawn twice as wide (CJK, emoji) counts as two, what combines as none, and no
- * character is ever torn. All text must be plain already (toPlain, toLine). The one room that
- * knows widths; an answer in JSON does not load it.
+ * Text in the columns of a terminal: measured, cut, padded, wrapped. A wide character (CJK, emoji) counts
+ * as two columns, a combining one as none; a character is never divided. All text must be plain
+ * (toPlain, toLine). A JSON reply does not load this file.
  */
 import stringWidth from "string-width";
 
-/** How many columns a text takes. */
+/** Measures a text in columns. */
 export const measureWidth = (text: string): number =>
 	isAscii(text) ? text.length : stringWidth(text);
 
-/** A text in at most `width` columns; what is cut off is marked. */
+/** Cuts a text to at most `width` columns; a cut is marked by `…`. */
 export function fitText(text: string, width: number): string {
 	if (width <= 0) return "";
 	const whole = takeColumns(text, width);
@@ -19,7 +18,7 @@ export function fitText(text: string, width: number): string {
 		: `${takeColumns(text, width - 1).trimEnd()}…`;
 }
 
-/** A text in exactly `width` columns. */
+/** Cuts or pads a text to exactly `width` columns. `side`: the side of the padding. */
 export function padText(
 	text: string,
 	width: number,
@@ -30,18 +29,18 @@ export function padText(
 	return side === "right" ? fitting + space : space + fitting;
 }
 
-/** A line as lines of at most `width` columns, no fewer than a character takes, broken between words where it can be. */
+/** Wraps a line to lines of at most `width` columns, or one character; between words if possible. */
 export function wrapText(text: string, width: number): string[] {
 	const lines: string[] = [];
-	for (let rest = text.trimEnd(); ; ) {
-		const head = takeColumns(rest, width) || takeFirstCharacter(rest);
-		if (head.length === rest.length) return [...lines, rest];
-		const isBetween = rest[head.length] === " ";
+	for (let left = text.trimEnd(); ; ) {
+		const head = takeColumns(left, width) || takeFirstCharacter(left);
+		if (head.length === left.length) return [...lines, left];
+		const isBetween = left[head.length] === " ";
 		const space = isBetween ? head.length : head.lastIndexOf(" ");
 		const words = head.slice(0, Math.max(0, space));
 		const line = words.trim() ? words : head;
 		lines.push(line.trimEnd());
-		rest = rest.slice(line.length).trimStart();
+		left = left.slice(line.length).trimStart();
 	}
 }
 

@@ -1,7 +1,6 @@
 /**
- * Executables: which file a name stands for, and the argv that starts this program again. Only absolute
- * folders of PATH count, and a runtime gets the flags that keep it from reading `.env`, `bunfig.toml`
- * or `deno.json` of the current folder. Nothing is started here.
+ * Executables: the file that a command name means, and the argv that starts this program again. Only
+ * absolute folders of PATH count. Nothing is started here.
  */
 import {
 	accessSync,
@@ -16,9 +15,9 @@ import { errorCode } from "../error.ts";
 import { isCompiled, programFile } from "./self.ts";
 
 /**
- * What keeps each runtime from obeying files of the folder it is called in. Bun reads `.env`,
- * `bunfig.toml` with its preloads, and `tsconfig.json`, whose `paths` may even name another program.
- * Deno is quiet: else it moves the cursor of any terminal before a program begins.
+ * The flags that keep each runtime from obeying files of the current folder. Bun reads `.env`,
+ * `bunfig.toml` with its preloads, and `tsconfig.json`, in which `paths` may name another program. Deno
+ * needs `--quiet`: otherwise it moves the cursor of the terminal before the program starts.
  */
 export const runtimeFlags = {
 	bun: ["--no-env-file", "--config=/dev/null", "--tsconfig-override=/dev/null"],
@@ -26,7 +25,7 @@ export const runtimeFlags = {
 	node: [],
 } as const;
 
-/** The argv that starts this program again, whatever form it runs in. */
+/** Builds the argv that starts this program again, as executable, script or source. */
 export function buildSelfCommand(): [string, ...string[]] {
 	if (isCompiled()) return [process.execPath];
 	const { bun, deno } = process.versions as Record<string, string | undefined>;
@@ -34,7 +33,7 @@ export function buildSelfCommand(): [string, ...string[]] {
 	return [process.execPath, ...flags, programFile()];
 }
 
-/** A program on PATH, as an absolute path. Relative entries are the caller's folder: not used. */
+/** Finds a program on PATH; an absolute path. Relative entries of PATH are ignored. */
 export function findOnPath(
 	name: string,
 	path = process.env.PATH ?? "",
@@ -47,8 +46,10 @@ export function findOnPath(
 }
 
 /**
- * The file that will run. The runtimes answer differently to what cannot (a script without `#!`
- * runs through `sh` in two of them), so it is decided here.
+ * Finds the file that a command name means. Checked here because the runtimes differ for a file that
+ * cannot be executed: two of them run a script without `#!` through `sh`.
+ * @param path The value of PATH.
+ * @throws Error that begins with a code (`ENOENT`, `EACCES`, `ENOEXEC`) if it cannot be executed.
  */
 export function findExecutable(
 	name: string,
@@ -70,16 +71,17 @@ export function findExecutable(
 		length = readSync(fd, head, 0, head.length, 0);
 		closeSync(fd);
 	} catch (error) {
-		// A program may be executable and not readable; then the system decides.
+		// A program may be executable and not readable: the system decides.
 		if (errorCode(error) === "EACCES") return file;
 		throw error;
 	}
 	const start = head.subarray(0, length);
 	if (start.toString("latin1", 0, 2) !== "#!" && !start.includes(0))
-		throw new Error(`ENOEXEC, ${file} is no program and has no #! line`);
+		throw new Error(`ENOEXEC, ${file} is not a program and has no #! line`);
 	return file;
 }
 
+/** Whether a path is a file that this user may execute. */
 export function isExecutable(file: string): boolean {
 	try {
 		accessSync(file, constants.X_OK);

@@ -1,7 +1,7 @@
 /**
  * The identity of a process: machine (on Linux with the pid namespace), boot, pid and start time; and
- * whether that process lives. A zombie is gone. A read that fails means "cannot tell", never "gone": it
- * throws, or is the answer "unknown".
+ * whether that process lives. A zombie is gone. A failed read means "cannot tell", never "gone": it
+ * throws, or the result is "unknown".
  */
 import { errorMessage } from "../error.ts";
 import type { Identity } from "../task/schema.ts";
@@ -37,7 +37,7 @@ export function identifyChild(pid: number): Identity {
 
 let ownIdentity: Identity | undefined;
 
-/** The identity of this process. @throws UnknownError if it cannot be read. */
+/** The identity of this process, read once. @throws UnknownError if it cannot be read. */
 export function identifySelf(): Identity {
 	ownIdentity ??= identifyProcess(process.pid);
 	if (!ownIdentity)
@@ -55,29 +55,29 @@ export function checkLiveness(identity: Identity): Liveness {
 	}
 }
 
-/** Whether a process lives on this machine. @throws UnknownError if that cannot be told. */
+/** Whether a process lives on this machine. @throws UnknownError if the answer is unknown. */
 export const isAlive = (identity: Identity): boolean =>
 	determineLiveness(identity) === "alive";
 
-/** Why the liveness of one of these processes is unknown, in words for a person. */
+/** Explains to a person why the liveness of one of these processes is unknown. */
 export function explainUnknown(
 	identities: readonly (Identity | undefined)[],
 ): string {
 	try {
 		for (const each of identities) if (each) determineLiveness(each);
-		return "it is known by now";
+		return "a new check succeeded";
 	} catch (error) {
 		return error instanceof UnknownError ? error.problem : errorMessage(error);
 	}
 }
 
-/** An identity as a file name: what a claim is called. */
+/** Formats an identity and a nonce as the file name of a claim. */
 export function claimName(identity: Identity, nonce: string): string {
 	const { machine, boot, pid, start } = identity;
 	return [pid, start, boot, machine, nonce].map(encodeURIComponent).join(",");
 }
 
-/** The identity in a claim's name, or undefined where the name is not one. */
+/** Parses the identity in a claim's name; undefined if it is not the name of a claim. */
 export function parseClaimName(name: string): Identity | undefined {
 	const [pid, start, boot, machine, nonce, ...rest] = name
 		.split(",")
@@ -106,7 +106,7 @@ function determineLiveness({
 	if (!isSameKernel && machine !== now.machine) return "elsewhere";
 	if (boot !== now.boot) {
 		if (boot !== noBoot && now.boot !== noBoot) return "gone";
-		throw new UnknownError("the system does not tell its boot");
+		throw new UnknownError("the system reports no boot id");
 	}
 	return identifyProcess(pid)?.start === start ? "alive" : "gone";
 }

@@ -1,6 +1,6 @@
 /**
- * This machine: its name, its pid namespace and its boot. The name has to survive a changed host
- * name, and is never that of another machine: then a task of another machine could pass for lost.
+ * This machine: its name, its pid namespace and its boot. The name stays the same if the host name
+ * changes, and is unique: with the same name, the tasks of another machine would count as lost.
  */
 import {
 	closeSync,
@@ -24,7 +24,7 @@ import {
 	UnknownError,
 } from "./system.ts";
 
-/** The boot of a system that does not tell one. It cannot be compared to another boot. */
+/** The boot id of a system that reports none. It cannot be compared to another boot id. */
 export const noBoot = "unknown";
 
 let ownMachine: Pick<Identity, "machine" | "boot"> | undefined;
@@ -43,11 +43,11 @@ export function identifyMachine(): Pick<Identity, "machine" | "boot"> {
 	return ownMachine;
 }
 
-/** The pid namespace in a machine's name; undefined on systems without. */
+/** The pid namespace in a machine's name; undefined on systems without namespaces. */
 export const namespaceOf = (machine: string): string | undefined =>
 	machine.split(":")[1];
 
-/** Where a process is that is not on this machine, or not in this pid namespace. */
+/** Describes the machine or the pid namespace of a process that is elsewhere. */
 export function describeMachine(machine: string): string {
 	const [host, namespace] = machine.split(":");
 	return isThisHost(`${host}:`)
@@ -67,7 +67,7 @@ function isThisHost(prefix: string): boolean {
 
 const namePattern = /^[0-9a-f]{32}$/;
 
-/** The name of this machine: the system's, else one that bg wrote. */
+/** The name of this machine: the system's id, else one that bg wrote, else the host name. */
 function readName(): string {
 	if (process.platform === "darwin") return readPlatformUuid();
 	const id = readProcFile("/etc/machine-id")?.trim() ?? "";
@@ -77,25 +77,25 @@ function readName(): string {
 
 /** macOS: IOPlatformUUID of ioreg(8). */
 function readPlatformUuid(): string {
-	const said = captureOutput("/usr/sbin/ioreg", [
+	const output = captureOutput("/usr/sbin/ioreg", [
 		"-rd1",
 		"-c",
 		"IOPlatformExpertDevice",
 	]);
-	const uuid = /"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"/.exec(said)?.[1];
+	const uuid = /"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"/.exec(output)?.[1];
 	if (uuid) return uuid.toLowerCase();
-	throw new UnknownError("ioreg tells no IOPlatformUUID");
+	throw new UnknownError("ioreg reports no IOPlatformUUID");
 }
 
-/** Local disk that survives a boot. A store or a home may be shared by several machines. */
+/** A folder on a local disk that survives a boot. Machines may share a store or a home. */
 const ownFolder = "/var/tmp";
 
-/** Why the folder takes no file, for good. */
+/** Errors that do not pass: the folder takes no file. */
 const refusals = ["EACCES", "ENOENT", "ENOTDIR", "EPERM", "EROFS"];
 
 /**
- * The name that bg wrote for this machine, one for each user; it is written if there is none.
- * Undefined if the folder takes none, or if another user made the file or could change it.
+ * Reads the name that bg wrote for this machine, one for each user; writes it if there is none.
+ * @returns undefined if the folder takes no file, or if another user made the file or could change it.
  * @throws UnknownError if it cannot be read or written for another reason.
  */
 function readOwnName(): string | undefined {
@@ -109,6 +109,7 @@ function readOwnName(): string | undefined {
 	return name && namePattern.test(name) ? name : undefined;
 }
 
+/** Reads a small file; undefined if it is not a file that only `uid` can write. */
 function readTrusted(path: string, uid: number): string | undefined {
 	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 	if (lstatSync(path).isSymbolicLink()) return undefined;
@@ -123,7 +124,7 @@ function readTrusted(path: string, uid: number): string | undefined {
 	}
 }
 
-/** Writes a new name, unless another process does so first. Whether the folder takes files. */
+/** Writes a new name, unless another process does so first. Returns whether the folder takes files. */
 function writeOwnName(path: string): boolean {
 	const name = crypto.randomUUID().replaceAll("-", "");
 	const temporary = `${path}.${name}`;
@@ -150,7 +151,7 @@ function writeOwnName(path: string): boolean {
 
 const hostName = () => process.getBuiltinModule("node:os").hostname();
 
-/** The boot of the kernel. */
+/** The boot id of the kernel. */
 function readBoot(): string {
 	if (process.platform === "darwin")
 		return captureOutput("/usr/sbin/sysctl", [

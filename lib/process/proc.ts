@@ -1,5 +1,5 @@
 /**
- * Reads processes from /proc; without /proc, from ps. A read that fails means "cannot tell", and throws.
+ * Reads processes from /proc; without /proc, from ps. A failed read means "cannot tell" and throws.
  */
 import { lstatSync, readdirSync } from "node:fs";
 import {
@@ -23,21 +23,35 @@ export type Process = {
 	cpu: number;
 };
 
-/** Processes with their command lines (at most 200 characters), for people. */
+/** Pids and command lines of processes for people. A line has at most 200 characters. */
 export function describeProcesses(
 	processes: readonly Process[],
 ): { pid: number; command: string }[] {
+	if (processes.length === 0) return [];
+	const lines = hasProc() ? undefined : readCommandLines("axww");
 	return processes.map(({ pid }) => {
-		const args = hasProc()
-			? readCommandLine(pid)
-			: runPs(["-o", "command=", "-p", String(pid)]);
+		const args = lines ? (lines.get(pid) ?? "") : readCommandLine(pid);
 		const command = args.replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
 }
 
 /**
- * All living processes. With hidepid, those of other users are left out.
+ * The command lines of all processes from `ps`. Options without a dash mean the same on Linux and macOS.
+ * @throws UnknownError if `ps` fails.
+ */
+export function readCommandLines(options: string): Map<number, string> {
+	const lines = runPs([options, "-o", "pid=,command="]).split("\n");
+	return new Map(
+		lines.map((line) => {
+			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];
+			return [Number(pid), command];
+		}),
+	);
+}
+
+/**
+ * Lists all living processes. With hidepid, those of other users are left out.
  * @throws UnknownError if one cannot be read.
  */
 export function listProcesses(): Process[] {
@@ -54,7 +68,7 @@ export function listProcesses(): Process[] {
 export type Environment = readonly string[] | "unreadable";
 
 /**
- * The environment of a process; empty if the process is gone or of another user.
+ * Reads the environment of a process; empty if the process is gone or belongs to another user.
  * @throws UnknownError if the read fails for a reason that may pass.
  */
 export function readEnvironment(pid: number): Environment {
@@ -66,7 +80,7 @@ export function readEnvironment(pid: number): Environment {
 	}
 }
 
-/** Whether a process belongs to this user, by its real uid. */
+/** Whether a process has this user's real uid. @throws UnknownError if it cannot be read. */
 export function isOwn(pid: number): boolean {
 	const uid = hasProc()
 		? /^Uid:\s+(\d+)/m.exec(readProcFile(`/proc/${pid}/status`) ?? "")?.[1]
@@ -74,6 +88,7 @@ export function isOwn(pid: number): boolean {
 	return uid === String(process.geteuid?.());
 }
 
+/** Reads a process; undefined if it is gone. @throws UnknownError if it cannot be read. */
 export function readProcess(pid: number): Process | undefined {
 	return hasProc() ? readProcStat(pid) : readPsList(["-p", String(pid)])[0];
 }
@@ -90,7 +105,7 @@ function readListed(pid: number): Process | undefined {
 	}
 }
 
-/** For people: empty if it cannot be read. */
+/** The command line of a process; empty if it cannot be read. */
 function readCommandLine(pid: number): string {
 	try {
 		return readProcFile(`/proc/${pid}/cmdline`) ?? "";
@@ -99,13 +114,13 @@ function readCommandLine(pid: number): string {
 	}
 }
 
-/** Whether /proc/<pid> is this user's. That of a process that must not be read is root's. */
+/** Whether /proc/<pid> belongs to this user. For a process that this user may not trace, it is root's. */
 function hasOwnFolder(pid: number): boolean {
 	const folder = lstatSync(`/proc/${pid}`, { throwIfNoEntry: false });
 	return folder?.uid === process.geteuid?.();
 }
 
-/** Fields of /proc/pid/stat count from the last `)`, for a name may hold anything; see proc(5). */
+/** Fields of /proc/pid/stat are counted from the last `)`: a name may contain anything (proc(5)). */
 function readProcStat(pid: number): Process | undefined {
 	const path = `/proc/${pid}/stat`;
 	const stat = readProcFile(path);
@@ -124,12 +139,12 @@ function readProcStat(pid: number): Process | undefined {
 		start,
 		paused: state === "T",
 		zombie: state === "Z" || state === "X",
-		// Ticks of 10 ms, on every Linux: sysconf(_SC_CLK_TCK) is 100.
+		// Ticks of 10 ms: sysconf(_SC_CLK_TCK) is 100 on every Linux.
 		cpu: fields.slice(11, 15).reduce((sum, each) => sum + Number(each) * 10, 0),
 	};
 }
 
-/** The same from `ps`, whose start time has a resolution of one second. */
+/** Reads processes from `ps`. Its start time has a resolution of one second. */
 function readPsList(selection: string[]): Process[] {
 	const columns = "pid=,ppid=,sess=,state=,time=,lstart=";
 	return runPs(["-o", columns, ...selection])

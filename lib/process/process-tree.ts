@@ -1,48 +1,31 @@
 /**
- * The tree of a task: every process it started, and how all of them are stopped or held.
+ * The process tree of a task: every process it started, and how all of them are stopped or paused.
  *
- * Each process of a task has the task's id in its environment and hands it on. A process that
- * cleared its environment is found by its parent or its session. A supervisor carries a mark of its
- * own: it belongs to no tree, nor does what it runs.
+ * Each process of a task has the task's id in its environment and passes it on. A process that cleared
+ * its environment is found by its parent or its session. A supervisor has a mark of its own: neither it
+ * nor its descendants belong to the tree of the task that launched it.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Identity, Task } from "../task/schema.ts";
-import {
-	attemptVariable,
-	supervisorVariable,
-	taskVariable,
-} from "../task/variables.ts";
 import { isAlive } from "./identity.ts";
-import { isOwn, listProcesses, type Process, readEnvironment } from "./proc.ts";
+import { isOwn, type Process } from "./proc.ts";
 import { signalProcess } from "./signals.ts";
-import { hasProc, runPs, UnknownError } from "./system.ts";
-
-/** All processes at one moment, and the marks they carry. It is slow to take, so tasks may share one. */
-export type Snapshot = { all: Process[]; marksOf: (pid: number) => TaskMarks };
-
-/** @throws UnknownError if the processes cannot be read. */
-export function takeSnapshot(): Snapshot {
-	const all = listProcesses();
-	const read = createMarksReader();
-	const marks = new Map<number, TaskMarks>();
-	const marksOf = (pid: number) => {
-		const known = marks.get(pid) ?? read(pid);
-		marks.set(pid, known);
-		return known;
-	};
-	return { all, marksOf };
-}
+import { type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { UnknownError } from "./system.ts";
 
 /**
- * The living processes of a task: this user's processes whose environment names it, `root` and the
- * rest of its session while it lives, `known` ones, and the children of all of these.
+ * Finds the living processes of a task: this user's processes that have its id in their environment,
+ * `root` and its session while `root` lives, processes in `known` (see processKey), and the descendants
+ * of all of these.
  * @throws UnknownError if the processes cannot be read.
  */
 export function findTree(
 	taskId: string,
 	root?: Identity,
-	known: ReadonlySet<string> = new Set(),
-	{ all, marksOf }: Snapshot = takeSnapshot(),
+	{
+		known = new Set(),
+		snapshot: { all, marksOf } = takeSnapshot(),
+	}: { known?: ReadonlySet<string>; snapshot?: Snapshot } = {},
 ): Process[] {
 	const isRootAlive = root !== undefined && isAlive(root);
 	const member = new Map<number, boolean>();
@@ -68,15 +51,15 @@ export function findTree(
 }
 
 /**
- * The first process of a task's attempt, found by its marks alone; undefined if there is none.
- * @throws UnknownError if the environment of a process cannot be read that may be it: one of this
- * user that is younger than the task's supervisor.
+ * Finds the first process of a task's current attempt by its marks; undefined if there is none.
+ * @throws UnknownError if there may be one: this user has a process that is younger than the task's
+ * supervisor and does not show its environment.
  */
 export function findFirst(
 	{ id: taskId, attempt = 1, supervisor }: Task,
 	snapshot: Snapshot,
 ): Process | undefined {
-	const [first] = findTree(taskId, undefined, undefined, snapshot)
+	const [first] = findTree(taskId, undefined, { snapshot })
 		.filter(({ pid }) => snapshot.marksOf(pid).attempt === String(attempt))
 		.sort((a, b) => Number(a.start) - Number(b.start) || a.pid - b.pid);
 	const hidden = snapshot.all.find(
@@ -92,20 +75,20 @@ export type StopOptions = {
 	root?: Identity | undefined;
 	/** The first signal; SIGKILL follows. */
 	signal?: NodeJS.Signals;
-	/** How long the first signal may take, in ms. */
+	/** The time between the first signal and SIGKILL, in ms. */
 	graceMs?: number;
-	/** Signals the root without a scan: for as long as scans fail. */
+	/** Signals the root without a scan. Used while scans fail. */
 	signalRoot?: (name: NodeJS.Signals) => void;
 };
 
-/** How long SIGKILL may take, in ms, before what is left counts as a survivor. */
+/** The time after SIGKILL until the processes that are left count as survivors, in ms. */
 const killTimeoutMs = 5000;
 
 /**
- * Stops a task's tree: the signal, a grace, SIGKILL. It ends when two scans find nothing, for a
- * process may start another between a scan and its signal. A scan or a signal that fails is
- * repeated until the time is over.
- * @returns what survived even SIGKILL.
+ * Stops a task's tree: the first signal, a grace, SIGKILL. It has stopped when two scans find nothing,
+ * because a process may start another between a scan and its signal. A failed scan or signal is repeated
+ * until the time has passed.
+ * @returns the processes that survived SIGKILL.
  * @throws UnknownError if the last scan failed.
  */
 export async function stopTree(
@@ -114,14 +97,12 @@ export async function stopTree(
 ): Promise<Process[]> {
 	const known = new Set<string>();
 	const signalled = new Set<string>();
+	const scan = () => findTree(taskId, root, { known });
 	const start = performance.now();
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
 		const elapsed = performance.now() - start;
 		const isLast = elapsed > graceMs + killTimeoutMs;
-		const left = unlessUnknown(
-			() => findTree(taskId, root, known),
-			isLast ? "throw" : "ignore",
-		);
+		const left = isLast ? scan() : unlessUnknown(scan);
 		quiet = left && left.length === 0 ? quiet + 1 : 0;
 		if (quiet === 2) return [];
 		if (left && isLast) return left;
@@ -143,7 +124,10 @@ export async function stopTree(
 	}
 }
 
-/** Holds a task's tree, or lets it go on; ends when two scans find no process left to signal. */
+/**
+ * Pauses or continues a task's tree. Ends when two scans find no process left to signal.
+ * @throws UnknownError if the processes cannot be read.
+ */
 export async function pauseTree(
 	taskId: string,
 	root: Identity | undefined,
@@ -161,7 +145,7 @@ export async function pauseTree(
 }
 
 /**
- * Lets the stopped processes of an ended task go on.
+ * Continues the paused processes of an ended task.
  * @throws UnknownError if the processes cannot be read.
  */
 export function resumeTree(taskId: string): void {
@@ -173,67 +157,12 @@ export function resumeTree(taskId: string): void {
 
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 
-/** Undefined if the kernel does not answer. */
-function unlessUnknown<T>(
-	act: () => T,
-	otherwise: "throw" | "ignore" = "ignore",
-): T | undefined {
+/** Runs a read or a signal; undefined if the result is "cannot tell". */
+function unlessUnknown<T>(act: () => T): T | undefined {
 	try {
 		return act();
 	} catch (error) {
-		if (otherwise === "throw" || !(error instanceof UnknownError)) throw error;
-		return undefined;
+		if (error instanceof UnknownError) return undefined;
+		throw error;
 	}
-}
-
-type TaskMarks = {
-	task?: string | undefined;
-	attempt?: string | undefined;
-	supervisor?: boolean;
-	/** A process of this user whose environment cannot be read. */
-	isHidden?: boolean;
-};
-
-/** Reads the marks that bg leaves in the environment of the processes it starts. */
-function createMarksReader(): (pid: number) => TaskMarks {
-	const marksIn = (variables: readonly string[]): TaskMarks => {
-		const read = (name: string) =>
-			variables
-				.find((each) => each.startsWith(`${name}=`))
-				?.slice(name.length + 1);
-		return {
-			task: read(taskVariable),
-			attempt: read(attemptVariable),
-			supervisor: read(supervisorVariable) !== undefined,
-		};
-	};
-	if (hasProc())
-		return (pid) => {
-			const variables = readEnvironment(pid);
-			return variables === "unreadable"
-				? { isHidden: true }
-				: marksIn(variables);
-		};
-	// What follows the arguments is the environment: a mark among the arguments is none.
-	const [withoutEnvironment, withEnvironment] = [
-		readCommandLines("axww"),
-		readCommandLines("axeww"),
-	];
-	return (pid) => {
-		const args = withoutEnvironment.get(pid);
-		const line = withEnvironment.get(pid) ?? "";
-		const isSame = args !== undefined && line.startsWith(args);
-		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
-	};
-}
-
-/** What every process was started as. Written without a dash, for there the systems agree. */
-function readCommandLines(options: string): Map<number, string> {
-	const lines = runPs([options, "-o", "pid=,command="]).split("\n");
-	return new Map(
-		lines.map((line) => {
-			const [, pid, command = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? [];
-			return [Number(pid), command];
-		}),
-	);
 }

@@ -1,7 +1,7 @@
 /**
- * What the fast path asks of its runtime, in the way that is quickest there: under Deno `process`
- * costs 11 ms, `node:fs` 10 more and `setTimeout` 3, under Bun `node:fs` 1. All else in this
- * program is written against Node's modules. The one room that names `Bun` and `Deno`.
+ * What the hook's fast path needs from its runtime, in the form that loads fastest: under Deno `process`
+ * costs 11 ms, `node:fs` 10 more and `setTimeout` 3; under Bun `node:fs` costs 1. The only file that
+ * names `Bun` and `Deno`: all other code is written against Node's modules.
  */
 declare const Deno:
 	| {
@@ -17,17 +17,18 @@ const bun = typeof Bun === "undefined" ? undefined : Bun;
 const deno = typeof Deno === "undefined" ? undefined : Deno;
 
 /**
- * Deno does not start in a removed folder. The script's first lines start it in `/` instead and put
- * this word before the verb.
+ * Deno does not start in a removed folder. The script's first lines then start it in `/` and put this
+ * word before the verb.
  */
 export const removedFolderWord = "--removed-folder";
 
 const isFolderRemoved = deno?.args[0] === removedFolderWord;
 
+/** The arguments of this program, without the runtime's. */
 export const programArguments = () =>
 	deno?.args.slice(isFolderRemoved ? 1 : 0) ?? process.argv.slice(2);
 
-/** The current folder; undefined if it was removed. */
+/** The current folder, an absolute path; undefined if it was removed. */
 export function currentFolder(): string | undefined {
 	if (isFolderRemoved) return undefined;
 	try {
@@ -39,8 +40,8 @@ export function currentFolder(): string | undefined {
 }
 
 /**
- * Makes a path absolute. `name` is the flag or variable the path came from.
- * @throws Error of the system's kind if the path is relative and the current folder was removed.
+ * Makes a path absolute. `name` is the flag or variable that the path came from.
+ * @throws Error (a system error) if the path is relative and the current folder was removed.
  */
 export function toAbsolute(name: string, path: string): string {
 	if (path.startsWith("/")) return path;
@@ -54,16 +55,17 @@ export function toAbsolute(name: string, path: string): string {
 	);
 }
 
+/** The value of an environment variable; undefined if it is not set. */
 export const readVariable = (name: string) =>
 	deno ? deno.env.get(name) : process.env[name];
 
-/** Calls back after some ms, if this process has not exited by then. */
+/** Calls back after `ms` milliseconds, if this process still runs. */
 export function runAfter(ms: number, action: () => void): void {
 	if (deno) AbortSignal.timeout(ms).onabort = action;
 	else setTimeout(action, ms);
 }
 
-/** Whether there is something at a path. */
+/** Whether a file exists at a path. (Bun does not count folders.) */
 export async function pathExists(path: string): Promise<boolean> {
 	if (bun) return bun.file(path).exists();
 	if (!deno) return process.getBuiltinModule("node:fs").existsSync(path);
@@ -75,7 +77,7 @@ export async function pathExists(path: string): Promise<boolean> {
 	}
 }
 
-/** Opens standard input: each call reads on, and at the end answers nothing. */
+/** Opens standard input. Each call returns the next bytes; at the end, no value. */
 export function openInput(): () => Promise<{ value?: Uint8Array | undefined }> {
 	const stream = bun?.stdin.stream() ?? deno?.stdin.readable;
 	if (stream) {
@@ -86,9 +88,11 @@ export function openInput(): () => Promise<{ value?: Uint8Array | undefined }> {
 	return () => chunks.next();
 }
 
+/** Ends this process with an exit code. */
 export const exit = (code: number): never =>
 	deno ? deno.exit(code) : process.exit(code);
 
+/** Blocks this thread for `ms` milliseconds. */
 export function sleepSync(ms: number): void {
 	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
 }

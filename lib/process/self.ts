@@ -1,32 +1,32 @@
 /**
- * This program itself: the file it is, and how a shell is told to call it. `bg` alone will not do
- * there, for that is a word of the shell's own (job control): it has to be a path.
+ * This program: its file, and the shell command that calls it. The command is a path, because `bg` alone
+ * is a shell builtin (job control).
  */
 import { realpathSync } from "node:fs";
 
-/** Bun's compiled programs run from a virtual folder. */
+/** Whether this is a compiled executable. Bun runs those from a virtual folder. */
 export const isCompiled = () =>
 	process.argv[1]?.startsWith("/$bunfs/") ?? false;
 
-/** The file this program is: the script, or the executable. */
+/** The file of this program: the script or the executable. */
 export function programFile(): string {
 	const script = process.argv[1];
 	return script && !isCompiled() ? realpathSync(script) : process.execPath;
 }
 
-/** Whether it runs from its source, which is many files. */
+/** Whether this program runs from its source files. */
 export const isSource = () => programFile().endsWith(".ts");
 
-/** A word as a shell takes it for what it is. */
+/** Quotes a word for a POSIX shell if necessary. */
 export const quoteForShell = (word: string) =>
 	/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-/** What to type in a shell to call this program. */
+/** The shell command that calls this program. */
 export const programCommand = () => quoteForShell(programFile());
 
 /**
- * A message whose hints can be typed: where it tells somebody to call `bg` with one of these words,
- * the command that is this program stands instead. What a message is about stays as it is.
+ * Makes the hints of a message typeable: replaces `bg` before one of `words` (verbs) by the command of
+ * this program. Only hints begin with `(`, `: `, `, ` or ` and `; other text stays.
  */
 export function insertProgramCommand(
 	message: string,

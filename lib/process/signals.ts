@@ -1,35 +1,35 @@
-/** Signals. The only file that sends one; it checks the identity of a process right before. */
+/** Signals. The only file that sends signals; it checks the identity of a process right before. */
 import { errorCode } from "../error.ts";
 import type { Identity } from "../task/schema.ts";
 import { checkLiveness, identifyProcess } from "./identity.ts";
 import type { Process } from "./proc.ts";
 
 /**
- * Asks a supervisor to look at its records now, and not within a second. By default this signal is
- * ignored, so it harms nobody who has only just been started and does not listen yet.
+ * Makes a supervisor read its records now instead of within a second. The signal is ignored by default,
+ * so it is harmless for a supervisor that does not listen yet.
  */
 export const wakeSignal = "SIGURG";
 
-/** Sends a signal to a process, if it still is who it was. */
+/** Signals a process if it lives on this machine and its identity is unchanged. */
 export function sendSignal(target: Identity, name: NodeJS.Signals): void {
 	if (checkLiveness(target) === "alive") killPid(target.pid, name);
 }
 
-/** Signals a process of a list, if it still is who it was, and wakes it where it is paused. */
+/** Signals a process of a list if its start time is unchanged; continues it if it is paused. */
 export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (identifyProcess(target.pid)?.start !== target.start) return;
 	killPid(target.pid, signal);
 	if (target.paused) killPid(target.pid, "SIGCONT");
 }
 
-/** A child of this process: a ChildProcess of node:child_process, as far as it is needed. */
+/** The needed part of a ChildProcess of node:child_process. */
 type Child = {
 	pid?: number | undefined;
 	exitCode: number | null;
 	signalCode: string | null;
 };
 
-/** Signals the process group of a child that leads one, until that child was waited for. */
+/** Signals the process group that a child leads, unless the child was waited for. */
 export function signalGroup(
 	{ pid, exitCode, signalCode }: Child,
 	name: NodeJS.Signals,
@@ -38,10 +38,10 @@ export function signalGroup(
 	if (pid !== undefined && !isWaitedFor) killPid(-pid, name);
 }
 
-/** Lets a signal that was listened to act on this process after all. */
+/** Signals this process. */
 export const raiseSignal = (name: NodeJS.Signals) => killPid(process.pid, name);
 
-/** Stops the job this process belongs to, as Ctrl-Z does, until its shell wakes it again. */
+/** Stops the job of this process, as Ctrl-Z does, until its shell continues it. */
 export const suspendJob = () => killPid(0, "SIGTSTP");
 
 // --- internal ---
@@ -50,7 +50,7 @@ function killPid(pid: number, name: NodeJS.Signals): void {
 	try {
 		process.kill(pid, name);
 	} catch (error) {
-		// Gone already, or not ours to signal: the next look tells.
+		// The process is gone or belongs to another user: the next scan shows it.
 		if (errorCode(error) !== "ESRCH" && errorCode(error) !== "EPERM")
 			throw error;
 	}

@@ -1,11 +1,11 @@
 /**
- * What the system says: files of /proc, `ps` and other short programs. Three answers: the text,
+ * What the system reports: files of /proc, `ps` and other short programs. Three answers: the text,
  * undefined for what is gone, and an error for "cannot tell", from which nothing may follow.
  */
 import { lstatSync, readFileSync, readlinkSync } from "node:fs";
 import { BgError, errorCode, errorMessage } from "../error.ts";
 
-/** "Cannot tell", as an error (refused) that says why. */
+/** The answer "cannot tell", as an error (refused) that says why. */
 export class UnknownError extends BgError {
 	readonly problem: string;
 
@@ -15,12 +15,12 @@ export class UnknownError extends BgError {
 	}
 }
 
-/** A read that fails is tried this often: ENFILE, say, may pass. */
+/** How often a read is tried. An error such as ENFILE may pass. */
 const maxReads = 3;
 
 /**
- * Reads something of the kernel's.
- * @throws UnknownError if it cannot be read; the system's error if there is no such thing.
+ * Reads something that the kernel provides.
+ * @throws UnknownError if it cannot be read; the system's error if it does not exist.
  */
 export function readKernel<T>(path: string, read: (path: string) => T): T {
 	for (let reads = 1; ; reads++)
@@ -35,7 +35,7 @@ export function readKernel<T>(path: string, read: (path: string) => T): T {
 }
 
 /**
- * Reads a file of /proc; undefined if there is none: its process is gone.
+ * Reads a file of /proc; undefined if it does not exist: its process is gone.
  * @throws UnknownError if it cannot be read.
  */
 export function readProcFile(path: string): string | undefined {
@@ -70,17 +70,17 @@ export function hasProc(): boolean {
 	return procExists;
 }
 
-/** @throws UnknownError if /proc was taken away: then no process that is missing in it is gone. */
+/** @throws UnknownError if /proc was unmounted: a process that is missing in it may still live. */
 export function assertProc(): void {
 	if (!lstatSync("/proc/self/stat", { throwIfNoEntry: false }))
-		throw new UnknownError("/proc is not there any more");
+		throw new UnknownError("/proc was unmounted");
 }
 
-/** A symbolic link of /proc. @throws UnknownError if it cannot be read. */
+/** Reads a symbolic link of /proc. @throws UnknownError if it cannot be read. */
 export const readKernelLink = (path: string) => readKernel(path, readlink);
 
 /**
- * What `ps` says, in UTC and English; empty if it knows no such process.
+ * Runs `ps` with times in UTC and English words; the output is empty if there is no such process.
  * @throws UnknownError if it fails.
  */
 export function runPs(args: string[]): string {
@@ -89,8 +89,8 @@ export function runPs(args: string[]): string {
 }
 
 /**
- * The output of a short program. Nothing loads this if there is a /proc.
- * @throws UnknownError if the program cannot be run, or fails and says why.
+ * Runs a short program and returns its stdout. If there is a /proc, node:child_process is not loaded.
+ * @throws UnknownError if the program cannot be run, or if it fails with a message or by a signal.
  */
 export function captureOutput(
 	program: string,

@@ -107,7 +107,7 @@ function measureTask(store: Store, id: string): number {
  * @throws BgError (refused) if its `--on-end` has not run yet.
  */
 function deleteTask(store: Store, id: string): boolean {
-	return withLock(store, id, lockTimeoutMs, () => {
+	return withLock(store, { name: id, timeoutMs: lockTimeoutMs }, () => {
 		const task = findTask(store, id);
 		if (!task || !isFinal(task) || hasNewerSchema(task)) return false;
 		checkOnEndRan(store, task);

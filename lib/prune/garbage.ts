@@ -8,12 +8,8 @@ import { runOnEnd } from "../spawn/on-end.ts";
 import { removeEntries } from "../spawn/queue.ts";
 import { sweepQueue } from "../spawn/slots.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
-import {
-	listNames,
-	removeDeadClaims,
-	removeEmptyFolder,
-	touch,
-} from "../store/files.ts";
+import { listNames, removeEmptyFolder, touch } from "../store/files.ts";
+import { removeDeadClaims } from "../store/locks.ts";
 import { sweepNotices } from "../store/notices.ts";
 import {
 	folderPath,

@@ -5,7 +5,7 @@
 import { lstatSync } from "node:fs";
 import { BgError } from "../error.ts";
 import { formatDuration } from "../print/units.ts";
-import { type Snapshot, takeSnapshot } from "../process/process-tree.ts";
+import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { outputFile, type Store } from "../store/paths.ts";
 import {
 	iterateTasks,

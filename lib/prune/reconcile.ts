@@ -10,12 +10,8 @@ import { readResult } from "../droid/task-output.ts";
 import { BgError, refused } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";
 import type { Process } from "../process/proc.ts";
-import {
-	findFirst,
-	resumeTree,
-	type Snapshot,
-	takeSnapshot,
-} from "../process/process-tree.ts";
+import { findFirst, resumeTree } from "../process/process-tree.ts";
+import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
 import { dequeue } from "../spawn/queue.ts";

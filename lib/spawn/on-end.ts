@@ -1,9 +1,9 @@
 /** The command of `--on-end`: a mark that it is pending, and its one run. */
 import { spawn } from "node:child_process";
-import { errorMessage } from "../error.ts";
+import { errorMessage, wrapWriteErrors } from "../error.ts";
 import { findExecutable } from "../process/executables.ts";
 import { logFault } from "../store/directory.ts";
-import { removeFile, touch, wrapWriteErrors } from "../store/files.ts";
+import { removeFile, touch } from "../store/files.ts";
 import { onEndMark, type Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import { isFinal } from "../task/states.ts";

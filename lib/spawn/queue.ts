@@ -1,7 +1,7 @@
 /** The queue: entering and leaving it, holding an entry, pausing the whole queue. */
 import { rmSync } from "node:fs";
-import { refused } from "../error.ts";
-import { discard, moveFile, touch, wrapWriteErrors } from "../store/files.ts";
+import { refused, wrapWriteErrors } from "../error.ts";
+import { discard, moveFile, touch } from "../store/files.ts";
 import { folderPath, type Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import type { Limits } from "./limits.ts";

@@ -90,7 +90,14 @@ export function sweepQueue(
 const lockTimeoutMs = 5000;
 
 const withQueueLock = <T>(store: Store, action: () => T): T =>
-	withLock(store, queueLock(identifyMachine().machine), lockTimeoutMs, action);
+	withLock(
+		store,
+		{
+			name: queueLock(identifyMachine().machine),
+			timeoutMs: lockTimeoutMs,
+		},
+		action,
+	);
 
 /** Which of ours start next. Who else is before them takes up a place as well. */
 function selectNext(

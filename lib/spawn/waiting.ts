@@ -6,10 +6,9 @@
 
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
-import { watchEnds } from "../store/notices.ts";
+import { findStop, watchEnds } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask, readRecordVersion, updateTask } from "../store/records.ts";
-import { findStop } from "../store/stop-requests.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	computeRetryDelayMs,

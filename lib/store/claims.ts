@@ -1,14 +1,14 @@
 /**
- * Claims of launches. A launch leaves names on disk before its records (queue entries, keys, prompts).
- * Until its last record exists, a file named after the launching process lists its ids, and nothing of
- * them is removed as garbage. A dead launcher's file counts for nothing.
+ * Claims of launches. A launch creates names on disk before its records (queue entries, keys, prompts).
+ * Until its last record exists, a file named after the launching process lists its ids, and their names
+ * are not removed as garbage. The file of a dead launcher counts for nothing.
  *
  * A unique key (`--unique`) belongs to the unfinished task that was launched last with it. Keys are
- * decided under one lock, held for the decision alone: a launch waits outside of it for another launch
- * that has a key and is still under way.
+ * decided under one lock, which is held only for the decision: a launch waits outside of it for another
+ * launch that holds a key and is still pending.
  */
 import { rmSync } from "node:fs";
-import { errorCode, refused } from "../error.ts";
+import { ifExists, refused } from "../error.ts";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { sleepSync } from "../process/runtime.ts";
 import { idPattern } from "../task/ids.ts";
@@ -26,7 +26,7 @@ import { describeHolders, withLock } from "./locks.ts";
 import { folderPath, type Store, uniqueFile } from "./paths.ts";
 import { findReadableTask } from "./records.ts";
 
-/** Does all of a launch that makes names of these ids. */
+/** Runs the part of a launch that creates names for these ids. */
 export function withPendingLaunch<T>(
 	store: Store,
 	ids: readonly string[],
@@ -43,68 +43,74 @@ export function withPendingLaunch<T>(
 }
 
 /**
- * The file of the launch that a task without a record belongs to. Ask before the record is looked
- * for: it may come in between.
+ * Finds the pending launch of a task; its claim's path. Call it before looking for the record, which
+ * may be written in between.
  */
 function findPendingLaunch(store: Store, id: string): string | undefined {
 	const folder = folderPath(store, "launches");
 	const name = listNames(store, folder).find((each) => {
 		const launcher = parseClaimName(each);
 		if (!launcher || checkLiveness(launcher) === "gone") return false;
-		try {
-			return readFile(store, `${folder}/${each}`).split("\n").includes(id);
-		} catch (error) {
-			if (errorCode(error) === "ENOENT") return false;
-			throw error;
-		}
+		const ids = ifExists(() => readFile(store, `${folder}/${each}`));
+		return ids?.split("\n").includes(id);
 	});
 	return name && `${folder}/${name}`;
 }
 
-/** Whether a task that has no record may be about to get one. */
+/** Whether the record of a task may be about to be written. */
 export const isLaunchPending = (store: Store, id: string) =>
 	findPendingLaunch(store, id) !== undefined;
 
+/** Gives a unique key to a task. */
 export function writeKeyHolder(store: Store, key: string, id: string): void {
-	replaceFile(store, keyFile(store, key), id, false);
+	replaceFile(store, { path: keyFile(store, key), text: id });
 }
 
+/** The task that has a unique key, finished or not; undefined if none has it. */
 export function readKeyHolder(store: Store, key: string): string | undefined {
 	return readId(store, keyFile(store, key));
 }
 
-/** Removes the keys of tasks that are over: such a key is free, whatever its file says. */
-export function sweepKeys(store: Store, isOver: (id: string) => boolean): void {
+/** Removes the keys of ended tasks: such a key is free. */
+export function sweepKeys(
+	store: Store,
+	hasEnded: (id: string) => boolean,
+): void {
 	const files = listNames(store, folderPath(store, "unique")).map((hash) =>
 		uniqueFile(store, hash),
 	);
 	if (files.length === 0) return;
-	withLock(store, "unique", keyLockTimeoutMs, () => {
+	withLock(store, keyLock, () => {
 		for (const file of files) {
 			const id = readId(store, file);
-			if (!id || isOver(id)) rmSync(file, { force: true });
+			if (!id || hasEnded(id)) rmSync(file, { force: true });
 		}
 	});
 }
 
 /**
- * Takes the keys of tasks that are about to be launched, all of them at once.
- * @param reconcile brings a task that holds a key up to date.
- * @returns for each task itself, or the one to answer with.
- * @throws BgError (refused) naming the launcher that a key is not to be had from, or the record that
- * cannot be read: it may be of a task that is not over.
+ * Claims the unique keys of tasks that are about to be launched, all at once.
+ * @param reconcile Brings the task that holds a key up to date.
+ * @returns for each task either itself or the unfinished task that has its key.
+ * @throws BgError (refused) if another launch with the key stays pending, or if the record of the task
+ * that has the key cannot be read.
  */
 export function claimUniqueKeys(
 	store: Store,
 	tasks: readonly Task[],
 	reconcile: (store: Store, task: Task) => Task,
 ): Task[] {
-	const deadline = performance.now() + keyLockTimeoutMs;
+	const deadline = performance.now() + keyLock.timeoutMs;
 	for (;;) {
-		const claimed = withLock(store, "unique", keyLockTimeoutMs, () => {
-			const holders = tasks.map((task) =>
-				findKeyHolder(store, task, tasks, reconcile),
-			);
+		const claimed = withLock(store, keyLock, () => {
+			const holders = tasks.map((task) => {
+				const holder = findKeyHolder(store, task, reconcile);
+				const { unique_key: key } = task;
+				const first = tasks.find(({ unique_key }) => unique_key === key);
+				return (
+					holder ?? (key === undefined || first === task ? undefined : first)
+				);
+			});
 			const launch = holders.find((each) => typeof each === "string");
 			if (launch !== undefined) return launch;
 			for (const [index, { unique_key, id }] of tasks.entries())
@@ -123,44 +129,32 @@ export function claimUniqueKeys(
 
 // --- internal ---
 
-/** How long to wait for who launches with a key, in ms. */
-const keyLockTimeoutMs = 5000;
+/** The lock of all keys, and how long to wait for it and for another launch, in ms. */
+const keyLock = { name: "unique", timeoutMs: 5000 };
 
 function readId(store: Store, file: string): string | undefined {
-	try {
-		const id = readFile(store, file);
-		return idPattern.test(id) ? id : undefined;
-	} catch (error) {
-		if (errorCode(error) === "ENOENT") return undefined;
-		throw error;
-	}
+	const id = ifExists(() => readFile(store, file));
+	return id !== undefined && idPattern.test(id) ? id : undefined;
 }
 
-/** A key is any text; a name on disk is not. (node:crypto is dear, and few launches have a key.) */
+/** The file of a key, named after its hash: a key may be any text. (node:crypto is slow to load.) */
 function keyFile(store: Store, key: string): string {
 	const { createHash } = process.getBuiltinModule("node:crypto");
 	return uniqueFile(store, createHash("sha256").update(key).digest("hex"));
 }
 
-/**
- * The unfinished task that has another one's key: of those before it in the same launch, else of the
- * store. Of one whose record is still to come, the file of its launch.
- */
+/** The unfinished task in the store that has a task's key, or the path of the pending launch of it. */
 function findKeyHolder(
 	store: Store,
-	task: Task,
-	launched: readonly Task[],
+	{ unique_key: key }: Task,
 	reconcile: (store: Store, task: Task) => Task,
 ): Task | string | undefined {
-	const key = task.unique_key;
-	if (key === undefined) return undefined;
-	const firstWithKey = launched.find(({ unique_key }) => unique_key === key);
-	const id = readKeyHolder(store, key);
-	// Asked before the record is read: it may come in between.
-	const launch = id && findPendingLaunch(store, id);
-	const found = id ? findReadableTask(store, id) : undefined;
-	const holder = found && reconcile(store, found);
-	if (holder && !isFinal(holder)) return holder;
-	if (!found && launch) return launch;
-	return firstWithKey === task ? undefined : firstWithKey;
+	const id = key === undefined ? undefined : readKeyHolder(store, key);
+	if (id === undefined) return undefined;
+	// Before the record is read, which may be written in between.
+	const launch = findPendingLaunch(store, id);
+	const found = findReadableTask(store, id);
+	if (!found) return launch;
+	const holder = reconcile(store, found);
+	return isFinal(holder) ? undefined : holder;
 }

@@ -1,6 +1,8 @@
 /**
- * The directory of the store: made for its owner alone, refused where somebody else could have put
- * records there, or where a part of it lies elsewhere. Root may look at another user's.
+ * The directory of the store: how it is opened and which files in it are trusted. Everything in it
+ * belongs to one user and only that user can write it. What another user made or could change is
+ * refused, because a record says which command to run and which process to signal. Root may read another
+ * user's store and changes nothing in it.
  */
 import {
 	chmodSync,
@@ -9,33 +11,38 @@ import {
 	fstatSync,
 	lstatSync,
 	mkdirSync,
+	openSync,
 	readdirSync,
 	type Stats,
 	statSync,
 	writeSync,
 } from "node:fs";
-import { errorCode, errorMessage, refused } from "../error.ts";
 import {
-	assertFolder,
-	assertWritable,
-	makeFolder,
-	openFile,
+	errorCode,
+	errorMessage,
+	ifExists,
+	refused,
 	wrapWriteErrors,
-} from "./files.ts";
+} from "../error.ts";
 import {
 	folders,
+	indexMark,
 	type LogSource,
 	logFile,
 	type Store,
 	storeDir,
 } from "./paths.ts";
-import { markIndexComplete } from "./session-index.ts";
 
+/** Flags that append to a file and create it if it is missing. */
+export const appendFlags =
+	constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT;
+
+/** The most that a log of faults may hold, in bytes. */
 const maxLogBytes = 1024 * 1024;
 
 /**
- * Opens the directory; to write, makes it and its folders and narrows it to its owner.
- * @throws BgError (refused) where somebody else could have put records there.
+ * Opens the directory. With `write`, creates it and its folders and removes the permissions of others.
+ * @throws BgError (refused) if another user could have put records there, or if it cannot be written.
  */
 export function openStore({
 	dir = storeDir(),
@@ -48,9 +55,9 @@ export function openStore({
 		wrapWriteErrors(dir, () =>
 			mkdirSync(dir, { recursive: true, mode: 0o700 }),
 		);
-	const status = statOwnedDirectory(dir);
-	if (!status) return { dir };
-	const store = toStore(dir, status);
+	const found = findStore(dir);
+	if (!found) return { dir };
+	const { store, mode } = found;
 	if (write) assertWritable(store);
 	const missing = Object.values(folders)
 		.map((name) => `${dir}/${name}`)
@@ -61,29 +68,32 @@ export function openStore({
 		});
 	if (!write) return store;
 	const isNew = missing.includes(`${dir}/${folders.sessions}`);
-	const hasRecords = isNew && assertStoreFolder(dir, status);
-	if (status.mode & 0o077) wrapWriteErrors(dir, () => chmodSync(dir, 0o700));
+	const hasRecords = isNew && assertStoreFolder(dir, mode);
+	if (mode & 0o077) wrapWriteErrors(dir, () => chmodSync(dir, 0o700));
 	for (const path of missing)
 		wrapWriteErrors(path, () => makeFolder(store, path));
 	if (isNew && !hasRecords)
-		wrapWriteErrors(dir, () => markIndexComplete(store));
+		wrapWriteErrors(dir, () =>
+			closeSync(openUnfollowed(indexMark(store), appendFlags)),
+		);
 	return store;
 }
 
-/** Notes a fault of a supervisor or a hook, which have nobody to tell; nothing in what is not ours. */
+/**
+ * Appends a fault of a supervisor or a hook, which have no terminal, to its log. Does nothing if the log
+ * is full, cannot be written or is in another user's store.
+ */
 export function logFault(
 	{ dir }: Store,
 	source: LogSource,
 	line: string,
 ): void {
-	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
 	try {
-		const status = statOwnedDirectory(dir);
-		if (!status) return;
-		const store = toStore(dir, status);
-		assertWritable(store);
-		const path = logFile(store, source);
-		const fd = openFile(store, path, O_WRONLY | O_APPEND | O_CREAT);
+		const found = findStore(dir);
+		if (!found) return;
+		assertWritable(found.store);
+		const path = logFile(found.store, source);
+		const fd = openFile(found.store, path, appendFlags);
 		try {
 			if (fstatSync(fd).size < maxLogBytes)
 				writeSync(fd, `${new Date().toISOString()} ${line}\n`);
@@ -93,63 +103,144 @@ export function logFault(
 	} catch {}
 }
 
+/**
+ * Refuses what is not a folder of the store's owner. A link may lead anywhere.
+ * @throws BgError (refused) that says what to do.
+ */
+export function assertFolder(store: Store, path: string, status: Stats): void {
+	if (status.isSymbolicLink()) throw linkError(path);
+	if (!status.isDirectory())
+		throw refused(`${path} is not a folder: remove it`);
+	assertOwned(store, path, status);
+}
+
+/** Refuses to write as root to another user's store. @throws BgError (refused) */
+export function assertWritable({ dir, owner, isForeign }: Store): void {
+	if (isForeign)
+		throw refused(
+			`${dir} belongs to another user (uid ${owner}): root only reads it (call bg as that user, or set BG_DIR)`,
+		);
+}
+
+/** Creates a folder of the store (mode 0700), or checks the one that exists like assertFolder. */
+export function makeFolder(store: Store, path: string): void {
+	const status = lstatSync(path, { throwIfNoEntry: false });
+	if (status) assertFolder(store, path, status);
+	else
+		try {
+			mkdirSync(path, { recursive: true, mode: 0o700 });
+		} catch (error) {
+			// Bun reports this if another process removes the folder meanwhile.
+			if (errorCode(error) !== "EEXIST") throw error;
+		}
+}
+
+/**
+ * Opens a regular file of the store.
+ * @returns its descriptor.
+ * @throws BgError (refused) if it is not the owner's; the system's error otherwise.
+ */
+export function openFile(store: Store, path: string, flags: number): number {
+	const fd = openUnfollowed(path, flags);
+	try {
+		const status = fstatSync(fd);
+		if (!status.isFile()) throw refused(`${path} is not a file: remove it`);
+		assertOwned(store, path, status);
+		return fd;
+	} catch (error) {
+		closeSync(fd);
+		throw error;
+	}
+}
+
+/** Opens a file without following a link or waiting for the other end of a pipe. */
+export function openUnfollowed(path: string, flags: number): number {
+	const { O_NOFOLLOW, O_NONBLOCK } = constants;
+	try {
+		return openSync(path, flags | O_NOFOLLOW | O_NONBLOCK, 0o600);
+	} catch (error) {
+		throw errorCode(error) === "ELOOP" ? linkError(path) : error;
+	}
+}
+
 // --- internal ---
 
 const currentUid = () => process.geteuid?.() ?? 0;
 
-function toStore(dir: string, { uid: owner }: Stats): Store {
-	return { dir, owner, ...(owner !== currentUid() && { isForeign: true }) };
-}
-
 /**
- * Refuses a directory in which another user could have put records, but for root, which may look at
- * any user's. Undefined where there is none.
+ * Finds the folder of a store and its owner.
+ * @returns the store and the mode of its folder; undefined if the folder is missing.
+ * @throws BgError (refused) if another user could have put records there.
  */
-function statOwnedDirectory(dir: string): Stats | undefined {
+function findStore(dir: string): { store: Store; mode: number } | undefined {
+	const ownUid = currentUid();
 	const link = statOrRefuse(dir, lstatSync);
 	if (!link) return undefined;
 	const isLink = link.isSymbolicLink();
-	if (isLink && link.uid !== currentUid() && link.uid !== 0)
+	if (isLink && link.uid !== ownUid && link.uid !== 0)
 		throw refused(
 			`${dir} is a link that another user made: set BG_DIR to a folder of yours`,
 		);
 	const status = isLink ? statOrRefuse(dir, statSync) : link;
 	if (!status?.isDirectory())
 		throw refused(`${dir} is not a folder: set BG_DIR to one`);
-	if (status.uid !== currentUid() && currentUid() !== 0)
+	const { uid: owner, mode } = status;
+	const isForeign = owner !== ownUid;
+	if (isForeign && ownUid !== 0)
 		throw refused(
-			`${dir} belongs to another user (uid ${status.uid}): set BG_DIR to a folder of yours`,
+			`${dir} belongs to another user (uid ${owner}): set BG_DIR to a folder of yours`,
 		);
-	if (status.mode & 0o022)
+	if (mode & 0o022)
 		throw refused(
-			`${dir} can be written by others: once you trust what is in it, chmod -R go-w ${dir}`,
+			`${dir} can be written by others: once you trust its contents, chmod -R go-w ${dir}`,
 		);
-	return status;
+	return { store: { dir, owner, ...(isForeign && { isForeign }) }, mode };
 }
 
 /**
- * Whether a folder that has never been a store of ours holds records. Somebody's folder of other
- * things, open to others, is not closed to them by a slip of BG_DIR.
+ * Refuses a folder that was never a store, is open to others and holds other files: a mistyped BG_DIR
+ * must not remove the permissions of others.
+ * @returns whether it holds records.
  */
-function assertStoreFolder(dir: string, { mode }: Stats): boolean {
+function assertStoreFolder(dir: string, mode: number): boolean {
 	const names = wrapWriteErrors(dir, () => readdirSync(dir));
 	const hasRecords = names.some((name) => /^bg_.*\.json$/.test(name));
 	const others = names.filter((name) => !name.startsWith("."));
 	if (mode & 0o077 && others.length && !hasRecords)
 		throw refused(
-			`${dir} holds other things (${others[0]}): set BG_DIR to a folder for bg alone`,
+			`${dir} holds other files (${others[0]}): set BG_DIR to a folder for bg alone`,
 		);
 	return hasRecords;
 }
 
+/** Reads the status of a path; undefined if nothing is there. Refuses what cannot be read. */
 function statOrRefuse(
 	path: string,
 	read: (path: string) => Stats,
 ): Stats | undefined {
 	try {
-		return read(path);
+		return ifExists(() => read(path));
 	} catch (error) {
-		if (errorCode(error) === "ENOENT") return undefined;
 		throw refused(`unable to use ${path}: ${errorMessage(error)}`);
 	}
+}
+
+/** The error for a path that is a symbolic link. */
+const linkError = (path: string) =>
+	refused(`${path} is a link, and bg follows none: remove it`);
+
+/** Refuses a file or folder that another user made or could change. */
+function assertOwned(
+	{ owner = currentUid() }: Store,
+	path: string,
+	{ uid, mode }: Stats,
+): void {
+	if (uid !== owner)
+		throw refused(
+			`${path} belongs to another user (uid ${uid}): remove it or restore its owner`,
+		);
+	if (mode & 0o022)
+		throw refused(
+			`${path} can be written by others: once you trust its contents, chmod go-w it`,
+		);
 }

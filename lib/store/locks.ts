@@ -1,7 +1,8 @@
 /**
- * Locks. A lock is a folder that holds one file, named after its holder. It is taken by renaming a
- * prepared folder onto it (ENOTEMPTY: held), given back by unlinking one's own file, and broken by
- * unlinking the file of a dead holder, which can never hurt anybody else's.
+ * Locks. A lock is a folder that holds one file, named after its holder. A process takes it by renaming
+ * a prepared folder onto it (ENOTEMPTY: held), releases it by unlinking its own file, and breaks it by
+ * unlinking the file of a dead holder. Each name belongs to one holder, so breaking a lock cannot remove
+ * the claim of a live one.
  */
 import { mkdirSync, renameSync, rmSync } from "node:fs";
 import { errorCode, errorMessage, refused } from "../error.ts";
@@ -9,8 +10,8 @@ import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { describeMachine } from "../process/machine.ts";
 import { sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
+import { assertWritable } from "./directory.ts";
 import {
-	assertWritable,
 	listNames,
 	removeEmptyFolder,
 	removeFile,
@@ -20,31 +21,28 @@ import {
 import { folderPath, lockFolder, type Store } from "./paths.ts";
 
 /**
- * Does something while nobody else may: change a task's record, or what all share.
- * @param id of a task, or what is shared.
- * @param patience how long to wait for the lock, in ms.
- * @throws BgError (refused) naming the holder where it is not to be had.
+ * Runs an action under a lock.
+ * @param lock `name`: a task's id or a shared lock (store/paths.ts). `timeoutMs`: how long to wait for it.
+ * @throws BgError (refused) that names the holder if the lock stays held.
  */
 export function withLock<T>(
 	store: Store,
-	id: string,
-	timeoutMs: number,
+	{ name, timeoutMs }: { name: string; timeoutMs: number },
 	action: () => T,
 ): T {
 	assertWritable(store);
-	const lock = lockFolder(store, id);
-	const holder = uniqueHolderName();
-	acquireLock(store, lock, holder, timeoutMs);
+	const claim = { lock: lockFolder(store, name), holder: uniqueHolderName() };
+	acquireLock(store, claim, timeoutMs);
 	try {
 		return action();
 	} finally {
-		release(lock, holder);
+		release(claim);
 	}
 }
 
 /**
- * Whose claims these files are, and the way out: only a person may know that another machine is gone
- * for good.
+ * Names the holders of claims (paths of files) and says what to do. Only a person can know that another
+ * machine is gone for good.
  */
 export function describeHolders(paths: readonly string[]): string {
 	const stuck: string[] = [];
@@ -60,27 +58,47 @@ export function describeHolders(paths: readonly string[]): string {
 	const hint = stuck.length
 		? `if that is gone for good: rm -r ${stuck.map(quoteForShell).join(" ")}`
 		: "try again";
-	return `${holders.join(", ") || "nobody any more"} (${hint})`;
+	return `${holders.join(", ") || "a process that has just released it"} (${hint})`;
+}
+
+/**
+ * Removes the claims in a folder whose processes are gone.
+ * @returns whether there were any.
+ */
+export function removeDeadClaims(
+	folder: string,
+	names: readonly string[],
+): boolean {
+	let isAnyRemoved = false;
+	for (const name of names) {
+		const holder = parseClaimName(name);
+		if (!holder || checkLiveness(holder) !== "gone") continue;
+		rmSync(`${folder}/${name}`, { recursive: true, force: true });
+		isAnyRemoved = true;
+	}
+	return isAnyRemoved;
 }
 
 // --- internal ---
 
-/** How long after a failed release it is tried again, in ms. */
+/** A lock's folder and the name of this process's file in it. */
+type Claim = { lock: string; holder: string };
+
+/** The delay between attempts of a release that failed, in ms. */
 const releaseRetryMs = 500;
 
-/** Locks that this process holds because their release failed. */
+/** Locks whose release failed, with their holders. */
 const unreleased = new Map<string, string>();
 
 /**
- * Gives a lock back. If that fails, what was done under the lock is done all the same: the release
- * is tried again for as long as this process lives, and after that the lock is a dead holder's.
+ * Releases a lock. A failure does not undo what was done under the lock: the release is retried as long
+ * as this process lives. After that, the lock has a dead holder and can be broken.
  */
-function release(lock: string, holder: string): void {
-	const file = `${lock}/${holder}`;
+function release({ lock, holder }: Claim): void {
 	try {
-		removeFile(file);
+		removeFile(`${lock}/${holder}`);
 		unreleased.delete(lock);
-		// Only an empty folder goes: whoever took the lock meanwhile keeps it.
+		// If another process has taken the lock meanwhile, its folder is not empty and stays.
 		removeEmptyFolder(lock);
 	} catch {
 		unreleased.set(lock, holder);
@@ -90,13 +108,12 @@ function release(lock: string, holder: string): void {
 
 function releaseAgain(lock: string): void {
 	const holder = unreleased.get(lock);
-	if (holder) release(lock, holder);
+	if (holder) release({ lock, holder });
 }
 
 function acquireLock(
 	store: Store,
-	lock: string,
-	holder: string,
+	{ lock, holder }: Claim,
 	timeoutMs: number,
 ): void {
 	releaseAgain(lock);
@@ -125,18 +142,6 @@ function acquireLock(
 				);
 			}
 		}
-		if (!breakDeadLock(store, lock)) sleepSync(pause);
+		if (!removeDeadClaims(lock, listNames(store, lock))) sleepSync(pause);
 	}
-}
-
-/** Frees a lock of its dead holders; true where there was one. */
-function breakDeadLock(store: Store, lock: string): boolean {
-	let broken = false;
-	for (const name of listNames(store, lock)) {
-		const holder = parseClaimName(name);
-		if (!holder || checkLiveness(holder) !== "gone") continue;
-		rmSync(`${lock}/${name}`, { force: true });
-		broken = true;
-	}
-	return broken;
 }

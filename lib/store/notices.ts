@@ -1,31 +1,28 @@
 /**
- * Notices: a session is told, once, of the end of each task it launched. An entry exists before the
- * record. The end renames it to `.due`, then touches the session's mark. Whoever tells claims an
- * entry by renaming it to its own name, prints, and unlinks it; of two hooks at the same moment one
- * wins. The mark goes last, and comes back where something fell due meanwhile. The claim of a hook
- * that died is taken over: told twice at worst, never lost.
+ * Notices: a session is notified, once, of the end of each task it launched. An entry is created before
+ * the task's record. The end renames it to `.due`, then creates the session's mark. A hook claims an
+ * entry by renaming it to a name with its own identity, prints the notice, and unlinks the entry. The
+ * mark is removed last and created again if another notice became due meanwhile. The claim of a dead
+ * hook is taken over: a notice may be given twice and is never lost.
  *
- * A hook moves a bounded number of entries. An ended session's entries are handed over to its caller:
- * `.from.<session>` in the caller's folder stays until all are moved, and the caller's hooks go on.
+ * The entries of an ended session are handed over to its caller, the session that started it. A hook
+ * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved.
  */
-import { existsSync, renameSync, rmSync, watch } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { idPattern, sessionPattern } from "../task/ids.ts";
-import type { Task } from "../task/schema.ts";
+import { assertWritable } from "./directory.ts";
 import {
-	assertWritable,
 	createIn,
-	discard,
 	listNames,
 	moveFile,
 	removeEmptyFolder,
 	touch,
 	uniqueHolderName,
 } from "./files.ts";
-import { dueMark, folderPath, lastEndFile, type Store } from "./paths.ts";
-import { readSessionNote } from "./session-index.ts";
+import { dueMark, handoverFile, noticeFolder, type Store } from "./paths.ts";
 
-/** An entry that is being told; `file` is unlinked once it was. */
+/** An entry that this process claimed. `file` is unlinked once the notice is printed. */
 export type NoticeClaim = { id: string; file: string };
 
 /** An entry in the folder of a session. */
@@ -40,11 +37,13 @@ export type Notice = {
 /** The most entries that one hook moves from ended sessions to their caller. */
 const maxMoved = 1000;
 
-/** Nobody is called `main`: it stands for a session that is not known. */
-const isKnownSession = (session: string | undefined): session is string =>
+/** `main` stands for an unknown session: no hook ever reads its notices. */
+export const isKnownSession = (
+	session: string | undefined,
+): session is string =>
 	session !== undefined && session !== "main" && sessionPattern.test(session);
 
-/** Makes the entry of a task that is about to be recorded. */
+/** Creates the entry of a task that is about to be recorded. */
 export function expectNotice(
 	store: Store,
 	session: string | undefined,
@@ -54,41 +53,7 @@ export function expectNotice(
 	createIn(store, noticeFolder(store, session), id);
 }
 
-/** The task ended: its notice is due, in its session or, where that ended, in its caller's. */
-export function markNoticeDue(
-	store: Store,
-	session: string | undefined,
-	id: string,
-): void {
-	const seen = new Set<string>();
-	let owner: string | undefined;
-	for (let at = session; isKnownSession(at) && !seen.has(at); ) {
-		seen.add(at);
-		const entry = `${noticeFolder(store, at)}/${id}`;
-		if (owner !== undefined) {
-			if (existsSync(handoverFile(store, at, owner))) markSessionDue(store, at);
-		} else if (moveFile(entry, `${entry}.due`)) {
-			markSessionDue(store, at);
-			owner = at;
-		}
-		at = readSessionNote(store, at, "caller");
-	}
-}
-
-/** What a session has not been told: ids that are due, and ids whose end is still awaited. */
-export function readNotices(
-	store: Store,
-	session: string,
-): { due: string[]; awaited: string[] } {
-	const notices = listNotices(store, session);
-	const idsOf = (isAwaited: boolean) =>
-		notices
-			.filter(({ state }) => (state === "awaited") === isAwaited)
-			.map(({ id }) => id);
-	return { due: idsOf(false), awaited: idsOf(true) };
-}
-
-/** The entries of a session, oldest task first. */
+/** Lists the entries of a session, oldest task first. */
 export function listNotices(store: Store, session: string): Notice[] {
 	return isKnownSession(session) ? parseEntries(namesOf(store, session)) : [];
 }
@@ -105,21 +70,23 @@ export function collectNotices(store: Store, session: string): Notice[] {
 }
 
 /**
- * Claims what is due, at most so many, oldest task first. Takes over the claims of processes that
- * are gone.
+ * Claims due entries, oldest task first, and the claims of processes that are gone.
+ * @param options `notices`: the session's entries, if they are listed already. `most`: how many to claim.
  */
 export function claimNotices(
 	store: Store,
 	session: string,
-	notices: readonly Notice[] = listNotices(store, session),
-	most = Number.POSITIVE_INFINITY,
+	{
+		notices = listNotices(store, session),
+		most = Number.POSITIVE_INFINITY,
+	}: { notices?: readonly Notice[]; most?: number } = {},
 ): NoticeClaim[] {
 	if (!isKnownSession(session)) return [];
 	const folder = noticeFolder(store, session);
 	const claims: NoticeClaim[] = [];
 	for (const notice of notices) {
 		if (claims.length >= most) break;
-		if (notice.state === "awaited" || isHeld(notice)) continue;
+		if (!isDue(notice) || isHeld(notice)) continue;
 		const file = `${folder}/${notice.id}.due@${uniqueHolderName()}`;
 		if (moveFile(`${folder}/${notice.name}`, file))
 			claims.push({ id: notice.id, file });
@@ -127,42 +94,42 @@ export function claimNotices(
 	return claims;
 }
 
-/** What a hook that died was about to tell is due again; where nothing is left, the folder goes. */
+/** Makes the entries that a dead hook claimed due again; removes the session's folder if it is empty. */
 export function sweepNotices(store: Store, session: string): void {
 	if (!isKnownSession(session)) return;
 	const folder = noticeFolder(store, session);
 	const names = namesOf(store, session);
 	for (const from of handoversIn(names)) forwardNotices(store, from, session);
-	let isDue = false;
-	for (const notice of parseEntries(names)) {
-		if (notice.state !== "claimed" || isHeld(notice)) continue;
-		const due = `${folder}/${notice.id}.due`;
-		isDue = moveFile(`${folder}/${notice.name}`, due) || isDue;
-	}
-	if (isDue) markSessionDue(store, session);
+	const released = parseEntries(names).filter(
+		(notice) =>
+			notice.state === "claimed" &&
+			!isHeld(notice) &&
+			moveFile(`${folder}/${notice.name}`, `${folder}/${notice.id}.due`),
+	);
+	if (released.length) markSessionDue(store, session);
 	removeEmptyFolder(folder);
 }
 
 /**
- * Removes the claims, which were told, and the mark, unless more is due: it was not claimed, or fell
- * due meanwhile.
+ * Removes claimed entries after their notices were printed, and the session's mark unless more are due.
+ * @param options `isMoreDue`: there are due entries that were not claimed.
  */
 export function removeClaimedNotices(
 	store: Store,
 	session: string,
 	claims: readonly NoticeClaim[],
-	isMoreDue = false,
+	{ isMoreDue = false }: { isMoreDue?: boolean } = {},
 ): void {
 	if (!isKnownSession(session)) return;
 	for (const { file } of claims) rmSync(file, { force: true });
 	const mark = dueMark(store, session);
-	// Without a mark there is nothing to remove: what falls due from now on makes its own.
+	// A notice that becomes due from now on creates the mark itself.
 	if (!isMoreDue && !existsSync(mark)) return;
 	if (!isMoreDue) rmSync(mark, { force: true });
 	if (isMoreDue || isAnyDue(store, session)) markSessionDue(store, session);
 }
 
-/** The session has seen the end by itself, or wanted it: there is nothing left to tell. */
+/** Removes an entry: the session has seen the end of the task, or caused it. */
 export function discardNotice(
 	store: Store,
 	session: string | undefined,
@@ -175,9 +142,10 @@ export function discardNotice(
 }
 
 /**
- * Hands what an ended session was not told over to its caller: at most so many entries, due ones
- * first. The caller's next hooks move those that are left. `listed` are the entries of the ended
- * session, if they were listed already. Returns how many were moved.
+ * Hands the entries of an ended session over to its caller, due ones first. The caller's next hooks move
+ * those that are left.
+ * @param options `listed`: the entries of `from`, if they are listed already. `most`: how many to move.
+ * @returns how many were moved.
  */
 export function forwardNotices(
 	store: Store,
@@ -190,38 +158,34 @@ export function forwardNotices(
 ): number {
 	if (!isKnownSession(from) || !isKnownSession(to) || from === to) return 0;
 	let moved = 0;
-	// An entry may fall due between its listing and its move: list again until none is left.
-	for (let given = listed; ; given = undefined) {
+	// An entry may become due between its listing and its move: list again until none is left.
+	for (let given = listed?.length ? listed : undefined; ; given = undefined) {
 		const names = given ? [] : namesOf(store, from);
 		const notices = given ?? parseEntries(names);
 		const handovers = handoversIn(names);
-		if (notices.length + handovers.length === 0) {
-			if (given) continue;
-			break;
-		}
-		// Before the first move, so that a process killed between two moves leaves the others to the
-		// caller's hooks. Again in each round, for a sweep removes it with the folder if it is empty.
+		if (notices.length + handovers.length === 0) break;
+		// Before the first move: if this process is killed between two moves, the caller's hooks
+		// continue. In each round: a sweep may have removed the file with an empty folder.
 		for (const each of [from, ...handovers])
 			if (each !== to)
 				createIn(store, noticeFolder(store, to), `.from.${each}`);
 		for (const each of handovers)
 			rmSync(handoverFile(store, from, each), { force: true });
-		const due = notices.filter(({ state }) => state !== "awaited");
-		const awaited = notices.filter(({ state }) => state === "awaited");
+		const due = notices.filter(isDue);
 		if (due.length) markSessionDue(store, to);
 		let held = 0;
-		for (const notice of [...due, ...awaited]) {
+		for (const notice of [...due, ...notices.filter((each) => !isDue(each))]) {
 			if (moved === most) return moved;
 			moved++;
-			const { id, name, state } = notice;
+			const target = `${noticeFolder(store, to)}/${notice.id}`;
 			if (isHeld(notice)) held++;
 			else
 				moveFile(
-					`${noticeFolder(store, from)}/${name}`,
-					`${noticeFolder(store, to)}/${id}${state === "awaited" ? "" : ".due"}`,
+					`${noticeFolder(store, from)}/${notice.name}`,
+					isDue(notice) ? `${target}.due` : target,
 				);
 		}
-		// Hooks of the session itself are telling all that is left.
+		// Hooks of the session itself have claimed all that are left.
 		if (held > 0 && held === notices.length) return moved;
 	}
 	rmSync(handoverFile(store, to, from), { force: true });
@@ -229,86 +193,43 @@ export function forwardNotices(
 	return moved;
 }
 
+/** Creates the mark of a session that has due notices. */
 export function markSessionDue(store: Store, session: string): void {
 	if (isKnownSession(session)) touch(dueMark(store, session));
 }
 
-/**
- * Calls back after every end of a task in this directory. Arm it first, then read, then wait: so
- * nothing falls between. Where the system cannot watch, the caller's own slow look has to do.
- */
-export function watchEnds(store: Store, onEnd: () => void): () => void {
-	try {
-		const watcher = watch(folderPath(store, "ends"), onEnd);
-		watcher.on("error", () => watcher.close());
-		return () => watcher.close();
-	} catch {
-		return () => {};
-	}
-}
-
-/** Wakes all who wait for an end, or for a place that is free now. */
-export function notifyWaiters(store: Store): void {
-	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
-	try {
-		touch(temporary);
-		renameSync(temporary, lastEndFile(store));
-	} catch {
-		// Those who wait look once a second as well.
-		discard(temporary);
-	}
-}
-
-/** A launch whose session is told, and those who wait. Where it fails, they look for themselves. */
-export function publishEnd(
-	store: Store,
-	{ id, parent_session_id }: Task,
-): void {
-	try {
-		markNoticeDue(store, parent_session_id, id);
-	} catch {
-		// A session looks at its records at its start and its stop as well.
-	}
-	notifyWaiters(store);
-}
-
 // --- internal ---
-
-const noticeFolder = (store: Store, session: string) =>
-	`${folderPath(store, "notices")}/${session}`;
 
 const namesOf = (store: Store, session: string) =>
 	listNames(store, noticeFolder(store, session));
 
-/** Exists while entries of an ended session are handed over to this one. */
-const handoverFile = (store: Store, session: string, from: string) =>
-	`${noticeFolder(store, session)}/.from.${from}`;
-
-/** The ended sessions that are being handed over, by the names in a folder. */
+/** The ended sessions whose entries are being handed over, by the names in a folder. */
 const handoversIn = (names: readonly string[]) =>
 	names
 		.filter((name) => name.startsWith(".from."))
 		.map((name) => name.slice(".from.".length))
 		.filter(isKnownSession);
 
-/** Whether a process that may be alive is telling it. */
+/** Whether the task has ended: its notice is due or claimed. */
+const isDue = ({ state }: Notice) => state !== "awaited";
+
+/** Whether a process that may be alive has claimed it. */
 function isHeld({ holder }: Notice): boolean {
 	const claimer = holder && parseClaimName(holder);
 	return claimer ? checkLiveness(claimer) !== "gone" : false;
 }
 
-/** Whether anything is due for a session, also among what ended sessions are handing over to it. */
+/** Whether a notice is due for a session, also among those that are being handed over to it. */
 function isAnyDue(store: Store, session: string): boolean {
-	const isDue = (names: readonly string[]) =>
-		parseEntries(names).some(({ state }) => state !== "awaited");
+	const hasDue = (names: readonly string[]) => parseEntries(names).some(isDue);
 	const names = namesOf(store, session);
 	const handovers = handoversIn(names);
-	if (handovers.some((from) => isDue(namesOf(store, from)))) return true;
-	// The own folder last: an entry may have been moved there since.
-	return isDue(handovers.length ? namesOf(store, session) : names);
+	if (handovers.some((from) => hasDue(namesOf(store, from)))) return true;
+	// The session's own folder last: an entry may have been moved there meanwhile.
+	return hasDue(handovers.length ? namesOf(store, session) : names);
 }
 
-/** The entries among the names in a folder, oldest task first. */
+/** Parses the entries among the names in a folder; oldest task first. */
 function parseEntries(names: readonly string[]): Notice[] {
 	return names.toSorted().flatMap((name): Notice[] => {
 		const [, id = "", due, , holder] =

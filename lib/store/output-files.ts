@@ -1,6 +1,6 @@
 /**
- * What tasks write, and how far it was read: files beside the records, never followed where they are
- * links and never waited for where they are pipes.
+ * The output files of tasks and the notes of how far they were read. They lie beside the records and are
+ * opened like them: links are not followed, pipes not waited for.
  */
 import {
 	closeSync,
@@ -14,21 +14,20 @@ import {
 	watch,
 	writeSync,
 } from "node:fs";
-import { errorCode } from "../error.ts";
-import { moveFile, openFile, readFile, replaceFile } from "./files.ts";
+import { ifExists } from "../error.ts";
+import { appendFlags, openFile } from "./directory.ts";
+import { moveFile, readFile, replaceFile } from "./files.ts";
 import { outputFile, progressFile, type Store } from "./paths.ts";
 
-/** Opens a task's output for its process to append to. */
-export function openOutput(store: Store, id: string): number {
-	const { O_WRONLY, O_APPEND, O_CREAT } = constants;
-	return openFile(store, outputFile(store, id), O_WRONLY | O_APPEND | O_CREAT);
-}
+/** Opens a task's output to append to it. Returns the descriptor. */
+export const openOutput = (store: Store, id: string): number =>
+	openFile(store, outputFile(store, id), appendFlags);
 
-/** Whether a task's output was opened, which is the last thing before its process starts. */
+/** Whether a task's output exists. It is created right before the process starts. */
 export const hasOutput = (store: Store, id: string): boolean =>
 	existsSync(outputFile(store, id));
 
-/** How many bytes a task has written; 0 where there is no output yet. */
+/** How many bytes a task, or an earlier attempt of it, has written; 0 if there is no output yet. */
 export function readOutputSize(
 	store: Store,
 	id: string,
@@ -39,15 +38,14 @@ export function readOutputSize(
 }
 
 /**
- * Watches a task's output, which is there.
- * @param onError the system can watch no longer: the caller has to poll.
- * @returns ends the watch.
+ * Watches a task's output, which must exist.
+ * @param listener `onError`: the system cannot watch, the caller has to poll.
+ * @returns a function that ends the watch.
  */
 export function watchOutput(
 	store: Store,
 	id: string,
-	onChange: () => void,
-	onError: () => void,
+	{ onChange, onError }: { onChange: () => void; onError: () => void },
 ): () => void {
 	try {
 		const watcher = watch(outputFile(store, id), onChange);
@@ -59,7 +57,7 @@ export function watchOutput(
 	}
 }
 
-/** Keeps what an attempt wrote, before the next one writes. */
+/** Keeps the output of an attempt under its own name before the next attempt starts. */
 export function keepAttemptOutput(
 	store: Store,
 	id: string,
@@ -69,7 +67,7 @@ export function keepAttemptOutput(
 	rmSync(progressFile(store, id), { force: true });
 }
 
-/** Takes that back, where whoever kept it died before there was a next attempt. */
+/** Undoes keepAttemptOutput if the supervisor died before the next attempt started. */
 export function restoreAttemptOutput(
 	store: Store,
 	id: string,
@@ -79,12 +77,11 @@ export function restoreAttemptOutput(
 		moveFile(outputFile(store, id, attempt), outputFile(store, id));
 }
 
-/** Cuts a task's output and says so in a line of its own. */
+/** Cuts a task's output to `bytes` bytes and appends `line` to it. */
 export function truncateOutput(
 	store: Store,
 	id: string,
-	bytes: number,
-	line: string,
+	{ bytes, line }: { bytes: number; line: string },
 ): void {
 	const fd = openOutput(store, id);
 	try {
@@ -95,21 +92,22 @@ export function truncateOutput(
 	}
 }
 
-/** Bytes `from` up to `to` of a task's output; fewer where it ends sooner. */
+/**
+ * Reads bytes `from` up to `to` of the output of a task, or of an earlier attempt.
+ * @returns fewer bytes if the output ends sooner, none if it is missing.
+ */
 export function readOutputBytes(
 	store: Store,
 	id: string,
-	from: number,
-	to: number,
-	attempt?: number,
+	{
+		from,
+		to,
+		attempt,
+	}: { from: number; to: number; attempt?: number | undefined },
 ): Buffer {
-	let fd: number;
-	try {
-		fd = openFile(store, outputFile(store, id, attempt), constants.O_RDONLY);
-	} catch (error) {
-		if (errorCode(error) === "ENOENT") return Buffer.alloc(0);
-		throw error;
-	}
+	const path = outputFile(store, id, attempt);
+	const fd = ifExists(() => openFile(store, path, constants.O_RDONLY));
+	if (fd === undefined) return Buffer.alloc(0);
 	try {
 		const length = Math.max(0, Math.min(to, fstatSync(fd).size) - from);
 		const bytes = Buffer.allocUnsafe(length);
@@ -125,12 +123,11 @@ export function readOutputBytes(
 	}
 }
 
-/** What an earlier reader noted of the stream of an attempt; undefined where there is none. */
-export function readProgress(
-	store: Store,
-	id: string,
-	attempt: number,
-): unknown {
+/** An attempt of a task. */
+type Attempt = { id: string; attempt: number };
+
+/** Reads the note that an earlier reader of an attempt's stream wrote; undefined if there is none. */
+export function readProgress(store: Store, { id, attempt }: Attempt): unknown {
 	try {
 		const noted = JSON.parse(readFile(store, progressFile(store, id)));
 		return noted.attempt === attempt ? noted : undefined;
@@ -140,17 +137,16 @@ export function readProgress(
 }
 
 /**
- * Notes what the stream of an attempt said so far. A note is a help, never a truth: a lost one is
- * made again. One that comes late, of an attempt that is over, replaces a newer one and counts as lost.
+ * Writes the digest of an attempt's stream up to now. It is a cache: a lost note is computed again. A
+ * late note of an earlier attempt may replace a newer one, which then counts as lost.
  */
 export function writeProgress(
 	store: Store,
-	id: string,
-	attempt: number,
+	{ id, attempt }: Attempt,
 	note: object,
 ): void {
 	try {
 		const text = JSON.stringify({ ...note, attempt });
-		replaceFile(store, progressFile(store, id), text, false);
+		replaceFile(store, { path: progressFile(store, id), text });
 	} catch {}
 }

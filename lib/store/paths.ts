@@ -1,32 +1,44 @@
 /**
- * Every name on disk, in one place. Pure and light: a hook asks for a name before it loads anything.
+ * Every name on disk. Pure and light: a hook asks for a name before it loads anything else.
  *
- *     <id>.json               the record         <id>.out    what the task wrote, as it came
- *     <id>.<n>.out            what it wrote at its n-th attempt, when there was another
- *     .sessions/<key>/<id>    which tasks a session has; made before the record
- *     .sessions/<key>/.caller the session that called this one
- *     .sessions/<key>/.recorded  a subagent's record was, or is about to be, made
- *     .sessions/<key>/.ended  what a subagent said in the end, until its record comes
- *     .sessions/<key>/.checked  the last awaited task whose record a hook of that session read
- *     .sessions/.whole        every record stands in the index; `.whole.at`: how far it is
- *     .notices/<session>/<id> a session is to be told of a task's end; `.due` behind it once there
- *                             is one, and a holder behind that while it is being told
- *     .notices/<session>/.from.<ended>  not all notices of an ended session were moved here yet
- *     .due/<session>          there: something is due for that session
- *     .prompts/<id>           a prompt too long for argv, or private; gone once the task ended
- *     .prompts/<id>.system    the system prompt a droid's definition asks for; likewise
- *     .progress/<id>          how far a droid's stream was read, and what it said until there
- *     .locks/<id>/<holder>    a lock: held while the folder holds a file
- *     .ends/last              empty; renamed into place at every end, which wakes all who wait
- *     .queue/<entry>          a task that waits for its turn (see spawn/queue.ts); `.queue/paused`: none starts
- *     .slots/<entry>          a task that takes up one of the places there are
- *     .launches/<holder>      the ids whose records somebody is about to write
- *     .unique/<hash>          the id of the task that was launched last under a key
- *     .stops/<id>.<why>       a request to stop a task whose record cannot be written: reason, signal, by
- *     .on-end/<id>            what is to be run at a task's end was not run yet
- *     .broken/                records that could not be read when their end had to be written
- *     .tmp/<holder>           writes on their way; `.tmp/swept`: when that was last swept
- *     .supervisor.log, .hook.log  faults of those who have no terminal
+ *     <id>.json                  the record of a task
+ *     <id>.out                   its stdout and stderr, unchanged
+ *     <id>.<n>.out               the output of its n-th attempt, if another attempt followed
+ *     .sessions/<key>/<id>       a task of that session; created before the record
+ *     .sessions/<key>/.caller    the session that started this one
+ *     .sessions/<key>/.recorded  empty; a subagent's record exists or is about to be written
+ *     .sessions/<key>/.ended     a subagent's last message, until its record exists
+ *     .sessions/<key>/.checked   the last awaited task whose record a hook of that session read
+ *     .sessions/.whole           empty; every record is in the index
+ *     .sessions/.whole.at        how far the index was built
+ *     .notices/<session>/<id>    a notice for that session; the task has not ended yet
+ *     .notices/<session>/<id>.due
+ *                                the same; the task has ended
+ *     .notices/<session>/<id>.due@<holder>
+ *                                the same; a hook is printing it
+ *     .notices/<session>/.from.<ended>
+ *                                empty; the notices of an ended session are being moved here
+ *     .due/<session>             empty; a notice is due for that session
+ *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
+ *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
+ *     .progress/<id>             how far a droid's stream was read, and its digest up to there
+ *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
+ *     .ends/last                 empty; replaced at every end, which wakes the waiters
+ *     .queue/<entry>             a task that waits for a slot (spawn/queue-entries.ts)
+ *     .queue/paused              empty; no task of the queue is started
+ *     .slots/<entry>             a task that holds a slot
+ *     .launches/<holder>         the ids whose records a launch is about to write
+ *     .unique/<hash>             the id of the task that was launched last with a unique key
+ *     .stops/<id>.<reason>,<signal>,<by>
+ *                                empty; a stop request for a task whose record cannot be written
+ *     .on-end/<id>               empty; the --on-end command of that task was not run yet
+ *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
+ *     .tmp/<holder>              a file or lock that is being written
+ *     .tmp/swept                 empty; its mtime is the time of the last sweep
+ *     .supervisor.log            faults of supervisors, which have no terminal
+ *     .hook.log                  faults of hooks, likewise
+ *
+ * <holder> is the identity of a process and a counter (process/identity.ts).
  */
 
 import { toAbsolute } from "../process/runtime.ts";
@@ -34,9 +46,9 @@ import { idPattern } from "../task/ids.ts";
 
 export type Store = {
 	readonly dir: string;
-	/** The user it belongs to (uid); ours where it is not said. */
+	/** The uid of its owner. Without it, the owner is the current user. */
 	readonly owner?: number;
-	/** It is another user's, and we are root: we may look at it, and change nothing. */
+	/** It belongs to another user and this process is root: read-only. */
 	readonly isForeign?: boolean;
 };
 
@@ -58,10 +70,10 @@ export const folders = {
 	temporary: ".tmp",
 } as const;
 
-/** Who writes a log of faults. */
+/** The writers of a log of faults. */
 export type LogSource = "supervisor" | "hook";
 
-/** `$HOME`, or what the system knows of this user; undefined where that is nothing. */
+/** `$HOME`, else this user's home in the system's database; undefined if there is none. */
 export function homeFolder(
 	env: NodeJS.ProcessEnv = process.env,
 ): string | undefined {
@@ -74,8 +86,8 @@ export function homeFolder(
 }
 
 /**
- * `$BG_DIR`, or where the old script kept its tasks.
- * @throws Error of the system's kind (see error.ts, which a hook does not load) without a home.
+ * `$BG_DIR`, else the directory of `background-manager.py`. An absolute path.
+ * @throws Error (a system error, see error.ts, which a hook does not load) if there is no home.
  */
 export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 	const home = env.BG_DIR ? "" : homeFolder(env);
@@ -84,66 +96,86 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 			new Error("no home to keep tasks in: set HOME or BG_DIR"),
 			{ code: "ENOENT", syscall: "homedir" },
 		);
-	// A supervisor works in `/`.
+	// Absolute, because a supervisor runs in `/`.
 	return env.BG_DIR
 		? toAbsolute("BG_DIR", env.BG_DIR)
 		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
 }
 
+/** A folder of the store. */
 export const folderPath = (store: Store, folder: keyof typeof folders) =>
 	`${store.dir}/${folders[folder]}`;
 
+/** The record of a task. All paths of a task throw an Error if `id` is not a task id. */
 export const recordFile = (store: Store, id: string) =>
 	`${store.dir}/${checkId(id)}.json`;
 
-/** What a task wrote; with `attempt`, what it wrote at an earlier one. */
+/** The output of a task; with `attempt`, of that earlier attempt. */
 export const outputFile = (store: Store, id: string, attempt?: number) =>
 	`${store.dir}/${checkId(id)}${attempt ? `.${attempt}` : ""}.out`;
 
+/** The prompt of a droid task that is not given in argv. */
 export const promptFile = (store: Store, id: string) =>
 	`${folderPath(store, "prompts")}/${checkId(id)}`;
 
+/** The system prompt of a droid task. */
 export const systemPromptFile = (store: Store, id: string) =>
 	`${promptFile(store, id)}.system`;
 
+/** How far a droid's stream was read. */
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** A lock is of a task, or of what all share: the order of starting, or the keys of tasks. */
+/** The lock of a task (by id), of the unique keys (`unique`) or of a queue (see `queueLock`). */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
-/** What the supervisors of one machine share: each machine has a queue and places of its own. */
+/** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
 
+/** Exists until the `--on-end` command of a task was run. */
 export const onEndMark = (store: Store, id: string) =>
 	`${folderPath(store, "onEnd")}/${checkId(id)}`;
 
-/** The newest task launched under a key. `hash` must be one: 64 hex digits. */
+/** The newest task launched with a unique key. `hash`: the key's SHA-256, 64 hex digits. */
 export const uniqueFile = (store: Store, hash: string) =>
 	`${folderPath(store, "unique")}/${hash}`;
 
-/** When names of the dead were last swept away. */
+/** Its mtime is the time of the last sweep. */
 export const sweptMark = (store: Store) =>
 	`${folderPath(store, "temporary")}/swept`;
 
+/** Replaced at every end of a task. */
 export const lastEndFile = (store: Store) =>
 	`${folderPath(store, "ends")}/last`;
 
+/** A log of faults. */
 export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
-/** There where something is due for a session. `session` must be one: see sessionPattern. */
+/** Exists if a notice is due for a session. `session` must match sessionPattern. */
 export const dueMark = (store: Store, session: string) =>
 	`${folderPath(store, "due")}/${session}`;
+
+/** Exists if every record is in the session index. */
+export const indexMark = (store: Store) =>
+	`${folderPath(store, "sessions")}/.whole`;
+
+/** The notices of a session. `session` must match sessionPattern. */
+export const noticeFolder = (store: Store, session: string) =>
+	`${folderPath(store, "notices")}/${session}`;
+
+/** Exists while the notices of `from`, a session that has ended, are handed over to `session`. */
+export const handoverFile = (store: Store, session: string, from: string) =>
+	`${noticeFolder(store, session)}/.from.${from}`;
 
 // --- internal ---
 
 const isSharedLock = (lockName: string) =>
 	lockName === "unique" || /^queue,[^/]+$/.test(lockName);
 
-/** An id never becomes a path unchecked. */
+/** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {
 	if (!idPattern.test(id)) throw new Error(`not a task id: ${id}`);
 	return id;

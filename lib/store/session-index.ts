@@ -1,50 +1,48 @@
 /**
- * The session index: which tasks a session has, so that a look-up costs the same with 10 tasks and
- * with 10,000; and what is known of a session itself. Over a folder of the old script it is built
- * in slices, unfinished tasks first; the mark that says "whole" is written last.
+ * The session index: the tasks of each session, so that finding them costs the same with 10 tasks and
+ * with 10,000; and notes about the session itself. For records of `background-manager.py` the index is
+ * built in slices, unfinished tasks first (prune/index-build.ts). The mark of a complete index is
+ * written last.
  */
 import { existsSync, rmSync } from "node:fs";
-import { errorCode } from "../error.ts";
+import { ifExists } from "../error.ts";
 import { idPattern, sessionPattern } from "../task/ids.ts";
+import { makeFolder } from "./directory.ts";
 import {
 	createExclusive,
 	createIn,
 	listNames,
-	makeFolder,
 	readFile,
 	removeEmptyFolder,
 	replaceFile,
 	touch,
 } from "./files.ts";
-import { folderPath, type Store } from "./paths.ts";
+import { folderPath, indexMark, type Store } from "./paths.ts";
 
-/** Puts a task under a session's key. */
+/** Adds a task to the index. `key` is a session id; any other text is ignored, here and below. */
 export function indexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
 	createIn(store, sessionFolder(store, key), id);
 }
 
-/** Takes a task away from a session's key. */
+/** Removes a task from the index. */
 export function unindexSession(store: Store, key: string, id: string): void {
 	if (!sessionPattern.test(key)) return;
 	rmSync(`${sessionFolder(store, key)}/${id}`, { force: true });
-	// Only an empty folder goes.
 	removeEmptyFolder(sessionFolder(store, key));
 }
 
-/** The ids of the tasks that stand under a session's key. */
+/** Lists the ids of a session's tasks. */
 export function listSessionTasks(store: Store, key: string): string[] {
 	if (!sessionPattern.test(key)) return [];
 	const names = listNames(store, sessionFolder(store, key));
 	return names.filter((name) => idPattern.test(name));
 }
 
-/**
- * What is noted of a session: the session that called it, what it said as it ended, or the last
- * awaited task whose record a hook read.
- */
+/** A note about a session (store/paths.ts): `.sessions/<key>/.<note>`. */
 export type SessionNote = "caller" | "ended" | "checked";
 
+/** Writes a note about a session. */
 export function writeSessionNote(
 	store: Store,
 	key: string,
@@ -52,43 +50,40 @@ export function writeSessionNote(
 	text: string,
 ): void {
 	if (!sessionPattern.test(key)) return;
-	makeSessionFolder(store, key);
-	replaceFile(store, noteFile(store, key, note), text, false);
+	makeFolder(store, sessionFolder(store, key));
+	replaceFile(store, { path: noteFile(store, key, note), text });
 }
 
+/** Reads a note about a session; undefined if there is none. */
 export function readSessionNote(
 	store: Store,
 	key: string,
 	note: SessionNote,
 ): string | undefined {
 	if (!sessionPattern.test(key)) return undefined;
-	try {
-		return readFile(store, noteFile(store, key, note));
-	} catch (error) {
-		if (errorCode(error) === "ENOENT") return undefined;
-		throw error;
-	}
+	return ifExists(() => readFile(store, noteFile(store, key, note)));
 }
 
-/** Whether this is the first to make a record of a subagent's session: hooks run in parallel. */
+/**
+ * Claims a subagent's session. Returns whether this hook is the first and makes its record: hooks run in
+ * parallel.
+ */
 export function claimSession(store: Store, key: string): boolean {
 	if (!sessionPattern.test(key)) return false;
-	makeSessionFolder(store, key);
+	makeFolder(store, sessionFolder(store, key));
 	return createExclusive(`${sessionFolder(store, key)}/.recorded`);
 }
 
-/** Whether every record of the store stands in the index. */
-export const isIndexComplete = (store: Store) =>
-	existsSync(completeMark(store));
+/** Whether every record is in the index. */
+export const isIndexComplete = (store: Store) => existsSync(indexMark(store));
 
-export function markIndexComplete(store: Store): void {
-	touch(completeMark(store));
-}
+/** Marks the index as complete. */
+export const markIndexComplete = (store: Store) => touch(indexMark(store));
 
-/** How far the building of the index is: the pass, and the id it stands at. */
+/** Reads how far the index was built: the pass (0 or 1) and the last id of it ("" at the start). */
 export function readIndexProgress(store: Store): { pass: number; at: string } {
 	try {
-		const text = readFile(store, `${completeMark(store)}.at`);
+		const text = readFile(store, progressPath(store));
 		const [, pass, at = ""] = /^([01]) (bg_[0-9a-f]+)?$/.exec(text) ?? [];
 		return pass && (!at || idPattern.test(at))
 			? { pass: Number(pass), at }
@@ -98,12 +93,13 @@ export function readIndexProgress(store: Store): { pass: number; at: string } {
 	}
 }
 
+/** Writes how far the index was built. */
 export function writeIndexProgress(
 	store: Store,
 	pass: number,
 	at: string,
 ): void {
-	replaceFile(store, `${completeMark(store)}.at`, `${pass} ${at}`, false);
+	replaceFile(store, { path: progressPath(store), text: `${pass} ${at}` });
 }
 
 // --- internal ---
@@ -114,9 +110,4 @@ const sessionFolder = (store: Store, key: string) =>
 const noteFile = (store: Store, key: string, note: SessionNote) =>
 	`${sessionFolder(store, key)}/.${note}`;
 
-const completeMark = (store: Store) =>
-	`${folderPath(store, "sessions")}/.whole`;
-
-function makeSessionFolder(store: Store, key: string): void {
-	makeFolder(store, sessionFolder(store, key));
-}
+const progressPath = (store: Store) => `${indexMark(store)}.at`;

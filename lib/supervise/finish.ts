@@ -16,11 +16,10 @@ import { markLost } from "../prune/reconcile.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
 import { setRunnable } from "../spawn/queue.ts";
 import { releaseSlot } from "../spawn/slots.ts";
-import { notifyWaiters } from "../store/notices.ts";
+import { notifyWaiters, removeStops } from "../store/ends.ts";
 import { keepAttemptOutput, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
-import { removeStops } from "../store/stop-requests.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeExit,

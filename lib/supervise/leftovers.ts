@@ -1,11 +1,8 @@
 /** Finds the processes that a finished task left running, and records them. */
 import { setTimeout as delay } from "node:timers/promises";
 import { describeProcesses } from "../process/proc.ts";
-import {
-	findTree,
-	type Snapshot,
-	takeSnapshot,
-} from "../process/process-tree.ts";
+import { findTree } from "../process/process-tree.ts";
+import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
 import { maxLeftBehind } from "../task/schema.ts";
@@ -41,8 +38,7 @@ export async function recordLeftovers(
 	id: string,
 	scanner: LeftoverScanner,
 ): Promise<void> {
-	const find = (snapshot: Snapshot) =>
-		findTree(id, undefined, undefined, snapshot);
+	const find = (snapshot: Snapshot) => findTree(id, undefined, { snapshot });
 	const scan = () =>
 		retryWrite(store, id, async () => find(await scanner.scan()));
 	if (!(await scan())?.length) return;

@@ -19,6 +19,7 @@ import {
 import { signalGroup } from "../process/signals.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
 import { logFault } from "../store/directory.ts";
+import { findStop } from "../store/ends.ts";
 import {
 	readOutputSize,
 	truncateOutput,
@@ -26,7 +27,6 @@ import {
 } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { readRecordVersion, readTask, updateTask } from "../store/records.ts";
-import { findStop } from "../store/stop-requests.ts";
 import {
 	type Identity,
 	outputLimit,
@@ -123,12 +123,10 @@ export class Monitor {
 	cut(): void {
 		const limit = this.#limit;
 		if (this.#size > limit)
-			truncateOutput(
-				this.#store,
-				this.#id,
-				limit,
-				`bg: cut here: the task wrote more than ${formatSize(limit)}`,
-			);
+			truncateOutput(this.#store, this.#id, {
+				bytes: limit,
+				line: `bg: cut here: the task wrote more than ${formatSize(limit)}`,
+			});
 	}
 
 	/** A signal to the supervisor: stop my tasks. */
@@ -209,7 +207,10 @@ export class Monitor {
 			this.#canWatch = false;
 			onChange();
 		};
-		this.#unwatch = watchOutput(this.#store, this.#id, onChange, onError);
+		this.#unwatch = watchOutput(this.#store, this.#id, {
+			onChange,
+			onError,
+		});
 		// Watch first, then look again: nothing falls between.
 		const growth = this.#attempt(() => this.#measureGrowth()) ?? 0;
 		return growth > 0 ? this.#watch(false) : this.#unwatch !== undefined;

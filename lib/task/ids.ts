@@ -1,6 +1,6 @@
 /**
- * Ids of tasks and sessions: their patterns, new ids, their order. Imports nothing: the fast path of a
- * hook loads it.
+ * Ids of tasks and sessions: patterns, new ids, order. Imports nothing, because the hook's fast path
+ * loads this file.
  */
 
 export const idPattern = /^bg_[0-9a-f]{8,32}$/;
@@ -10,8 +10,8 @@ export const sessionPattern = /^[A-Za-z0-9_-]{1,128}$/;
 let lastId = { ms: 0, low: 0 };
 
 /**
- * A new id: `bg_`, the milliseconds in hex, six hex digits that are random and count up within
- * one process, so that ids of one batch sort in the order they were made.
+ * Creates a task id: `bg_`, `now` (ms since 1970) in hex, six hex digits. The digits start at random and
+ * count up within one process, so the ids of a batch sort in the order of their creation.
  */
 export function createTaskId(now = Date.now()): string {
 	const isLater = now > lastId.ms;
@@ -22,12 +22,12 @@ export function createTaskId(now = Date.now()): string {
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
-/** A session id of our own: the key of an answer, as the old script had it. */
+/** Creates bg's own session id for a task, in the format of `background-manager.py`. */
 export function createSessionId(): string {
 	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
 }
 
-/** Orders ids by age, oldest first; those of the old script are shorter and come first. */
+/** Compares ids by age, oldest first. Ids of `background-manager.py` are shorter and come first. */
 export function compareIds(a: string, b: string): number {
 	return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
 }

@@ -1,5 +1,5 @@
 /**
- * Parses a record from JSON text, including records of the old script and of a newer schema.
+ * Parses a record from JSON text, including records of `background-manager.py` and of a newer schema.
  */
 import * as v from "valibot";
 import {
@@ -10,22 +10,22 @@ import {
 	textFields,
 } from "./schema.ts";
 
-/** Fields that may hold anything; of all others the structure says how deep they are. */
+/** Whether a field may hold any JSON. The schema bounds the depth of all others. */
 const isOpenField = (key: string) =>
 	!(key in StructuredFields.entries) || key === "usage" || key === "attempts";
 
-/** By a bg that knows more than this one: its record is shown, and left as it is. */
+/** Whether a newer bg wrote the record. Such a record is shown and never rewritten. */
 export const hasNewerSchema = ({ schema = 0 }: Pick<Task, "schema">) =>
 	schema > schemaVersion;
 
-/** Says that of a record which says nothing else to this one. */
+/** A record of a newer schema that this bg cannot read at all. */
 export class NewerSchemaError extends Error {}
 
 /**
- * Reads one record, as JSON text. A null (the old script wrote them) counts as absent. Half of the
- * fields are checked by a table, for a list reads ten thousand records at once. Of a record by a newer
- * schema what this one does not understand is left out.
- * @throws Error where the text is no record.
+ * Parses the JSON text of one record. Null counts as absent (`background-manager.py` wrote nulls).
+ * Text and number fields are checked by table instead of valibot, because a list parses 10,000 records.
+ * In a record of a newer schema, fields that this bg cannot read are left out.
+ * @throws Error if the text is not a record.
  */
 export function parseTask(json: string): Task {
 	const raw: unknown = JSON.parse(json);
@@ -44,7 +44,7 @@ export function parseTask(json: string): Task {
 	return v.parse(StructuredFields, record);
 }
 
-/** Whether a value of JSON is nested so deep that writing it again could fail. */
+/** Whether a JSON value is nested deeper than `levels`: JSON.stringify could overflow the stack. */
 export function isTooDeep(value: unknown, levels = 100): boolean {
 	if (typeof value !== "object" || value === null) return false;
 	if (levels === 0) return true;
@@ -63,7 +63,9 @@ function parseNewerRecord(record: Record<string, unknown>): Task {
 		delete record[String(path?.[0]?.key)];
 	const parsed = v.safeParse(StructuredFields, record);
 	if (parsed.success) return parsed.output;
-	throw new NewerSchemaError(`it is by a newer bg (schema ${record.schema})`);
+	throw new NewerSchemaError(
+		`it was written by a newer bg (schema ${record.schema})`,
+	);
 }
 
 function assertFieldTypes(

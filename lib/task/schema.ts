@@ -1,4 +1,4 @@
-/** The task record: its schema, and the type derived from it. Unknown keys stay in a record. */
+/** The task record: its schema and the type derived from it. Unknown keys are kept. */
 import * as v from "valibot";
 import { idPattern } from "./ids.ts";
 
@@ -15,14 +15,14 @@ export type Status = (typeof statuses)[number];
 
 export const kinds = ["droid", "command", "native"] as const;
 
-/** Weakest first: a task launched from inside another gets at most that one's level. */
+/** Weakest first. A task launched by another task gets at most that task's level. */
 export const autonomies = ["low", "medium", "high"] as const;
 export type Autonomy = (typeof autonomies)[number];
 
-/** How a prompt reaches droid: in argv, in a file, or in a file and nowhere else. */
+/** How a prompt reaches droid: in argv, in a file, or in a file and not in the record. */
 const vias = ["argv", "file", "private"] as const;
 
-/** Every reason of an end, and the status it leads to where that is always the same. */
+/** Every reason for an end and its status; undefined if the status depends on the end. */
 export const statusByReason = {
 	exit: undefined,
 	spawn: "error",
@@ -41,10 +41,10 @@ export const statusByReason = {
 export type Reason = keyof typeof statusByReason;
 export const reasons = Object.keys(statusByReason) as [Reason, ...Reason[]];
 
-/** What `cancel --signal` may begin with. */
+/** The first signals that `cancel --signal` accepts. */
 export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
 
-/** Which process: a pid means nothing without the machine, the boot and the start time. */
+/** A process. A pid identifies one only together with machine, boot and start time. */
 export const Identity = v.object({
 	machine: v.string(),
 	boot: v.string(),
@@ -53,7 +53,6 @@ export const Identity = v.object({
 });
 export type Identity = v.InferOutput<typeof Identity>;
 
-/** A text that may be missing. */
 export const optionalText = v.optional(v.string());
 
 export const Progress = v.object({
@@ -69,7 +68,7 @@ export type Progress = v.InferOutput<typeof Progress>;
 export const LeftBehind = v.object({ pid: v.number(), command: v.string() });
 export type LeftBehind = v.InferOutput<typeof LeftBehind>;
 
-/** Why a task is being stopped; `at` is when that was asked. */
+/** A request to stop a task: why, when (`at`) and by what. */
 export const Stop = v.object({
 	reason: v.picklist(reasons),
 	at: v.string(),
@@ -79,7 +78,7 @@ export const Stop = v.object({
 
 export type Stop = v.InferOutput<typeof Stop>;
 
-/** Fields that are plain text where they are there. */
+/** Optional text fields. */
 export const textFields = [
 	"prompt",
 	"agent",
@@ -109,7 +108,7 @@ export const textFields = [
 	"archived_at",
 ] as const;
 
-/** Fields that are numbers where they are there. */
+/** Optional number fields. */
 export const numberFields = [
 	"schema",
 	"depth",
@@ -125,10 +124,10 @@ export const numberFields = [
 	"paused_ms",
 ] as const;
 
-/** How tasks that another waits for may end: all completed, or whatever way. */
+/** How the tasks in `after` must end: all completed, or any way. */
 const afterModes = ["completed", "any"] as const;
 
-/** One run of a task that was tried again. */
+/** An earlier attempt of a retried task. */
 const Attempt = v.looseObject({
 	attempt: v.number(),
 	error: optionalText,
@@ -138,7 +137,7 @@ const Attempt = v.looseObject({
 	completed_at: optionalText,
 });
 
-/** The rest of a record. Unknown keys stay: a record passes through here without losing anything. */
+/** The fields with structure. Unknown keys pass through unchanged. */
 export const StructuredFields = v.looseObject({
 	id: v.pipe(v.string(), v.regex(idPattern)),
 	kind: v.optional(v.picklist(kinds), "droid"),
@@ -165,15 +164,15 @@ export type Task = v.InferOutput<typeof StructuredFields> & {
 	[key in (typeof textFields)[number]]?: string;
 } & { [key in (typeof numberFields)[number]]?: number };
 
-/** At most this many bytes of a result stand in the record; the rest is in `.out`. */
+/** The most bytes of a result in the record; `.out` has all of it. */
 export const maxResultBytes = 16 * 1024;
 
-/** At most this many processes that a task left behind are named. */
+/** The most left-behind processes that a record names. */
 export const maxLeftBehind = 20;
 
-/** The most a task may write if its launch does not say, in bytes. */
-const usualOutputLimit = 256 * 1024 * 1024;
+/** The output limit if the launch sets none, in bytes. */
+const defaultOutputLimit = 256 * 1024 * 1024;
 
-/** The most a task may write, in bytes. Output past it is cut at the end of the task. */
+/** The most output a task may write, in bytes. Output past it is cut when the task ends. */
 export const outputLimit = (task: Task): number =>
-	task.max_output_bytes ?? usualOutputLimit;
+	task.max_output_bytes ?? defaultOutputLimit;

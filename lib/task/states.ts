@@ -1,11 +1,11 @@
 /**
- * The states of a task, and every way a record may change. Pure: no file, no process.
+ * The states of a task and every transition of a record. Pure: no file, no process.
  *
  *     launch ─→ queued ─→ running ─→ completed | error | cancelled
  *
- * The first final state wins; facts that come later (exit code, signal) are added beside it. A request
- * to stop is recorded before the first signal, and the end is then that request's, whatever the process
- * answers: droid exits 0 on SIGTERM.
+ * The first final state wins; later facts (exit code, signal) are added beside it. A stop request is
+ * recorded before the first signal. The end then has the request's reason, whatever the exit code:
+ * droid exits 0 on SIGTERM.
  */
 import {
 	type Identity,
@@ -14,10 +14,10 @@ import {
 	type Task,
 } from "./schema.ts";
 
-/** What ended a task, as whoever saw it tells it. */
+/** An observed end of a task. */
 export type TaskEnd = {
 	reason: Reason;
-	/** Only where the reason leaves it open (`exit`, `manual`). */
+	/** Counts only if the reason does not determine the status (`exit`, `manual`). */
 	failed?: boolean;
 	at: string;
 	/** One sentence for a person. */
@@ -36,21 +36,22 @@ export type TaskEnd = {
 	>;
 };
 
-/** At most this many characters of an error stand in the record; of each earlier attempt's, fewer. */
+/** The most characters of an error in the record, and of each earlier attempt's error. */
 const maxErrorLength = 4096;
 const maxAttemptErrorLength = 200;
 
-/** At most this many characters of a sentence that names why a task was not started. */
+/** The most characters of a dependency sentence. */
 const maxDependencyLength = 300;
 
-/** The time as records have it. */
+/** The current time in the format of records (ISO 8601, UTC). */
 export const timestamp = () => new Date().toISOString();
 
+/** Whether a task has ended: completed, error or cancelled. */
 export function isFinal(task: Pick<Task, "status">): boolean {
 	return task.status !== "queued" && task.status !== "running";
 }
 
-/** queued → running, or undefined where somebody ended the task first. */
+/** queued → running; undefined if the task has ended or is being stopped. */
 export function markRunning(
 	task: Task,
 	process: Identity,
@@ -67,11 +68,11 @@ export function markRunning(
 	};
 }
 
-/** How long a task waits before its n-th attempt, in ms: 1 s, 2 s, 4 s … at most 60 s. */
+/** The delay before the n-th attempt (n ≥ 2), in ms: 1 s, 2 s, 4 s … at most 60 s. */
 export const computeRetryDelayMs = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);
 
-/** Whether a task that ended like this is to be tried again. */
+/** Whether a task that ended as `ended` is to be retried. */
 export function isRetryable(task: Task, ended: Task): boolean {
 	return (
 		!isFinal(task) &&
@@ -81,7 +82,7 @@ export function isRetryable(task: Task, ended: Task): boolean {
 	);
 }
 
-/** running → queued: what came of this attempt is kept, and the next one is waited for. */
+/** running → queued: adds this attempt to `attempts` and sets the earliest start of the next one. */
 export function requeueForRetry(task: Task, ended: Task): Task {
 	const attempt = task.attempt ?? 1;
 	const { started_at, ...before } = task;
@@ -112,12 +113,12 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 	};
 }
 
-/** Writes down why a task is about to be stopped; the first intent stays. */
+/** Adds a stop request to an unfinished task; the first request stays. */
 export function requestStop(task: Task, stop: NonNullable<Task["stop"]>): Task {
 	return isFinal(task) || task.stop ? task : { ...task, stop };
 }
 
-/** Ends a task: the first final state wins, facts that come later are added beside it. */
+/** Ends a task. The first final state wins; later facts only fill missing fields. */
 export function finishTask(task: Task, end: TaskEnd): Task {
 	const facts: Partial<Task> = omitUndefined(end.facts ?? {});
 	if (isFinal(task)) return { ...facts, ...task };
@@ -135,7 +136,7 @@ export function finishTask(task: Task, end: TaskEnd): Task {
 	};
 }
 
-/** How a process ended, in words and numbers. */
+/** Describes how a process ended: `exited 3`, `killed by SIGKILL`; undefined for exit code 0. */
 export function describeExit(
 	code: number | null,
 	signal: string | null,
@@ -145,8 +146,8 @@ export function describeExit(
 }
 
 /**
- * Why a task is not started that comes after one which did not complete. If that one was not started
- * either, the sentence also names the first cause.
+ * Explains why a task is not started: a task in its `after`, the argument, did not complete. If that
+ * task was not started either, the sentence also names the first cause.
  */
 export function dependencySentence({
 	id,
@@ -165,7 +166,7 @@ export function dependencySentence({
 
 // --- internal ---
 
-/** The first cause in a sentence of `dependencySentence`, or of an older bg, which nested them. */
+/** The first cause in a dependency sentence. An older bg nested the sentences. */
 function firstCause(sentence: string): string {
 	const named = /^not started: \S+ ended as \w+; first cause: (.*)$/s.exec(
 		sentence,
@@ -180,13 +181,12 @@ function firstCause(sentence: string): string {
 		.replace(/^not started: /, "");
 }
 
-/** The beginning of a text; never half a character. */
+/** Cuts a text to `length` characters, never within a surrogate pair. */
 function cut(text: string, length: number): string {
 	if (text.length <= length) return text;
 	return `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
-/** The fields that are there. */
 function omitUndefined<T extends object>(fields: T): T {
 	return Object.fromEntries(
 		Object.entries(fields).filter(([, value]) => value !== undefined),

@@ -1,10 +1,10 @@
 /** The environment variables that mark the processes of a task and its supervisor. */
 
-/** Stands in the environment of every process of a task, and finds it again wherever it moved. */
+/** Set in every process of a task, which is found by it wherever it moved in the process tree. */
 export const taskVariable = "BG_TASK_ID";
 
-/** Which attempt of the task a process belongs to: an earlier one may have left some behind. */
+/** The attempt that started a process: an earlier attempt may have left processes behind. */
 export const attemptVariable = "BG_ATTEMPT";
 
-/** Stands in the environment of a supervisor, which is never part of a task's tree. */
+/** Set in a supervisor, which is never part of a task's tree. */
 export const supervisorVariable = "BG_SUPERVISOR";

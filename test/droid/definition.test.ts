@@ -40,7 +40,7 @@ describe("a droid's definition", () => {
 		expect(warnings).toEqual([]);
 	});
 
-	test("inherits the model where it says so", () => {
+	test("inherits the model if it says so", () => {
 		expect(parseDefinition("---\nmodel: inherit\n---\n").model).toBeUndefined();
 	});
 

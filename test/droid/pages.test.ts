@@ -18,7 +18,7 @@ const MiB = 1024 * 1024;
 const said = (text: string) =>
 	`${JSON.stringify({ type: "message", role: "assistant", text })}\n`;
 
-/** A task whose output a test writes by itself. */
+/** A task with an output that the test writes. */
 function writer(fields: Partial<Task> = {}) {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = createTaskId();
@@ -157,7 +157,7 @@ test("an event longer than a page is cut with a mark that says how to see it", (
 	expect(text({ since: cut.nextOffset }).output).toBe("last\n");
 });
 
-test("of a line too long for an event every byte is accounted for by a mark", () => {
+test("every byte of a line that is too long for an event is accounted for by a mark", () => {
 	const { write, pages, text, task } = writer({ kind: "droid" });
 	const before = said("before");
 	const long = said("x".repeat(17 * MiB));
@@ -197,7 +197,7 @@ test("the end of a line longer than 8 MiB is shown, and that it was cut", () => 
 	});
 });
 
-test("what an unfinished task wrote past its limit is not shown: it is about to be cut", () => {
+test("output of an unfinished task past its limit is not shown: it is about to be cut", () => {
 	const fields = { status: "running", max_output_bytes: 20 } as const;
 	const { write, pages, text } = writer(fields);
 	write("0123456\n".repeat(4));

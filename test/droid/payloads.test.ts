@@ -41,7 +41,7 @@ test.each([
 	["nothing", [], undefined],
 	["no assistant", ['{"role":"user","content":"hi"}'], undefined],
 ] as [string, string[], string | undefined][])(
-	"the last words are found: %s",
+	"the last assistant text is found: %s",
 	(_, lines, words) => {
 		expect(textOf(...lines)).toBe(words);
 	},
@@ -76,7 +76,7 @@ test("whatever a transcript holds, the last whole assistant line is its answer",
 const launched = (id: string) =>
 	`Task launched in background.\ntask_id: ${id}\nsession_id: ${id}\nsubagent_type: worker\ndescription: sub task`;
 
-test("a subagent is one that the Task tool put into the background", () => {
+test("a subagent is one that the Task tool started in the background", () => {
 	const tool_input = { description: "d", prompt: "p", subagent_type: "w" };
 	const call = { tool_name: "Task", tool_input };
 	expect(parseSubagent({ ...call, tool_response: launched("a-1") })).toEqual({

@@ -31,7 +31,7 @@ const stream = [
 	}),
 ];
 
-test("a stream says session, progress, result and usage", () => {
+test("a digest has the session, progress, result and usage", () => {
 	expect(digestStream(parseDigest({}), Buffer.from(stream.join("")))).toEqual({
 		offset: Buffer.byteLength(stream.join("")),
 		sessionId: "s-1",
@@ -49,7 +49,7 @@ test("a stream says session, progress, result and usage", () => {
 	});
 });
 
-test("a stream read in pieces, cut anywhere, says the same", () => {
+test("a stream read in pieces, cut anywhere, has the same digest", () => {
 	const bytes = Buffer.from(stream.join(""));
 	const whole = digestStream(parseDigest({}), bytes);
 	fc.assert(
@@ -62,12 +62,12 @@ test("a stream read in pieces, cut anywhere, says the same", () => {
 	);
 });
 
-test("the end of a stream tells the result, its first line torn", () => {
+test("the end of a stream has the result, even if its first line is torn", () => {
 	const bytes = Buffer.from(stream.join(""));
 	expect(digestTail(bytes.subarray(60)).finalText).toBe("päpär 😀");
 });
 
-test("droid's own message says more than that the run failed", () => {
+test("droid's own message is preferred to the client's \"Exec failed\"", () => {
 	const failed = [
 		line({ type: "error", source: "agent_loop", message: "400 no credit" }),
 		line({ type: "error", source: "cli", message: "Exec failed" }),
@@ -77,7 +77,7 @@ test("droid's own message says more than that the run failed", () => {
 	);
 });
 
-test("a stream reads like a conversation", () => {
+test("a stream is rendered as a conversation", () => {
 	const events = stream.map((each) => renderEvent(parseEvent(each.trim())));
 	expect(events).toEqual([
 		"# session s-1, model m",

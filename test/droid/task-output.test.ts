@@ -31,7 +31,7 @@ const said = (text: string) => ({ type: "message", role: "assistant", text });
 const call = { type: "tool_call", toolName: "Execute" };
 const MiB = 1024 * 1024;
 
-test("the result is what was said last, however long the stream is", () => {
+test("the result is the last message, however long the stream is", () => {
 	const { store, task } = streamed(
 		said("old"),
 		{ type: "message", role: "user", text: "x".repeat(30 * MiB) },
@@ -40,12 +40,12 @@ test("the result is what was said last, however long the stream is", () => {
 	expect(readResult(store, task).facts.result).toBe("new");
 });
 
-test("the torn line that the end of a stream begins with is no text", () => {
+test("a torn line at the start of the window is not text", () => {
 	const { store, task } = streamed(said("y".repeat(3 * MiB)));
 	expect(readResult(store, task).error).toBeUndefined();
 });
 
-test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
+test("a stream is read on from the last offset, 8 MiB a call", () => {
 	const filler = { type: "message", role: "user", text: "x".repeat(3 * MiB) };
 	const { store, task } = streamed(
 		call,
@@ -63,7 +63,7 @@ test("a stream is read on where the last reader stopped, 8 MiB a call", () => {
 	expect(counts.at(-1)).toBe(4);
 });
 
-test("what a reader of an earlier attempt notes late says nothing of the next one", () => {
+test("a late note of an earlier attempt does not count for the next one", () => {
 	const { store, task } = streamed(call, call, said("first"));
 	const old = readCurrentDigest(store, task);
 	keepAttemptOutput(store, task.id, 1);
@@ -72,13 +72,13 @@ test("what a reader of an earlier attempt notes late says nothing of the next on
 	const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
 	writeFileSync(outputFile(store, task.id), text);
 	for (const late of [task, next]) {
-		writeProgress(store, task.id, 1, old);
+		writeProgress(store, { id: task.id, attempt: 1 }, old);
 		readCurrentDigest(store, late);
 		expect(readCurrentDigest(store, next).progress.toolCalls).toBe(2);
 	}
 });
 
-test("a line longer than a look does not hold the reader up", () => {
+test("a line longer than the window does not stop the reader", () => {
 	const { store, task } = streamed("z".repeat(20 * MiB), "\n", call);
 	for (let looks = 0; looks < 4; looks++) readCurrentDigest(store, task);
 	expect(readCurrentDigest(store, task).progress.toolCalls).toBe(1);
@@ -89,7 +89,7 @@ test("a droid that never started is known by its first line", () => {
 	expect(readResult(store, task).error).toBe("Invalid model: x");
 });
 
-test("the words of a stream end with a whole event, also the first one", () => {
+test("the text of a stream ends with a whole event, even if it is the first one", () => {
 	const event = JSON.stringify(said("hi"));
 	const { store, task } = streamed(event.slice(0, 10));
 	const options = { since: 0, max: 1000 };

@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { readNotices } from "../../lib/store/notices.ts";
 import { type Answer, root, sandbox } from "../tools/harness.ts";
 import {
 	addEnd,
 	addTask,
 	noticeIn,
 	parent,
+	readNotices,
 	send,
 	toolUse,
 } from "../tools/hooks.ts";

@@ -1,4 +1,5 @@
 /** The pure functions, and those that make paths, under thousands of hostile inputs each. */
+
 import { expect, onTestFinished, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,9 +24,9 @@ import {
 	renderEvent,
 } from "../../lib/droid/stream.ts";
 import { isRefusal } from "../../lib/error.ts";
+import { formatTable } from "../../lib/print/table.ts";
 import {
 	escapeJson,
-	formatTable,
 	toJson,
 	toLine,
 	toPlain,
@@ -44,6 +45,7 @@ import { dequeue, setRunnable } from "../../lib/spawn/queue.ts";
 import { releaseSlot } from "../../lib/spawn/slots.ts";
 import { readKeyHolder, writeKeyHolder } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
+import * as ends from "../../lib/store/ends.ts";
 import * as notices from "../../lib/store/notices.ts";
 import * as paths from "../../lib/store/paths.ts";
 import { resolveTaskId } from "../../lib/store/records.ts";
@@ -394,7 +396,7 @@ test("no id, session, key or droid makes a name outside the store", () => {
 		(given) => sessions.claimSession(store, given),
 		(given) => sessions.unindexSession(store, given, id),
 		(given) => notices.expectNotice(store, given, id),
-		(given) => notices.markNoticeDue(store, given, id),
+		(given) => ends.markNoticeDue(store, given, id),
 		(given) =>
 			notices.removeClaimedNotices(
 				store,

@@ -1,7 +1,7 @@
 /**
- * Where the kernel has no /proc, `ps` tells of processes, as on macOS. Here it is hidden from bg; the
- * ps that bg finds sees it again, and speaks the language of its caller, as that of macOS does. Of
- * the runtimes, on Linux, Node alone starts without /proc.
+ * Without /proc, bg reads processes from `ps`, as on macOS. Here /proc is hidden from bg; the `ps` that
+ * bg finds sees it again and prints dates in the language of its caller, as on macOS. On Linux, only
+ * Node starts without /proc.
  */
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
@@ -76,7 +76,7 @@ test("without /proc an identity is the same in every time zone and language", as
 	expect(box.record(id)).toMatchObject({ status: "cancelled" });
 });
 
-test("without /proc the whole tree is found and stopped, what moved and what is deaf as well", async () => {
+test("without /proc the whole tree is found and stopped, with processes that moved or ignore SIGTERM", async () => {
 	const box = sandbox();
 	const bg = withoutProc(box);
 	const script = `setsid sleep 601 & (setsid sleep 604 &); (sleep 602 &) ; env -i sleep 603 & trap "" TERM; while :; do sleep 0.2; done`;
@@ -100,7 +100,7 @@ test("without /proc the whole tree is found and stopped, what moved and what is 
 	await stranger.exited;
 });
 
-test("without /proc an orphan is taken over, and what is lost is marked", async () => {
+test("without /proc an orphan gets a new supervisor, and a lost task is marked", async () => {
 	const box = sandbox();
 	const bg = withoutProc(box);
 	const id = (
@@ -152,13 +152,13 @@ test.each([
 	},
 );
 
-test("without /proc a pid that somebody else has is nobody's", async () => {
+test("without /proc a pid that another process has taken is another identity", async () => {
 	const box = sandbox();
 	const bg = withoutProc(box);
 	const id = (await bg(["run", "-q", "d", "--", "sleep", "600"])).stdout.trim();
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
 	await bg(["cancel", id]);
-	// The times that ps tells are seconds.
+	// The start times of ps are in seconds.
 	await Bun.sleep(1100);
 	const stranger = Bun.spawn(["sleep", "600"]);
 	const { process: was, supervisor } = task;

@@ -247,7 +247,7 @@ test("a lock whose release failed is released again by its holder", async () => 
 		script,
 		`import { withLock } from ${JSON.stringify(join(root, "lib/store/locks.ts"))};
 		process.stdin.once("data", () => {
-			withLock(${JSON.stringify(store)}, ${JSON.stringify(id)}, 2000, () => {});
+			withLock(${JSON.stringify(store)}, ${JSON.stringify({ name: id, timeoutMs: 2000 })}, () => {});
 			console.log("held");
 		});
 		console.log("here");

@@ -233,7 +233,7 @@ test("a folder of other things is not closed to others by a slip of BG_DIR", asy
 	const before = snapshot(dir);
 	const env = { BG_DIR: dir };
 	const run = ["run", "d", "--", "true"];
-	expectRefused(await box.bg(run, { env }), `${dir} holds other things (src)`);
+	expectRefused(await box.bg(run, { env }), `${dir} holds other files (src)`);
 	expectHarmless(await send(box, taskCall(parent, child), { env }));
 	const after = snapshot(dir);
 	expect(after[""]?.split(" ")[0]).toBe(before[""]?.split(" ")[0]);
@@ -338,7 +338,7 @@ test("root looks at another user's store and leaves nothing of its own in it", a
 
 // --- records by a newer bg ---
 
-test("a record by a newer bg is shown, and rewritten by nobody", async () => {
+test("a record by a newer bg is shown and never rewritten", async () => {
 	const box = sandbox();
 	const at = new Date(Date.now() - 1e9).toISOString();
 	const add = (fields: object) => {
@@ -398,7 +398,7 @@ test("a record by a newer bg is shown, and rewritten by nobody", async () => {
 	expect(box.alive()).toEqual([]);
 });
 
-test("a record by a newer bg that says nothing to this one is told as such, and stays", async () => {
+test("a record by a newer bg that cannot be read is reported as such and stays", async () => {
 	const box = sandbox();
 	const id = addTask(box);
 	const path = recordFile({ dir: box.dir }, id);
@@ -406,7 +406,7 @@ test("a record by a newer bg that says nothing to this one is told as such, and 
 	writeFileSync(path, text);
 	const list = (await box.bg(["list"])).json();
 	expect(list.unreadable).toMatchObject([
-		{ taskId: id, problem: "it is by a newer bg (schema 3)" },
+		{ taskId: id, problem: "it was written by a newer bg (schema 3)" },
 	]);
 	expectRefused(await box.bg(["status", id]), "newer bg (schema 3)");
 	const fallback: Task = {

@@ -9,13 +9,12 @@ import {
 import { join } from "node:path";
 
 import { openStore } from "../../lib/store/directory.ts";
+import { markNoticeDue } from "../../lib/store/ends.ts";
 import {
 	claimNotices,
 	collectNotices,
 	expectNotice,
 	forwardNotices,
-	markNoticeDue,
-	readNotices,
 	removeClaimedNotices,
 } from "../../lib/store/notices.ts";
 import { dueMark, type Store } from "../../lib/store/paths.ts";
@@ -29,6 +28,7 @@ import {
 	noticeIn,
 	parent,
 	payload,
+	readNotices,
 	send,
 	sessionEnd,
 	sessionStart,
@@ -136,7 +136,10 @@ test("of an ended session's 2,500 notices its end moves 1,000, its caller's hook
 	const told: string[] = [];
 	while (existsSync(dueMark(store, "parent"))) {
 		const notices = collectNotices(store, "parent");
-		const claims = claimNotices(store, "parent", notices, 400);
+		const claims = claimNotices(store, "parent", {
+			notices,
+			most: 400,
+		});
 		told.push(...claims.map(({ id }) => id));
 		removeClaimedNotices(store, "parent", claims);
 	}

@@ -14,7 +14,7 @@ const task = (fields: Partial<ReportedTask>): ReportedTask =>
 		...fields,
 	}) as ReportedTask;
 
-test("the report has a table of all, what came out, and how far the rest is", () => {
+test("the report has a table of all tasks, the results, and the progress of the others", () => {
 	const tasks = [
 		task({
 			id: "bg_19f0c2a4b1c000002",
@@ -57,16 +57,16 @@ test("the report has a table of all, what came out, and how far the rest is", ()
 
 ### Still Running
 
-- **bg_19f0c2a4b1c000002** \`fix the tests\`: running for 10m, 4 tool calls, last \`Read\`; last words, not instructions: \`I look at it.\`
+- **bg_19f0c2a4b1c000002** \`fix the tests\`: running for 10m, 4 tool calls, last \`Read\`; last message, not instructions: \`I look at it.\`
 - **bg_19f0c2a4b1c000004** \`fix the tests\`: queued for 10m, paused
 `);
 });
 
-test("no task is said to be none", () => {
+test("a report without tasks says so", () => {
 	expect(renderReport([], now).match(/None\./g)).toHaveLength(2);
 });
 
-test("a task takes at most 2,000 characters, and what is cut says how to get the rest", () => {
+test("a task takes at most 2,000 characters, and a cut names the command that shows all", () => {
 	const long = "lorem ipsum ".repeat(2000);
 	const empty = renderReport([], now).length;
 	const fields = {
@@ -104,7 +104,7 @@ const odd = fc.oneof(
 		.map((parts) => parts.join("")),
 );
 
-test("whatever a task says, a reader of Markdown obeys none of it", () => {
+test("the text of a task is never read as Markdown", () => {
 	fc.assert(
 		fc.property(odd, odd, odd, odd, (description, result, error, agent) => {
 			const text = renderReport(

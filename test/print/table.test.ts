@@ -8,6 +8,7 @@ import {
 } from "../../lib/cli/watch-view.ts";
 import { colourText } from "../../lib/print/status.ts";
 import {
+	formatTable,
 	layOutTable,
 	shortenIds,
 	summarizeCounts,
@@ -133,7 +134,7 @@ test("a wide table has a column for the progress", () => {
 	]);
 });
 
-test("a narrower table says it behind the description, then drops the droid, then the word of the status", () => {
+test("a narrower table joins progress and description, then drops the droid, then the word of the status", () => {
 	const short = { ...row(), short: "bg_1a204540e9" };
 	expect(drawn([short], 80)[1]).toBe(
 		"bg_1a204540e9  ▶ running   9s  executor-high  fix the tests · 7 calls · Execute…",
@@ -144,14 +145,14 @@ test("a narrower table says it behind the description, then drops the droid, the
 	expect(drawn([short], 40)[1]).toBe("bg_1a204540e9  ▶   9s  fix the tests");
 });
 
-test("a task that is over shows what came of it", () => {
+test("a finished task shows its result or its error", () => {
 	const over = { status: "completed", result: "All 42\ntests pass." } as const;
 	expect(row(over).words).toBe("All 42 tests pass.");
 	const failed = { status: "error", error: "exited 2", result: "x" } as const;
 	expect(row(failed).words).toBe("exited 2");
 });
 
-test("colours are of the 16 that a theme sets, and none that a white or a black one hides", () => {
+test("colours are among the 16 of a theme, and readable on white and on black", () => {
 	for (const status of statuses) {
 		const [, colour] = colourText("", status).split("[");
 		expect([
@@ -164,7 +165,7 @@ test("colours are of the 16 that a theme sets, and none that a white or a black 
 	}
 });
 
-test("a short id is one that no other begins with", () => {
+test("a short id is not the beginning of another id", () => {
 	const ids = ["bg_19f0c2a4b1c01", "bg_19f0c2a4b1c02", "bg_1a2b3c4d", "bg_1a"];
 	const shorten = shortenIds(ids);
 	expect(ids.map(shorten)).toEqual([
@@ -189,7 +190,7 @@ test("a short id is one that no other begins with", () => {
 	);
 });
 
-test("a summary counts what there is", () => {
+test("a summary counts the tasks of each status", () => {
 	const none = { queued: 0, running: 0, completed: 0, error: 0, cancelled: 0 };
 	expect(summarizeCounts({ ...none, running: 3, queued: 2 })).toBe(
 		"2 queued, 3 running",
@@ -197,7 +198,7 @@ test("a summary counts what there is", () => {
 	expect(summarizeCounts(none)).toBe("");
 });
 
-test("a card says what it is first, wraps what is long and cuts what is longer", () => {
+test("the details begin with the title, wrap long text and cut longer text", () => {
 	const result = Array.from({ length: 40 }, (_, n) => `line ${n}`).join("\n");
 	const lines = renderTaskDetails(
 		{ ...baseTask, status: "completed", result, prompt: "word ".repeat(30) },
@@ -218,3 +219,19 @@ const baseTask = {
 	status: "running",
 	description: "fix the tests",
 } as Task;
+
+test("the columns of rows are as wide as their widest cells, the last one is not padded", () => {
+	const rows = [
+		["a", "b"],
+		["long", "c"],
+	];
+	expect(formatTable(rows)).toBe("a     b\nlong  c");
+});
+
+test("a character that a terminal draws twice as wide counts as two columns", () => {
+	const rows = [
+		["漢字", "b"],
+		["long", "c"],
+	];
+	expect(formatTable(rows)).toBe("漢字  b\nlong  c");
+});

@@ -7,7 +7,7 @@ import type { Task } from "../../lib/task/schema.ts";
 import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { endsOf, linesOf, openPty, type PtyOptions } from "../tools/pty.ts";
 
-/** Writes the record of a task that is over, if not said otherwise. */
+/** Writes the record of a task; a finished one by default. */
 function put(box: Sandbox, fields: Partial<Task> = {}): string {
 	const id = createTaskId();
 	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
@@ -50,7 +50,7 @@ test.each([40, 80, 200])(
 	},
 );
 
-test("an id is shown as short as it may be typed; a program gets it whole", async () => {
+test("a terminal shows the shortest id that can be typed; a pipe gets the whole id", async () => {
 	const box = sandbox();
 	const whole = put(box);
 	const { lines } = await shown(box, ["list"]);
@@ -60,7 +60,7 @@ test("an id is shown as short as it may be typed; a program gets it whole", asyn
 	expect((await box.bg(["list", "--text"])).stdout).toStartWith(whole);
 });
 
-test("bg alone shows what the screen holds and where to go on; in a pipe, its help", async () => {
+test("bg alone shows the tasks that fit the screen and a hint; in a pipe, its help", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 30; n++) put(box);
 	const { code, lines } = await shown(box, [], { rows: 12 });
@@ -93,7 +93,7 @@ test("in a pipe there is no escape sequence and no progress", async () => {
 	}
 });
 
-test("colours are left out with NO_COLOR and where the terminal is dumb", async () => {
+test("colours are left out with NO_COLOR and in a dumb terminal", async () => {
 	const box = sandbox();
 	const id = put(box);
 	for (const args of [["list"], ["status", id], []]) {
@@ -124,7 +124,7 @@ test.each(Object.entries(runtimeFlags))(
 	},
 );
 
-test("a terminal that cannot move its cursor cannot watch, and waits in silence", async () => {
+test("in a dumb terminal watch is refused, and wait is silent", async () => {
 	const box = sandbox();
 	const env = { TERM: "dumb" };
 	const watch = await shown(box, ["watch"], { env });
@@ -136,7 +136,7 @@ test("a terminal that cannot move its cursor cannot watch, and waits in silence"
 	expect(wait.text).not.toContain("waiting");
 });
 
-test("watch fits the terminal, also once that has another size", async () => {
+test("watch fits the terminal, also after a change of its size", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 30; n++) put(box);
 	const pty = openPty(box, ["watch"]);
@@ -157,7 +157,7 @@ test("watch fits the terminal, also once that has another size", async () => {
 	expect(await pty.ended).toBe(0);
 });
 
-test("a frame that shows nothing new is not drawn", async () => {
+test("an unchanged frame is not drawn", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 3; n++) put(box);
 	const pty = openPty(box, ["watch"]);
@@ -185,7 +185,7 @@ test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
 	},
 );
 
-test("watch gives the terminal back at Ctrl-C and at a fault, which it tells", async () => {
+test("watch restores the terminal at Ctrl-C and on an error, which it prints", async () => {
 	const box = sandbox();
 	put(box);
 	const stopped = openPty(box, ["watch"]);
@@ -202,7 +202,7 @@ test("watch gives the terminal back at Ctrl-C and at a fault, which it tells", a
 	expect([faulty.isTaken(), faulty.isCooked()]).toEqual([false, true]);
 });
 
-test("Ctrl-Z gives the terminal back until the shell goes on with the job", async () => {
+test("Ctrl-Z restores the terminal until the shell continues the job", async () => {
 	const box = sandbox();
 	put(box);
 	const argv = ["bash", "--norc", "--noprofile", "-i"];
@@ -232,7 +232,7 @@ test("watch ends with its terminal", async () => {
 	expect(box.alive()).toEqual([]);
 });
 
-test("wait says what it waits for, and the line is gone once it is over", async () => {
+test("wait shows what it waits for, and clears the line at the end", async () => {
 	const box = sandbox();
 	const fifo = join(box.home, "go");
 	expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
@@ -249,7 +249,7 @@ test("wait says what it waits for, and the line is gone once it is over", async 
 	]);
 });
 
-test("wait takes its line away at Ctrl-C, and ends as by that", async () => {
+test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "600"]);
 	const pty = openPty(box, ["wait", id]);
@@ -260,7 +260,7 @@ test("wait takes its line away at Ctrl-C, and ends as by that", async () => {
 	expect((await box.bg(["cancel", id])).code).toBe(0);
 });
 
-test("prune and cleanup say how far they are, and the line is gone once they are done", async () => {
+test("prune and cleanup show their progress, and clear the line at the end", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 3; n++) put(box);
 	put(box, {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import {
-	formatTable,
 	toJson,
 	toLine,
 	toPlain,
@@ -24,7 +23,7 @@ test.each([
 	expect(toPlain(text)).toBe(shown);
 });
 
-test("nothing that a terminal obeys is left of any text", () => {
+test("plain text has nothing that a terminal obeys", () => {
 	fc.assert(
 		fc.property(fc.string({ unit: "binary" }), (text) => {
 			expect(toPlain(text)).not.toMatch(obeyed);
@@ -35,7 +34,7 @@ test("nothing that a terminal obeys is left of any text", () => {
 	);
 });
 
-test("a line is one line, and cut with a mark", () => {
+test("a line is one line, and a cut is marked", () => {
 	expect(toLine(" a\n\tb ")).toBe("a b");
 	expect(toLine("abcdef", 4)).toBe("abc…");
 });
@@ -92,13 +91,4 @@ test("text is cut to bytes, never within a character", () => {
 			},
 		),
 	);
-});
-
-test("a table's columns stand below each other", () => {
-	expect(
-		formatTable([
-			["a", "b"],
-			["long", "c"],
-		]),
-	).toBe("a     b\nlong  c");
 });

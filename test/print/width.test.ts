@@ -41,7 +41,7 @@ test.each([
 });
 
 test.each(eachWords)(
-	"%s words that are cut are never wider than they may be, and stay where they fit",
+	"%s text is cut only if it is too wide, and is then never wider than allowed",
 	(_, { texts, measure }) => {
 		fc.assert(
 			fc.property(texts.map(oneLine), columns, (text, width) => {
@@ -72,7 +72,7 @@ test.each(eachWords)(
 	},
 );
 
-test("a line is broken between words where it can be", () => {
+test("a line is broken between words if possible", () => {
 	expect(wrapText("all 42 tests pass", 8)).toEqual(["all 42", "tests", "pass"]);
 	expect(wrapText("  indented text", 10)).toEqual(["  indented", "text"]);
 	expect(wrapText("abcdefgh", 3)).toEqual(["abc", "def", "gh"]);

@@ -12,13 +12,13 @@ import {
 import { sendSignal } from "../../lib/process/signals.ts";
 import { until } from "../tools/harness.ts";
 
-/** A process to look at; ended by the test. */
+/** A process that the test ends. */
 function startSleep() {
 	const child = spawn("sleep", ["60"], { detached: true, stdio: "ignore" });
 	return { child, root: identifyChild(child.pid ?? 0) };
 }
 
-test("a process is who it was until it ends, a zombie is gone", async () => {
+test("a process keeps its identity until it ends; a zombie is gone", async () => {
 	const { child, root } = startSleep();
 	expect(checkLiveness(root)).toBe("alive");
 	child.kill("SIGKILL");
@@ -26,7 +26,7 @@ test("a process is who it was until it ends, a zombie is gone", async () => {
 	expect(identifyProcess(root.pid)).toBeUndefined();
 });
 
-test("a pid that was taken by another process is another identity", () => {
+test("a pid that another process has taken is another identity", () => {
 	expect(checkLiveness({ ...identifySelf(), start: "1" })).toBe("gone");
 	expect(checkLiveness({ ...identifySelf(), boot: "before" })).toBe("gone");
 	expect(checkLiveness({ ...identifySelf(), machine: "other" })).toBe(
@@ -34,7 +34,7 @@ test("a pid that was taken by another process is another identity", () => {
 	);
 });
 
-test("no signal reaches a process whose identity does not match", async () => {
+test("a process with another identity gets no signal", async () => {
 	const { child, root } = startSleep();
 	sendSignal({ ...root, start: "1" }, "SIGKILL");
 	sendSignal({ ...root, machine: "other" }, "SIGKILL");
@@ -44,7 +44,7 @@ test("no signal reaches a process whose identity does not match", async () => {
 	await until(() => child.signalCode === "SIGKILL", "its end");
 });
 
-test("a holder's name is read back as it was, and nothing else is one", () => {
+test("the name of a claim is parsed back to its identity; any other name is refused", () => {
 	fc.assert(
 		fc.property(
 			fc.record({

@@ -35,7 +35,7 @@ async function nameless(box: Sandbox) {
 	return { argv: [...enter, ...program], shell };
 }
 
-test("a changed host name makes nothing another machine's", async () => {
+test("a changed host name does not change the identity of the machine", async () => {
 	const box = sandbox();
 	const { argv, shell } = await nameless(box);
 	shell("hostname before");

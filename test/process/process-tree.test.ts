@@ -18,7 +18,7 @@ function startTask(script: string, env: Record<string, string> = {}) {
 	return { id, child, root: identifyChild(child.pid ?? 0) };
 }
 
-test("the tree has what moved to other sessions, lost its parent or its environment", async () => {
+test("the tree has processes that moved to other sessions, lost their parent or cleared their environment", async () => {
 	const { id, root } = startTask(
 		"setsid sleep 61 & (sleep 62 &) ; env -i sleep 63 & (env -i sleep 64 &); wait; sleep 60",
 	);
@@ -28,7 +28,7 @@ test("the tree has what moved to other sessions, lost its parent or its environm
 	for (const pid of pids) expect(isAlive(pid)).toBe(false);
 });
 
-test("a supervisor and what it runs are no part of the tree that launched them", async () => {
+test("a supervisor and its processes do not belong to the tree that launched them", async () => {
 	const { id, root } = startTask(
 		"env -u BG_TASK_ID BG_SUPERVISOR=1 sh -c 'sleep 60; :' & wait",
 	);
@@ -43,7 +43,7 @@ test("a supervisor and what it runs are no part of the tree that launched them",
 		process.kill(pid, "SIGKILL");
 });
 
-test("what ignores SIGTERM is killed after the grace", async () => {
+test("a process that ignores SIGTERM is killed after the grace", async () => {
 	const { id, root } = startTask(
 		"trap '' TERM; echo x; while :; do sleep 1; done",
 	);
@@ -60,7 +60,7 @@ test("what ignores SIGTERM is killed after the grace", async () => {
 	expect(checkLiveness(root)).toBe("gone");
 });
 
-test("a stopped process is stopped for good", async () => {
+test("a paused process is stopped like any other", async () => {
 	const { id, root } = startTask("sleep 60");
 	process.kill(root.pid, "SIGSTOP");
 	await until(() => findTree(id, root).some(({ paused }) => paused), "a pause");
@@ -89,7 +89,7 @@ test("a process of another user belongs to a task only as a descendant", async (
 	stranger?.kill("SIGKILL");
 });
 
-test("stopping a tree that is gone is done at once", async () => {
+test("stopping a tree that is gone returns at once", async () => {
 	expect(await stopTree(createTaskId())).toEqual([]);
 });
 

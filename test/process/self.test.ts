@@ -22,7 +22,7 @@ test.each([
 	expect(insertProgramCommand(message, words, "/b/bg")).toBe(named);
 });
 
-test("a path is taken as it is", () => {
+test("a path is used unchanged", () => {
 	const path = "'/b $& $1/bg'";
 	expect(insertProgramCommand("(bg list)", words, path)).toBe(`(${path} list)`);
 });

@@ -4,11 +4,8 @@ import { join } from "node:path";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { withPendingLaunch } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import {
-	expectNotice,
-	markNoticeDue,
-	readNotices,
-} from "../../lib/store/notices.ts";
+import { markNoticeDue } from "../../lib/store/ends.ts";
+import { expectNotice } from "../../lib/store/notices.ts";
 import {
 	indexSession,
 	listSessionTasks,
@@ -16,7 +13,7 @@ import {
 } from "../../lib/store/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { sandbox } from "../tools/harness.ts";
-import { addTask, parent } from "../tools/hooks.ts";
+import { addTask, parent, readNotices } from "../tools/hooks.ts";
 
 test("names of a task whose record never came are swept, not those of one that may come", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });

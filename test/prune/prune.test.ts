@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { identifySelf } from "../../lib/process/identity.ts";
-import { takeSnapshot } from "../../lib/process/process-tree.ts";
+import { takeSnapshot } from "../../lib/process/snapshot.ts";
 import { decidePrune, pruneTasks } from "../../lib/prune/prune.ts";
 import type { Supervision } from "../../lib/prune/supervision.ts";
 import { openStore } from "../../lib/store/directory.ts";

@@ -9,7 +9,7 @@ import { readTask } from "../../lib/store/records.ts";
 import { sandbox } from "../tools/harness.ts";
 import { addTask } from "../tools/hooks.ts";
 
-test("a key is free once its holder is over or gone, not where its record cannot be read", () => {
+test("a key is free once its task has ended or is gone, not if the record cannot be read", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const fields = { unique_key: "key", supervisor: identifySelf() };
 	const [holder, next] = [addTask(store, fields), addTask(store, fields)];

@@ -5,13 +5,12 @@ import fc from "fast-check";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { openStore } from "../../lib/store/directory.ts";
+import { markNoticeDue } from "../../lib/store/ends.ts";
 import {
 	claimNotices,
 	discardNotice,
 	expectNotice,
 	forwardNotices,
-	markNoticeDue,
-	readNotices,
 	removeClaimedNotices,
 } from "../../lib/store/notices.ts";
 import { dueMark, type Store } from "../../lib/store/paths.ts";
@@ -20,10 +19,11 @@ import { writeSessionNote } from "../../lib/store/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 
 import { root, sandbox } from "../tools/harness.ts";
+import { readNotices } from "../tools/hooks.ts";
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
-/** A session that is to be told of so many ends. */
+/** A session with `count` due notices. */
 function endsOf(store: Store, session: string, count: number): string[] {
 	const ids = Array.from({ length: count }, () => createTaskId());
 	for (const id of ids) {
@@ -36,7 +36,7 @@ function endsOf(store: Store, session: string, count: number): string[] {
 const folder = (store: Store, session: string) =>
 	join(store.dir, ".notices", session);
 
-test("an entry is awaited, then due, then claimed once, then gone", () => {
+test("an entry is awaited, then due, then claimed once, then removed", () => {
 	const store = open();
 	const id = createTaskId();
 	expectNotice(store, "s", id);
@@ -55,7 +55,7 @@ test("an entry is awaited, then due, then claimed once, then gone", () => {
 	expect(existsSync(dueMark(store, "s"))).toBe(false);
 });
 
-test("the folder of a session that has nothing to be told is swept; another stays", () => {
+test("the folder of a session without notices is swept; others stay", () => {
 	const store = open();
 	for (const session of ["told", "due", "awaited"]) {
 		const id = createTaskId();
@@ -76,9 +76,11 @@ test("the folder of a session that has nothing to be told is swept; another stay
 	]);
 });
 
-test("an entry is made and handed on while somebody sweeps", async () => {
+test("an entry is created and handed over while another process sweeps", async () => {
 	const store = open();
+	const began = join(store.dir, "began");
 	const sweeper = `
+		import { writeFileSync } from "node:fs";
 		import { sweepNotices } from ${JSON.stringify(join(root, "lib/store/notices.ts"))};
 		const store = { dir: ${JSON.stringify(store.dir)} };
 		const sweep = () => { for (const session of ["from", "to"]) sweepNotices(store, session); };
@@ -106,7 +108,7 @@ test("an entry is made and handed on while somebody sweeps", async () => {
 	}
 });
 
-test("what fell due while a notice was told brings the mark back", () => {
+test("a notice that becomes due while another is printed restores the mark", () => {
 	const store = open();
 	endsOf(store, "s", 1);
 	const claims = claimNotices(store, "s");
@@ -116,7 +118,7 @@ test("what fell due while a notice was told brings the mark back", () => {
 	expect(claimNotices(store, "s").map(({ id }) => id)).toEqual(later);
 });
 
-test("nobody is told who is not known, or is called main", () => {
+test("an unknown session and main get no notices", () => {
 	const store = open();
 	for (const session of [undefined, "main", "../../etc", "a/b", ""]) {
 		expectNotice(store, session, createTaskId());
@@ -127,7 +129,7 @@ test("nobody is told who is not known, or is called main", () => {
 	expect(readdirSync(join(store.dir, ".due"))).toEqual([]);
 });
 
-test("the claim of the dead is taken over, that of the living is not", () => {
+test("the claim of a dead process is taken over, that of a live one is not", () => {
 	const store = open();
 	const ids = [createTaskId(), createTaskId(), createTaskId()].sort();
 	const [dead = "", alive = "", nobody = ""] = ids;
@@ -145,7 +147,7 @@ test("the claim of the dead is taken over, that of the living is not", () => {
 	expect(told.sort()).toEqual([dead, nobody].sort());
 });
 
-test("files that are no entries are left alone", () => {
+test("other files among the entries are left alone", () => {
 	const store = open();
 	const [id = ""] = endsOf(store, "s", 1);
 	const strange = [".hidden", "bg_zz.due", "x.due", `${id}.old`];
@@ -154,7 +156,7 @@ test("files that are no entries are left alone", () => {
 	expect(readdirSync(folder(store, "s")).sort()).toEqual(strange.sort());
 });
 
-test("an ended session's notices go to its caller, also through generations and in a circle", () => {
+test("an ended session's notices go to its caller, also over generations and in a circle", () => {
 	const store = open();
 	const [due = ""] = endsOf(store, "child", 1);
 	const awaited = createTaskId();
@@ -174,7 +176,7 @@ test("an ended session's notices go to its caller, also through generations and 
 	markNoticeDue(store, "child", createTaskId());
 });
 
-test("many processes that claim at once tell each end exactly once", async () => {
+test("of many processes that claim at once, exactly one gets each notice", async () => {
 	const teller = `
 		import { claimNotices, removeClaimedNotices } from "${root}/lib/store/notices.ts";
 		const store = { dir: process.argv[1] };
@@ -204,7 +206,7 @@ test("many processes that claim at once tell each end exactly once", async () =>
 					children.map(({ stdout }) => new Response(stdout).text()),
 				);
 				const told = texts.join("\n").match(/bg_\w+/g) ?? [];
-				// What fell due behind the last look still has its mark.
+				// What became due after the last claim still has its mark.
 				if (told.length < ids.length)
 					expect(existsSync(dueMark(store, "s"))).toBe(true);
 				const rest = claimNotices(store, "s").map(({ id }) => id);

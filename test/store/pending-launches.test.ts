@@ -70,7 +70,7 @@ test.each([
 	},
 );
 
-test("the claim of a launcher that died stands for nothing, and goes", () => {
+test("the claim of a dead launcher counts for nothing and is removed", () => {
 	const store = open();
 	const id = createTaskId();
 	const dead = claimName({ ...identifySelf(), start: "0" }, "0");
@@ -80,13 +80,13 @@ test("the claim of a launcher that died stands for nothing, and goes", () => {
 	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
 });
 
-test("a launch that fails leaves no claim", () => {
+test("a failed launch leaves no claim", () => {
 	const store = open();
 	const fail = () =>
 		withPendingLaunch(store, [createTaskId()], () => {
-			throw new Error("no room");
+			throw new Error("disk full");
 		});
-	expect(fail).toThrow("no room");
+	expect(fail).toThrow("disk full");
 	expect(readdirSync(join(store.dir, ".launches"))).toEqual([]);
 });
 
@@ -104,7 +104,7 @@ test("a launch is complete even if its claim cannot be removed", () => {
 	expect(readdirSync(launches)).toHaveLength(1);
 });
 
-test("a key whose task is still being launched is waited for, and another one is not", async () => {
+test("a launch waits for a key of a pending launch, and not for other keys", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const id = createTaskId();
@@ -123,7 +123,7 @@ test("a key whose task is still being launched is waited for, and another one is
 	expect((await same).json()).toMatchObject({ taskId: id, existing: true });
 });
 
-test("a launch under way that never ends is named, with the way out", async () => {
+test("a pending launch that never ends is named with a hint", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const id = createTaskId();

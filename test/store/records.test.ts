@@ -17,7 +17,7 @@ import {
 	identifySelf,
 } from "../../lib/process/identity.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { watchEnds } from "../../lib/store/notices.ts";
+import { watchEnds } from "../../lib/store/ends.ts";
 import { openOutput, readOutputBytes } from "../../lib/store/output-files.ts";
 import {
 	outputFile,
@@ -58,12 +58,12 @@ function openWithTask(): { store: Store; id: string } {
 const end = (task: Task) =>
 	finishTask(task, { reason: "manual", at: new Date().toISOString() });
 
-test("the store is where the old script kept its tasks, or $BG_DIR", () => {
+test("the store is the directory of background-manager.py, or $BG_DIR", () => {
 	expect(storeDir({ HOME: "/h" })).toBe("/h/.factory/.omd/background-tasks");
 	expect(storeDir({ HOME: "/h", BG_DIR: "/d" })).toBe("/d");
 });
 
-test("folders are their owner's alone, files too", () => {
+test("only the owner can read folders and files", () => {
 	const { store, id } = openWithTask();
 	const mode = (path: string) => statSync(path).mode & 0o777;
 	expect(mode(store.dir)).toBe(0o700);
@@ -72,7 +72,7 @@ test("folders are their owner's alone, files too", () => {
 	expect(mode(recordFile(store, id))).toBe(0o600);
 });
 
-test("an old folder, readable to all, is narrowed by the first write only", () => {
+test("a folder that others can read is narrowed by the first write, not by a read", () => {
 	const { dir } = sandbox();
 	mkdirSync(dir, { mode: 0o755 });
 	openStore({ dir });
@@ -81,7 +81,7 @@ test("an old folder, readable to all, is narrowed by the first write only", () =
 	expect(statSync(dir).mode & 0o777).toBe(0o700);
 });
 
-test("a folder that others can write is refused, and so is a file", () => {
+test("a folder or a file that others can write is refused", () => {
 	const { dir } = sandbox();
 	mkdirSync(dir);
 	chmodSync(dir, 0o777);
@@ -91,13 +91,13 @@ test("a folder that others can write is refused, and so is a file", () => {
 	expect(() => openStore({ dir })).toThrow(/not a folder/);
 });
 
-test("reading a store that is not there makes none", () => {
+test("reading a missing store does not create it", () => {
 	const { dir } = sandbox();
 	expect([...iterateTasks(openStore({ dir }))]).toEqual([]);
 	expect(existsSync(dir)).toBe(false);
 });
 
-test("an id that is a path never becomes one", () => {
+test("an id that looks like a path never becomes one", () => {
 	const store = open();
 	for (const id of ["../../etc/passwd", "bg_", "bg_0123456789ab/../x", ""])
 		expect(() => recordFile(store, id)).toThrow(/not a task id/);
@@ -117,7 +117,7 @@ test("a unique beginning of an id is enough, @last is the newest", () => {
 	expect(() => resolveTaskId(store, "ff")).toThrow(/not a task id/);
 });
 
-test("a broken record is told, and leaves the others usable", () => {
+test("a broken record is reported, and the others stay usable", () => {
 	const { store, id } = openWithTask();
 	const broken = newTask();
 	createTask(store, broken);
@@ -141,7 +141,7 @@ test("a record that is a link or a pipe is not read", async () => {
 	expect(unreadable.map(({ taskId }) => taskId).sort()).toEqual([link, pipe]);
 });
 
-test("an end whose record was broken meanwhile is written, the broken one kept", () => {
+test("an end is written over a broken record, which is set aside", () => {
 	const { store, id } = openWithTask();
 	const known = readTask(store, id);
 	writeFileSync(recordFile(store, id), "scribble");
@@ -168,7 +168,7 @@ test("a write leaves no lock and no temporary file", () => {
 	expect(readdirSync(join(store.dir, ".locks"))).toEqual([]);
 });
 
-test("a decision that throws gives the lock back and changes nothing", () => {
+test("a decision that throws releases the lock and changes nothing", () => {
 	const { store, id } = openWithTask();
 	expect(() =>
 		updateTask(store, id, () => {
@@ -179,13 +179,13 @@ test("a decision that throws gives the lock back and changes nothing", () => {
 	expect(readTask(store, id).status).toBe("completed");
 });
 
-/** A lock held by whoever `holder` names. */
+/** A lock with the given holder. */
 function holdLock(store: Store, id: string, holder: string): void {
 	mkdirSync(join(store.dir, ".locks", id), { recursive: true });
 	writeFileSync(join(store.dir, ".locks", id, holder), "");
 }
 
-test("the lock of a dead process is broken, that of a living one is waited for", () => {
+test("the lock of a dead process is broken; the lock of a live one is waited for", () => {
 	const { store, id } = openWithTask();
 	holdLock(store, id, claimName({ ...identifySelf(), start: "1" }, "0"));
 	updateTask(store, id, end);
@@ -248,12 +248,12 @@ test("writers that are killed at random lose no change and hold no lock", async 
 			told = Math.max(told, ...output.split("\n").map(Number));
 	}
 	expect(told).toBeGreaterThan(0);
-	// Each number was told by one writer after its write: none may be lost afterwards.
+	// Each number was printed by one writer after its write: none may be lost.
 	expect(Number(readTask(store, id).seen)).toBeGreaterThanOrEqual(told);
 	updateTask(store, id, end);
 });
 
-test("an end wakes those who wait", async () => {
+test("an end wakes the waiters", async () => {
 	const { store, id } = openWithTask();
 	let ends = 0;
 	const disarm = watchEnds(store, () => ends++);
@@ -265,14 +265,18 @@ test("an end wakes those who wait", async () => {
 
 test("output is read from any byte to any byte", () => {
 	const { store, id } = openWithTask();
-	expect(readOutputBytes(store, id, 0, 10)).toHaveLength(0);
+	expect(readOutputBytes(store, id, { from: 0, to: 10 })).toHaveLength(0);
 	writeFileSync(openOutput(store, id), "0123456789");
-	expect(readOutputBytes(store, id, 3, 6).toString()).toBe("345");
-	expect(readOutputBytes(store, id, 8, 100).toString()).toBe("89");
-	expect(readOutputBytes(store, id, 50, 60)).toHaveLength(0);
+	expect(readOutputBytes(store, id, { from: 3, to: 6 }).toString()).toBe("345");
+	expect(readOutputBytes(store, id, { from: 8, to: 100 }).toString()).toBe(
+		"89",
+	);
+	expect(readOutputBytes(store, id, { from: 50, to: 60 })).toHaveLength(0);
 	rmSync(outputFile(store, id));
 	mkdirSync(outputFile(store, id));
-	expect(() => readOutputBytes(store, id, 0, 1)).toThrow(/not a file/);
+	expect(() => readOutputBytes(store, id, { from: 0, to: 1 })).toThrow(
+		/not a file/,
+	);
 });
 
 test("ids are listed oldest first, and nothing else is", () => {

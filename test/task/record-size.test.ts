@@ -63,7 +63,7 @@ test("a record that bg writes can be read again", () => {
 	);
 });
 
-test("what a task adds to its record stays small, however often and however it fails", () => {
+test("what a task adds to its record stays small, however often it fails", () => {
 	const error = `never started: no program ${"\u0001".repeat(100_000)}`;
 	const end = { reason: "spawn", at, error } as const;
 	let now = task({ retries: 100 });
@@ -75,7 +75,7 @@ test("what a task adds to its record stays small, however often and however it f
 	expect(formatRecordText(ended).length).toBeLessThan(200_000);
 });
 
-test("a droid's stream adds little to the record, whatever it says", async () => {
+test("a droid's stream adds little to the record, whatever its content", async () => {
 	const box = sandbox();
 	const long = "x".repeat(300_000);
 	const events = [
@@ -100,7 +100,7 @@ test("a droid's stream adds little to the record, whatever it says", async () =>
 	expect(lstatSync(join(box.dir, `${id}.json`)).size).toBeLessThan(40_000);
 });
 
-test("a launch whose record would be too large is refused, in a batch with its line", async () => {
+test("a launch with a record that would be too large is refused, in a batch with its line number", async () => {
 	const box = sandbox();
 	const command = ["true", "x".repeat(800_000)];
 	const lines = [["true"], command].map((command) =>
@@ -110,12 +110,12 @@ test("a launch whose record would be too large is refused, in a batch with its l
 	const { code, stderr } = await box.bg(["launch", "--batch", "-"], { input });
 	expect(code).toBe(2);
 	expect(stderr).toContain(
-		"nothing was launched: line 2: the record of this task would be larger than 768 KiB: put what is long into a file or a script",
+		"nothing was launched: line 2: the record of this task would be larger than 768 KiB: put long text into a file or a script",
 	);
 	expect(existsSync(box.dir)).toBe(false);
 });
 
-/** What may stand where a record was; each is gone with the store. */
+/** What may replace a record; each is removed with the store. */
 const specials: Record<string, (path: string) => unknown> = {
 	"a socket": (path) =>
 		new Promise<void>((resolve) =>

@@ -36,19 +36,19 @@ const exit = (code: number): TaskEnd => ({
 	facts: { exit_code: code },
 });
 
-test("ids of one process sort in the order they were made, also when the clock goes back", () => {
+test("ids of one process sort in the order of their creation, even if the clock is set back", () => {
 	const ids = [5, 5, 3, 6, 2].map((ms) => createTaskId(1_700_000_000_000 + ms));
 	expect(ids.toSorted(compareIds)).toEqual(ids);
 	expect(new Set(ids).size).toBe(ids.length);
 	for (const id of ids) expect(id).toMatch(idPattern);
 });
 
-test("ids of the old script, which are shorter, are older than any of ours", () => {
+test("ids of background-manager.py are shorter and sort before all others", () => {
 	const ids = ["bg_ffffffff", createTaskId()];
 	expect(ids.toSorted(compareIds)).toEqual(ids);
 });
 
-test("a session id of ours is one that the store takes", () => {
+test("a session id that bg creates is accepted by the store", () => {
 	expect(createSessionId()).toMatch(/^ses_[0-9a-f]{12}$/);
 	expect(createSessionId()).toMatch(sessionPattern);
 });
@@ -76,7 +76,7 @@ test("a process that exits 0 completes its task, any other code is an error", ()
 	});
 });
 
-test("an intent decides the end, whatever the process answers", () => {
+test("a stop request decides the end, whatever the exit code", () => {
 	const stop = { reason: "cancel", at, by: "bg cancel" } as const;
 	const ended = finishTask(requestStop(task(), stop), exit(0));
 	expect(ended).toMatchObject({
@@ -87,7 +87,7 @@ test("an intent decides the end, whatever the process answers", () => {
 	});
 });
 
-test("the first intent stays", () => {
+test("the first stop request stays", () => {
 	const first = { reason: "cancel", at, by: "bg cancel" } as const;
 	const second = { reason: "shutdown", at, by: "SIGTERM" } as const;
 	expect(requestStop(requestStop(task(), first), second).stop).toEqual(first);
@@ -126,7 +126,7 @@ test("the first final state wins, and later facts are added beside it", () => {
 	});
 });
 
-test("a task starts once, and not when its end came first", () => {
+test("a task starts once, and not if it has ended before", () => {
 	const queued = task({ status: "queued" });
 	expect(markRunning(queued, identity, at)).toMatchObject({
 		status: "running",
@@ -139,7 +139,7 @@ test("a task starts once, and not when its end came first", () => {
 	expect(markRunning({ ...queued, stop }, identity, at)).toBeUndefined();
 });
 
-test("a record of the old script is read: nulls, local times, no pid", () => {
+test("a record of background-manager.py is read: nulls, local times, no pid", () => {
 	const old = parseTask(
 		JSON.stringify({
 			id: "bg_1a2b3c4d",
@@ -162,14 +162,14 @@ test("a record of the old script is read: nulls, local times, no pid", () => {
 	expect(Number.isNaN(Date.parse(old.started_at ?? ""))).toBe(false);
 });
 
-test("what a record holds beside what is known here stays in it", () => {
+test("unknown fields of a record are kept", () => {
 	const read = parseTask(
 		'{"id":"bg_0123456789ab","status":"queued","new":[1]}',
 	);
 	expect(finishTask(read, exit(0))).toMatchObject({ new: [1] });
 });
 
-test("text that is no record is refused, whatever it is", () => {
+test("text that is not a record is refused", () => {
 	fc.assert(
 		fc.property(fc.oneof(fc.json(), fc.string()), (text) => {
 			expect(() => parseTask(text)).toThrow();
@@ -227,7 +227,7 @@ test.each([
 	},
 );
 
-test("that sentence stays short for a chain of 1000 tasks, also if an older bg wrote it", () => {
+test("a dependency sentence stays short for a chain of 1000 tasks, even if an older bg wrote it", () => {
 	let old = "exited 3";
 	let now: Task = task({ id: first, status: "error", reason: "exit" });
 	now.error = `exited 3: ${"x".repeat(500)}`;

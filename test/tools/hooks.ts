@@ -12,6 +12,8 @@ import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { removeEmptyFolder } from "../../lib/store/files.ts";
+import { listNotices } from "../../lib/store/notices.ts";
+import type { Store } from "../../lib/store/paths.ts";
 import { createTask, updateTask } from "../../lib/store/records.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
@@ -173,4 +175,17 @@ export function lock(box: Sandbox, id: string): () => void {
 export function expectHarmless({ code, stdout, stderr }: Answer): void {
 	expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
 	if (stdout) expect(JSON.parse(stdout)).toBeObject();
+}
+
+/** The ids of a session's notices: those that are due, and those whose end is still awaited. */
+export function readNotices(
+	store: Store,
+	session: string,
+): { due: string[]; awaited: string[] } {
+	const { awaited = [], due = [] } = Object.groupBy(
+		listNotices(store, session),
+		({ state }) => (state === "awaited" ? "awaited" : "due"),
+	);
+	const idsOf = (notices: typeof due) => notices.map(({ id }) => id);
+	return { due: idsOf(due), awaited: idsOf(awaited) };
 }

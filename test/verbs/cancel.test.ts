@@ -213,7 +213,7 @@ test("a record under another task's name stops nobody", async () => {
 	copyFileSync(join(box.dir, `${id}.json`), join(box.dir, `${other}.json`));
 	const answer = await box.bg(["cancel", other]);
 	expect(answer.code).toBe(111);
-	expect(answer.stderr).toContain(`it is that of ${id}`);
+	expect(answer.stderr).toContain(`it is the record of ${id}`);
 	expect(box.record(id).status).toBe("running");
 	await box.bg(["cancel", id]);
 });

@@ -131,7 +131,7 @@ test("a check that cannot read its subject fails, names the problem and has a fi
 	writeFileSync(record, "{");
 	chmodSync(box.dir, 0o770);
 	const unsafe = await examine(box, {});
-	const problem = `${box.dir} can be written by others: once you trust what is in it, chmod -R go-w ${box.dir}`;
+	const problem = `${box.dir} can be written by others: once you trust its contents, chmod -R go-w ${box.dir}`;
 	for (const check of ["store", "tasks", "queue", "disk"])
 		expect(findingOf(unsafe, check)?.says).toBe(problem);
 	await applyFix(box, findingOf(unsafe, "store"));

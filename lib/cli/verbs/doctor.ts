@@ -1,6 +1,7 @@
 import { exitCodes } from "../../error.ts";
 import { runChecks } from "../../install/doctor.ts";
-import { formatTable, toLine } from "../../print/text.ts";
+import { formatTable } from "../../print/table.ts";
+import { toLine } from "../../print/text.ts";
 import { formatFlags, reply } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 

@@ -2,13 +2,7 @@ import { addProgress } from "../../droid/task-output.ts";
 import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
-import {
-	escapeJson,
-	formatTable,
-	isTerminal,
-	toLine,
-	writeAll,
-} from "../../print/text.ts";
+import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
@@ -142,7 +136,7 @@ export default defineVerb({
 			const { renderReport } = await import("../../print/report.ts");
 			writeAll(1, renderReport(tasks));
 		} else if (!isTerminal(1) || total === 0)
-			writeAll(1, `${renderTable(tasks)}\n`);
+			writeAll(1, `${await renderTable(tasks)}\n`);
 		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
 			warn(`the record of ${taskId} cannot be read: ${problem}`);
@@ -196,9 +190,10 @@ function writeRows(rows: readonly string[], separator: string): void {
 	}
 }
 
-function renderTable(tasks: readonly ReportedTask[]): string {
+async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run make some, --all shows more)";
+	const { formatTable } = await import("../../print/table.ts");
 	return formatTable(
 		tasks.map((task) => [
 			task.id,

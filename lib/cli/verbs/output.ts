@@ -1,9 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { callOf, readableSize } from "../../droid/output-source.ts";
 import {
-	callOf,
 	type OutputText,
 	type OutputTextOptions,
-	readableSize,
 	readOutputText,
 	readPage,
 } from "../../droid/pages.ts";
@@ -18,7 +17,7 @@ import {
 import { parseSize } from "../../print/units.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
-import { watchEnds } from "../../store/notices.ts";
+import { watchEnds } from "../../store/ends.ts";
 import { readOutputBytes } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
@@ -310,7 +309,11 @@ function readBytes(
 	{ since, to, attempt }: Range,
 ): Page<Uint8Array> {
 	const end = Math.min(to, since + chunkBytes);
-	const output = readOutputBytes(store, id, since, end, attempt);
+	const output = readOutputBytes(store, id, {
+		from: since,
+		to: end,
+		attempt,
+	});
 	return { output, nextOffset: since + output.length };
 }
 

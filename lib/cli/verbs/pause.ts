@@ -3,7 +3,7 @@ import { usage } from "../../error.ts";
 import { setQueuePaused } from "../../spawn/queue.ts";
 import { isQueuePaused } from "../../spawn/slots.ts";
 import { openStore } from "../../store/directory.ts";
-import { notifyWaiters } from "../../store/notices.ts";
+import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
 import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";

@@ -11,7 +11,7 @@ import {
 } from "../../print/terminal.ts";
 import { isDumbTerminal, isTerminal, toLine } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
-import { watchEnds } from "../../store/notices.ts";
+import { watchEnds } from "../../store/ends.ts";
 import { readOutputBytes, readOutputSize } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
 import { findTask } from "../../store/records.ts";
@@ -150,7 +150,7 @@ function readOutputEnd(store: Store, id: string): string {
 	const size = readOutputSize(store, id);
 	const from = Math.max(0, size - maxShownBytes);
 	const start =
-		from && readOutputBytes(store, id, from, size).indexOf(0x0a) + 1;
+		from && readOutputBytes(store, id, { from, to: size }).indexOf(0x0a) + 1;
 	const max = Number.POSITIVE_INFINITY;
 	return readOutputText(store, task, { since: from + start, max }).output;
 }

@@ -1,0 +1,127 @@
+/**
+ * Stop requests and end events.
+ *
+ * If a task's record cannot be written, a stop request is an empty file whose name has all of its
+ * content: it needs no free space. The task's supervisor reads it and records it later. Every end
+ * replaces the file `.ends/last`, which wakes the processes that watch its folder.
+ */
+import { existsSync, renameSync, rmSync, watch } from "node:fs";
+import * as v from "valibot";
+import { Stop, type Task } from "../task/schema.ts";
+import { timestamp } from "../task/states.ts";
+import {
+	createIn,
+	discard,
+	listNames,
+	moveFile,
+	touch,
+	uniqueHolderName,
+} from "./files.ts";
+import { isKnownSession, markSessionDue } from "./notices.ts";
+import {
+	folderPath,
+	handoverFile,
+	lastEndFile,
+	noticeFolder,
+	type Store,
+} from "./paths.ts";
+import { readSessionNote } from "./session-index.ts";
+
+/** Leaves a stop request for a task's supervisor. */
+export function postStop(store: Store, id: string, stop: Stop): void {
+	const { reason, signal = "", by } = stop;
+	const name = [reason, signal, by].map(encodeURIComponent).join(",");
+	createIn(store, folderPath(store, "stops"), `${id}.${name}`);
+}
+
+/** Reads the stop request for a task; undefined if there is none. Its time is now. */
+export function findStop(store: Store, id: string): Stop | undefined {
+	for (const name of listStops(store, id)) {
+		const [reason, signal, by] = name
+			.slice(id.length + 1)
+			.split(",")
+			.map(decodeURIComponent);
+		const request = v.safeParse(Stop, {
+			reason,
+			at: timestamp(),
+			by,
+			...(signal && { signal }),
+		});
+		if (request.success) return request.output;
+	}
+	return undefined;
+}
+
+/** Removes the stop requests for a task that has ended. */
+export function removeStops(store: Store, id: string): void {
+	for (const name of listStops(store, id))
+		rmSync(`${folderPath(store, "stops")}/${name}`, { force: true });
+}
+
+/**
+ * Calls back after every end of a task in this store. Start to watch first, then read, then wait: no
+ * end is missed. If the system cannot watch, there is no callback: the caller has to poll as well.
+ * @returns a function that ends the watch.
+ */
+export function watchEnds(store: Store, onEnd: () => void): () => void {
+	try {
+		const watcher = watch(folderPath(store, "ends"), onEnd);
+		watcher.on("error", () => watcher.close());
+		return () => watcher.close();
+	} catch {
+		return () => {};
+	}
+}
+
+/** Wakes the processes that wait for an end or for a free slot. */
+export function notifyWaiters(store: Store): void {
+	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
+	try {
+		touch(temporary);
+		renameSync(temporary, lastEndFile(store));
+	} catch {
+		// Waiting processes also poll once a second.
+		discard(temporary);
+	}
+}
+
+/** Makes the notice of an ended task due, in its session or, if that has ended, in a caller's. */
+export function markNoticeDue(
+	store: Store,
+	session: string | undefined,
+	id: string,
+): void {
+	const seen = new Set<string>();
+	let owner: string | undefined;
+	for (let at = session; isKnownSession(at) && !seen.has(at); ) {
+		seen.add(at);
+		const entry = `${noticeFolder(store, at)}/${id}`;
+		if (owner !== undefined) {
+			if (existsSync(handoverFile(store, at, owner))) markSessionDue(store, at);
+		} else if (moveFile(entry, `${entry}.due`)) {
+			markSessionDue(store, at);
+			owner = at;
+		}
+		at = readSessionNote(store, at, "caller");
+	}
+}
+
+/** Makes the notice of a task's end due and wakes the waiters. */
+export function publishEnd(
+	store: Store,
+	{ id, parent_session_id }: Task,
+): void {
+	try {
+		markNoticeDue(store, parent_session_id, id);
+	} catch {
+		// A session's hooks also read its records when it starts and stops.
+	}
+	notifyWaiters(store);
+}
+
+// --- internal ---
+
+const listStops = (store: Store, id: string) =>
+	listNames(store, folderPath(store, "stops")).filter((name) =>
+		name.startsWith(`${id}.`),
+	);
