@@ -14,7 +14,7 @@ import {
 } from "../store/records.ts";
 import type { Reason, Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
-import { findStartedProcess, markLost, reconcileTask } from "./reconcile.ts";
+import { previewRecovery, reconcileTask } from "./reconcile.ts";
 import {
 	checkSupervision,
 	describeSupervision,
@@ -181,7 +181,7 @@ function previewEnd(
 ): Task {
 	if (reason !== "lost" || !task.supervisor)
 		return finishTask(task, { reason, at: timestamp(), error: by });
-	return findStartedProcess(task, getSnapshot) ? task : markLost(store, task);
+	return previewRecovery(store, task, getSnapshot);
 }
 
 async function applyDecision(

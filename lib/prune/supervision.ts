@@ -75,7 +75,11 @@ export function describeSupervision(
 	return undefined;
 }
 
-/** What a person should know of a task beside its record; undefined where there is nothing. */
-export const describeNote = (task: Task) =>
+/**
+ * The note that is shown beside a task's record; undefined if there is none.
+ * @param task as it was read, or as `reconcileTask` returned it.
+ */
+export const describeNote = (task: Task): string | undefined =>
 	describeSupervision(task, checkSupervision(task)) ??
-	(task.paused_at && !isFinal(task) ? "paused" : undefined);
+	(task.paused_at && !isFinal(task) ? "paused" : undefined) ??
+	(task.recorded === false ? "not recorded" : undefined);

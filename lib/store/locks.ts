@@ -11,6 +11,7 @@ import { sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
 import {
 	assertWritable,
+	discard,
 	listNames,
 	removeEmptyFolder,
 	removeFile,
@@ -105,7 +106,7 @@ function acquireLock(
 		mkdirSync(prepared, { mode: 0o700 });
 		touch(`${prepared}/${holder}`);
 	} catch (error) {
-		rmSync(prepared, { recursive: true, force: true });
+		removePrepared(prepared, holder);
 		throw refused(`unable to lock ${lock}: ${errorMessage(error)}`);
 	}
 	const deadline = performance.now() + timeoutMs;
@@ -117,7 +118,7 @@ function acquireLock(
 			const code = errorCode(error);
 			const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
 			if (!isHeld || performance.now() > deadline) {
-				rmSync(prepared, { recursive: true, force: true });
+				removePrepared(prepared, holder);
 				throw refused(
 					isHeld
 						? `unable to lock ${lock}: held by ${describeHolders(listNames(store, lock).map((name) => `${lock}/${name}`))}`
@@ -127,6 +128,12 @@ function acquireLock(
 		}
 		if (!breakDeadLock(store, lock)) sleepSync(pause);
 	}
+}
+
+/** Under a read-only mount even this fails (EROFS): the error that led here matters more. */
+function removePrepared(folder: string, holder: string): void {
+	discard(`${folder}/${holder}`);
+	removeEmptyFolder(folder);
 }
 
 /** Frees a lock of its dead holders; true where there was one. */

@@ -11,7 +11,7 @@ import {
 } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
-import { reconcileTask } from "../../prune/reconcile.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
@@ -44,6 +44,7 @@ const shortKeys = [
 	"started_at",
 	"completed_at",
 	"progress",
+	"recorded",
 ] as const satisfies readonly (keyof Task)[];
 
 export default defineVerb({
@@ -111,8 +112,8 @@ export default defineVerb({
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
 		let total = 0;
-		for (const each of iterateTasks(store, unreadable)) {
-			const task = reconcileTask(store, each);
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		for (const task of all) {
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
