@@ -86,7 +86,11 @@ test("whoever asks, and whatever ends when: the limits hold, the order too, and 
 				const { owner, thorough, ends } = acts.next().value;
 				const ours = waiting.filter((each) => each.owner === owner);
 				const asked = mapOf(ours.map(({ task }) => task));
-				const started = claimSlots(store, asked, limits, thorough);
+				const started = claimSlots(store, {
+					ownTasks: asked,
+					limits,
+					isFullPoll: thorough,
+				});
 				// The same by the book: one after the other, each where there is room.
 				const expected: string[] = [];
 				const before = running;
@@ -113,12 +117,22 @@ test("the dead take up no place, and keep nobody who comes after them", () => {
 	const store = open();
 	const limits = limitsOf({ BG_MAX_RUNNING: "1" });
 	const running = add(store);
-	expect(claimSlots(store, mapOf([running]), limits, false)).toHaveLength(1);
+	expect(
+		claimSlots(store, {
+			ownTasks: mapOf([running]),
+			limits,
+			isFullPoll: false,
+		}),
+	).toHaveLength(1);
 	createTask(store, { ...running, status: "running", supervisor: gone });
 	add(store, { supervisor: gone, priority: 1 });
 	const next = add(store);
-	expect(claimSlots(store, mapOf([next]), limits, false)).toEqual([]);
-	expect(claimSlots(store, mapOf([next]), limits, true)).toEqual([next.id]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: false }),
+	).toEqual([]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: true }),
+	).toEqual([next.id]);
 	expect(entries(store)).toHaveLength(2);
 	sweepQueue(store);
 	expect(entries(store)).toEqual([expect.stringContaining(next.id)]);
@@ -141,7 +155,9 @@ test("what another machine left takes up no place here, keeps nobody, and stays 
 	writeFileSync(join(lock, claimName(elsewhere, "0")), "");
 	const ours = add(store);
 	enqueue(store, [], limits);
-	expect(claimSlots(store, mapOf([ours]), limits, true)).toEqual([ours.id]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([ours]), limits, isFullPoll: true }),
+	).toEqual([ours.id]);
 	sweepQueue(store);
 	const left = entries(store).map((name) => name.split(",")[3]);
 	expect(left).toEqual(expect.arrayContaining([running.id, waiting.id]));
