@@ -58,7 +58,7 @@ test("who is young stays, however quiet", () => {
 });
 
 test("who was never measured is not stopped", () => {
-	const note = "nobody measured what it does";
+	const note = "its activity was not measured";
 	expect(choose({ quiet_ms: undefined })).toMatchObject({ note });
 	expect(choose({}, "orphaned")).toMatchObject({ note });
 });
