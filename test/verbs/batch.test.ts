@@ -123,7 +123,7 @@ describe("a batch", () => {
 
 	const fine = { description: "fine", command: ["true"] };
 	const faults: [string | object, string][] = [
-		["{bad", "it is no JSON"],
+		["{bad", "it is not JSON"],
 		["7", ""],
 		[{ ...fine, foo: 1 }, "there is no key foo"],
 		[{ command: ["true"] }, "description"],

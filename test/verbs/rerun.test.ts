@@ -88,7 +88,7 @@ describe("retry", () => {
 	test("is refused while the task is not over, and where its prompt was private", async () => {
 		const { box, ended } = withDroid();
 		const id = await box.run(["sleep", "60"]);
-		await refused(box, ["retry", id], "once it is over");
+		await refused(box, ["retry", id], "after it has ended");
 		await box.bg(["cancel", id]);
 		const hidden = await ended(["launch", "--private", "d", "secret"]);
 		await refused(box, ["retry", hidden.id], "private");
@@ -128,7 +128,7 @@ describe("resume", () => {
 		const env = { BG_DROID: standIn };
 		const { taskId } = (await bg(["launch", "d", "RUN[sleep 60]"], env)).json();
 		await box.untilTask(taskId, (task) => task.droid_session_id, "a session");
-		await refused(box, ["resume", taskId, "p"], "once it is over");
+		await refused(box, ["resume", taskId, "p"], "after it has ended");
 		await box.bg(["cancel", taskId]);
 		const failed = await ended(["launch", "d", "p"], {
 			BG_DROID: "/bin/false",
