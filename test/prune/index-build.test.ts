@@ -35,11 +35,11 @@ function oldFolder(count: number, isUnfinished: (n: number) => boolean): Store {
 const isFound = (store: Store, n: number) =>
 	listSessionTasks(store, sessionOf(n)).includes(idOf(n));
 
-test("an empty folder is whole at once", () => {
+test("the index of an empty folder is complete at once", () => {
 	expect(isIndexComplete(oldFolder(0, () => false))).toBe(true);
 });
 
-test("10,000 old records: slice by slice, the unfinished first, the mark last", () => {
+test("10,000 old records are indexed in slices: unfinished tasks first, the mark last", () => {
 	const count = 10_000;
 	const unfinished = (n: number) => n % 1000 === 3;
 	const store = oldFolder(count, unfinished);
@@ -56,14 +56,14 @@ test("10,000 old records: slice by slice, the unfinished first, the mark last", 
 		slowest = Math.max(slowest, performance.now() - start);
 	}
 	expect(slices).toBeGreaterThan(1);
-	// A slice is 50 ms, a listing and one record; the rest is for a busy machine.
+	// A slice takes 50 ms, a listing and one record; the margin is for a busy machine.
 	expect(slowest).toBeLessThan(500);
 	expect(isWhole(all)).toBe(true);
 	buildIndexSlice(store, 0);
 	expect(isWhole(all)).toBe(true);
 }, 60_000);
 
-test("the mark never stands before the last entry, wherever a slice is cut", () => {
+test("the mark is never written before the last entry, wherever a slice ends", () => {
 	const store = oldFolder(300, (n) => n % 7 === 0);
 	const all = Array.from({ length: 300 }, (_, n) => n);
 	for (let slices = 0; !isIndexComplete(store); slices++) {
@@ -73,7 +73,7 @@ test("the mark never stands before the last entry, wherever a slice is cut", () 
 	expect(all.filter((n) => !isFound(store, n))).toEqual([]);
 });
 
-test("broken records, records deleted meanwhile and lost notes do not keep it from the end", () => {
+test("broken records, deleted records and lost progress do not prevent completion", () => {
 	const store = oldFolder(500, (n) => n < 10);
 	writeFileSync(join(store.dir, `${idOf(77)}.json`), "{half");
 	writeFileSync(join(store.dir, `${idOf(78)}.json`), '{"id":"bg_deadbeef"}');

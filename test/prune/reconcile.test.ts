@@ -11,7 +11,7 @@ import { addTask } from "../tools/hooks.ts";
 
 const dead = { ...identifySelf(), start: "999999999999" };
 
-test("who died in the queue never started", () => {
+test("a task whose supervisor died in the queue never started", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
 	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
@@ -20,7 +20,7 @@ test("who died in the queue never started", () => {
 	});
 });
 
-test("a task that wrote something has started, though nobody wrote that down", () => {
+test("a queued task that wrote output has started, although its record does not say so", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
 	writeFileSync(outputFile(store, id), "half of it\n");
@@ -31,7 +31,7 @@ test("a task that wrote something has started, though nobody wrote that down", (
 	});
 });
 
-test("what an attempt wrote is the task's, where its supervisor died before the next one", () => {
+test("the output of an attempt is the task's if its supervisor died before the next one", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const died = { supervisor: dead, process: dead, retries: 1 };
 	const id = addTask(store, died);

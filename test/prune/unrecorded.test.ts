@@ -1,4 +1,4 @@
-/** Reading writes nothing; what cannot be recorded is shown as that. */
+/** Reading writes nothing, and a state that cannot be recorded is marked in every answer. */
 import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -24,7 +24,7 @@ const dead = { ...identifySelf(), start: "999999999999" };
 const shell = (box: Sandbox, script: string) =>
 	expect(spawnSync("sh", ["-c", script], { cwd: box.dir }).status).toBe(0);
 
-/** Each returns the argv that runs the rest of an argv where the store cannot be written. */
+/** Each returns an argv prefix that runs a command for which the store cannot be written. */
 const protections = {
 	"without write permission": (box: Sandbox) => {
 		if (unprivileged.length) shell(box, "chown -R 65534:65534 ..");
@@ -71,7 +71,7 @@ test.each(Object.entries(protections))(
 	60_000,
 );
 
-test("a state that was recorded is shown without a word about that", async () => {
+test("a recorded state is shown without a mark", async () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const id = addTask(store, { supervisor: dead, process: dead });
@@ -82,7 +82,7 @@ test("a state that was recorded is shown without a word about that", async () =>
 	expect(box.record(id)).toMatchObject({ status: "error", reason: "lost" });
 });
 
-test("reading records, rows and outputs writes nothing, whatever there is to reconcile", () => {
+test("reading records, rows and outputs writes nothing, also for lost tasks", () => {
 	const box = sandbox();
 	const store = openStore({ dir: box.dir, write: true });
 	const ids = [
@@ -111,7 +111,7 @@ test("reading records, rows and outputs writes nothing, whatever there is to rec
 	expect(snapshot(box.dir)).toEqual(before);
 });
 
-test("a row that is not recorded is read again, one that is recorded is not", () => {
+test("a row that is not recorded is read again, a recorded one is not", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { supervisor: dead, process: dead });
 	const reader = new RowReader(store);

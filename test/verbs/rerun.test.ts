@@ -124,7 +124,7 @@ describe("resume", () => {
 	test("is refused for a command, for what is not over, and where no session is known", async () => {
 		const { box, bg, ended } = withDroid();
 		const command = await ended(["run", "d", "--", "true"]);
-		await refused(box, ["resume", command.id, "p"], "no droid's task");
+		await refused(box, ["resume", command.id, "p"], "not a droid's task");
 		const env = { BG_DROID: standIn };
 		const { taskId } = (await bg(["launch", "d", "RUN[sleep 60]"], env)).json();
 		await box.untilTask(taskId, (task) => task.droid_session_id, "a session");
