@@ -36,21 +36,18 @@ const maxEnvironmentBytes = 120_000;
  * @throws BgError: usage for a plan that cannot be launched, refused if a limit or the system refuses.
  */
 export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
-	for (const { task } of plans) checkLaunchSize(task);
+	const tasks = plans.map(({ task }) => task);
+	for (const task of tasks) checkLaunchSize(task);
 	const store = openStore({ write: true });
 	buildIndexSlice(store, Number.POSITIVE_INFINITY);
-	const ids = plans.map(({ task }) => task.id);
+	const ids = tasks.map(({ id }) => id);
 	return withPendingLaunch(store, ids, () => {
-		if (!plans.some(({ task }) => task.unique_key))
+		if (!tasks.some(({ unique_key }) => unique_key))
 			return startPlans(store, plans);
-		const claimed = claimUniqueKeys(
-			store,
-			plans.map(({ task }) => task),
-			reconcileTask,
-		);
+		const claimed = claimUniqueKeys(store, tasks, reconcileTask);
 		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
 		const claimedIds = new Map(
-			plans.map(({ task }, index) => [task.id, claimed[index]?.id ?? task.id]),
+			ids.map((id, index) => [id, claimed[index]?.id ?? id]),
 		);
 		for (const { task } of fresh)
 			if (task.after) {
@@ -60,10 +57,10 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 		const launched = new Map(
 			startPlans(store, fresh).map((each) => [each.task.id, each]),
 		);
-		return claimed.map((answer, index) => {
-			const ownResult = launched.get(plans[index]?.task.id ?? "");
-			const { task } = launched.get(answer.id) ?? { task: answer };
-			return ownResult ?? { task, warnings: [], existing: true };
+		return claimed.map((holder, index) => {
+			const { task } = launched.get(holder.id) ?? { task: holder };
+			const existing = { task, warnings: [], existing: true };
+			return launched.get(ids[index] ?? "") ?? existing;
 		});
 	});
 }
