@@ -3,6 +3,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { reconcileTask } from "../../lib/prune/reconcile.ts";
 import { openStore } from "../../lib/store/directory.ts";
+import { withLock } from "../../lib/store/locks.ts";
 import { keepAttemptOutput } from "../../lib/store/output-files.ts";
 import { outputFile } from "../../lib/store/paths.ts";
 import { readTask } from "../../lib/store/records.ts";
@@ -43,4 +44,27 @@ test("the output of an attempt is the task's if its supervisor died before the n
 	});
 	expect(readdirSync(store.dir)).toContain(`${id}.out`);
 	expect(readdirSync(store.dir)).not.toContain(`${id}.1.out`);
+});
+
+test("a queued task whose process has started is shown as running if that cannot be recorded", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = addTask(store, { status: "queued", supervisor: dead });
+	const env = { ...box.env, BG_TASK_ID: id, BG_ATTEMPT: "1" };
+	const child = Bun.spawn(["sleep", "60"], { env });
+	try {
+		// A lock that is held keeps the record from being written.
+		const task = withLock(store, id, 100, () =>
+			reconcileTask(store, readTask(store, id)),
+		);
+		expect(task).toMatchObject({
+			status: "running",
+			pid: child.pid,
+			recorded: false,
+		});
+		expect(box.record(id).status).toBe("queued");
+	} finally {
+		child.kill();
+		await child.exited;
+	}
 });
