@@ -1,6 +1,6 @@
 /**
- * A batch: JSON lines, each a launch or a run. All of it is checked before any of it is launched,
- * and every fault is told with its line. A line may have a name that `after` of any other may use.
+ * Plans a batch: JSON lines, each a launch or a run. All lines are checked before anything is launched;
+ * every fault names its line. A line may have a name, which `after` of any other line may use.
  */
 import * as v from "valibot";
 import { errorMessage, isRefusal, usage } from "../error.ts";
@@ -12,25 +12,33 @@ import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
 /** The most lines a batch may have. */
 const maxLines = 10_000;
 
-/** The most faults that are told. */
+/** The most faults that one message names. */
 const maxFaults = 10;
 
 const optionalList = v.optional(v.union([v.string(), v.array(v.string())]));
 const optionalNumber = v.optional(v.union([v.string(), v.number()]));
 
-const BatchLine = v.strictObject({
-	name: v.optional(
-		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
-	),
-	description: v.string(),
+/** The keys that only a droid takes. */
+const droidEntries = {
 	prompt: optionalText,
 	prompt_file: optionalText,
 	private: v.optional(v.boolean()),
 	droid: optionalText,
-	parent_session_id: optionalText,
 	autonomy: optionalText,
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
+};
+const droidOnlyKeys = Object.keys(
+	droidEntries,
+) as (keyof typeof droidEntries)[];
+
+const BatchLine = v.strictObject({
+	...droidEntries,
+	name: v.optional(
+		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
+	),
+	description: v.string(),
+	parent_session_id: optionalText,
 	command: v.optional(v.array(v.string())),
 	cwd: optionalText,
 	env: v.optional(
@@ -45,28 +53,18 @@ const BatchLine = v.strictObject({
 	retries: optionalNumber,
 	unique: optionalText,
 	max_output: optionalNumber,
-	on_end: v.optional(v.union([v.string(), v.array(v.string())])),
+	on_end: optionalList,
 });
 type BatchLine = v.InferOutput<typeof BatchLine>;
 type NumberedLine = { number: number; line: BatchLine };
 
-/** What only a droid takes. */
-const droidOnlyKeys = [
-	"prompt",
-	"prompt_file",
-	"private",
-	"droid",
-	"autonomy",
-	"model",
-	"worktree",
-] as const;
-
-/** A plan, and its name where its line has one. */
+/** A plan, and the name of its line if it has one. */
 export type NamedPlan = { name?: string; plan: LaunchPlan };
 
 /**
  * Plans a whole batch.
- * @throws BgError (usage) that names every line at fault.
+ * @param text JSON lines; blank lines are skipped.
+ * @throws BgError (usage) that names the faulty lines, at most 10.
  */
 export function planBatch(text: string): NamedPlan[] {
 	const faults: { number: number; problem: string }[] = [];
@@ -132,13 +130,13 @@ function parseLine(json: string): BatchLine {
 	try {
 		value = JSON.parse(json);
 	} catch {
-		throw usage("it is no JSON");
+		throw usage("it is not JSON");
 	}
 	const parsed = v.safeParse(BatchLine, value);
 	if (parsed.success) return parsed.output;
 	const [issue] = parsed.issues;
 	const key = v.getDotPath(issue);
-	if (!key) throw usage("it is no JSON object");
+	if (!key) throw usage("it is not a JSON object");
 	if (issue.expected === "never") throw usage(`there is no key ${key}`);
 	if (issue.received === "undefined") throw usage(`${key} is missing`);
 	throw usage(`${key}: ${issue.message}`);
@@ -165,7 +163,7 @@ const listPredecessors = (line: BatchLine) =>
 const toText = (given: string | number | undefined) =>
 	given === undefined ? undefined : String(given);
 
-/** An `after` that is no name of the batch is an id. */
+/** Plans one line. An `after` that names no line of the batch is an id. */
 function planLine(
 	line: BatchLine,
 	named: ReadonlyMap<string, unknown>,
@@ -209,8 +207,8 @@ function planLine(
 }
 
 /**
- * Lines that would wait for each other, the first of them again at the end; undefined where there
- * are none. Of two lines with one key only the first is launched, and stands for both.
+ * Lines that would wait for each other, the first of them again at the end; undefined if there are none.
+ * Of several lines with one key only the first is launched, and the others mean its task.
  */
 function findCycle(
 	read: readonly NumberedLine[],
@@ -233,7 +231,7 @@ function findCycle(
 					return other ? [launched(other)] : [];
 				}),
 			);
-	// Whoever waits for nobody that is left can start, and leaves.
+	// A line that waits for none of the lines left can start and is removed.
 	for (let size = -1; size !== left.size; ) {
 		size = left.size;
 		for (const [each, others] of left)

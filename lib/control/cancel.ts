@@ -1,7 +1,7 @@
 /**
- * Stopping tasks on demand. An intent is written first; then the supervisor stops the tree, for it
- * outlives a canceller that dies halfway. Where no supervisor lives, or it does not answer, the
- * canceller does it. Tasks launched from inside go with the task, unless they shall be left.
+ * Cancels tasks. The request is recorded first; then the supervisor stops the tree, because it survives
+ * a canceller that dies halfway. If the supervisor is gone or does not answer, the canceller stops the
+ * tree. Tasks that were launched from inside are cancelled as well, unless `only` is set.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError, errorMessage } from "../error.ts";
@@ -31,31 +31,31 @@ import type {
 import { finishTask, isFinal, requestStop, timestamp } from "../task/states.ts";
 
 export type CancelOptions = {
-	/** The first signal; TERM where none is given. */
+	/** The first signal (TERM). */
 	signal?: (typeof stopSignals)[number] | undefined;
-	/** Leave the tasks that were launched from inside. */
+	/** Whether to leave the tasks that were launched from inside. */
 	only?: boolean;
-	/** Why: what the end will be. */
+	/** The reason of the end that is recorded. */
 	cause?: { reason: Reason; by: string };
 };
 
 export type CancelResult = {
 	taskId: string;
-	/** None where its record cannot be read. */
+	/** Absent if the record cannot be read. */
 	status?: Status;
 	/** Whether this call stopped something. */
 	cancelled: boolean;
 	survivors: LeftBehind[];
-	/** Why nothing was stopped, or why the end is not recorded yet. */
+	/** Why nothing was stopped, or why the end is not recorded. */
 	note?: string;
 };
 
-/** SIGTERM's 5 s, SIGKILL's 5 s, and time to write the end, in ms. */
+/** The 5 s after SIGTERM, the 5 s after SIGKILL, and time to write the end, in ms. */
 const supervisorTimeoutMs = 13_000;
 
 /**
- * Cancels tasks, and what was launched from inside them, and waits until they are gone. A task whose
- * record cannot be read is told as that, and does not keep the others.
+ * Cancels tasks and what was launched from inside them, and waits until their processes are gone.
+ * @returns one result a task; a task that cannot be cancelled has a note and does not affect the others.
  */
 export async function cancelTasks(
 	store: Store,
@@ -64,12 +64,18 @@ export async function cancelTasks(
 ): Promise<CancelResult[]> {
 	const done = new Map<string, CancelResult>();
 	const requested = new Set<string>();
+	const run = { ...options, store, requested };
 	for (let batch = [...ids]; batch.length; ) {
 		const results = await Promise.all(
-			batch.map((id) => tryCancelTask(store, id, options, requested)),
+			batch.map((id) =>
+				cancelTask(run, id).catch((error) => {
+					if (!(error instanceof BgError)) throw error;
+					return toUnchanged(id, error.message);
+				}),
+			),
 		);
 		for (const result of results) done.set(result.taskId, result);
-		// A task may launch another until it is gone: look again until none is left.
+		// A task may launch others until it is gone: repeat until there are none.
 		batch = options.only
 			? []
 			: findUnfinishedDescendants(store, requested).filter(
@@ -81,49 +87,45 @@ export async function cancelTasks(
 
 // --- internal ---
 
-async function tryCancelTask(
-	store: Store,
-	id: string,
-	options: CancelOptions,
-	requested: Set<string>,
-): Promise<CancelResult> {
-	try {
-		return await cancelTask(store, id, options, requested);
-	} catch (error) {
-		if (!(error instanceof BgError)) throw error;
-		return { taskId: id, cancelled: false, survivors: [], note: error.message };
-	}
-}
+/** The result for a task of which nothing was stopped. */
+const toUnchanged = (
+	taskId: string,
+	note: string,
+	status?: Status,
+): CancelResult => ({
+	taskId,
+	...(status && { status }),
+	cancelled: false,
+	survivors: [],
+	note,
+});
 
-async function cancelTask(
-	store: Store,
-	id: string,
-	options: CancelOptions,
-	requested: Set<string>,
-): Promise<CancelResult> {
+/** `requested` gets the ids of the tasks whose end was requested. */
+type CancelRun = CancelOptions & { store: Store; requested: Set<string> };
+
+async function cancelTask(run: CancelRun, id: string): Promise<CancelResult> {
+	const { store, cause, signal, requested } = run;
 	const before = reconcileTask(store, readTask(store, id));
-	if (isFinal(before)) return stopLeftovers(before, options);
+	if (isFinal(before)) return stopLeftovers(before, run);
 	const supervision = checkSupervision(before);
 	if (supervision !== "watched" && supervision !== "orphaned")
-		return {
-			taskId: id,
-			status: before.status,
-			cancelled: false,
-			survivors: [],
-			note: describeSupervision(before, supervision) ?? supervision,
-		};
+		return toUnchanged(
+			id,
+			describeSupervision(before, supervision) ?? supervision,
+			before.status,
+		);
 	const stop: Stop = {
-		...(options.cause ?? { reason: "cancel", by: "bg cancel" }),
+		...(cause ?? { reason: "cancel", by: "bg cancel" }),
 		at: timestamp(),
-		...(options.signal && { signal: options.signal }),
+		...(signal && { signal }),
 	};
 	const { task, wasFinal, problem } = recordStop(store, before, stop);
-	if (wasFinal) return stopLeftovers(task, options);
+	if (wasFinal) return stopLeftovers(task, run);
 	requested.add(id);
 	if (problem || task.status === "running")
 		await waitForSupervisor(store, task, problem !== undefined);
-	// What the supervisor has not stopped, because it is gone or stopped itself or was done already.
-	const survivors = await stopTree(id, toStopOptions(task, options));
+	// The supervisor may be gone, or be stopped by a signal, or have recorded the end before.
+	const survivors = await stopTree(id, toStopOptions(task, run));
 	const end = survivors.length
 		? readTask(store, id)
 		: finishCancelled(store, task);
@@ -135,15 +137,15 @@ async function cancelTask(
 		survivors: describeProcesses(survivors),
 		...(isStopped &&
 			!isFinal(end) && {
-				note: `stopped; its end is recorded as soon as that is possible (${problem ?? "try again"})`,
+				note: `stopped, but its end is not recorded yet (${problem ?? "try again"})`,
 			}),
 	};
 }
 
 /**
- * Records the request to stop a task. If that fails, the request is left beside the record: its
- * supervisor reads it there, and the stop does not wait for free space.
- * @returns the task as it is now; `problem` says why its record does not have the request.
+ * Records the request to stop a task. If that fails, the request is written beside the record: the
+ * supervisor reads it there, and the stop needs no free space.
+ * @returns the task as it is now; `problem` is why its record does not have the request.
  */
 function recordStop(
 	store: Store,
@@ -168,7 +170,7 @@ function recordStop(
 		try {
 			postStop(store, id, stop);
 		} catch {
-			// Then this process stops the tree, and the end says which signal it was.
+			// This process then stops the tree, and the recorded end names the signal.
 		}
 		return { task: before, problem: errorMessage(error) };
 	}
@@ -178,8 +180,8 @@ const isRefused = (error: unknown) =>
 	error instanceof BgError && error.exit === "refused";
 
 /**
- * Asks the supervisor, and waits until it has recorded the end, or will not any more. An end that
- * cannot be recorded is not waited for once the process is gone.
+ * Wakes the supervisor and waits until it has recorded the end or is gone, at most 13 s. If the request
+ * could not be recorded, it waits only until the process is gone.
  */
 async function waitForSupervisor(
 	store: Store,
@@ -199,10 +201,7 @@ async function waitForSupervisor(
 	}
 }
 
-/**
- * Records the end of a task whose tree is gone, if its supervisor did not; the task as it is if that
- * cannot be recorded.
- */
+/** Records the end of a task whose tree is gone; returns the task unchanged if that is refused. */
 function finishCancelled(store: Store, task: Task): Task {
 	try {
 		return updateTask(store, task.id, (now) =>
@@ -214,20 +213,14 @@ function finishCancelled(store: Store, task: Task): Task {
 	}
 }
 
-/** A finished task's state stays; what is left of its processes is stopped. */
+/** Stops what is left of a finished task's processes; its state stays. */
 async function stopLeftovers(
 	task: Task,
 	options: CancelOptions,
 ): Promise<CancelResult> {
 	const { id, status } = task;
 	if (findTree(id, task.process).length === 0)
-		return {
-			taskId: id,
-			status,
-			cancelled: false,
-			survivors: [],
-			note: `already ${status}`,
-		};
+		return toUnchanged(id, `already ${status}`, status);
 	const survivors = await stopTree(id, toStopOptions(task, options));
 	return {
 		taskId: id,
@@ -241,7 +234,7 @@ function toStopOptions(task: Task, { signal }: CancelOptions): StopOptions {
 	return { root: task.process, ...(signal && { signal: `SIG${signal}` }) };
 }
 
-/** All that was launched from inside these tasks, through whatever generations, and is not over. */
+/** The unfinished tasks that were launched from inside these, directly or through others. */
 function findUnfinishedDescendants(
 	store: Store,
 	ids: ReadonlySet<string>,

@@ -1,7 +1,7 @@
 /**
- * A launch: everything is checked, then a supervisor is started, then the records are written. Where
- * anything fails, nothing was launched and nothing recorded: a supervisor whose records do not all
- * come takes those that are there away again, and leaves.
+ * Launches planned tasks: queue entries first, then the supervisor, then the records. A launch succeeds
+ * as a whole or not at all: a supervisor that does not get all its records removes those that were
+ * written, and exits.
  */
 import { usage } from "../error.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
@@ -23,34 +23,31 @@ import { assertNotAncestor } from "./schedule.ts";
 export type LaunchResult = {
 	task: Task;
 	warnings: string[];
-	/** It was there already: nothing was launched (`--unique`). */
+	/** Whether the task existed before and nothing was launched (`--unique`). */
 	existing?: boolean;
 };
 
-/** The most that `--env` may hold in one launch, in bytes: it travels in one variable. */
+/** The most that `--env` may hold in one launch, in bytes: all of it is passed in one variable. */
 const maxEnvironmentBytes = 120_000;
 
 /**
- * Launches what was planned, all of it or nothing. A plan whose key another task has is answered
- * with that task.
- * @throws BgError (refused) where the machine will not.
+ * Launches all plans or none. For a plan whose unique key an unfinished task has, the result is that task.
+ * @returns one result a plan, in their order.
+ * @throws BgError: usage for a plan that cannot be launched, refused if a limit or the system refuses.
  */
 export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
-	for (const { task } of plans) checkLaunchSize(task);
+	const tasks = plans.map(({ task }) => task);
+	for (const task of tasks) checkLaunchSize(task);
 	const store = openStore({ write: true });
 	buildIndexSlice(store, Number.POSITIVE_INFINITY);
-	const ids = plans.map(({ task }) => task.id);
+	const ids = tasks.map(({ id }) => id);
 	return withPendingLaunch(store, ids, () => {
-		if (!plans.some(({ task }) => task.unique_key))
+		if (!tasks.some(({ unique_key }) => unique_key))
 			return startPlans(store, plans);
-		const claimed = claimUniqueKeys(
-			store,
-			plans.map(({ task }) => task),
-			reconcileTask,
-		);
+		const claimed = claimUniqueKeys(store, tasks, reconcileTask);
 		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
 		const claimedIds = new Map(
-			plans.map(({ task }, index) => [task.id, claimed[index]?.id ?? task.id]),
+			ids.map((id, index) => [id, claimed[index]?.id ?? id]),
 		);
 		for (const { task } of fresh)
 			if (task.after) {
@@ -60,17 +57,17 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 		const launched = new Map(
 			startPlans(store, fresh).map((each) => [each.task.id, each]),
 		);
-		return claimed.map((answer, index) => {
-			const ownResult = launched.get(plans[index]?.task.id ?? "");
-			const { task } = launched.get(answer.id) ?? { task: answer };
-			return ownResult ?? { task, warnings: [], existing: true };
+		return claimed.map((holder, index) => {
+			const { task } = launched.get(holder.id) ?? { task: holder };
+			const existing = { task, warnings: [], existing: true };
+			return launched.get(ids[index] ?? "") ?? existing;
 		});
 	});
 }
 
 // --- internal ---
 
-/** The act behind all: places in the queue, the supervisor, files, records. */
+/** Adds queue entries, starts the supervisor, writes files and records. */
 function startPlans(
 	store: Store,
 	plans: readonly LaunchPlan[],
@@ -81,7 +78,7 @@ function startPlans(
 	const env = collectEnvironments(plans);
 	enqueue(store, tasks, readLimits());
 	try {
-		// The supervisor first: where a launcher dies halfway, it clears away what was written.
+		// The supervisor comes first: if the launcher dies halfway, it removes what was written.
 		const supervisor = startSupervisor({ store, ids, env });
 		return plans.map(({ task, warnings, writeFiles }) => {
 			writeFiles(store);
@@ -93,8 +90,8 @@ function startPlans(
 	} catch (error) {
 		for (const task of tasks) {
 			withdrawEntry(store, task);
-			for (const file of [promptFile, systemPromptFile])
-				discard(file(store, task.id));
+			discard(promptFile(store, task.id));
+			discard(systemPromptFile(store, task.id));
 		}
 		throw error;
 	}

@@ -1,9 +1,9 @@
 /**
- * What may be launched. Every input is hostile until it was checked here: the flags, the prompt, a
- * file it stands in, and the environment of the task that launches from inside.
+ * Checks what a launch is given: flags, the prompt or its file, and the environment of the task that it
+ * comes from. All of it is untrusted until it was checked here.
  *
- * A check returns what is safe to record and to start, or throws BgError: usage for what cannot
- * be, refused for what may not be. Nothing is written and nothing started here.
+ * A check returns what is safe to record and to start, or throws BgError: usage for what is invalid,
+ * refused for what is not allowed. Nothing is written or started here.
  */
 import {
 	accessSync,
@@ -29,7 +29,7 @@ import {
 	type ScheduleOptions,
 } from "./schedule.ts";
 
-/** What is the same for a droid and for a command. */
+/** The options of a droid and of a command. */
 export type LaunchOptions = {
 	description: string;
 	cwd?: string | undefined;
@@ -40,25 +40,28 @@ export type LaunchOptions = {
 } & ScheduleOptions;
 
 export type DroidOptions = LaunchOptions & {
-	/** The prompt itself, or the file it stands in (`-`: standard input). */
+	/** The prompt, or the file that holds it (`-`: standard input). */
 	prompt?: string | undefined;
 	promptPath?: string | undefined;
 	droid?: string | undefined;
 	parentSession?: string | undefined;
 	autonomy?: string | undefined;
 	model?: string | undefined;
-	/** The prompt stays out of argv and out of the record. */
+	/** Whether the prompt stays out of argv and of the record. */
 	private?: boolean | undefined;
-	/** Let droid work in a git worktree of its own; "" where droid shall name it. */
+	/** The name of a git worktree for droid to work in; "" lets droid name it. */
 	worktree?: string | undefined;
-	/** The session of droid's to go on with, and whether in a copy of it. */
+	/** The droid session to continue, and whether in a copy of it. */
 	session?: { id: string; fork: boolean } | undefined;
 };
 
 const defaultDroid = "executor-med";
 const maxPromptBytes = 16 * 1024 * 1024;
 
-/** The fields that every record has, whatever it launches. */
+/**
+ * Checks the options that every launch has; returns fields of the record.
+ * @throws BgError: usage, or refused past BG_MAX_DEPTH.
+ */
 export function checkCommonOptions(options: LaunchOptions) {
 	assertIntact(options.description, "the description", "say it in UTF-8");
 	if (!options.description.trim()) throw usage("the description is empty");
@@ -88,16 +91,16 @@ export function checkCommonOptions(options: LaunchOptions) {
 	};
 }
 
-/** The name of a droid: it becomes part of a path. */
+/** Checks the name of a droid, which becomes part of a path. @throws BgError (usage). */
 export function checkDroidName(droid = defaultDroid): string {
 	if (!droidNamePattern.test(droid))
 		throw usage(
-			`${JSON.stringify(droid)} is no name of a droid: letters, digits, ".", "_" and "-", at most 64`,
+			`${JSON.stringify(droid)} is not a droid name: letters, digits, ".", "_" and "-", at most 64`,
 		);
 	return droid;
 }
 
-/** The argv of a command. */
+/** Checks the argv of a command. @throws BgError (usage). */
 export function checkCommand(command: readonly string[]): string[] {
 	for (const each of command)
 		assertIntact(each, "an argument", "put the command in a script");
@@ -106,7 +109,7 @@ export function checkCommand(command: readonly string[]): string[] {
 	return [...command];
 }
 
-/** `--env` as an object: `K=V` each, the last one of a name counts. */
+/** Parses `--env`: `K=V` each, the last value of a name counts. @throws BgError (usage). */
 export function parseEnvPairs(
 	pairs: readonly string[],
 ): Record<string, string> {
@@ -122,7 +125,7 @@ export function parseEnvPairs(
 	return env;
 }
 
-/** The prompt, from argv or from its file. */
+/** Reads the prompt, from argv or from its file. @throws BgError (usage). */
 export function readPrompt(options: DroidOptions): string {
 	const { prompt, promptPath } = options;
 	if (prompt !== undefined && promptPath !== undefined)
@@ -137,14 +140,14 @@ export function readPrompt(options: DroidOptions): string {
 	return text;
 }
 
-/** The name of a model, or none. */
+/** Checks the name of a model; undefined if there is none. @throws BgError (usage). */
 export function checkModel(model: string | undefined): string | undefined {
 	if (model && (/^-|[\p{Cc}\uFFFD]/u.test(model) || model.length > 200))
-		throw usage(`${JSON.stringify(model)} is no name of a model`);
+		throw usage(`${JSON.stringify(model)} is not a model name`);
 	return model || undefined;
 }
 
-/** The name of a worktree as droid takes it; "" where droid shall name it. */
+/** Checks the name of a worktree; "" lets droid name it. @throws BgError (usage). */
 export function checkWorktree(name: string | undefined): string | undefined {
 	if (name && !droidNamePattern.test(name))
 		throw usage(
@@ -153,7 +156,11 @@ export function checkWorktree(name: string | undefined): string | undefined {
 	return name;
 }
 
-/** A text of the user's: a file of UTF-8, or standard input (`-`). @throws BgError (usage). */
+/**
+ * Reads a UTF-8 file or standard input (`-`), at most 16 MiB.
+ * @param flag that named it, for errors.
+ * @throws BgError (usage).
+ */
 export function readTextFile(flag: string, path: string): string {
 	let bytes: Buffer;
 	try {
@@ -183,7 +190,7 @@ function resolveParentSession({ parentSession }: DroidOptions): string {
 	const given = named ? parentSession : process.env.BG_SESSION_ID || "main";
 	if (!sessionPattern.test(given))
 		throw usage(
-			`${named ? "" : "BG_SESSION_ID: "}${JSON.stringify(given)} is no session id: letters, digits, "_" and "-", at most 128`,
+			`${named ? "" : "BG_SESSION_ID: "}${JSON.stringify(given)} is not a session id: letters, digits, "_" and "-", at most 128`,
 		);
 	return given;
 }
@@ -222,35 +229,32 @@ function resolveStdin(cwd: string, given: string): string {
 	return path;
 }
 
-/**
- * A file, a pipe or standard input (`-`), up to one byte more than a prompt may have: there may be no
- * end of it.
- */
+/** Reads a file, a pipe or standard input (`-`) to its end, or past the largest prompt: it may be endless. */
 function readBoundedFile(path: string): Buffer {
-	if (path === "-") return readDescriptor(0);
-	const fd = openSync(path, "r");
+	const fd = path === "-" ? 0 : openSync(path, "r");
+	const parts: Buffer[] = [];
 	try {
-		return readDescriptor(fd);
+		for (let length = 0; length <= maxPromptBytes; ) {
+			const part = readPart(fd);
+			if (part.length === 0) break;
+			parts.push(part);
+			length += part.length;
+		}
 	} finally {
-		closeSync(fd);
+		if (path !== "-") closeSync(fd);
 	}
+	return Buffer.concat(parts);
 }
 
-/** Where nothing is there yet and the descriptor does not wait, we do. */
-function readDescriptor(fd: number): Buffer {
-	const parts: Buffer[] = [];
-	for (let length = 0; length <= maxPromptBytes; ) {
-		const part = Buffer.alloc(65_536);
+/** Reads at most 64 KiB; empty at the end. On EAGAIN it sleeps and retries. */
+function readPart(fd: number): Buffer {
+	const part = Buffer.alloc(65_536);
+	for (;;)
 		try {
-			const read = readSync(fd, part);
-			if (read === 0) break;
-			parts.push(part.subarray(0, read));
-			length += read;
+			return part.subarray(0, readSync(fd, part));
 		} catch (error) {
-			if (errorCode(error) === "EOF") break;
+			if (errorCode(error) === "EOF") return part.subarray(0, 0);
 			if (errorCode(error) !== "EAGAIN") throw error;
 			sleepSync(5);
 		}
-	}
-	return Buffer.concat(parts);
 }

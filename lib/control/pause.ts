@@ -1,6 +1,6 @@
 /**
- * Holding tasks: what runs is stopped where it is (SIGSTOP to the tree), what is queued does not
- * start. The record says so first; its time does not count from then on.
+ * Pauses and continues tasks. A running task is stopped (SIGSTOP to its tree), a queued one does not
+ * start. The pause is recorded first; a paused task's time does not count.
  */
 import { refused } from "../error.ts";
 import { pauseTree } from "../process/process-tree.ts";
@@ -14,9 +14,9 @@ import type { Task } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 
 /**
- * Holds a task, or lets it go on.
- * @returns it as it now is.
- * @throws BgError (refused) where it is over, or nobody here can hold it.
+ * Pauses a task, or continues it.
+ * @returns the task as it is now.
+ * @throws BgError (refused) if it has ended, or its processes cannot be paused from here.
  */
 export async function pauseTask(
 	store: Store,
@@ -24,7 +24,7 @@ export async function pauseTask(
 	paused: boolean,
 ): Promise<Task> {
 	const before = reconcileTask(store, readTask(store, id));
-	// Ended by hand while it was held: its process may go on as well.
+	// A task that was completed manually while it was paused: its process is continued.
 	if (isFinal(before) && !paused && checkSupervision(before) === "lingering") {
 		await pauseTree(id, before.process, false);
 		return before;
@@ -34,7 +34,7 @@ export async function pauseTask(
 	const supervision = checkSupervision(before);
 	if (supervision !== "watched" && supervision !== "orphaned")
 		throw refused(
-			`${id} cannot be held here: ${describeSupervision(before, supervision) ?? supervision} (bg status ${id})`,
+			`${id} cannot be paused here: ${describeSupervision(before, supervision) ?? supervision} (bg status ${id})`,
 		);
 	const task = updateTask(store, id, (now) => applyPause(now, paused));
 	if (task.status === "running") await pauseTree(id, task.process, paused);

@@ -1,4 +1,4 @@
-/** Plans a launch: every input is checked, nothing is written and nothing started. */
+/** Plans a launch: checks all input, writes and starts nothing. */
 import { buildExecCommand, maxArgvPromptBytes } from "../droid/exec.ts";
 import { findDefinition, findDroid } from "../droid/find.ts";
 import { refused, usage } from "../error.ts";
@@ -26,18 +26,18 @@ import {
 	readPrompt,
 } from "./options.ts";
 
-/** A launch that was checked: nothing of it is written yet. */
+/** A launch that was checked and of which nothing is written yet. */
 export type LaunchPlan = {
 	task: Task;
 	env: Record<string, string>;
 	warnings: string[];
-	/** Writes what only droid reads. */
+	/** Writes the files that only droid reads. */
 	writeFiles: (store: Store) => void;
 };
 
 /**
- * Checks the launch of a droid.
- * @throws BgError: usage for what cannot be, refused where the machine will not.
+ * Plans the launch of a droid.
+ * @throws BgError: usage for invalid options, refused if they are not allowed or droid is not found.
  */
 export function planDroid(options: DroidOptions): LaunchPlan {
 	const base = checkCommonOptions(options);
@@ -85,7 +85,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
 }
 
-/** Checks the launch of a command. @throws BgError as planDroid does. */
+/** Plans the launch of a command. @throws BgError: usage or refused, as planDroid. */
 export function planCommand(
 	options: LaunchOptions & { command: readonly string[] },
 ): LaunchPlan {
@@ -103,7 +103,7 @@ export function planCommand(
 	return { task, env, warnings: [], writeFiles: () => {} };
 }
 
-/** The level asked for, at most that of the task this launch comes from. */
+/** The level that was asked for, at most that of the task this launch comes from. */
 function limitAutonomy(
 	given: string | undefined,
 	warnings: string[],
@@ -111,16 +111,17 @@ function limitAutonomy(
 	const asked = autonomies.find((level) => level === (given ?? "medium"));
 	if (!asked)
 		throw usage(
-			`${JSON.stringify(given)} is no autonomy level: ${autonomies.join(", ")}`,
+			`${JSON.stringify(given)} is not an autonomy level: ${autonomies.join(", ")}`,
 		);
 	const cap = readParentAutonomy();
 	if (!cap || autonomies.indexOf(asked) <= autonomies.indexOf(cap))
 		return asked;
-	if (given) warnings.push(`autonomy is ${cap}, as of the task it comes from`);
+	if (given)
+		warnings.push(`autonomy is ${cap}, that of the task it comes from`);
 	return cap;
 }
 
-/** The level a command runs under: that of the task this launch comes from, which may be none. */
+/** The level that a command runs under: that of the task this launch comes from, if any. */
 function checkCommandAutonomy(): Autonomy | undefined {
 	const cap = readParentAutonomy();
 	if (cap === "low")
@@ -132,7 +133,7 @@ function checkCommandAutonomy(): Autonomy | undefined {
 
 // --- internal ---
 
-/** A guard rail, not a wall: whoever forges the environment is not held. */
+/** The level of the task this runs in. A guard rail only: a forged environment evades it. */
 function readParentAutonomy(): Autonomy | undefined {
 	const id = process.env[taskVariable];
 	if (!id || !idPattern.test(id)) return undefined;

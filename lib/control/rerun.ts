@@ -1,5 +1,4 @@
-/** Tasks that come from another one: the same once more, or a droid's session carried on. */
-
+/** Plans tasks that come from another one: the same task again, or a droid session continued. */
 import { refused } from "../error.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
@@ -7,7 +6,7 @@ import { isFinal } from "../task/states.ts";
 import type { DroidOptions } from "./options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
 
-/** What a task keeps that is launched once more. */
+/** The fields that a retry copies. */
 const keptFields = [
 	"tags",
 	"timeout_ms",
@@ -20,7 +19,7 @@ const keptFields = [
 
 /**
  * Plans the same task again, as a new one.
- * @throws BgError (refused) where it is not over, or cannot be launched again.
+ * @throws BgError (refused) if it has not ended or cannot be launched again.
  */
 export function planRetry(task: Task): LaunchPlan {
 	const { id, description, cwd, stdin } = task;
@@ -38,7 +37,7 @@ export function planRetry(task: Task): LaunchPlan {
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (task.prompt === undefined)
 		throw refused(
-			`the prompt of ${id} was private, and is gone: launch it again (bg launch --private)`,
+			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
 	const { prompt, agent, autonomy, model, worktree } = task;
 	const droid = { prompt, droid: agent, autonomy, model, worktree };
@@ -47,8 +46,8 @@ export function planRetry(task: Task): LaunchPlan {
 }
 
 /**
- * Plans a task that carries on the session of a droid, or of a copy of it.
- * @throws BgError (refused) where that is not over, or its session is not known.
+ * Plans a task that continues a droid's session, or a copy of it.
+ * @throws BgError (refused) if the droid's task has not ended or its session is not known.
  */
 export function planResume(
 	task: Task,
@@ -58,7 +57,7 @@ export function planResume(
 	const { id, description, cwd, agent, autonomy, model } = task;
 	if (task.kind !== "droid")
 		throw refused(
-			`${id} is no droid's task, only those can be resumed: bg retry ${id} starts it again`,
+			`${id} is not a droid's task: only those can be resumed (bg retry ${id} starts it again)`,
 		);
 	assertFinished(task, "resumed");
 	if (!task.droid_session_id)
@@ -74,7 +73,7 @@ export function planResume(
 
 // --- internal ---
 
-/** The session that a task carried on: it stands in its argv alone, last. */
+/** The session that a task continued: only its argv names it, at its end. */
 function findResumedSession({
 	resume_of,
 	command = [],
@@ -84,16 +83,16 @@ function findResumedSession({
 	return id ? { id: checkSessionId(id), fork: flag === "--fork" } : undefined;
 }
 
-/** A stream may call its session what it likes: it goes into an argv, and is no flag there. */
+/** A droid's stream may name any session: it must not be a flag in an argv. @throws BgError (refused). */
 function checkSessionId(id: string): string {
 	if (sessionPattern.test(id) && !id.startsWith("-")) return id;
-	throw refused(`${JSON.stringify(id)} is no session of droid's`);
+	throw refused(`${JSON.stringify(id)} is not a droid session id`);
 }
 
 function assertFinished(task: Task, what: string): void {
 	if (!isFinal(task))
 		throw refused(
-			`${task.id} is ${task.status}: it can be ${what} once it is over (bg wait ${task.id})`,
+			`${task.id} is ${task.status}: it can be ${what} after it has ended (bg wait ${task.id})`,
 		);
 }
 

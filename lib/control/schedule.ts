@@ -1,6 +1,6 @@
 /**
- * When a task may start, how long it may last, how much it may write, and what follows it: the flags
- * that say so, checked. Nothing is written and nothing started here.
+ * Checks the flags that say when a task may start, how long it may run, how much it may write and what
+ * follows it. Nothing is written or started here.
  */
 import { errorMessage, usage } from "../error.ts";
 import { parseDuration, parseSize } from "../print/units.ts";
@@ -10,25 +10,25 @@ import type { Store } from "../store/paths.ts";
 import { findAncestors, resolveTaskId } from "../store/records.ts";
 import { taskVariable } from "../task/variables.ts";
 
-/** As they were typed. */
+/** The flags as they were typed. */
 export type ScheduleOptions = {
-	/** Ids of tasks that must have completed before, and of those that must be over. */
+	/** Ids of tasks that must have completed before, or (`afterAny`) ended in any way. */
 	after?: string | undefined;
 	afterAny?: string | undefined;
 	timeout?: string | undefined;
 	maxOutput?: string | undefined;
 	priority?: string | undefined;
 	retries?: string | undefined;
-	/** While a task with this key is not over, there shall be no other. */
+	/** At most one unfinished task has this key. */
 	unique?: string | undefined;
-	/** What to run once the task is over: words, or a JSON array. */
+	/** The command to run after the end: words, or a JSON array. */
 	onEnd?: string | undefined;
 };
 
 const maxRetries = 100;
 const maxKeyLength = 200;
 
-/** The fields of a record. @throws BgError (usage). */
+/** Checks the flags; returns fields of the record. @throws BgError (usage). */
 export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, timeout, maxOutput, unique, onEnd } = options;
 	if (after !== undefined && afterAny !== undefined)
@@ -60,7 +60,11 @@ export function checkSchedule(options: ScheduleOptions) {
 	};
 }
 
-/** No task may come after one it runs inside of. @throws BgError (usage). */
+/**
+ * Checks that a launch does not wait for a task it runs inside of.
+ * @param flag that named the ids, for errors.
+ * @throws BgError (usage).
+ */
 export function assertNotAncestor(
 	store: Store,
 	flag: string,
@@ -70,13 +74,15 @@ export function assertNotAncestor(
 	for (const id of ids)
 		if (own.has(id))
 			throw usage(
-				`${flag} ${id}: it is the task this runs in, or one that was launched from; they would wait for each other`,
+				`${flag} ${id}: this runs inside that task, and they would wait for each other`,
 			);
 }
 
 /**
- * Text that was no UTF-8 arrives with U+FFFD in it: what was meant is lost by then. And no argv, no
- * path and no variable can hold a NUL, which JSON can.
+ * Checks that a text can be passed on. Text that was not UTF-8 arrives with U+FFFD in it; a NUL, which JSON
+ * can hold, fits in no argv, path or variable.
+ * @param what names the text, `hint` the way out.
+ * @throws BgError (usage).
  */
 export function assertIntact(text: string, what: string, hint: string): void {
 	if (text.includes("\0")) throw usage(`${what} holds a NUL: ${hint}`);
@@ -84,7 +90,7 @@ export function assertIntact(text: string, what: string, hint: string): void {
 		throw usage(`${what} arrived broken (it was not UTF-8): ${hint}`);
 }
 
-/** A key or a tag: short, and plain enough to be shown and typed. */
+/** Checks a key or a tag: short, without control characters. @throws BgError (usage). */
 export function checkKey(flag: string, what: string, key: string): string {
 	assertIntact(key, flag, "use another one");
 	if (!key.trim() || key.length > maxKeyLength || /\p{Cc}/u.test(key))
@@ -109,7 +115,7 @@ export function parseDurationFlag(flag: string, given: string | undefined) {
 
 // --- internal ---
 
-/** Tasks that another comes after: they are there. */
+/** Resolves the ids of `--after`; every task must exist. */
 function resolvePredecessors(flag: string, given: string): string[] {
 	const store = openStore();
 	const ids = given.split(",").map((each) => {

@@ -1,9 +1,9 @@
-/** Reads the rows that `bg list` and `bg watch` show. */
+/** The rows that `bg list` and `bg watch` show. Nothing here changes a record. */
 import { addProgress } from "../droid/task-output.ts";
 import { shortenIds } from "../print/table.ts";
 import { type TaskRow, toTaskRow } from "../print/task-row.ts";
 import { toPlain } from "../print/text.ts";
-import { reconcileTask } from "../prune/reconcile.ts";
+import type { ReconciledTask } from "../prune/reconcile.ts";
 import { describeNote } from "../prune/supervision.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
@@ -11,10 +11,13 @@ import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
-/** How much of an output is looked at for its last line, in bytes. */
+/** How much of the end of an output is read for its last line, in bytes. */
 const lastLineBytes = 2048;
 
-/** Looks at a task: at its output too, where it runs. */
+/**
+ * Makes the row of a task, with the progress that its output shows now.
+ * @param now in ms since the epoch.
+ */
 export function readTaskRow(
 	store: Store,
 	task: Task,
@@ -28,37 +31,67 @@ export function readTaskRow(
 	return toTaskRow(current, { note: describeNote(task), lastMessage, now });
 }
 
-/** A way to look at all tasks again and again that reads only what may have changed. */
-export function createRowReader(store: Store): () => TaskRow[] {
-	type Seen = { version: string | undefined; row: TaskRow; shown: boolean };
-	let known = new Map<string, Seen>();
-	return () => {
-		const ids = listTaskIds(store).reverse();
-		const shorten = shortenIds(ids);
-		const now = new Map<string, Seen>();
+/** Reads the rows of all tasks repeatedly; of each finished task only once. */
+export class RowReader {
+	readonly #store: Store;
+	/** By id, newest first; a task without a row is in the list that `readChanged` returned last. */
+	#known = new Map<string, KnownRow>();
+	#shorten = (id: string) => id;
+
+	constructor(store: Store) {
+		this.#store = store;
+	}
+
+	/** Reads the records that changed or may change: of new, rewritten and unfinished tasks. */
+	readChanged(): Task[] {
+		const ids = listTaskIds(this.#store).reverse();
+		const known = new Map<string, KnownRow>();
+		const changed: Task[] = [];
 		for (const id of ids) {
-			const version = readRecordVersion(store, id);
-			const before = known.get(id);
-			if (before?.version === version && before && isFinal(before.row)) {
-				now.set(id, before);
+			const version = readRecordVersion(this.#store, id);
+			const before = this.#known.get(id);
+			if (before?.isDone && before.version === version) {
+				known.set(id, before);
 				continue;
 			}
-			const task = findTask(store, id);
+			const task = findTask(this.#store, id);
 			if (!task) continue;
-			const reconciled = reconcileTask(store, task);
-			const row = readTaskRow(store, reconciled);
-			now.set(id, { version, row, shown: !reconciled.archived_at });
+			known.set(id, { version, isDone: false });
+			changed.push(task);
 		}
-		known = now;
-		return [...now.values()]
-			.filter(({ shown }) => shown)
-			.map(({ row }) => ({ ...row, short: shorten(row.id) }));
-	};
+		this.#known = known;
+		this.#shorten = shortenIds(ids);
+		return changed;
+	}
+
+	/**
+	 * The rows of all tasks that `bg cleanup` did not archive, newest first.
+	 * @param changed what `readChanged` returned last, reconciled.
+	 */
+	toRows(changed: Iterable<ReconciledTask>): TaskRow[] {
+		for (const task of changed) {
+			const known = this.#known.get(task.id);
+			if (!known) continue;
+			known.isDone = isFinal(task) && task.recorded !== false;
+			known.row = task.archived_at ? undefined : readTaskRow(this.#store, task);
+		}
+		return [...this.#known.values()].flatMap(({ row }) =>
+			row ? [{ ...row, short: this.#shorten(row.id) }] : [],
+		);
+	}
 }
 
 // --- internal ---
 
-/** The last line a command wrote, also one that is not whole yet. */
+type KnownRow = {
+	version: string | undefined;
+	/** Whether the record will not change by itself any more. */
+	isDone: boolean;
+	/** Absent if the task is archived. */
+	row?: TaskRow | undefined;
+};
+
+/** The last line a command wrote, also an unfinished one; "" if its output cannot be read. */
 function readLastLine(store: Store, id: string): string {
 	try {
 		const size = readOutputSize(store, id);
@@ -68,7 +101,6 @@ function readLastLine(store: Store, id: string): string {
 		);
 		return toPlain(text).trimEnd().split("\n").at(-1) ?? "";
 	} catch {
-		// An output that cannot be read has nothing to say; what can be said is in the record.
 		return "";
 	}
 }

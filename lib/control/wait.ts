@@ -1,10 +1,8 @@
 /**
- * Waiting for ends, on the event and not by polling: the watch is armed first, then the records are
- * read, then it waits, so nothing falls between. Once a second it looks as well, and sets right
- * what nobody watches any more.
+ * Waits for the ends of tasks by events, not by polling. The watch starts before the records are read,
+ * so no end is missed. Once a second a full poll reconciles the tasks whose supervisor is gone.
  */
-
-import { reconcileTask } from "../prune/reconcile.ts";
+import { type ReconciledTask, reconcileTasks } from "../prune/reconcile.ts";
 import { watchEnds } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
@@ -12,34 +10,34 @@ import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
 export type WaitOptions = {
-	/** These; without, all that `includes` and that are not final now or are launched meanwhile. */
+	/** Without ids: all that `includes` accepts and that are unfinished now or are launched meanwhile. */
 	ids?: readonly string[] | undefined;
 	includes?: (task: Task) => boolean;
-	/** Enough as soon as one is over. */
+	/** Whether the first end is enough. */
 	any?: boolean | undefined;
-	/** In ms; without, as long as it takes. */
+	/** In ms; without it, there is no limit. */
 	timeout?: number | undefined;
-	/** Told of each end as it comes. */
-	onEnd?: (task: Task) => void;
-	/** Told at each look, once a second at least, which are not over. */
+	/** Called at each end. */
+	onEnd?: (task: ReconciledTask) => void;
+	/** Called at each poll, at least once a second, with the ids of the unfinished tasks. */
 	onPoll?: (pending: ReadonlySet<string>) => void;
 };
 
 export type WaitResult = {
-	ended: Task[];
+	ended: ReconciledTask[];
 	running: string[];
-	/** Asked for, and their records gone or broken: nobody can say how they ended. */
+	/** Ids whose record is gone or broken: how they ended is unknown. */
 	missing: string[];
 	timedOut: boolean;
 };
 
-/** How often a record may be unreadable: for a moment it is where there are too many open files. */
+/** How often a record may be unreadable: it is for a moment if too many files are open. */
 const maxReadFaults = 3;
 
-/** How often to look without an event, in ms. */
+/** How often to poll without an event, in ms. */
 const fullPollIntervalMs = 1000;
 
-/** Waits until the tasks are over, or their records are gone. */
+/** Waits until the tasks have ended or their records are gone. */
 export async function waitForTasks(
 	store: Store,
 	{ ids, includes = () => true, any, timeout, onEnd, onPoll }: WaitOptions,
@@ -47,7 +45,7 @@ export async function waitForTasks(
 	const deadline = performance.now() + (timeout ?? Number.POSITIVE_INFINITY);
 	const wakeup = new Wakeup();
 	const disarm = watchEnds(store, () => wakeup.wake());
-	const ended = new Map<string, Task>();
+	const ended = new Map<string, ReconciledTask>();
 	const pending = new Set(ids);
 	const known = new Set<string>();
 	const missing: string[] = [];
@@ -66,8 +64,9 @@ export async function waitForTasks(
 						if (task && includes(task) && !(isFirst && isFinal(task)))
 							pending.add(id);
 					}
+			const changed: Task[] = [];
 			for (const id of pending) {
-				// At a ring only what changed is read; what nobody wrote takes a slow look.
+				// After an event only changed records are read; a full poll reads all.
 				const version = readRecordVersion(store, id);
 				if (!isFullPoll && version === versions.get(id)) continue;
 				versions.set(id, version);
@@ -81,12 +80,15 @@ export async function waitForTasks(
 					continue;
 				}
 				faults.delete(id);
-				const now = isFullPoll ? reconcileTask(store, task) : task;
-				if (!isFinal(now)) continue;
-				pending.delete(id);
-				ended.set(id, now);
-				onEnd?.(now);
+				changed.push(task);
 			}
+			const current = isFullPoll ? reconcileTasks(store, changed) : changed;
+			for (const task of current)
+				if (isFinal(task)) {
+					pending.delete(task.id);
+					ended.set(task.id, task);
+					onEnd?.(task);
+				}
 			const remainingMs = deadline - performance.now();
 			const isEnough = pending.size === 0 || (any && ended.size > 0);
 			if (isEnough || remainingMs <= 0)
@@ -106,7 +108,7 @@ export async function waitForTasks(
 
 // --- internal ---
 
-/** Rings are remembered: one that comes between two waits ends the next at once. */
+/** Remembers events: one between two waits ends the next wait at once. */
 class Wakeup {
 	#isPending = false;
 	#resolve: (() => void) | undefined;

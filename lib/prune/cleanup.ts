@@ -1,6 +1,7 @@
 /**
- * Putting finished tasks away. They leave the list and stay on disk; only where it is asked for are
- * they deleted, the oldest first. Who still has a process, or is waited for, stays.
+ * Archives finished tasks: they leave the list and stay on disk. On request they are deleted with all
+ * their files, the oldest first. A task that has a process, or that an unfinished task names in `after`,
+ * is not deleted.
  */
 import { existsSync, lstatSync, rmSync } from "node:fs";
 import { BgError, refused } from "../error.ts";
@@ -30,13 +31,13 @@ import { isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
-	/** Delete what ended longer ago than this, in ms. */
+	/** Delete tasks that ended longer ago than this, in ms. */
 	olderThan?: number | undefined;
-	/** Delete the oldest until the finished ones take no more than this, in bytes. */
+	/** Delete the oldest tasks until the finished ones take at most this, in bytes. */
 	maxSize?: number | undefined;
-	/** Say what would happen, and do none of it. */
+	/** Whether to return what would be done without doing it. */
 	dryRun: boolean;
-	/** Told before each task how many were looked at, and how many there are. */
+	/** Called before each task with how many were handled, and how many there are. */
 	onProgress?: (done: number, all: number) => void;
 };
 
@@ -45,17 +46,21 @@ export type CleanupResult = {
 	archived: string[];
 	deleted: string[];
 	freedBytes: number;
-	/** Of these nothing could be put away now, and why. */
+	/** The tasks that could not be archived or deleted now, and why. */
 	kept: { taskId: string; note: string }[];
 };
 
+/**
+ * Archives all finished tasks, and deletes those that the options name.
+ * @returns the ids in each group.
+ */
 export function cleanUpTasks(
 	store: Store,
 	options: CleanupOptions,
 ): CleanupResult {
 	const { olderThan, maxSize, dryRun, onProgress } = options;
 	const all = [...iterateTasks(store)];
-	const over = all.filter(
+	const finished = all.filter(
 		(task) => checkSupervision(task) === "over" && !hasNewerSchema(task),
 	);
 	const awaited = new Set(
@@ -68,11 +73,12 @@ export function cleanUpTasks(
 		freedBytes: 0,
 		kept: [],
 	};
-	// Newest first: what is past the size is the oldest.
+	// Newest first: the tasks past the size limit are the oldest.
 	let size = 0;
 	let isTooMuch = false;
-	for (const [done, task] of over.entries()) {
-		onProgress?.(done, over.length);
+	const archived_at = timestamp();
+	for (const [done, task] of finished.entries()) {
+		onProgress?.(done, finished.length);
 		const bytes = measureTask(store, task.id);
 		size += bytes;
 		const isTooOld = olderThan !== undefined && measureAge(task) > olderThan;
@@ -84,7 +90,8 @@ export function cleanUpTasks(
 				cleaned.deleted.push(task.id);
 				cleaned.freedBytes += bytes;
 			} else if (!task.archived_at) {
-				if (!dryRun) archiveTask(store, task.id);
+				if (!dryRun)
+					updateTask(store, task.id, (now) => ({ ...now, archived_at }));
 				cleaned.archived.push(task.id);
 			}
 		} catch (error) {
@@ -95,7 +102,7 @@ export function cleanUpTasks(
 	return cleaned;
 }
 
-/** What a finished task takes up on disk, in bytes. */
+/** The size of a finished task on disk, in bytes. */
 function measureTask(store: Store, id: string): number {
 	return listTaskFiles(store, id)
 		.map((path) => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0)
@@ -103,7 +110,7 @@ function measureTask(store: Store, id: string): number {
 }
 
 /**
- * Deletes a finished task with all that it left; false where it is not over, or not there.
+ * Deletes a finished task with all its files. Returns false if it has not ended or does not exist.
  * @throws BgError (refused) if its `--on-end` has not run yet.
  */
 function deleteTask(store: Store, id: string): boolean {
@@ -115,17 +122,17 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) unindexSession(store, key, id);
 		discardNotice(store, parent_session_id, id);
-		// The record goes last: what is deleted halfway can be deleted again.
+		// The record comes last, so that an interrupted deletion can be repeated.
 		for (const path of listTaskFiles(store, id)) rmSync(path, { force: true });
 		return true;
 	});
 }
 
-/** Whether what a task wants to be run at its end has not been run yet. */
+/** Whether a task's `--on-end` has not been run yet. */
 const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
 	on_end !== undefined && existsSync(onEndMark(store, id));
 
-/** @throws BgError (refused) if the `--on-end` of a task has not been run yet. */
+/** @throws BgError (refused) if a task's `--on-end` has not been run yet. */
 function checkOnEndRan(store: Store, task: Task): void {
 	if (isOnEndPending(store, task))
 		throw refused(`${task.id} is kept: its --on-end has not run yet`);
@@ -138,7 +145,7 @@ const measureAge = (task: Task): number =>
 
 /**
  * Runs a pending `--on-end` if the supervisor that would have run it is gone.
- * @throws BgError (refused) if it is not: the task is kept until its `--on-end` has run.
+ * @throws BgError (refused) if that supervisor is alive: the task is kept until it has run it.
  */
 function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
 	const { id, supervisor } = task;
@@ -146,11 +153,6 @@ function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
 	if (supervisor && checkLiveness(supervisor) !== "gone")
 		checkOnEndRan(store, task);
 	else if (!dryRun) runOnEnd(store, id);
-}
-
-function archiveTask(store: Store, id: string): void {
-	const archived_at = timestamp();
-	updateTask(store, id, (now) => ({ ...now, archived_at }));
 }
 
 /** All files of a task, its record last. */

@@ -1,6 +1,6 @@
 /**
- * What the dead leave behind: names that stand for a process that is gone, and what only a running
- * task needs. What they stood for is made good first: a notice falls due again, an `--on-end` runs.
+ * Removes what processes that died left in the store: claims of dead processes, and files that only an
+ * unfinished task needs. Pending work is done first: a notice becomes due again, an `--on-end` is run.
  */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
@@ -23,13 +23,13 @@ import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import { idPattern } from "../task/ids.ts";
 import { isFinal } from "../task/states.ts";
 
-/** How long the notes of a session without tasks are kept, in ms. */
+/** How long the files of a session without tasks are kept, in ms. */
 const noteRetentionMs = 7 * 86_400_000;
 
-/** How often a launch sweeps, in ms. */
+/** How often the store is swept, in ms. */
 const sweepIntervalMs = 3_600_000;
 
-/** Sweeps where nobody did for an hour. */
+/** Sweeps the store if the last sweep was more than an hour ago. */
 export function sweepIfDue(store: Store): void {
 	const mark = sweptMark(store);
 	const last = lstatSync(mark, { throwIfNoEntry: false })?.mtimeMs ?? 0;
@@ -39,7 +39,7 @@ export function sweepIfDue(store: Store): void {
 	sweepStore(store);
 }
 
-/** Removes what nobody else will ever remove. */
+/** Removes everything that no living process will remove. */
 export function sweepStore(store: Store): void {
 	for (const name of ["temporary", "launches"] as const) {
 		const folder = folderPath(store, name);
@@ -57,13 +57,12 @@ export function sweepStore(store: Store): void {
 	for (const { id, path } of listTaskNames(store, "onEnd"))
 		if (hasNoRecord(store, id)) rmSync(path, { force: true });
 		else runOnEnd(store, id);
-	for (const { id, path } of listTaskNames(store, "prompts"))
-		if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
-	for (const { id, path } of listTaskNames(store, "stops"))
-		if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
+	for (const folder of ["prompts", "stops"] as const)
+		for (const { id, path } of listTaskNames(store, folder))
+			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
 	for (const { id, path } of listTaskNames(store, "progress"))
 		if (!readRecordVersion(store, id)) rmSync(path, { force: true });
-	// Launcher and supervisor may both die before the record that these names came before.
+	// Launcher and supervisor may both die between these files and the record, which is written later.
 	const recorded = new Set(listTaskIds(store));
 	removeFromSessions(
 		store,
@@ -74,16 +73,16 @@ export function sweepStore(store: Store): void {
 }
 
 /**
- * Takes a launch back that was not made as a whole: nobody was told of it, and none of its tasks
- * started. What is there of each, from its place in the queue to its record, goes.
+ * Removes all files of a launch that was not completed: it was not reported, and none of its tasks
+ * started.
  */
 export function removeUnlaunchedTasks(
 	store: Store,
 	ids: readonly string[],
 ): void {
 	const all = new Set(ids);
-	// Records first: one that is left, because this dies halfway, still has all its names, and names
-	// without a record are swept.
+	// Records first: if this process dies halfway, the records that are left have all their files, and
+	// files without a record are swept later.
 	for (const id of ids) {
 		for (const path of [recordFile(store, id), onEndMark(store, id)])
 			rmSync(path, { force: true });
@@ -95,7 +94,7 @@ export function removeUnlaunchedTasks(
 
 // --- internal ---
 
-/** Takes tasks out of every session's folders. */
+/** Removes tasks from the folders of all sessions. */
 function removeFromSessions(
 	store: Store,
 	isMeant: (id: string) => boolean,
@@ -110,12 +109,12 @@ function removeFromSessions(
 				return idPattern.test(id) && isMeant(id);
 			});
 			for (const name of meant) rmSync(`${path}/${name}`, { force: true });
-			// Its last task may be launched at this moment.
+			// A task may be added at this moment: only an empty folder is removed.
 			if (meant.length) removeEmptyFolder(path);
 		}
 }
 
-/** What stands for tasks in a folder: names that begin with an id. */
+/** The names in a folder that begin with a task id. */
 function listTaskNames(
 	store: Store,
 	folder: keyof typeof folders,
@@ -127,17 +126,17 @@ function listTaskNames(
 	});
 }
 
-/** Over, or never launched: its record comes a moment after its files. */
+/** Whether a task has ended, or has no record and will not get one. */
 function isFinishedOrGone(store: Store, id: string): boolean {
 	const task = findTask(store, id);
 	return task ? isFinal(task) : hasNoRecord(store, id);
 }
 
-/** Whether there is no record, and none to come. */
+/** Whether a task has no record and will not get one. */
 const hasNoRecord = (store: Store, id: string) =>
 	!isLaunchPending(store, id) && readRecordVersion(store, id) === undefined;
 
-/** What is noted of a session that has had no task for long goes. */
+/** Removes the folder of a session that has had no task for a week. */
 function removeOldNotes(folder: string): void {
 	const status = lstatSync(folder, { throwIfNoEntry: false });
 	if (!status?.isDirectory() || Date.now() - status.mtimeMs < noteRetentionMs)

@@ -1,9 +1,9 @@
 /**
- * Builds the session index over a folder that the old script made: a slice at a time, unfinished
- * tasks first, and the mark that says "whole" last. Two at once do no harm: entries are the same.
+ * Builds the session index of a folder that the old script made, in slices: unfinished tasks first, the
+ * mark that the index is complete last. Several processes may build it at once: they make the same entries.
  */
 import type { Store } from "../store/paths.ts";
-import { listTaskIds, readTask } from "../store/records.ts";
+import { findTask, listTaskIds } from "../store/records.ts";
 import {
 	indexSession,
 	isIndexComplete,
@@ -15,13 +15,13 @@ import { compareIds } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
-/** First the unfinished, for those a hook may have to complete; then the rest. */
+/** Unfinished tasks first, because a hook may have to complete them. */
 const passes: ((task: Task) => boolean)[] = [
 	(task) => !isFinal(task),
 	(task) => isFinal(task),
 ];
 
-/** Goes on building for at most `patience` ms. */
+/** Continues the build for at most `timeoutMs` ms. */
 export function buildIndexSlice(store: Store, timeoutMs: number): void {
 	if (isIndexComplete(store)) return;
 	const deadline = performance.now() + timeoutMs;
@@ -50,13 +50,8 @@ function indexTask(
 	id: string,
 	isInPass: ((task: Task) => boolean) | undefined,
 ): void {
-	let task: Task;
-	try {
-		task = readTask(store, id);
-	} catch {
-		return;
-	}
-	if (!isInPass?.(task)) return;
+	const task = findTask(store, id);
+	if (!task || !isInPass?.(task)) return;
 	for (const key of [task.session_id, task.droid_session_id])
 		if (key) indexSession(store, key, id);
 }

@@ -1,6 +1,7 @@
 /**
- * What prune makes of the tasks that are not over: a pure choice, then the act. Nobody is stopped
- * for being slow: only who is older than the TTL and has neither written nor computed for long.
+ * Prunes unfinished tasks: marks dead ones as lost, stops stale ones. `decidePrune` decides, purely. A task
+ * is not stopped for being slow: only if it is older than the TTL and has neither written nor computed for
+ * some minutes.
  */
 import { lstatSync } from "node:fs";
 import { BgError } from "../error.ts";
@@ -14,7 +15,7 @@ import {
 } from "../store/records.ts";
 import type { Reason, Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
-import { findStartedProcess, markLost, reconcileTask } from "./reconcile.ts";
+import { previewRecovery, reconcileTask } from "./reconcile.ts";
 import {
 	checkSupervision,
 	describeSupervision,
@@ -24,32 +25,35 @@ import {
 export type PruneOptions = {
 	/** How old a task may be, in ms. */
 	ttl: number;
-	/** Whether that was typed: then age alone decides. */
+	/** Whether the age alone decides (the TTL was typed). */
 	ageAlone: boolean;
 	/** How long it may be quiet, in ms. */
 	stale: number;
-	/** Say what would happen, and do none of it. */
+	/** Whether to return what would be done without doing it. */
 	dryRun: boolean;
-	/** Stops one task; `cause` is what its end will be. */
+	/** Stops one task; `cause` is the reason that is recorded. */
 	cancel: (
 		id: string,
 		cause: { reason: Reason; by: string },
 	) => Promise<unknown>;
-	/** Told before each task that is not over. */
+	/** Called before each unfinished task. */
 	onTask?: (task: Task) => void;
 };
 
 export type PruneResult = {
 	removed: string[];
 	tasks: { taskId: string; reason: Reason }[];
-	/** Older than the TTL, but active, or nobody knows whether they are. */
+	/** Older than the TTL, but active or of unknown activity. */
 	overdue: { taskId: string; age: string; note?: string }[];
-	/** Of these nobody here can say anything. */
+	/** Nothing can be said of these tasks here. */
 	unknown: { taskId: string; note: string }[];
 	unreadable: UnreadableRecord[];
 };
 
-/** Looks at every task that is not over, and sets right what is to be. */
+/**
+ * Prunes all unfinished tasks.
+ * @param takeSnapshotOnce called at most once, if a task may be lost.
+ */
 export async function pruneTasks(
 	store: Store,
 	options: PruneOptions,
@@ -60,18 +64,19 @@ export async function pruneTasks(
 	for (const task of iterateTasks(store, unreadable))
 		if (!isFinal(task))
 			candidates.push({ task, supervision: checkSupervision(task) });
-	// One look over the processes serves all, for it comes after all standings were seen.
+	// One snapshot serves all tasks: it is taken after the supervision of all was checked.
 	let snapshot: Snapshot | undefined;
 	const getSnapshot = () => {
 		snapshot ??= takeSnapshotOnce();
 		return snapshot;
 	};
-	// What is to be stopped is stopped together: each may take its 5 s and more.
+	const run: PruneRun = { ...options, store, getSnapshot };
+	// Tasks are stopped at the same time: each may take more than 5 s.
 	const findings = await Promise.all(
 		candidates.map(async (each) => {
 			options.onTask?.(each.task);
 			try {
-				return await pruneTask(store, each, options, getSnapshot);
+				return await pruneTask(run, each);
 			} catch (error) {
 				if (!(error instanceof BgError)) throw error;
 				return { unknown: { taskId: each.task.id, note: error.message } };
@@ -90,28 +95,30 @@ export async function pruneTasks(
 	};
 }
 
-/** What prune has to say of a task: one of these. */
+/** The result for one task: one of these. */
 type PruneFinding = {
 	ended?: PruneResult["tasks"][number];
 	overdue?: PruneResult["overdue"][number];
 	unknown?: PruneResult["unknown"][number];
 };
 
+/** The options of one prune, and what all its steps share. */
+type PruneRun = PruneOptions & { store: Store; getSnapshot: () => Snapshot };
+
 type Candidate = { task: Task; supervision: Supervision };
 
-/** Looks at one task. Who lost its supervisor gets a new one, and is judged by a later prune. */
+/** Prunes one task. An orphaned one gets a new supervisor, and a later prune decides about it. */
 async function pruneTask(
-	store: Store,
+	run: PruneRun,
 	{ task: foundTask, supervision }: Candidate,
-	options: PruneOptions,
-	getSnapshot: () => Snapshot,
 ): Promise<PruneFinding | undefined> {
-	const mustAdopt = supervision === "orphaned" && !options.dryRun;
+	const { store, dryRun } = run;
+	const mustAdopt = supervision === "orphaned" && !dryRun;
 	const task = mustAdopt ? reconcileTask(store, foundTask) : foundTask;
 	const { id: taskId } = task;
 	const wrote = readLastWrite(store, taskId);
 	const decision = decidePrune(task, supervision, {
-		...options,
+		...run,
 		now: Date.now(),
 		wrote,
 	});
@@ -124,18 +131,21 @@ async function pruneTask(
 			},
 		};
 	if ("age" in decision) return { overdue: { taskId, ...decision } };
-	const now = options.dryRun
-		? previewEnd(store, task, decision, getSnapshot)
-		: await applyDecision(store, task, decision, { ...options, getSnapshot });
+	const now = dryRun
+		? previewEnd(run, task, decision)
+		: await applyDecision(run, task, decision);
 	if (!isFinal(now)) return undefined;
 	return { ended: { taskId, reason: now.reason ?? decision.reason } };
 }
 
-/** An end that prune gives; `by` says why in the words of the error. */
+/** An end that prune gives; `by` is the cause, as the recorded error names it. */
 type PruneDecision = { reason: "lost" | "stale" | "timeout"; by: string };
 type Overdue = { age: string; note?: string };
 
-/** What is to become of a task that is not over. `now` and `wrote` are times in ms. */
+/**
+ * Decides what to do with an unfinished task. Pure.
+ * @param options `now` and `wrote` (the last output) are in ms since the epoch.
+ */
 export function decidePrune(
 	task: Task,
 	supervision: Supervision,
@@ -163,50 +173,44 @@ export function decidePrune(
 	if (task.status !== "running" || task.paused_at || !isOld) return "leave";
 	if (ageAlone) return { reason: "timeout", by: formatDuration(ttl) };
 	const age = formatDuration(ran);
-	// A supervisor adds it up once a minute; who was never looked at may well compute.
+	// A supervisor records quiet time once a minute. Without it the task may well be active.
 	if (task.quiet_ms === undefined || supervision === "orphaned")
-		return { age, note: "nobody measured what it does" };
+		return { age, note: "its activity was not measured" };
 	if (task.quiet_ms <= stale || now - wrote <= stale) return { age };
 	return { reason: "stale", by: formatDuration(task.quiet_ms) };
 }
 
 // --- internal ---
 
-/** What act would make of a task; nothing is written. */
+/** What `applyDecision` would make of a task; writes nothing. */
 function previewEnd(
-	store: Store,
+	{ store, getSnapshot }: PruneRun,
 	task: Task,
 	{ reason, by }: PruneDecision,
-	getSnapshot: () => Snapshot,
 ): Task {
 	if (reason !== "lost" || !task.supervisor)
 		return finishTask(task, { reason, at: timestamp(), error: by });
-	return findStartedProcess(task, getSnapshot) ? task : markLost(store, task);
+	return previewRecovery(store, task, getSnapshot);
 }
 
 async function applyDecision(
-	store: Store,
+	{ store, cancel, getSnapshot }: PruneRun,
 	task: Task,
-	decision: PruneDecision,
-	{
-		cancel,
-		getSnapshot,
-	}: Pick<PruneOptions, "cancel"> & { getSnapshot: () => Snapshot },
+	{ reason, by }: PruneDecision,
 ): Promise<Task> {
-	const { reason, by } = decision;
 	if (task.supervisor) {
 		if (reason === "lost") return reconcileTask(store, task, getSnapshot);
 		await cancel(task.id, { reason, by });
 		return updateTask(store, task.id, () => undefined);
 	}
-	// No process of it was ever named: there is nothing to stop.
+	// An old record that names no process: there is nothing to stop.
 	const error = reason === "timeout" ? `timed out after ${by}` : by;
 	return updateTask(store, task.id, (now) =>
 		finishTask(now, { reason, at: timestamp(), error }),
 	);
 }
 
-/** When a task last wrote anything, in ms; 0 where it never did. */
+/** When a task last wrote output, in ms since the epoch; 0 if it never did. */
 function readLastWrite(store: Store, id: string): number {
 	const status = lstatSync(outputFile(store, id), { throwIfNoEntry: false });
 	return status?.size ? status.mtimeMs : 0;

@@ -1,9 +1,12 @@
 /**
- * Reconciles tasks that nobody watches any more.
+ * Reconciles tasks whose supervisor is gone.
  *
- * Supervisor gone, process alive: the task still runs, and gets a new supervisor. Both gone: it is
- * `lost`, unless a droid's own completion line says otherwise. Nothing is decided about a task of
- * another machine or pid namespace, nor about an old record that names no process.
+ * Process alive: the task still runs, and a new supervisor is started. Process gone: the task is `lost`,
+ * unless a droid's own completion line says otherwise. Nothing is decided about a task of another machine
+ * or pid namespace, nor about an old record that names no process.
+ *
+ * Reading a record never reconciles it. A verb does so once, as a step of its own, before it shows
+ * anything; `wait`, `watch` and `output --follow` do so at each full poll.
  */
 import { removePromptFiles } from "../droid/exec.ts";
 import { readResult } from "../droid/task-output.ts";
@@ -24,16 +27,36 @@ import type { Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
+/** A task after it was reconciled. */
+export type ReconciledTask = Task & {
+	/** Absent, or false: the record could not be written and does not have this state. */
+	recorded?: false;
+};
+
 /**
- * Sets a task right that nobody watches, and returns it as it now is. Where the store cannot be
- * written, the answer is the same and stays unwritten.
- * @param look a look over the processes, taken after the task was seen to be lost; many may share it.
+ * Reconciles tasks one after the other, each as the caller comes to it; a final task is only passed on.
+ * @param tasks records as they were just read.
+ */
+export function* reconcileTasks(
+	store: Store,
+	tasks: Iterable<Task>,
+): Generator<ReconciledTask> {
+	for (const task of tasks) yield reconcileTask(store, task);
+}
+
+/**
+ * Reconciles one task.
+ * @param getSnapshot a snapshot of the processes, taken after the task was found to be lost; tasks may
+ * share one.
+ * @returns the task as it is now. If its record cannot be written, the task as it would be recorded,
+ * with `recorded: false`.
  */
 export function reconcileTask(
 	store: Store,
 	task: Task,
 	getSnapshot: () => Snapshot = takeSnapshot,
-): Task {
+): ReconciledTask {
+	if (isFinal(task)) return task;
 	const supervision = checkSupervision(task);
 	if (supervision !== "lost" && supervision !== "orphaned") return task;
 	try {
@@ -49,7 +72,9 @@ export function reconcileTask(
 	// Read once more: its supervisor may have written the end just before it left.
 	try {
 		const now = readTask(store, task.id);
-		return checkSupervision(now) === "lost" ? markLost(store, now) : now;
+		return checkSupervision(now) === "lost"
+			? { ...previewRecovery(store, now, getSnapshot), recorded: false }
+			: now;
 	} catch (error) {
 		if (error instanceof BgError) return task;
 		throw error;
@@ -57,17 +82,23 @@ export function reconcileTask(
 }
 
 /**
- * The process of a task that is lost in the queue: a supervisor that died right after it started the
- * process could not write that down.
+ * What reconciling would record of a lost task; writes nothing.
+ * @throws BgError (refused) if that cannot be told.
  */
-export function findStartedProcess(
+export function previewRecovery(
+	store: Store,
 	task: Task,
 	getSnapshot: () => Snapshot,
-): Process | undefined {
-	return task.status === "queued" ? findFirst(task, getSnapshot()) : undefined;
+): Task {
+	const started = findStartedProcess(task, getSnapshot);
+	return started ? markStarted(task, started) : markLost(store, task);
 }
 
-/** An end nobody saw: an exit code nobody waited for cannot be known. */
+/**
+ * Ends a task whose end no supervisor saw: its exit code cannot be known.
+ * @returns the final task, not written.
+ * @throws BgError (refused) if the output of a droid cannot be read: its last line decides.
+ */
 export function markLost(store: Store, task: Task): Task {
 	const at = timestamp();
 	const isQueued = task.status === "queued";
@@ -80,7 +111,6 @@ export function markLost(store: Store, task: Task): Task {
 				: "never started: its supervisor died",
 		});
 	const { facts, completed, isUnread } = readResult(store, task);
-	// Its last line decides.
 	if (isUnread && task.kind === "droid")
 		throw refused(`cannot tell how ${task.id} ended: ${facts.result}`);
 	return finishTask(task, {
@@ -88,14 +118,14 @@ export function markLost(store: Store, task: Task): Task {
 		at,
 		error: isQueued
 			? "its supervisor died while it started"
-			: "ended while nobody watched",
+			: "ended while no supervisor watched it",
 		facts,
 	});
 }
 
 // --- internal ---
 
-/** Under the lock: what the record says now decides. */
+/** Decides by the record as it is now, under its lock. */
 function recoverTask(
 	store: Store,
 	task: Task,
@@ -107,13 +137,7 @@ function recoverTask(
 	const started = findStartedProcess(task, getSnapshot);
 	if (started) {
 		dequeue(store, task);
-		return adoptTask(store, {
-			...task,
-			status: "running",
-			started_at: timestamp(),
-			pid: started.pid,
-			process: { ...identifyMachine(), pid: started.pid, start: started.start },
-		});
+		return adoptTask(store, markStarted(task, started));
 	}
 	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
 	const lostTask = markLost(store, task);
@@ -123,6 +147,24 @@ function recoverTask(
 	releaseSlot(store, task);
 	return lostTask;
 }
+
+/**
+ * The process of a queued task: a supervisor that died right after it started the process could not
+ * record that.
+ */
+const findStartedProcess = (
+	task: Task,
+	getSnapshot: () => Snapshot,
+): Process | undefined =>
+	task.status === "queued" ? findFirst(task, getSnapshot()) : undefined;
+
+const markStarted = (task: Task, { pid, start }: Process): Task => ({
+	...task,
+	status: "running",
+	started_at: timestamp(),
+	pid,
+	process: { ...identifyMachine(), pid, start },
+});
 
 function adoptTask(store: Store, task: Task): Task {
 	const supervisor = startSupervisor({ store, ids: [task.id], adopt: true });

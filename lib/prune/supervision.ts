@@ -9,28 +9,29 @@ import { describeMachine } from "../process/machine.ts";
 import type { Identity, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
-/** Where a task stands, by its own processes. */
+/** Whether a task is supervised, by the liveness of its own processes. */
 export type Supervision =
 	| "watched"
 	| "orphaned"
 	| "lost"
 	| "elsewhere"
-	/** No process was ever named (an old record), so nobody can say. */
+	/** An old record that names no process. */
 	| "unknown"
-	/** Droid runs it, and its session's end is reported by a hook. */
+	/** Droid runs it; a hook reports its end. */
 	| "native"
-	/** Final, and nothing of it lives. */
+	/** Final, and its process is gone. */
 	| "over"
-	/** Final, and its process lives. */
+	/** Final, and its process is alive. */
 	| "lingering"
-	/** The kernel does not say whether it lives: nothing follows. */
+	/** The system does not tell whether it is alive: nothing is decided. */
 	| "unclear";
 
+/** Checks the processes of a task; `check` answers for one process. */
 export function checkSupervision(
 	task: Task,
 	check: (identity: Identity) => Liveness = checkLiveness,
 ): Supervision {
-	// Whose exit was seen is over; a final task whose process lives has none yet.
+	// An exit code or signal is recorded only after the process has ended.
 	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
 		return "over";
 	const process = task.process && check(task.process);
@@ -50,7 +51,7 @@ const finalSupervisions = {
 	unknown: "unclear",
 } as const satisfies Record<Liveness, Supervision>;
 
-/** Of an unfinished task whose supervisor is gone, by the liveness of its process. */
+/** The supervision of an unfinished task whose supervisor is gone, by the liveness of its process. */
 const orphanSupervisions = {
 	alive: "orphaned",
 	gone: "lost",
@@ -58,13 +59,13 @@ const orphanSupervisions = {
 	unknown: "unclear",
 } as const satisfies Record<Liveness, Supervision>;
 
-/** What a person should know of a task beside its status; undefined where there is nothing. */
+/** The note on a task's supervision, for a person; undefined if there is none. */
 export function describeSupervision(
 	task: Task,
 	supervision: Supervision,
 ): string | undefined {
 	if (supervision === "lingering") return "process alive";
-	if (supervision === "unknown") return "nobody watches it";
+	if (supervision === "unknown") return "no supervisor is known";
 	if (supervision === "native") return "droid runs it";
 	if (supervision === "unclear")
 		return toLine(
@@ -75,7 +76,11 @@ export function describeSupervision(
 	return undefined;
 }
 
-/** What a person should know of a task beside its record; undefined where there is nothing. */
-export const describeNote = (task: Task) =>
+/**
+ * The note that is shown beside a task's record; undefined if there is none.
+ * @param task as it was read, or as `reconcileTask` returned it.
+ */
+export const describeNote = (task: Task): string | undefined =>
 	describeSupervision(task, checkSupervision(task)) ??
-	(task.paused_at && !isFinal(task) ? "paused" : undefined);
+	(task.paused_at && !isFinal(task) ? "paused" : undefined) ??
+	(task.recorded === false ? "not recorded" : undefined);

@@ -1,6 +1,4 @@
-/**
- * Starts the process of a task: never through a shell, with its launcher's environment and limits.
- */
+/** Starts the process of a task: never through a shell, with its launcher's environment and limits. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { findExecutable } from "../process/executables.ts";
@@ -10,8 +8,8 @@ import type { Task } from "../task/schema.ts";
 import { buildTaskEnvironment } from "./environment.ts";
 
 /**
- * Starts a task's process in a session of its own, its output appended to `.out` by the process
- * itself, so that no death of ours can lose any.
+ * Starts a task's process in a session of its own. The process itself appends to `.out`, so no output is
+ * lost if its supervisor dies.
  * @throws Error naming what is missing, before anything runs.
  */
 export function startCommand(
@@ -43,7 +41,7 @@ export function startCommand(
 
 // --- internal ---
 
-/** Opens what a task reads: a file or a device, never a pipe that would be waited for. */
+/** Opens a task's standard input: a file or a device, never a pipe, which might never end. */
 function openStdin(path: string): number {
 	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
 	const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);

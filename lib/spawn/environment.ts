@@ -1,6 +1,4 @@
-/**
- * The environment of a task: its launcher's, without what is bg's own, with what identifies the task.
- */
+/** The environment of a task: its launcher's, without bg's own variables, with those that identify it. */
 import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import {
@@ -9,23 +7,23 @@ import {
 	taskVariable,
 } from "../task/variables.ts";
 
-/** Variables of one launch that must not reach the tasks of another, or a task's hooks. */
+/** Variables of the launcher that a task must not get: they belong to its session. */
 const launcherOnlyVariables = ["BG_SESSION_ID", "BG_STOP", "CLAUDE_ENV_FILE"];
 
-/** Carries `--env` to the supervisor; like all of an environment it is never written to disk. */
+/** Passes `--env` to the supervisor. Environments are never written to disk. */
 export const taskEnvVariable = "BG_TASK_ENV";
 
 /**
- * Keep Bun's collector and its allocator from waking an idle supervisor several times a second;
- * other runtimes ignore them. The values are ours: a task does not get them, and where its launcher
- * has such a variable itself, that one stays.
+ * Keep Bun's garbage collector and allocator from waking an idle supervisor several times a second; other
+ * runtimes ignore them. A task does not get these values; if its launcher has such a variable itself, that
+ * value stays.
  */
 export const quietVariables = {
 	BUN_GC_TIMER_DISABLE: "bg",
 	MIMALLOC_PURGE_DELAY: "-01",
 } as const;
 
-/** The environment of a task: its launcher's, and what tells its tools where they are. */
+/** Builds the environment of a task, or of its `--on-end`. */
 export function buildTaskEnvironment(
 	task: Task,
 	store: Store,
@@ -51,7 +49,7 @@ export function buildTaskEnvironment(
 
 // --- internal ---
 
-/** What `--env` gave a task; nothing where this is no supervisor, whatever stands there. */
+/** What `--env` gave a task; nothing if this process is not a supervisor or the variable is invalid. */
 function readGivenEnvironment(id: string): NodeJS.ProcessEnv {
 	try {
 		return JSON.parse(process.env[taskEnvVariable] || "{}")[id];

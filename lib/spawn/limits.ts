@@ -1,9 +1,7 @@
-/**
- * The limits that the environment sets on running and queued tasks, and the priorities of the queue.
- */
+/** The limits that the environment sets on running and queued tasks, and the priorities of the queue. */
 import { usage } from "../error.ts";
 
-/** What the environment may limit, and what holds where it says nothing; 0 is no limit. */
+/** The limits and their defaults; 0 is no limit. */
 const defaultLimits = {
 	BG_MAX_RUNNING: 8,
 	BG_MAX_PER_DROID: 0,
@@ -13,10 +11,13 @@ const defaultLimits = {
 
 export type Limits = Record<keyof typeof defaultLimits, number>;
 
-/** Numbers that order the queue: the higher one starts first. */
+/** Priorities order the queue: the higher one starts first. */
 export const priorities = { lowest: -999, usual: 0, highest: 999 } as const;
 
-/** @throws BgError (usage) where a limit is no number. */
+/**
+ * Reads the limits; no limit is Infinity.
+ * @throws BgError (usage) if one is not a number.
+ */
 export function readLimits(env: NodeJS.ProcessEnv = process.env): Limits {
 	const entries = Object.entries(defaultLimits).map(([name, usual]) => {
 		const given = env[name] || String(usual);

@@ -1,4 +1,7 @@
-/** The command of `--on-end`: a mark that it is pending, and its one run. */
+/**
+ * Runs the command of `--on-end` once. A mark says that it is pending; the process that removes the mark
+ * runs it.
+ */
 import { spawn } from "node:child_process";
 import { errorMessage, wrapWriteErrors } from "../error.ts";
 import { findExecutable } from "../process/executables.ts";
@@ -10,10 +13,7 @@ import { isFinal } from "../task/states.ts";
 import { taskVariable } from "../task/variables.ts";
 import { buildTaskEnvironment } from "./environment.ts";
 
-/**
- * Runs what a launch wants to be run once its task is over (`--on-end`): whoever takes its mark away
- * runs it, so it is run once, also where the task was cancelled or found lost.
- */
+/** Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged. */
 export function runOnEnd(store: Store, id: string): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
@@ -43,12 +43,12 @@ export function runOnEnd(store: Store, id: string): void {
 	}
 }
 
-/** Notes that something is to be run once the task is over. */
+/** Marks a task's `--on-end` as pending. @throws BgError (refused) if that cannot be written. */
 export function createOnEndMark(store: Store, id: string): void {
 	wrapWriteErrors(onEndMark(store, id), () => touch(onEndMark(store, id)));
 }
 
-/** Takes that note away: true for one caller alone. */
+/** Removes the mark; true for only one caller. */
 export function takeOnEndMark(store: Store, id: string): boolean {
 	return removeFile(onEndMark(store, id));
 }

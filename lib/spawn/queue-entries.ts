@@ -1,7 +1,6 @@
 /**
- * The names of queue entries and slots. A name says all that the order needs: `ready` or `held` (it
- * waits for other tasks, for its next attempt, or to be continued), priority, depth, id, machine and
- * droid.
+ * The names of queue entries and slots. A name holds all that orders the queue: `ready` or `held` (the task
+ * waits for other tasks or its next attempt, or is paused), priority, depth, id, machine and droid.
  */
 import { droidNamePattern } from "../droid/definition.ts";
 import { identifyMachine } from "../process/machine.ts";
@@ -27,10 +26,11 @@ export type QueueEntry = {
 	droid: string;
 };
 
+/** The file whose existence pauses the queue. */
 export const pauseMark = (store: Store) =>
 	`${folderPath(store, "queue")}/paused`;
 
-/** Orders as text as it shall start: the highest priority first, then the oldest. */
+/** The path of a task's entry. Names sort in the order of starting: highest priority, then oldest id. */
 export function entryPath(
 	store: Store,
 	folder: QueueFolder,
@@ -54,6 +54,7 @@ export function entryPath(
 	return `${folderPath(store, folder)}/${name}`;
 }
 
+/** Parses the name of an entry; undefined if it is not one. */
 export function parseEntryName(name: string): QueueEntry | undefined {
 	const [, state, order, depth, id = "", machine = "", droid = ""] =
 		/^(held|ready),(\d+),(\d+),([^,]+),([^,]+),(.*)$/.exec(name) ?? [];
@@ -69,13 +70,14 @@ export function parseEntryName(name: string): QueueEntry | undefined {
 	};
 }
 
+/** The entries of all machines. */
 export function listEntries(store: Store, folder: QueueFolder): QueueEntry[] {
 	return listNames(store, folderPath(store, folder)).flatMap(
 		(name) => parseEntryName(name) ?? [],
 	);
 }
 
-/** The entries that this machine's limits and order are about. */
+/** The entries of this machine: only they count for its limits and order. */
 export function listLocalEntries(
 	store: Store,
 	folder: QueueFolder,

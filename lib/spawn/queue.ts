@@ -1,4 +1,4 @@
-/** The queue: entering and leaving it, holding an entry, pausing the whole queue. */
+/** Adds, holds and removes queue entries, and pauses the whole queue. */
 import { rmSync } from "node:fs";
 import { refused, wrapWriteErrors } from "../error.ts";
 import { discard, moveFile, touch } from "../store/files.ts";
@@ -15,8 +15,8 @@ import {
 import { sweepQueue } from "./slots.ts";
 
 /**
- * Puts tasks into the queue, held.
- * @throws BgError (refused) if that fails, or if the queue would grow too long; then none is in it.
+ * Adds tasks to the queue, held.
+ * @throws BgError (refused) if that fails or the queue would be too long; then none is in it.
  */
 export function enqueue(
 	store: Store,
@@ -34,7 +34,7 @@ export function enqueue(
 	}
 }
 
-/** Says whether a queued task may start as soon as it is its turn. */
+/** Sets whether a queued task may start as soon as there is a slot. Creates a missing entry. */
 export function setRunnable(
 	store: Store,
 	task: Task,
@@ -47,13 +47,13 @@ export function setRunnable(
 	if (!moveFile(entryPath(store, "queue", from, task), entry)) touch(entry);
 }
 
-/** Takes a task out of the queue that will not start, or is tried again by nobody. */
+/** Removes a task from the queue. */
 export function dequeue(store: Store, task: Task): void {
 	for (const state of entryStates)
 		rmSync(entryPath(store, "queue", state, task), { force: true });
 }
 
-/** The same for tasks of which nothing but their ids may be known. */
+/** Removes tasks from the queue by their ids alone. */
 export function removeEntries(store: Store, ids: ReadonlySet<string>): void {
 	for (const { id, name } of listEntries(store, "queue"))
 		if (ids.has(id))
@@ -66,7 +66,7 @@ export function withdrawEntry(store: Store, task: Task): void {
 		discard(entryPath(store, "queue", state, task));
 }
 
-/** While the queue is paused nothing new starts; what runs goes on. */
+/** Pauses or continues the queue: while it is paused no task starts; running tasks go on. */
 export function setQueuePaused(store: Store, isPaused: boolean): void {
 	wrapWriteErrors(pauseMark(store), () => {
 		if (isPaused) touch(pauseMark(store));
@@ -76,7 +76,7 @@ export function setQueuePaused(store: Store, isPaused: boolean): void {
 
 // --- internal ---
 
-/** Checks that the queue is not too long with the `added` tasks that are in it already. */
+/** Checks the length of the queue, which has the `added` tasks already. @throws BgError (refused). */
 function checkLength(
 	store: Store,
 	added: number,

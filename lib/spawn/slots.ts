@@ -1,12 +1,11 @@
 /**
- * Slots: which task starts next. There is no daemon: every supervisor asks for its own tasks, and all
- * agree through two folders. An entry in the queue is a task that was launched and has not started; an
- * entry among the slots is a task that takes up a place. One becomes the other by a rename under a lock
- * that all share, so the limits hold at every instant.
+ * Slots decide which task starts next. There is no daemon: every supervisor claims slots for its own
+ * tasks. An entry in the queue is a task that has not started; an entry among the slots is a task that
+ * counts as running. A rename under one shared lock turns an entry into a slot, so the limits always hold.
  *
- * Each depth has its own places, so a task that waits for tasks it launched cannot starve them. Each
- * machine has its own places too: nobody can tell whether the places of a container that is gone are
- * free. A slot is free once the task's supervisor and its process are both gone.
+ * Each depth has its own slots, so a task that waits for tasks it launched cannot block them. Each machine
+ * has its own slots too: whether the slots of a container that is gone are free cannot be told. A slot is
+ * free after the task's supervisor and its process are both gone.
  */
 import { existsSync, rmSync } from "node:fs";
 import { checkLiveness } from "../process/identity.ts";
@@ -32,24 +31,28 @@ import {
 	queueFolders,
 } from "./queue-entries.ts";
 
+/** Frees the slot of a task. */
 export function releaseSlot(store: Store, task: Task): void {
 	rmSync(entryPath(store, "slots", "ready", task), { force: true });
 }
 
+export type SlotRequest = {
+	/** The runnable tasks of this supervisor, by id. */
+	ownTasks: ReadonlyMap<string, Task>;
+	limits: Limits;
+	/** Whether to ignore slots and entries of dead supervisors, which reads each record. */
+	isFullPoll: boolean;
+};
+
 /**
- * Gives places to tasks of ours whose turn it is: by priority, then by age, among all that are
- * ready. `thorough` looks for places and entries of the dead as well, which costs a read of each.
+ * Claims slots for tasks of this supervisor: by priority, then by age, among all that are ready.
  * @returns the ids that may start now.
  */
-export function claimSlots(
-	store: Store,
-	ownTasks: ReadonlyMap<string, Task>,
-	limits: Limits,
-	isFullPoll: boolean,
-): string[] {
+export function claimSlots(store: Store, request: SlotRequest): string[] {
+	const { ownTasks, isFullPoll } = request;
 	if (ownTasks.size === 0 || isQueuePaused(store)) return [];
 	if (isFullPoll) sweepQueue(store, ["slots"]);
-	const select = () => selectNext(store, ownTasks, limits, isFullPoll);
+	const select = () => selectNext(store, request);
 	if (select().length === 0) return [];
 	return withQueueLock(store, () =>
 		(isQueuePaused(store) ? [] : select()).filter((id) => {
@@ -62,9 +65,10 @@ export function claimSlots(
 	);
 }
 
+/** Whether the queue is paused. */
 export const isQueuePaused = (store: Store) => existsSync(pauseMark(store));
 
-/** Removes slots and entries of tasks that nobody looks after any more. */
+/** Removes slots and queue entries that no living process needs. */
 export function sweepQueue(
 	store: Store,
 	inFolders: readonly QueueFolder[] = queueFolders,
@@ -99,15 +103,14 @@ const withQueueLock = <T>(store: Store, action: () => T): T =>
 		action,
 	);
 
-/** Which of ours start next. Who else is before them takes up a place as well. */
+/** Selects the own tasks that start next. A task of another supervisor that precedes them counts as running. */
 function selectNext(
 	store: Store,
-	ownTasks: ReadonlyMap<string, Task>,
-	{ BG_MAX_RUNNING, BG_MAX_PER_DROID }: Limits,
-	isFullPoll: boolean,
+	{ ownTasks, limits, isFullPoll }: SlotRequest,
 ): string[] {
+	const { BG_MAX_RUNNING, BG_MAX_PER_DROID } = limits;
 	const depths = new Set([...ownTasks.values()].map(({ depth = 1 }) => depth));
-	// Whoever of ours waits has no place, whatever is left of an attempt to take one.
+	// An own task that waits has no slot; an entry of it is left from a failed claim.
 	const running = listLocalEntries(store, "slots").filter(
 		(each) => depths.has(each.depth) && !ownTasks.has(each.id),
 	);
@@ -131,10 +134,10 @@ function selectNext(
 	return next;
 }
 
-/** Whether somebody still looks after what an entry stands for. */
+/** Whether the task of an entry still needs it. */
 function isClaimLive(store: Store, id: string, folder: QueueFolder): boolean {
 	const task = findTask(store, id);
-	// A record that cannot be read now says nothing of its task.
+	// A record that cannot be read now may need the entry.
 	if (!task)
 		return (
 			isLaunchPending(store, id) || readRecordVersion(store, id) !== undefined
@@ -144,6 +147,6 @@ function isClaimLive(store: Store, id: string, folder: QueueFolder): boolean {
 	if (folder === "queue")
 		return task.status === "queued" && isAlive(task.supervisor);
 	if (isAlive(task.supervisor) || isAlive(task.process)) return true;
-	// A supervisor may die right after it started the process, before it could write that down.
+	// A supervisor may die right after it started the process, before it recorded that.
 	return !isFinal(task) && findTree(id, task.process).length > 0;
 }

@@ -1,6 +1,6 @@
 /**
- * Starts a detached supervisor: in `/`, in a session of its own, with none of its launcher's
- * descriptors. Nothing of the current folder takes effect.
+ * Starts detached supervisors. A supervisor runs in `/`, so configuration files of the current folder have
+ * no effect on it.
  */
 import { spawn, spawnSync } from "node:child_process";
 import { openSync, readdirSync, readFileSync, statSync } from "node:fs";
@@ -16,16 +16,16 @@ import { quietVariables, taskEnvVariable } from "./environment.ts";
 export type SupervisorOptions = {
 	store: Store;
 	ids: readonly string[];
-	/** `--env` of each task that has one. */
+	/** `--env` by task id. */
 	env?: Record<string, Record<string, string>>;
-	/** Look after processes whose supervisor is gone. */
+	/** Whether to watch the process of a task whose supervisor is gone. */
 	adopt?: boolean;
 };
 
 /**
- * Starts a supervisor that outlives its launcher: in a session of its own, with none of the
- * launcher's descriptors, and the launcher's environment, umask, limits and cgroup.
- * @throws BgError where the system has no process left to give.
+ * Starts a supervisor that outlives its launcher: in a session of its own, with none of the launcher's
+ * descriptors, and with its environment, umask, limits and cgroup.
+ * @throws BgError (refused) if the system has no process or descriptor left.
  */
 export function startSupervisor({
 	store,
@@ -35,9 +35,8 @@ export function startSupervisor({
 }: SupervisorOptions): Identity {
 	const [program, ...args] = buildSelfCommand();
 	const limit = readParentFileLimit();
-	if (adopt) args.push("supervise", "--adopt", ...ids);
-	else if (limit) args.push("supervise", `--open-files=${limit}`, ...ids);
-	else args.push("supervise", ...ids);
+	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
+	args.push("supervise", ...flags, ...ids);
 	const environment: NodeJS.ProcessEnv = {
 		...quietVariables,
 		...process.env,
@@ -53,7 +52,7 @@ export function startSupervisor({
 			stdio: openNullDevices(),
 			detached: true,
 		});
-		// A failure arrives here too; without a pid there is nothing to identify.
+		// A failed spawn emits an error, and has no pid.
 		child.on("error", () => {});
 		if (!child.pid)
 			throw new Error(`no process or no descriptor left for ${program}`);
@@ -69,8 +68,9 @@ export function startSupervisor({
 }
 
 /**
- * Gives the soft limit of open files back, which Bun, Deno and Node raise as they start: a task
- * shall have its launcher's.
+ * Restores the soft limit of open files, which Bun, Deno and Node raise at their start: a task gets its
+ * launcher's limit.
+ * @param limit a number of files.
  */
 export function lowerFileLimit(limit: string): void {
 	const prlimit = findOnPath("prlimit");
@@ -81,9 +81,9 @@ export function lowerFileLimit(limit: string): void {
 // --- internal ---
 
 /**
- * The descriptors of a supervisor: /dev/null wherever its launcher has one that is not closed by
- * exec, for Deno hands them all on, and Node those past 16. Neither can close a descriptor that it
- * did not open, but both can put another in its place, one of its own in each. See proc(5), fdinfo.
+ * The descriptors of a supervisor: /dev/null for every descriptor of its launcher that exec does not
+ * close. Deno passes all of them on, Node those past 16; neither can close a descriptor that it did not
+ * open, but both can replace it. See proc(5), fdinfo.
  */
 function openNullDevices(): ("ignore" | number)[] {
 	const stdio: ("ignore" | number)[] = ["ignore", "ignore", "ignore"];
@@ -104,14 +104,14 @@ function isInherited(info: string): boolean {
 		const closeOnExec = 0o2000000;
 		return !(Number.parseInt(flags ?? "", 8) & closeOnExec);
 	} catch {
-		// The descriptor that read the folder is gone by now.
+		// The descriptor that listed the folder is closed by now.
 		return false;
 	}
 }
 
 /**
- * The soft limit of open files that our launcher has, where it is lower than ours: this runtime
- * has raised ours to the hard limit, which both must then share.
+ * The parent's soft limit of open files, if it is lower than that of this process and the hard limits are
+ * equal: then this runtime has raised its own.
  */
 function readParentFileLimit(): string | undefined {
 	const [ownLimits, parentLimits] = ["self", String(process.ppid)].map(

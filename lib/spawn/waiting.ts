@@ -1,9 +1,8 @@
 /**
- * The tasks of one supervisor that wait for their turn: until those they come after are over, until
- * the pause before another attempt is over, until nobody holds them, and until there is a place.
- * They wait on the event, for every end rings; once a second they look as well.
+ * The tasks of one supervisor that wait to start: until the tasks they come after have ended, until the
+ * delay before a retry has passed, until they are not paused, and until there is a slot. Every end wakes
+ * them; once a second there is a full poll.
  */
-
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
 import { findStop, watchEnds } from "../store/ends.ts";
@@ -21,27 +20,28 @@ import type { Limits } from "./limits.ts";
 import { dequeue, setRunnable } from "./queue.ts";
 import { claimSlots } from "./slots.ts";
 
-/** How often to look without an event, in ms. */
+/** How often to poll without an event, in ms. */
 const fullPollIntervalMs = 1000;
 
-/** Brings a task up to date that nobody watches any more. */
+/** Reconciles a task whose supervisor may be gone. */
 type Reconcile = (store: Store, task: Task) => Task;
 
 type WaitingTask = {
 	task: Task;
 	resolve: (hasSlot: boolean) => void;
-	/** The pause before another attempt lasts until then, on the monotonic clock in ms. */
+	/** When the delay before a retry ends, on the monotonic clock in ms. */
 	notBefore: number;
 	isRunnable: boolean;
 	version: string | undefined;
 };
 
+/** Starts tasks as soon as they may start. */
 export class WaitingTasks {
 	readonly #store: Store;
 	readonly #limits: Limits;
 	readonly #reconcile: Reconcile;
 	readonly #waiting = new Map<string, WaitingTask>();
-	/** Of the tasks that ours come after: how each record was when it was last read. */
+	/** The tasks that these come after, as they were when last read. */
 	readonly #seen = new Map<
 		string,
 		{ version: string | undefined; end?: Task }
@@ -49,7 +49,7 @@ export class WaitingTasks {
 	#unwatch: (() => void) | undefined;
 	#timer: NodeJS.Timeout | undefined;
 	#isPollScheduled = false;
-	/** When to look thoroughly again, however often it rings, on the monotonic clock. */
+	/** When the next full poll is due, on the monotonic clock in ms. */
 	#nextFullPollAt = 0;
 
 	constructor(store: Store, limits: Limits, reconcile: Reconcile) {
@@ -58,9 +58,9 @@ export class WaitingTasks {
 		this.#reconcile = reconcile;
 	}
 
-	/** Waits in the queue: true once the task has a place, false once it will never start. */
+	/** Waits in the queue. Resolves to true when the task has a slot, to false if it will never start. */
 	wait(task: Task): Promise<boolean> {
-		// A clock that is set back makes no pause longer.
+		// A clock that is set back does not make the delay longer.
 		const pause = Math.min(
 			Date.parse(task.not_before ?? "") - Date.now() || 0,
 			computeRetryDelayMs(task.attempt ?? 1),
@@ -77,7 +77,7 @@ export class WaitingTasks {
 		});
 	}
 
-	/** Looks once for all that happened until then. */
+	/** Polls once for all events until then. */
 	pollSoon(): void {
 		if (this.#isPollScheduled) return;
 		this.#isPollScheduled = true;
@@ -87,14 +87,14 @@ export class WaitingTasks {
 		});
 	}
 
-	/** Starts whose turn it is. `thorough` notices as well what rang nobody's bell. */
+	/** Starts the tasks that may start. A full poll, if due or requested, also sees changes without an event. */
 	poll(isRequested: boolean): void {
 		const isFullPoll = isRequested || performance.now() >= this.#nextFullPollAt;
 		if (isFullPoll)
 			this.#nextFullPollAt = performance.now() + fullPollIntervalMs;
 		try {
 			this.#poll(isFullPoll);
-			// Arm first, then look again: nothing falls between.
+			// The watch starts before the second poll, so no event is missed.
 			if (this.#watch()) this.#poll(false);
 		} catch (error) {
 			logFault(this.#store, "supervisor", errorMessage(error));
@@ -108,16 +108,12 @@ export class WaitingTasks {
 			(each) => each.isRunnable,
 		);
 		const ownTasks = new Map(runnable.map(({ task }) => [task.id, task]));
-		for (const id of claimSlots(
-			this.#store,
-			ownTasks,
-			this.#limits,
-			isFullPoll,
-		))
-			this.#resolve(id, true);
+		const limits = this.#limits;
+		const request = { ownTasks, limits, isFullPoll };
+		for (const id of claimSlots(this.#store, request)) this.#resolve(id, true);
 	}
 
-	/** Keeps watch while anybody waits; true where it has just begun. */
+	/** Watches for ends while any task waits. Returns whether the watch has just started. */
 	#watch(): boolean {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) {
@@ -145,7 +141,7 @@ export class WaitingTasks {
 		if (!hasSlot && waiting) dequeue(this.#store, waiting.task);
 	}
 
-	/** Brings one task up to date: whether it may start, or never will. */
+	/** Updates one task: whether it may start, or never will. */
 	#update(waiting: WaitingTask, isFullPoll: boolean): void {
 		const { id } = waiting.task;
 		const version = isFullPoll && readRecordVersion(this.#store, id);
@@ -173,7 +169,7 @@ export class WaitingTasks {
 		}
 		const isRunnable =
 			state === "free" && performance.now() >= waiting.notBefore;
-		// A thorough look makes an entry again that somebody took away.
+		// A full poll recreates a missing queue entry.
 		if (isRunnable === waiting.isRunnable && !isFullPoll) return;
 		setRunnable(this.#store, waiting.task, isRunnable);
 		waiting.isRunnable = isRunnable;
@@ -188,14 +184,14 @@ export class WaitingTasks {
 			const end = this.#findEnd(id, isFullPoll);
 			if (end === "none") state = "held";
 			else if (end === "unknown")
-				return { error: `not started: nobody can say how ${id} ended` };
+				return { error: `not started: how ${id} ended is unknown` };
 			else if (end.status !== "completed" && task.after_mode !== "any")
 				return { error: dependencySentence(end) };
 		}
 		return state;
 	}
 
-	/** How a task that another comes after ended; `unknown` where its record is gone. */
+	/** How a task that another comes after ended; `unknown` if its record is gone. */
 	#findEnd(id: string, isFullPoll: boolean): Task | "none" | "unknown" {
 		const seen = this.#seen.get(id);
 		if (seen?.end) return seen.end;

@@ -12,6 +12,7 @@ import { sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
 import { assertWritable } from "./directory.ts";
 import {
+	discard,
 	listNames,
 	removeEmptyFolder,
 	removeFile,
@@ -122,7 +123,7 @@ function acquireLock(
 		mkdirSync(prepared, { mode: 0o700 });
 		touch(`${prepared}/${holder}`);
 	} catch (error) {
-		rmSync(prepared, { recursive: true, force: true });
+		removePrepared(prepared, holder);
 		throw refused(`unable to lock ${lock}: ${errorMessage(error)}`);
 	}
 	const deadline = performance.now() + timeoutMs;
@@ -134,7 +135,7 @@ function acquireLock(
 			const code = errorCode(error);
 			const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
 			if (!isHeld || performance.now() > deadline) {
-				rmSync(prepared, { recursive: true, force: true });
+				removePrepared(prepared, holder);
 				throw refused(
 					isHeld
 						? `unable to lock ${lock}: held by ${describeHolders(listNames(store, lock).map((name) => `${lock}/${name}`))}`
@@ -144,4 +145,10 @@ function acquireLock(
 		}
 		if (!removeDeadClaims(lock, listNames(store, lock))) sleepSync(pause);
 	}
+}
+
+/** Under a read-only mount even this fails (EROFS): the error that led here matters more. */
+function removePrepared(folder: string, holder: string): void {
+	discard(`${folder}/${holder}`);
+	removeEmptyFolder(folder);
 }

@@ -8,7 +8,10 @@ import { updateTask } from "../store/records.ts";
 import { indexSession } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
 
-/** Reads a droid's stream until it names its session, and notes that in record and index. */
+/**
+ * Reads a droid's stream until it names its session, and writes that into the record and the index.
+ * @param signal ends the reading.
+ */
 export async function recordDroidSession(
 	store: Store,
 	task: Task,

@@ -1,6 +1,6 @@
 /**
- * The end of a task, or of an attempt: it is written whatever it takes, the place is free, what was
- * to follow is started, and what lives on is named.
+ * Ends a task, or one attempt of it. The end that is recorded is that of a request to stop if there is
+ * one, else the process's own; if no supervisor saw the process end, its output decides.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { removePromptFiles } from "../droid/exec.ts";
@@ -35,7 +35,7 @@ import { type LeftoverScanner, recordLeftovers } from "./leftovers.ts";
 import type { Monitor } from "./monitor.ts";
 import { retryWrite } from "./retry-write.ts";
 
-/** How a process ended; without code and signal, nobody could see. */
+/** How a process that this supervisor started ended, or why it could not be started. */
 export type ProcessExit =
 	| { code: number | null; signal: string | null }
 	| { error: Error };
@@ -43,50 +43,59 @@ export type ProcessExit =
 /** How long the output of an ended task is read again if that fails, in ms. */
 const readRetryLimitMs = 10_000;
 
+/** What ends a task, and what every step of that needs. */
+export type TaskContext = {
+	store: Store;
+	monitor: Monitor;
+	scanner: LeftoverScanner;
+};
+
 /**
- * Records the end: that of a request to stop if there is one, else the process's own. Returns the
- * task instead if it is to be tried again. Every step is retried until it succeeds, and none that
- * fails keeps the next ones from being done.
+ * Ends a task or one attempt: records the end, frees the slot, wakes waiters, starts what follows. Every
+ * step is retried until it succeeds, and a step that fails does not prevent the next ones.
+ * @param exit how the process ended; undefined if this supervisor did not start it.
+ * @returns the task if it is queued for another attempt.
  */
 export async function concludeTask(
-	store: Store,
+	context: TaskContext,
 	task: Task,
-	exit: ProcessExit | undefined,
-	monitor: Monitor,
-	scanner: LeftoverScanner,
+	exit?: ProcessExit,
 ): Promise<Task | undefined> {
+	const { store, monitor, scanner } = context;
+	const { id } = task;
+	const retry = (write: () => void) => retryWrite(store, id, write);
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
-	const { id } = task;
 	await monitor.finish();
 	const isCut = succeeds(() => monitor.cut());
 	// The slot is free before waiting supervisors are woken.
 	const isFree = succeeds(() => releaseSlot(store, task));
-	const after = await recordEnd(store, task, exit, monitor);
-	if (!isFree) await retryWrite(store, id, () => releaseSlot(store, task));
+	const after = await recordEnd(context, task, exit);
+	if (!isFree) await retry(() => releaseSlot(store, task));
 	notifyWaiters(store);
-	if (!isCut) await retryWrite(store, id, () => monitor.cut());
+	if (!isCut) await retry(() => monitor.cut());
 	if (after?.status === "queued") {
-		await retryWrite(store, id, () => setRunnable(store, after, false));
+		await retry(() => setRunnable(store, after, false));
 		return after;
 	}
-	await retryWrite(store, id, () => {
+	await retry(() => {
 		removePromptFiles(store, id);
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
-	if (after?.paused_at) await retryWrite(store, id, () => resumeTree(id));
+	if (after?.paused_at) await retry(() => resumeTree(id));
 	await countWholeStream(store, task);
 	if (exit) await recordLeftovers(store, id, scanner);
 	return undefined;
 }
 
-/** Writes the end, or the next attempt, into the record; returns the record. */
+// --- internal ---
+
+/** Records the end or the next attempt; returns the record, undefined if it was deleted. */
 async function recordEnd(
-	store: Store,
+	{ store, monitor }: TaskContext,
 	task: Task,
 	exit: ProcessExit | undefined,
-	monitor: Monitor,
 ): Promise<Task | undefined> {
 	const { id } = task;
 	const { facts, completed, error } = await readTaskResult(store, task);
@@ -97,7 +106,7 @@ async function recordEnd(
 		if (exit) {
 			const ended = finishTask(current, toTaskEnd(exit, facts, error));
 			if (monitor.isShutDown || !isRetryable(current, ended)) return ended;
-			// Before the record says so: a supervisor may die between the two.
+			// This comes before the record: a supervisor that dies between the two loses no output.
 			keepAttemptOutput(store, id, current.attempt ?? 1);
 			return requeueForRetry(current, ended);
 		}
@@ -111,20 +120,17 @@ async function recordEnd(
 	);
 }
 
-/** What the task's output says. If it cannot be read, that is tried again for a while. */
+/** Reads the result from the task's output. If that fails, it is tried again for 10 s. */
 async function readTaskResult(store: Store, task: Task): Promise<TaskResult> {
 	const deadline = performance.now() + readRetryLimitMs;
 	for (;;) {
-		const resultError = readResult(store, task);
-		if (!resultError.isUnread || performance.now() > deadline)
-			return resultError;
+		const result = readResult(store, task);
+		if (!result.isUnread || performance.now() > deadline) return result;
 		await delay(100);
 	}
 }
 
-// --- internal ---
-
-/** A stream longer than one look is counted to its end, once the end itself is written. */
+/** Counts a stream that is longer than one read (`windowBytes`) to its end, after the end is recorded. */
 async function countWholeStream(store: Store, task: Task): Promise<void> {
 	if (task.kind !== "droid" || readOutputSize(store, task.id) <= windowBytes)
 		return;

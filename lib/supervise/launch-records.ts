@@ -10,8 +10,10 @@ import { supervisorVariable } from "../task/variables.ts";
 import { isDeleted, retryWrite } from "./retry-write.ts";
 
 /**
- * The records follow the start of their supervisor, all of a launch or none: where the launcher
- * died before the last one, those that are there are taken away again.
+ * Waits for the records of a launch, all or none: if the launcher died before it wrote the last one,
+ * those that it wrote are removed.
+ * @param timeoutMs in ms.
+ * @returns the tasks in the order of `ids`; none if the launch was removed or the time is up.
  */
 export async function waitForRecords(
 	store: Store,
@@ -23,7 +25,7 @@ export async function waitForRecords(
 	const tasks = new Map<string, Task>();
 	const read = (): Task[] | undefined => {
 		const mayCome = isLaunching();
-		// The last one is written last.
+		// The last record is written last: if it is missing, the others need not be read.
 		for (const id of ids.toReversed()) {
 			if (tasks.has(id)) continue;
 			const task = readOwnTask(store, id);
@@ -33,7 +35,7 @@ export async function waitForRecords(
 		if (tasks.size === ids.length)
 			return ids.map((id) => tasks.get(id) as Task);
 		if (mayCome) return performance.now() > deadline ? [] : undefined;
-		// An orphan's record is there, and names another supervisor: it stays.
+		// The record of an adopted task names another supervisor: it stays.
 		const isNew = (id: string) =>
 			readOwnTask(store, id) || !readRecordVersion(store, id);
 		removeUnlaunchedTasks(store, ids.filter(isNew));
@@ -49,7 +51,7 @@ export async function waitForRecords(
 
 // --- internal ---
 
-/** Whether a launcher may still write records. If that cannot be told, it may. */
+/** Whether the launcher may still write records; true if that is unknown. */
 function launcherWatch(pid: number): () => boolean {
 	let launcher: Identity | undefined;
 	return () => {
@@ -63,7 +65,7 @@ function launcherWatch(pid: number): () => boolean {
 	};
 }
 
-/** A record that names this process as its supervisor; undefined where it is not there yet. */
+/** A record that names this process as its supervisor; undefined if there is none yet. */
 function readOwnTask(store: Store, id: string): Task | undefined {
 	const task = findReadableTask(store, id);
 	return task?.supervisor?.pid === process.pid ? task : undefined;

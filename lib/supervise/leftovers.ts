@@ -8,15 +8,17 @@ import { updateTask } from "../store/records.ts";
 import { maxLeftBehind } from "../task/schema.ts";
 import { retryWrite } from "./retry-write.ts";
 
-/** Looks for what lives on after the ends of tasks: for all that ended within a second at once. */
+/** Takes one snapshot of the processes for all tasks that ended within a second. */
 export class LeftoverScanner {
 	#next: Promise<Snapshot> | undefined;
 	readonly #isBusy: () => boolean;
 
+	/** @param isBusy whether other tasks may end soon: then a scan waits for them. */
 	constructor(isBusy: () => boolean) {
 		this.#isBusy = isBusy;
 	}
 
+	/** The next snapshot, which is taken after this call. */
 	scan(): Promise<Snapshot> {
 		this.#next ??= this.#scan();
 		return this.#next;
@@ -30,8 +32,8 @@ export class LeftoverScanner {
 }
 
 /**
- * Names what lives on after the end. Not at once: a droid's own helpers need up to 2 s to see that
- * it is gone.
+ * Records the processes that are alive 3 s after a task's end: a droid's own helpers need up to 2 s to see
+ * that it is gone.
  */
 export async function recordLeftovers(
 	store: Store,

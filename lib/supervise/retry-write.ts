@@ -1,6 +1,6 @@
 /**
- * How a supervisor writes: whatever fails is tried again, for a lock may be held, a disk full, a
- * folder missing or read-only for a while. Other tasks go on meanwhile.
+ * Retries what a supervisor writes: for a while a lock may be held, a disk full, a folder missing or
+ * read-only. Other tasks go on meanwhile.
  */
 import { lstatSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
@@ -8,12 +8,12 @@ import { BgError, errorMessage } from "../error.ts";
 import { logFault, openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
 
-/** How long a write is tried again, in ms. */
+/** How long a write is retried, in ms. */
 const writeRetryLimitMs = 10 * 60 * 1000;
 
 const retryPauseMs = 1000;
 
-/** Whether there is no store any more. A folder that cannot be read may be there. */
+/** Whether the store was deleted; false if that is unknown. */
 export function isDeleted({ dir }: Store): boolean {
 	try {
 		return !lstatSync(dir, { throwIfNoEntry: false });
@@ -23,9 +23,9 @@ export function isDeleted({ dir }: Store): boolean {
 }
 
 /**
- * Runs a write, or what leads to one, until it succeeds.
+ * Runs a write until it succeeds. The second try follows at once, the others after a pause.
  * @returns what it returned; undefined if the task's record or the whole store was deleted.
- * @throws the last error once the limit is over.
+ * @throws the last error after 10 min.
  */
 export async function retryWrite<T>(
 	store: Store,

@@ -1,9 +1,9 @@
 /**
- * The detached half: waits for the records of its launch, runs each task in its turn, records its
- * end, and leaves once all are over.
+ * The detached half of bg: a supervisor. It waits for the records of its launch, runs each task when it
+ * has a slot, records its end, and exits after all have ended. The monitor stops tasks before their own
+ * end.
  *
- * What stops a task before its own end is the stopper's. A supervisor that took over from a dead
- * one has no child to wait for, and looks after its process once a second.
+ * A supervisor that replaces a dead one has no child to wait for: it polls the process once a second.
  */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -27,7 +27,7 @@ import { readRecordVersion, updateTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, markRunning, timestamp } from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
-import { concludeTask, type ProcessExit } from "./finish.ts";
+import { concludeTask, type ProcessExit, type TaskContext } from "./finish.ts";
 import { waitForRecords } from "./launch-records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
@@ -41,10 +41,13 @@ const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
  */
 const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
 
-/** How often to look after a process that is no child of ours, in ms. */
+/** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
 
-/** `supervise [--adopt] [--open-files=N] <ids…>`: not a verb for people. */
+/**
+ * Runs `supervise [--adopt] [--open-files=N] <ids…>`, which only bg itself calls.
+ * @throws Error after it was logged.
+ */
 export async function supervise(argv: readonly string[]): Promise<void> {
 	const ids = argv.filter((each) => !each.startsWith("--"));
 	const limit = argv.find((each) => each.startsWith("--open-files="));
@@ -52,7 +55,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	for (const name of harmlessSignals) process.on(name, () => {});
 	const store = openStore({ write: true });
 	try {
-		// What is no id is refused here: a failed read is tried again.
+		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
 		if (argv.includes("--adopt")) await superviseOrphan(store, ids[0] ?? "");
 		else await superviseLaunch(store, ids);
@@ -62,7 +65,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	}
 }
 
-/** Runs the tasks of one launch, each in its turn, until all are over. */
+/** Runs the tasks of one launch until all have ended. */
 async function superviseLaunch(
 	store: Store,
 	ids: readonly string[],
@@ -77,10 +80,10 @@ async function superviseLaunch(
 	await Promise.all(
 		tasks.map(async (task) => {
 			const monitor = monitors.get(task.id) as Monitor;
+			const context = { store, monitor, scanner, waiting };
 			let next: Task | undefined = task;
 			try {
-				while (next)
-					next = await runTask(store, next, waiting, monitor, scanner);
+				while (next) next = await runTask(context, next);
 			} catch (error) {
 				// The others go on.
 				logSupervisorFault(store, task.id, error);
@@ -91,7 +94,7 @@ async function superviseLaunch(
 	sweepIfDue(store);
 }
 
-/** Signals: one asks to look at the records, the others to stop all tasks. */
+/** Handles signals: one asks to poll the records, the others to stop all tasks. */
 function handleSignals(
 	monitors: ReadonlyMap<string, Monitor>,
 	waiting?: WaitingTasks,
@@ -107,25 +110,22 @@ function handleSignals(
 	});
 }
 
-/** Waits for the task's turn, and runs it. Returns it once more where it is to be tried again. */
+/** Waits for a slot and runs the task. Returns it if it is to be run again. */
 async function runTask(
-	store: Store,
+	context: TaskContext & { waiting: WaitingTasks },
 	task: Task,
-	waiting: WaitingTasks,
-	monitor: Monitor,
-	scanner: LeftoverScanner,
 ): Promise<Task | undefined> {
+	const { store, monitor, waiting } = context;
 	const { id } = task;
 	const hasSlot = await waiting.wait(task);
-	// Deleted while it waited: it is not brought back.
+	// A record that was deleted while the task waited is not written again.
 	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
 	const started = hasSlot ? startProcess(store, task) : "ended";
 	if (started === "held") {
 		await requeue(store, task);
 		return task;
 	}
-	if (started === "ended")
-		return concludeTask(store, task, undefined, monitor, scanner);
+	if (started === "ended") return concludeTask(context, task);
 	const { child, exit } = started;
 	let { running } = started;
 	monitor.start(running, child);
@@ -144,11 +144,11 @@ async function runTask(
 	const end = await exit;
 	abort.abort();
 	await recording;
-	return concludeTask(store, running, end, monitor, scanner);
+	return concludeTask(context, running, end);
 }
 
 type Started = {
-	/** None if it could not be started; then `exit` says why. */
+	/** Absent if it could not be started; then `exit` says why. */
 	child?: ChildProcess;
 	exit: Promise<ProcessExit>;
 	running: Task;
@@ -157,9 +157,9 @@ type Started = {
 };
 
 /**
- * Starts a task's process and records that, both under the lock of its record. Instead, the task may
- * have ended, or be asked to stop, or be paused at the last moment, or its lock be held: then it
- * waits for its turn once more.
+ * Starts a task's process and records that, both under the lock of its record.
+ * @returns "ended" if the task has ended or is to be stopped; "held" if it is paused or its record cannot
+ * be locked: then it waits for a slot again.
  */
 function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 	const { id } = task;
@@ -186,7 +186,7 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 		});
 		if (started) started.isRecorded = true;
 	} catch (error) {
-		// Nothing was started: the lock is held, or the record cannot be read.
+		// Nothing was started: the lock is held or the record cannot be read.
 		if (!isDecided) mustRequeue = true;
 		else
 			started ??= {
@@ -200,7 +200,7 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 	return mustRequeue ? "held" : (started ?? "ended");
 }
 
-/** Gives the place back, and waits for the turn once more. */
+/** Frees the slot and puts the task back into the queue. */
 async function requeue(store: Store, task: Task): Promise<void> {
 	await retryWrite(store, task.id, () => releaseSlot(store, task));
 	await retryWrite(store, task.id, () => setRunnable(store, task, false));
@@ -208,7 +208,7 @@ async function requeue(store: Store, task: Task): Promise<void> {
 	await delay(100);
 }
 
-/** Looks after a process that another supervisor started. */
+/** Watches a process that another supervisor started. */
 async function superviseOrphan(store: Store, id: string): Promise<void> {
 	const [task] = await waitForRecords(store, [id], adoptTimeoutMs);
 	const root = task?.process;
@@ -217,13 +217,8 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 	handleSignals(new Map([[id, monitor]]));
 	monitor.start(task);
 	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
-	await concludeTask(
-		store,
-		task,
-		undefined,
-		monitor,
-		new LeftoverScanner(() => false),
-	);
+	const scanner = new LeftoverScanner(() => false);
+	await concludeTask({ store, monitor, scanner }, task);
 }
 
 // --- internal ---
@@ -234,8 +229,8 @@ function logSupervisorFault(store: Store, id: string, error: unknown): void {
 }
 
 /**
- * How long who adopts a task may take to write that down, in ms. Where it cannot, its next try
- * starts another supervisor.
+ * How long the process that adopts a task may take to record its new supervisor, in ms. If it fails, its
+ * next try starts another supervisor.
  */
 const adoptTimeoutMs = 5000;
 

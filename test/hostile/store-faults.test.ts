@@ -78,7 +78,7 @@ test("on a full disk a task is cancelled, and that is recorded once there is spa
 	expect(answer.json().tasks[0]).toMatchObject({
 		cancelled: true,
 		survivors: [],
-		note: expect.stringMatching(/^stopped; its end is recorded as soon as/),
+		note: expect.stringMatching(/^stopped, but its end is not recorded yet/),
 	});
 	free();
 	expect(await ended(record)).toMatchObject({

@@ -6,7 +6,7 @@ import { readTask } from "../../lib/store/records.ts";
 import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { addEnd, lock, parent } from "../tools/hooks.ts";
 
-test("a task that somebody holds is left alone and named, the others are put away", async () => {
+test("a locked task is left alone and named, the others are archived", async () => {
 	const box = sandbox();
 	const [first, held, last] = [1, 2, 3].map(() => addEnd(box, parent));
 	const unlock = lock(box, held ?? "");
@@ -22,7 +22,7 @@ test("a task that somebody holds is left alone and named, the others are put awa
 	expect(readTask(store, held ?? "").archived_at).toBeUndefined();
 });
 
-/** A task that is cancelled before it starts, and whose supervisor does not notice. */
+/** A task that is cancelled before it starts while its supervisor is stopped. */
 async function cancelQueued(box: Sandbox) {
 	const ended = join(box.home, "ended");
 	const onEnd = `touch ${ended}`;

@@ -15,7 +15,7 @@ import { createTaskId } from "../../lib/task/ids.ts";
 import { sandbox } from "../tools/harness.ts";
 import { addTask, parent, readNotices } from "../tools/hooks.ts";
 
-test("names of a task whose record never came are swept, not those of one that may come", () => {
+test("files of a task that will get no record are swept, those of a pending launch stay", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const recorded = addTask(store, { parent_session_id: parent });
 	indexSession(store, parent, recorded);
@@ -33,7 +33,7 @@ test("names of a task whose record never came are swept, not those of one that m
 	expect(readNotices(store, parent)).toEqual({ due: [], awaited: [recorded] });
 });
 
-test("notes of a session that has had no task for a week are swept, others stay", () => {
+test("files of a session without tasks for a week are swept, others stay", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const folder = (key: string) => join(store.dir, ".sessions", key);
 	for (const key of ["old", "new", "busy"])

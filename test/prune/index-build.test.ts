@@ -5,11 +5,11 @@ import { buildIndexSlice } from "../../lib/prune/index-build.ts";
 import { isIndexComplete } from "../../lib/store/session-index.ts";
 import { idOf, isFound, oldStore } from "../tools/old-records.ts";
 
-test("an empty folder is whole at once", () => {
+test("the index of an empty folder is complete at once", () => {
 	expect(isIndexComplete(oldStore(0, () => false))).toBe(true);
 });
 
-test("the mark never stands before the last entry, wherever a slice is cut", () => {
+test("the mark is never written before the last entry, wherever a slice ends", () => {
 	const store = oldStore(300, (n) => n % 7 === 0);
 	const all = Array.from({ length: 300 }, (_, n) => n);
 	for (let slices = 0; !isIndexComplete(store); slices++) {
@@ -19,7 +19,7 @@ test("the mark never stands before the last entry, wherever a slice is cut", () 
 	expect(all.filter((n) => !isFound(store, n))).toEqual([]);
 });
 
-test("broken records, records deleted meanwhile and lost notes do not keep it from the end", () => {
+test("broken records, deleted records and lost progress do not prevent completion", () => {
 	const store = oldStore(500, (n) => n < 10);
 	writeFileSync(join(store.dir, `${idOf(77)}.json`), "{half");
 	writeFileSync(join(store.dir, `${idOf(78)}.json`), '{"id":"bg_deadbeef"}');

@@ -40,42 +40,42 @@ const choose = (
 	more: Partial<typeof facts> = {},
 ) => decidePrune(task(fields), supervision, { ...facts, ...more });
 
-test("who is old and quiet is stale", () => {
+test("a task that is old and quiet is stale", () => {
 	expect(choose({})).toEqual({ reason: "stale", by: "11m" });
 });
 
-test("who is old and active is overdue", () => {
+test("a task that is old and active is overdue", () => {
 	expect(choose({ quiet_ms: 9 * minute })).toEqual({ age: "60m" });
 	expect(choose({}, "watched", { wrote: now - minute })).toEqual({
 		age: "60m",
 	});
 });
 
-test("who is young stays, however quiet", () => {
+test("a young task stays, however quiet", () => {
 	const young = { started_at: ago(29), elapsed_ms: 29 * minute };
 	expect(choose(young)).toBe("leave");
 	expect(choose({ ...young, started_at: ago(900) })).toBe("leave");
 });
 
-test("who was never measured is not stopped", () => {
-	const note = "nobody measured what it does";
+test("a task that was never measured is not stopped", () => {
+	const note = "its activity was not measured";
 	expect(choose({ quiet_ms: undefined })).toMatchObject({ note });
 	expect(choose({}, "orphaned")).toMatchObject({ note });
 });
 
-test("a TTL that was typed decides alone", () => {
+test("with a typed TTL the age alone decides", () => {
 	expect(choose({ quiet_ms: 0 }, "watched", { ageAlone: true })).toEqual({
 		reason: "timeout",
 		by: "30m",
 	});
 });
 
-test("who is queued or paused stays", () => {
+test("a queued or paused task stays", () => {
 	expect(choose({ status: "queued", queued_at: ago(900) })).toBe("leave");
 	expect(choose({ paused_at: ago(50) })).toBe("leave");
 });
 
-test("of another machine's tasks nothing is said", () => {
+test("a task of another machine is reported as unknown", () => {
 	expect(choose({}, "elsewhere")).toBe("unknown");
 });
 
@@ -86,7 +86,7 @@ test("an old record that names no process is left until the TTL", () => {
 	expect(choose({ started_at: "long ago" }, "unknown")).toBe("unknown");
 });
 
-test("a native subagent whose end never came is over at the TTL", () => {
+test("a native subagent without a reported end is lost at the TTL", () => {
 	const native = { kind: "native", elapsed_ms: undefined } as const;
 	expect(choose({ ...native, started_at: ago(29) }, "native")).toBe("leave");
 	expect(choose(native, "native")).toEqual({
@@ -95,7 +95,7 @@ test("a native subagent whose end never came is over at the TTL", () => {
 	});
 });
 
-test("however many are lost, the processes are looked over once", async () => {
+test("one snapshot of the processes serves any number of lost tasks", async () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const gone = { ...identifySelf(), start: "999999999999" };
 	const ids = Array.from({ length: 20 }, () => createTaskId());
@@ -122,7 +122,7 @@ test("however many are lost, the processes are looked over once", async () => {
 	expect(looks).toBe(1);
 });
 
-test("all that is to be stopped is stopped together", async () => {
+test("stale tasks are stopped at the same time", async () => {
 	const box = sandbox();
 	const deaf = 'trap "" TERM; echo deaf; while :; do sleep 0.1; done';
 	const ids = await Promise.all(
@@ -144,7 +144,7 @@ test("all that is to be stopped is stopped together", async () => {
 	expect((lastIntent ?? "z") < (firstEnd ?? "")).toBe(true);
 });
 
-test("a dry run says of what is lost how it will really end, and of what goes on nothing", async () => {
+test("a dry run names how lost tasks will end, and leaves out tasks that still run", async () => {
 	const box = sandbox();
 	const gone = { ...identifySelf(), start: "999999999999" };
 	const lost = { supervisor: gone, process: gone };

@@ -3,6 +3,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { reconcileTask } from "../../lib/prune/reconcile.ts";
 import { openStore } from "../../lib/store/directory.ts";
+import { withLock } from "../../lib/store/locks.ts";
 import { keepAttemptOutput } from "../../lib/store/output-files.ts";
 import { outputFile } from "../../lib/store/paths.ts";
 import { readTask } from "../../lib/store/records.ts";
@@ -11,7 +12,7 @@ import { addTask } from "../tools/hooks.ts";
 
 const dead = { ...identifySelf(), start: "999999999999" };
 
-test("who died in the queue never started", () => {
+test("a task whose supervisor died in the queue never started", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
 	expect(reconcileTask(store, readTask(store, id))).toMatchObject({
@@ -20,7 +21,7 @@ test("who died in the queue never started", () => {
 	});
 });
 
-test("a task that wrote something has started, though nobody wrote that down", () => {
+test("a queued task that wrote output has started, although its record does not say so", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const id = addTask(store, { status: "queued", supervisor: dead });
 	writeFileSync(outputFile(store, id), "half of it\n");
@@ -31,7 +32,7 @@ test("a task that wrote something has started, though nobody wrote that down", (
 	});
 });
 
-test("what an attempt wrote is the task's, where its supervisor died before the next one", () => {
+test("the output of an attempt is the task's if its supervisor died before the next one", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
 	const died = { supervisor: dead, process: dead, retries: 1 };
 	const id = addTask(store, died);
@@ -43,4 +44,27 @@ test("what an attempt wrote is the task's, where its supervisor died before the 
 	});
 	expect(readdirSync(store.dir)).toContain(`${id}.out`);
 	expect(readdirSync(store.dir)).not.toContain(`${id}.1.out`);
+});
+
+test("a queued task whose process has started is shown as running if that cannot be recorded", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const id = addTask(store, { status: "queued", supervisor: dead });
+	const env = { ...box.env, BG_TASK_ID: id, BG_ATTEMPT: "1" };
+	const child = Bun.spawn(["sleep", "60"], { env });
+	try {
+		// A lock that is held keeps the record from being written.
+		const task = withLock(store, { name: id, timeoutMs: 100 }, () =>
+			reconcileTask(store, readTask(store, id)),
+		);
+		expect(task).toMatchObject({
+			status: "running",
+			pid: child.pid,
+			recorded: false,
+		});
+		expect(box.record(id).status).toBe("queued");
+	} finally {
+		child.kill();
+		await child.exited;
+	}
 });

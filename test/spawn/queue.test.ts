@@ -26,7 +26,7 @@ const limitsOf = (env: Record<string, string> = {}): Limits => readLimits(env);
 
 const gone = { ...identifySelf(), start: "999999999999" };
 
-/** A task in the queue that this process looks after, and that may start. */
+/** A queued task of this process that may start. */
 function add(store: Store, fields: Partial<Task> = {}): Task {
 	const task: Task = {
 		id: createTaskId(),
@@ -47,7 +47,7 @@ const mapOf = (tasks: Task[]) => new Map(tasks.map((task) => [task.id, task]));
 const entries = ({ dir }: Store) =>
 	[".queue", ".slots"].flatMap((name) => readdirSync(join(dir, name)));
 
-test("whoever asks, and whatever ends when: the limits hold, the order too, and all have their turn", () => {
+test("limits and order hold in any sequence of claims and ends, and every task starts", () => {
 	const store = open();
 	const kind = fc.record({
 		priority: fc.integer({ min: -1, max: 1 }),
@@ -86,8 +86,12 @@ test("whoever asks, and whatever ends when: the limits hold, the order too, and 
 				const { owner, thorough, ends } = acts.next().value;
 				const ours = waiting.filter((each) => each.owner === owner);
 				const asked = mapOf(ours.map(({ task }) => task));
-				const started = claimSlots(store, asked, limits, thorough);
-				// The same by the book: one after the other, each where there is room.
+				const started = claimSlots(store, {
+					ownTasks: asked,
+					limits,
+					isFullPoll: thorough,
+				});
+				// The expected result: one task after the other, each if there is a slot.
 				const expected: string[] = [];
 				const before = running;
 				for (const { task, owner: whose } of waiting.toSorted(
@@ -109,22 +113,32 @@ test("whoever asks, and whatever ends when: the limits hold, the order too, and 
 	);
 });
 
-test("the dead take up no place, and keep nobody who comes after them", () => {
+test("a dead supervisor's tasks take up no slot and do not block later tasks", () => {
 	const store = open();
 	const limits = limitsOf({ BG_MAX_RUNNING: "1" });
 	const running = add(store);
-	expect(claimSlots(store, mapOf([running]), limits, false)).toHaveLength(1);
+	expect(
+		claimSlots(store, {
+			ownTasks: mapOf([running]),
+			limits,
+			isFullPoll: false,
+		}),
+	).toHaveLength(1);
 	createTask(store, { ...running, status: "running", supervisor: gone });
 	add(store, { supervisor: gone, priority: 1 });
 	const next = add(store);
-	expect(claimSlots(store, mapOf([next]), limits, false)).toEqual([]);
-	expect(claimSlots(store, mapOf([next]), limits, true)).toEqual([next.id]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: false }),
+	).toEqual([]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: true }),
+	).toEqual([next.id]);
 	expect(entries(store)).toHaveLength(2);
 	sweepQueue(store);
 	expect(entries(store)).toEqual([expect.stringContaining(next.id)]);
 });
 
-test("what another machine left takes up no place here, keeps nobody, and stays its own", () => {
+test("entries of another machine take up no slot here, block no task, and are left alone", () => {
 	const store = open();
 	const limits = limitsOf({ BG_MAX_RUNNING: "1", BG_MAX_QUEUED: "1" });
 	const elsewhere = { ...identifySelf(), machine: "a container:1" };
@@ -141,13 +155,15 @@ test("what another machine left takes up no place here, keeps nobody, and stays 
 	writeFileSync(join(lock, claimName(elsewhere, "0")), "");
 	const ours = add(store);
 	enqueue(store, [], limits);
-	expect(claimSlots(store, mapOf([ours]), limits, true)).toEqual([ours.id]);
+	expect(
+		claimSlots(store, { ownTasks: mapOf([ours]), limits, isFullPoll: true }),
+	).toEqual([ours.id]);
 	sweepQueue(store);
 	const left = entries(store).map((name) => name.split(",")[3]);
 	expect(left).toEqual(expect.arrayContaining([running.id, waiting.id]));
 });
 
-test("a queue that is full takes none of a launch, and is not full of the dead", () => {
+test("a full queue refuses a whole launch, and entries of dead supervisors do not count", () => {
 	const store = open();
 	const limits = limitsOf({ BG_MAX_QUEUED: "2" });
 	add(store, { supervisor: gone });
@@ -173,7 +189,7 @@ test("a launch leaves no entry in a queue that cannot be counted", () => {
 	expect(entries(store)).toEqual([]);
 });
 
-test("limits are numbers; 0 is none, and what is not given is as usual", () => {
+test("limits are numbers: 0 is no limit, and a missing one has its default", () => {
 	expect(limitsOf({ BG_MAX_RUNNING: "", BG_MAX_DEPTH: "0" })).toEqual({
 		BG_MAX_RUNNING: 8,
 		BG_MAX_PER_DROID: Number.POSITIVE_INFINITY,

@@ -78,9 +78,7 @@ test("the folder of a session without notices is swept; others stay", () => {
 
 test("an entry is created and handed over while another process sweeps", async () => {
 	const store = open();
-	const began = join(store.dir, "began");
 	const sweeper = `
-		import { writeFileSync } from "node:fs";
 		import { sweepNotices } from ${JSON.stringify(join(root, "lib/store/notices.ts"))};
 		const store = { dir: ${JSON.stringify(store.dir)} };
 		const sweep = () => { for (const session of ["from", "to"]) sweepNotices(store, session); };

@@ -86,7 +86,7 @@ describe("a batch", () => {
 
 	const fine = { description: "fine", command: ["true"] };
 	const faults: [string | object, string][] = [
-		["{bad", "it is no JSON"],
+		["{bad", "it is not JSON"],
 		["7", ""],
 		[{ ...fine, foo: 1 }, "there is no key foo"],
 		[{ command: ["true"] }, "description"],
@@ -159,7 +159,7 @@ test("a key that a task above has cannot be waited for inside of it", async () =
 	const id = (await box.bg([...words, "sh", "-c", script])).stdout.trim();
 	await box.bg(["wait", id]);
 	expect(readFileSync(join(box.home, "said"), "utf8")).toContain(
-		`after ${id}: it is the task this runs in`,
+		`after ${id}: this runs inside that task`,
 	);
 	expect((await box.bg(["list"])).json().total).toBe(1);
 });

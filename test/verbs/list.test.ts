@@ -135,7 +135,7 @@ test("records of the old script are shown, and nobody is said to watch them", as
 	writeFileSync(path, JSON.stringify(old));
 	const { tasks } = (await box.bg(["list"])).json();
 	expect(tasks).toMatchObject([
-		{ id: "bg_1a2b3c4d", status: "running", note: "nobody watches it" },
+		{ id: "bg_1a2b3c4d", status: "running", note: "no supervisor is known" },
 	]);
 	expect(await Bun.file(path).json()).toEqual(old);
 });

@@ -131,7 +131,7 @@ test("records of another machine and old ones are left alone and named", async (
 	const { tasks, unknown } = await prune(box);
 	expect(tasks).toEqual([{ taskId: "bg_00000003", reason: "timeout" }]);
 	expect(unknown).toEqual([
-		{ taskId: "bg_00000002", note: "nobody watches it" },
+		{ taskId: "bg_00000002", note: "no supervisor is known" },
 		{ taskId: "bg_00000001", note: "on elsewhere" },
 	]);
 	const words = (await box.bg(["prune", "--text"])).stdout;

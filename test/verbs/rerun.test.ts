@@ -86,7 +86,7 @@ describe("retry", () => {
 	test("is refused while the task is not over, and where its prompt was private", async () => {
 		const { box, ended } = withDroid();
 		const id = await box.run(["sleep", "60"]);
-		await refused(box, ["retry", id], "once it is over");
+		await refused(box, ["retry", id], "after it has ended");
 		await box.bg(["cancel", id]);
 		const hidden = await ended(["launch", "--private", "d", "secret"]);
 		await refused(box, ["retry", hidden.id], "private");
@@ -122,11 +122,11 @@ describe("resume", () => {
 	test("is refused for a command, for what is not over, and where no session is known", async () => {
 		const { box, bg, ended } = withDroid();
 		const command = await ended(["run", "d", "--", "true"]);
-		await refused(box, ["resume", command.id, "p"], "no droid's task");
+		await refused(box, ["resume", command.id, "p"], "not a droid's task");
 		const env = { BG_DROID: standIn };
 		const { taskId } = (await bg(["launch", "d", "RUN[sleep 60]"], env)).json();
 		await box.untilTask(taskId, (task) => task.droid_session_id, "a session");
-		await refused(box, ["resume", taskId, "p"], "once it is over");
+		await refused(box, ["resume", taskId, "p"], "after it has ended");
 		await box.bg(["cancel", taskId]);
 		const failed = await ended(["launch", "d", "p"], {
 			BG_DROID: "/bin/false",

@@ -288,7 +288,7 @@ test("a supervisor killed with -9 leaves its task running; another takes over, o
 	);
 	expect(task).toMatchObject({
 		reason: "lost",
-		error: "ended while nobody watched",
+		error: "ended while no supervisor watched it",
 		result: "begun\nended",
 	});
 });

@@ -5,7 +5,7 @@ import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
-import { reconcileTask } from "../../prune/reconcile.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
@@ -38,6 +38,7 @@ const shortKeys = [
 	"started_at",
 	"completed_at",
 	"progress",
+	"recorded",
 ] as const satisfies readonly (keyof Task)[];
 
 export default defineVerb({
@@ -105,8 +106,8 @@ export default defineVerb({
 		// Ten thousand records are a lot to hold: in JSON only their rows are.
 		const rows: string[] = [];
 		let total = 0;
-		for (const each of iterateTasks(store, unreadable)) {
-			const task = reconcileTask(store, each);
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		for (const task of all) {
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||

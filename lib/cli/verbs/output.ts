@@ -15,7 +15,7 @@ import {
 	writeAll,
 } from "../../print/text.ts";
 import { parseSize } from "../../print/units.ts";
-import { reconcileTask } from "../../prune/reconcile.ts";
+import { reconcileTask, reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
 import { readOutputBytes } from "../../store/output-files.ts";
@@ -29,6 +29,7 @@ import {
 	formatFlags,
 	isJsonWanted,
 	maxReplyLength,
+	warn,
 } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -104,9 +105,11 @@ export default defineVerb({
 		const attemptOf = (id: string) => findEarlierAttempt(store, id, attempt);
 		if (parsed.follow && attempt !== undefined)
 			throw usage("--follow and --attempt do not go together");
+		const found = ids.map((id) => readTask(store, id));
+		const tasks = [...reconcileTasks(store, found)];
 		if (parsed.raw) {
-			for (const id of ids) {
-				const task = reconcileTask(store, readTask(store, id));
+			for (const task of tasks) {
+				const { id } = task;
 				const from = since ?? 0;
 				const options = { since: from, max: given, attempt: attemptOf(id) };
 				const shown = parsed.follow
@@ -125,12 +128,12 @@ export default defineVerb({
 			if (shown) dismissNotice(store, shown);
 			return;
 		}
-		const answers = ids.map((id) => {
-			const task = reconcileTask(store, readTask(store, id));
+		const answers = tasks.map((task) => {
+			const { id, status, recorded } = task;
 			const options = { since, tail, max, attempt: attemptOf(id) };
 			const text = readOutputText(store, task, options);
 			const more = hintMore(id, text, options);
-			return { taskId: id, ...text, status: task.status, more };
+			return { taskId: id, ...text, status, recorded, more };
 		});
 		if (isJsonWanted(parsed)) {
 			const isBrief = given === undefined && since === undefined;
@@ -144,6 +147,8 @@ export default defineVerb({
 			for (const each of answers) {
 				if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
 				if (!writeText(each, each.more, since === undefined)) return;
+				if (each.recorded === false)
+					warn(`${each.taskId} is ${each.status} (not recorded)`);
 			}
 		for (const { taskId: id, status } of answers)
 			dismissNotice(store, { id, status });

@@ -1,7 +1,7 @@
 import { addProgress } from "../../droid/task-output.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
-import { reconcileTask } from "../../prune/reconcile.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
@@ -32,10 +32,10 @@ export default defineVerb({
 		const store = openStore();
 		const unreadable: UnreadableRecord[] = [];
 		const tasks: ReportedTask[] = [];
-		for (const each of iterateTasks(store, unreadable)) {
-			const isOthers = session && each.parent_session_id !== session;
-			if (!args.all && (each.archived_at || isOthers)) continue;
-			const task = reconcileTask(store, each);
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		for (const task of all) {
+			const isOthers = session && task.parent_session_id !== session;
+			if (!args.all && (task.archived_at || isOthers)) continue;
 			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
 		}
 		if (!writeAll(1, renderReport(tasks))) return;

@@ -95,11 +95,12 @@ export default defineVerb({
 		// Nothing else to tell than that: in the words of the record's own fault.
 		if (firstMissing && ended.length + running.length === 0)
 			readTask(store, firstMissing);
-		const tasks = ended.map(({ id, status, exit_code, error, result }) =>
-			truncateRecord(
-				{ taskId: id, status, exit_code, error, result },
-				`status ${id} --full`,
-			),
+		const tasks = ended.map(
+			({ id, status, exit_code, error, result, recorded }) =>
+				truncateRecord(
+					{ taskId: id, status, exit_code, error, result, recorded },
+					`status ${id} --full`,
+				),
 		);
 		const lost = missing.length ? { missing } : {};
 		if (json)
@@ -133,7 +134,8 @@ function describeWaiting(store: Store, ids: ReadonlySet<string>): string {
 }
 
 function describeEnded(task: Task): string {
-	const what = `${task.id}  ${formatStatus(task.status)}  ${formatTaskAge(task)}  ${toLine(task.description, 60)}`;
+	const note = task.recorded === false ? "  not recorded" : "";
+	const what = `${task.id}  ${formatStatus(task.status)}  ${formatTaskAge(task)}  ${toLine(task.description, 60)}${note}`;
 	const words = task.error ?? task.result ?? "";
 	const shown = toLine(words);
 	const all = toLine(words, words.length);

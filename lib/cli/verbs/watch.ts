@@ -1,5 +1,5 @@
 import { cancelTasks } from "../../control/cancel.ts";
-import { createRowReader } from "../../control/task-rows.ts";
+import { RowReader } from "../../control/task-rows.ts";
 import { readOutputText } from "../../droid/pages.ts";
 import { BgError, exitCodes, usage } from "../../error.ts";
 import { isColourWanted } from "../../print/status.ts";
@@ -10,6 +10,7 @@ import {
 	readTerminalSize,
 } from "../../print/terminal.ts";
 import { isDumbTerminal, isTerminal, toLine } from "../../print/text.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
 import { readOutputBytes, readOutputSize } from "../../store/output-files.ts";
@@ -44,7 +45,9 @@ export default defineVerb({
 	run: async () => {
 		assertTerminal();
 		const store = openStore();
-		const readRows = createRowReader(store);
+		const reader = new RowReader(store);
+		const readRows = () =>
+			reader.toRows(reconcileTasks(store, reader.readChanged()));
 		const colour = isColourWanted();
 		let view = showRows(emptyView, readRows());
 		let followed = "";
