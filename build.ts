@@ -18,7 +18,7 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import type { BunPlugin } from "bun";
-import { renderMan } from "./lib/cli/man.ts";
+import { renderMan } from "./lib/cli/help/man.ts";
 import { loadVerbs } from "./lib/cli/verb.ts";
 import { verbs } from "./lib/cli/verbs.ts";
 import { runtimeFlags } from "./lib/process/executables.ts";

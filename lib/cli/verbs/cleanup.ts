@@ -11,8 +11,9 @@ const weekMs = 7 * 86_400_000;
 export default defineVerb({
 	meta: {
 		name: "cleanup",
-		description: "Take finished tasks off the list; no file is deleted",
+		description: "Archive finished tasks, or delete them with their outputs",
 	},
+	group: "maintain",
 	examples: [
 		["bg cleanup", "off the list, not off the disk"],
 		["bg cleanup --delete --older-than 30d", "off the disk as well"],

@@ -7,8 +7,9 @@ import { defineVerb } from "../verb.ts";
 export default defineVerb({
 	meta: {
 		name: "doctor",
-		description: "Say whether all is well, and what mends what is not",
+		description: "Check the installation, and print a fix for each problem",
 	},
+	group: "maintain",
 	examples: [["bg doctor", "a line for each thing bg needs"]],
 	args: formatFlags,
 	run: async ({ args }) => {

@@ -44,8 +44,9 @@ export const targetFlags = {
 export default defineVerb({
 	meta: {
 		name: "install",
-		description: "Make bg known to droid: hooks, a skill and /task-bg",
+		description: "Register bg with droid, as hooks, a skill and /task-bg",
 	},
+	group: "maintain",
 	examples: [
 		["bg install", "for yourself, in ~/.factory"],
 		["bg install --plugin ~/bg-plugin", "as a plugin, and what to type then"],

@@ -76,8 +76,9 @@ const args = {
 export default defineVerb({
 	meta: {
 		name: "output",
-		description: "Show what a task wrote; of a droid, what it said and did",
+		description: "Show what a task wrote, or what a droid said and did",
 	},
+	group: "inspect",
 	examples: [
 		["bg output @last --tail 20", "its last lines"],
 		["bg output bg_19f0c2a4 --follow", "as it comes, until the task is over"],

@@ -4,7 +4,11 @@ import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: { name: "uninstall", description: "Take away what install made" },
+	meta: {
+		name: "uninstall",
+		description: "Remove what install wrote",
+	},
+	group: "maintain",
 	examples: [
 		["bg uninstall --dry-run", "what would go"],
 		["bg uninstall --project", "out of ./.factory"],
