@@ -14,7 +14,7 @@ test.each([
 	[["list", "--session"], "needs a value"],
 	[["list", "--tag", "a", "--tag", "b"], "given twice"],
 	[["list", "--json", "--text"], "do not go together ("],
-	[["wait", "--timeout", "1"], "it takes a duration as 90s, 30m, 2h or 7d ("],
+	[["wait", "--timeout", "1"], "it takes a duration like 90s, 30m, 2h or 7d ("],
 	[["complete", "bg_12345678"], "the result ("],
 	[["status"], "needs <id>"],
 	[["status", "../../etc/passwd"], "is not a task id"],

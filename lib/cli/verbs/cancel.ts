@@ -14,7 +14,14 @@ import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
 import { idsArgument, refuseEmpty, splitValues } from "../arguments.ts";
-import { dismissNotice, formatFlags, reply, truncateRecord } from "../reply.ts";
+import {
+	confirm,
+	dismissNotice,
+	formatFlags,
+	reply,
+	truncateRecord,
+	yesFlag,
+} from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
@@ -50,6 +57,7 @@ export default defineVerb({
 			type: "boolean",
 			description: "not the tasks that were launched from inside",
 		},
+		...yesFlag,
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -65,6 +73,11 @@ export default defineVerb({
 		const ids = given.length
 			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
 			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
+		const question = () =>
+			!given.length && ids.length > 1
+				? `stop ${ids.length} tasks with everything they started?`
+				: undefined;
+		if (!(await confirm(args, question))) return exitCodes.failed;
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
 		const [first] = tasks;

@@ -1,3 +1,4 @@
+import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
 import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
@@ -101,7 +102,9 @@ export default defineVerb({
 			args.cwd === undefined
 				? undefined
 				: resolve(toAbsolute("--cwd", args.cwd));
-		const limit = parseLimit(args.limit);
+		const limit =
+			parseNumberFlag("--limit", args.limit, { lowest: 1 }) ??
+			Number.POSITIVE_INFINITY;
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
@@ -160,13 +163,6 @@ function parseFormat(given: string | undefined) {
 	if (given !== undefined && !format)
 		throw usage(`--format takes ${formats.join(", ")}`);
 	return format;
-}
-
-function parseLimit(given: string | undefined): number {
-	if (given === undefined) return Number.POSITIVE_INFINITY;
-	if (!/^[1-9]\d{0,8}$/.test(given))
-		throw usage(`--limit ${given}: it takes a whole number`);
-	return Number(given);
 }
 
 function parseStatuses(
