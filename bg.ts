@@ -1,4 +1,4 @@
-// The entry point: chooses a path by argv, loads only that, and sets the exit code. Only the hook is loaded at once.
+// The entry point: selects a path by argv, loads it, and exits with its code. The hook path is imported statically.
 import { runHook } from "./lib/hook/hook.ts";
 import { exit, programArguments } from "./lib/process/runtime.ts";
 
@@ -17,7 +17,7 @@ async function run(argv: string[]): Promise<number> {
 	return runCli(argv);
 }
 
-// Awaited here: under Bun, what outlives the evaluation of this file costs a garbage collection.
+// Awaited here: under Bun, work that outlives the evaluation of this file costs a garbage collection.
 try {
 	exit(await run(programArguments()));
 } catch (error) {

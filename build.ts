@@ -20,7 +20,7 @@ import { createGzip } from "node:zlib";
 import type { BuildConfig, BunPlugin, OnResolveResult } from "bun";
 import { createConsola } from "consola";
 import { x } from "tinyexec";
-import { renderMan } from "./lib/cli/man.ts";
+import { renderMan } from "./lib/cli/help/man.ts";
 import { loadVerbs } from "./lib/cli/verb.ts";
 import { verbs } from "./lib/cli/verbs.ts";
 import { runtimeFlags } from "./lib/process/executables.ts";

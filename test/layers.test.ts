@@ -27,6 +27,7 @@ const maxFiles = 10;
 /** Which files may use a dependency. */
 const dependencies: Record<string, RegExp> = {
 	citty: /^cli\//,
+	consola: /^cli\/(ask|reply)\.ts$/,
 	"string-width": /^print\/width\.ts$/,
 	"jsonc-parser": /^install\/(json-edit|hook-entries)\.ts$/,
 	tinyexec: /^install\/doctor\.ts$/,
@@ -166,6 +167,25 @@ test("a JSON reply loads nothing that only a terminal needs", () => {
 		for (const name of terminal)
 			expect([verb, ...atOnce(verb)]).not.toContain(`print/${name}.ts`);
 	expect(atOnce("watch")).toContain("print/width.ts");
+});
+
+test("consola is loaded on demand, and only by verbs that people read or that ask", () => {
+	const loads = (file: string, isAtOnce: boolean) =>
+		filesBelow(
+			file,
+			(each) => !each.isType && each.isAtOnce === isAtOnce,
+		).includes("cli/ask.ts");
+	expect(files.filter((file) => loads(file, true))).toEqual([]);
+	expect(files.filter((file) => loads(file, false))).toEqual(["cli/reply.ts"]);
+	const users = files.filter((file) =>
+		/\b(replyToPerson|confirm)\(/.test(textOf(file)),
+	);
+	expect(users).toEqual([
+		"cli/reply.ts",
+		...["cancel", "cleanup", "doctor", "install", "uninstall"].map(
+			(verb) => `cli/verbs/${verb}.ts`,
+		),
+	]);
 });
 
 test("only process/runtime.ts names a runtime, and exits", () => {

@@ -1,12 +1,12 @@
 /**
- * From argv to the arguments of a verb. A verb is a citty command; what citty's own parser does not
- * do is done here: unknown flags are errors with a suggestion, a flag may be given more than once,
- * and nothing behind `--` is touched.
+ * The strict pass over argv. citty parses what this pass has checked: citty alone accepts unknown flags,
+ * takes the last of two values, drops a positional that begins with `--no-`, and treats a missing value as "".
+ * Unknown flags are errors with a suggestion, and no byte of a positional or of text after `--` changes.
  */
-import type { ArgDef, ArgsDef } from "citty";
+import type { ArgDef } from "citty";
 import { type BgError, usage } from "../error.ts";
 
-/** Where the values of an argument come from: these words, or what stands for them at hand. */
+/** The source of an argument's values for completion: fixed words, or a kind of thing. */
 export type ValueSource =
 	| readonly string[]
 	| "tasks"
@@ -17,9 +17,9 @@ export type ValueSource =
 	| "verbs";
 
 /**
- * A flag or positional. With `multiple` its values arrive as one string: see splitValues. With
- * `inline` its value may be left out, or follows `=`; left out it is "". With `dashes` it stands
- * behind `--`. A shell completes its values `from` somewhere.
+ * A flag or positional. `multiple`: its values arrive as one string (see splitValues). `inline`: the value
+ * is optional and only accepted as `--name=value`; without one it is "". `dashes`: it comes after `--`.
+ * `from`: the source of its values for completion.
  */
 export type Arg = ArgDef & {
 	multiple?: boolean;
@@ -32,7 +32,30 @@ export type Args = Record<string, Arg>;
 
 type Flag = Arg & { alias?: string };
 
-/** Between the values of a `multiple` argument: no argument can hold a NUL. */
+/** The positional of a verb that takes one task. */
+export const idArgument = (from: "tasks" | "unfinished") =>
+	({
+		type: "positional",
+		required: true,
+		from,
+		description: "task id",
+	}) as const;
+
+/** The positional of a verb that takes several tasks. */
+export const idsArgument = <const R extends boolean>(
+	from: "tasks" | "unfinished",
+	required: R,
+	description = "task ids",
+) =>
+	({
+		type: "positional",
+		required,
+		multiple: true,
+		from,
+		description,
+	}) as const;
+
+/** Separates the values of a `multiple` argument. argv cannot contain a NUL. */
 const separator = "\0";
 
 export const joinValues = (values: readonly string[]) => values.join(separator);
@@ -41,75 +64,86 @@ export function splitValues(joined: string | undefined): string[] {
 	return joined === undefined ? [] : joined.split(separator);
 }
 
-export type ParsedArguments = {
-	_: string[];
-	[name: string]: string | string[] | boolean | undefined;
+/** A checked call: the definitions that its arguments follow, and the values by name. */
+export type CheckedCall = {
+	args: Args;
+	values: Record<string, string | true | undefined>;
 };
 
 /**
- * Reads a verb's arguments.
- * @throws BgError (usage) naming what is unknown, missing or too much.
+ * Checks a verb's arguments.
+ * @throws BgError (usage) naming the argument that is unknown, missing or not accepted.
  */
-export function parseArguments(
+export function checkArguments(
 	verb: string,
-	definitions: ArgsDef,
+	args: Args,
 	argv: readonly string[],
-): ParsedArguments {
-	const flags = selectFlags(definitions);
-	const parsed: ParsedArguments = { _: [] };
-	const tokens = tokenize(flags, argv);
-	for (const token of tokens) {
+): CheckedCall {
+	const flags = selectFlags(args);
+	const values: CheckedCall["values"] = {};
+	const positionals: string[] = [];
+	for (const token of tokenize(flags, argv)) {
 		if (token.kind === "positional") {
-			parsed._.push(token.value);
+			positionals.push(token.value);
 			continue;
 		}
-		if (token.raw === "--help" || token.raw === "-h")
-			return { _: [], help: true };
-		const flag = Object.hasOwn(flags, token.name)
-			? flags[token.name]
-			: undefined;
-		if (!flag) throw unknownFlagError(verb, token.raw, Object.keys(flags));
+		const { name, raw } = token;
+		if (raw === "--help" || raw === "-h")
+			return { args, values: { help: true } };
+		const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+		if (!flag) throw unknownFlagError(verb, raw, Object.keys(flags));
 		if (flag.type === "boolean") {
-			if (token.value !== undefined) throw usage(`${token.raw} takes no value`);
-			parsed[token.name] = true;
+			if (token.value !== undefined) throw usage(`${raw} takes no value`);
+			values[name] = true;
 			continue;
 		}
-		if (token.value === undefined && flag.inline) token.value = "";
-		if (token.value === undefined)
-			throw usage(`${token.raw} needs a value (bg ${verb} --help)`);
-		const earlier = parsed[token.name];
+		const value = token.value ?? (flag.inline ? "" : undefined);
+		if (value === undefined)
+			throw usage(`${raw} needs a value (bg ${verb} --help)`);
+		const earlier = values[name];
 		if (earlier !== undefined && !flag.multiple)
-			throw usage(`${token.raw} is given twice`);
-		parsed[token.name] =
-			earlier === undefined
-				? token.value
-				: `${earlier}${separator}${token.value}`;
+			throw usage(`${raw} is given twice`);
+		values[name] =
+			earlier === undefined ? value : `${earlier}${separator}${value}`;
 	}
-	assignPositionals(verb, definitions, parsed);
-	return parsed;
+	Object.assign(values, matchPositionals(verb, args, positionals));
+	return { args, values };
 }
 
-/** Splits argv at the first `--`; undefined behind it where there is none. */
+/** A checked call as argv that citty parses to the same values: `--name=value` flags, `--`, positionals. */
+export function formatRawArgs({ args, values }: CheckedCall): string[] {
+	const flags: string[] = [];
+	const positionals: string[] = [];
+	for (const [name, { type }] of Object.entries(args)) {
+		const value = values[name];
+		if (value === undefined) continue;
+		if (type === "positional") positionals.push(String(value));
+		else flags.push(value === true ? `--${name}` : `--${name}=${value}`);
+	}
+	return [...flags, "--", ...positionals];
+}
+
+/** Splits argv at the first `--`; `after` is undefined if there is none. */
 export function splitAtDashes(
 	argv: readonly string[],
-): [before: string[], behind: string[] | undefined] {
+): [before: string[], after: string[] | undefined] {
 	const at = argv.indexOf("--");
 	return at < 0
 		? [[...argv], undefined]
 		: [argv.slice(0, at), argv.slice(at + 1)];
 }
 
-/** Where the first positional of argv stands: flags and their values come before it. */
+/** The index of the first positional of argv; its length if there is none. */
 export function findFirstPositional(
-	definitions: ArgsDef,
+	args: Args,
 	argv: readonly string[],
 ): number {
-	const tokens = tokenize(selectFlags(definitions), argv);
+	const tokens = tokenize(selectFlags(args), argv);
 	const first = tokens.find((token) => token.kind === "positional");
 	return first?.kind === "positional" ? first.index : argv.length;
 }
 
-/** The word of a list that was probably meant, as ` (did you mean …?)`; else nothing. */
+/** The most similar word of a list as ` (did you mean …?)`; "" if none is similar. */
 export function suggestWord(given: string, words: readonly string[]): string {
 	const near = words
 		.map((word) => ({ word, distance: measureEditDistance(given, word) }))
@@ -118,23 +152,24 @@ export function suggestWord(given: string, words: readonly string[]): string {
 	return near ? ` (did you mean ${near.word}?)` : "";
 }
 
-/** The value of a flag that may not be empty: a variable nobody set is not "all". */
+/** Refuses an empty value: an unset shell variable must not select everything. */
 export function refuseEmpty(
 	flag: string,
 	given: string | undefined,
 ): string | undefined {
-	if (given === "") throw usage(`${flag} is empty: leave it out, or fill it`);
+	if (given === "")
+		throw usage(`${flag} is empty: give a value, or omit the flag`);
 	return given;
 }
 
 /** The flags among a verb's arguments. */
-export function selectFlags(definitions: ArgsDef): Record<string, Flag> {
+export function selectFlags(args: Args): Record<string, Flag> {
 	return Object.fromEntries(
-		Object.entries(definitions).filter(([, { type }]) => type !== "positional"),
+		Object.entries(args).filter(([, { type }]) => type !== "positional"),
 	) as Record<string, Flag>;
 }
 
-/** Takes argv apart, faults and all; node:util can as well, but loading it costs more than a whole launch may. */
+/** Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. */
 export function tokenize(
 	flags: Record<string, Flag>,
 	argv: readonly string[],
@@ -170,7 +205,7 @@ export function tokenize(
 
 // --- internal ---
 
-/** A word of argv: a positional with its place, or a flag with its value where it has one. */
+/** A word of argv: a positional with its index, or a flag with its value if it has one. */
 type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
@@ -185,29 +220,32 @@ function unknownFlagError(
 	return usage(`bg ${verb} has no flag ${given}${help}`);
 }
 
-function assignPositionals(
+/** Assigns positionals to names in order; a `multiple` one takes all that remain. */
+function matchPositionals(
 	verb: string,
-	definitions: ArgsDef,
-	parsed: ParsedArguments,
-): void {
-	const left = [...parsed._];
-	for (const [name, definition] of Object.entries(definitions)) {
-		if (definition.type !== "positional") continue;
-		if ((definition as Arg).multiple) {
-			if (left.length) parsed[name] = joinValues(left.splice(0));
-		} else parsed[name] = left.shift();
-		if (definition.required !== false && parsed[name] === undefined)
-			throw usage(
-				`bg ${verb} needs <${name}>: ${definition.description ?? ""}`,
-			);
+	args: Args,
+	positionals: readonly string[],
+): CheckedCall["values"] {
+	const left = [...positionals];
+	const values: CheckedCall["values"] = {};
+	for (const [
+		name,
+		{ type, multiple, required, description },
+	] of Object.entries(args)) {
+		if (type !== "positional") continue;
+		if (left.length)
+			values[name] = multiple ? joinValues(left.splice(0)) : left.shift();
+		else if (required !== false)
+			throw usage(`bg ${verb} needs <${name}>: ${description ?? ""}`);
 	}
-	if (left.length)
-		throw usage(
-			`bg ${verb} does not take ${JSON.stringify(left[0])}${verb === "run" ? ": the command stands behind --" : ` (bg ${verb} --help)`}`,
-		);
+	const [extra] = left;
+	if (extra === undefined) return values;
+	const hint =
+		verb === "run" ? ": the command comes after --" : ` (bg ${verb} --help)`;
+	throw usage(`bg ${verb} does not take ${JSON.stringify(extra)}${hint}`);
 }
 
-/** Levenshtein's distance. */
+/** Levenshtein distance. */
 function measureEditDistance(a: string, b: string): number {
 	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
 	for (const [i, char] of [...a].entries()) {

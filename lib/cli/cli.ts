@@ -1,7 +1,8 @@
 /**
- * From argv to a verb: which one is called, and how a fault is told. A verb is loaded when it is
- * called. Returns an exit code; the door exits.
+ * Runs a verb: resolves its name, checks argv, lets citty parse and run it, and reports errors. A verb is
+ * loaded when it is called. Returns an exit code; the entry point exits.
  */
+import { runCommand } from "citty";
 import { version } from "../../package.json" with { type: "json" };
 import {
 	BgError,
@@ -13,11 +14,11 @@ import {
 } from "../error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "../print/text.ts";
 import { insertProgramCommand } from "../process/self.ts";
-import { parseArguments, selectFlags, tokenize } from "./arguments.ts";
-import { findVerb, loadVerb } from "./verb.ts";
+import { formatRawArgs, selectFlags, tokenize } from "./arguments.ts";
+import { checkCall, loadVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
-/** Runs one verb. Faults of the user's are told in one line; a bug is thrown. */
+/** Runs one verb. A user error is reported in one line; a bug is thrown. */
 export async function runCli(argv: readonly string[]): Promise<number> {
 	const name = resolveVerbName(argv[0]);
 	try {
@@ -26,20 +27,20 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
 		const text = errorMessage(error) + formatHint(name, error);
-		// Who types `bg` at a prompt may have the shell's functions; a program or an agent has not.
+		// At a prompt `bg` may be the shell function of the completions. Programs and agents need the path.
 		const hinted = isTerminal(1) ? text : insertProgramCommand(text, hintWords);
 		const message = toLine(hinted, 2000);
 		writeAll(2, `bg: ${message}\n`);
 		const isPrintable = !(error instanceof PrintError);
 		if (isPrintable && (await isJsonReply(name, argv.slice(1))))
-			printFault(message);
+			printError(message);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
 
 // --- internal ---
 
-/** The verb that was called; flags that stand for it, and nothing, are help. */
+/** The called verb; no word, `--help` and `-h` mean help. */
 const resolveVerbName = (first: string | undefined) =>
 	first === undefined || first === "--help" || first === "-h" ? "help" : first;
 
@@ -49,17 +50,17 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 		return exitCodes.ok;
 	}
 	const verb = await loadVerb(verbs, name);
-	const args = verb.read
-		? verb.read(argv)
-		: parseArguments(name, verb.args, argv);
-	if (args.help) return runVerb("help", [name]);
-	if (args.json && args.text)
+	const call = checkCall(verb, argv);
+	if (call.values.help) return runVerb("help", [name]);
+	if (call.values.json && call.values.text)
 		throw usage("--json and --text do not go together");
-	const code = await verb.run?.({ args: args as never, verbs });
-	return typeof code === "number" ? code : exitCodes.ok;
+	const command = { ...verb, args: call.args };
+	const rawArgs = formatRawArgs(call);
+	const { result } = await runCommand(command, { rawArgs, data: verbs });
+	return typeof result === "number" ? result : exitCodes.ok;
 }
 
-/** Without a verb: the newest tasks, as many as the screen holds, and where to go on. */
+/** Without a verb: the newest tasks that fit the screen, and the next steps. */
 async function printOverview(): Promise<number> {
 	const { readTerminalSize } = await import("../print/terminal.ts");
 	const limit = Math.max(1, readTerminalSize().rows - 6);
@@ -68,8 +69,8 @@ async function printOverview(): Promise<number> {
 	return code;
 }
 
-/** Prints a fault as JSON on stdout. A failure is ignored: stderr has told the fault. */
-function printFault(message: string): void {
+/** Prints an error as JSON on stdout. A failure is ignored: stderr has the message. */
+function printError(message: string): void {
 	try {
 		writeAll(1, `${toJson({ error: message })}\n`);
 	} catch (error) {
@@ -77,19 +78,19 @@ function printFault(message: string): void {
 	}
 }
 
-/** What may follow `bg` where a message says what to type. */
+/** The words that follow `bg` in a command that a message suggests. */
 const hintWords = [...Object.keys(verbs), "--help"];
 
-/** Flags with which an answer is text, whoever reads it; `-q` also where no verb says what it is. */
+/** Flags that make a reply text even in a pipe; `-q` counts for an unknown verb too. */
 const textFlags = ["quiet", "-q", "raw", "follow"];
 
-/** Whether a call is answered in JSON: then a fault of it is, too. */
+/** Whether the reply of a call is JSON; its error is then JSON too. */
 async function isJsonReply(
 	name: string,
 	argv: readonly string[],
 ): Promise<boolean> {
-	const verb = Object.hasOwn(verbs, name) ? findVerb(verbs, name) : undefined;
-	const args = (await verb?.load())?.default.args;
+	const isKnown = Object.hasOwn(verbs, name);
+	const args = isKnown ? (await loadVerb(verbs, name)).args : undefined;
 	if (args && !("json" in args)) return false;
 	const given = new Map<string, string | undefined>();
 	for (const token of tokenize(selectFlags(args ?? {}), argv))
@@ -100,7 +101,7 @@ async function isJsonReply(
 	return given.has("json") || (!given.has("text") && !isTerminal(1));
 }
 
-/** What to type next, where the message does not say it itself. */
+/** The command to type next, unless the message names one. */
 function formatHint(name: string, error: unknown): string {
 	const isUsage = error instanceof BgError && error.exit === "usage";
 	if (!isUsage || !Object.hasOwn(verbs, name)) return "";

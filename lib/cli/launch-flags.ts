@@ -1,4 +1,4 @@
-/** The flags and the reply of everything that launches tasks. */
+/** Flags and replies of the verbs that launch tasks. */
 import type { LaunchResult } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
@@ -6,88 +6,88 @@ import { writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
 import { formatFlags, reply, warn } from "./reply.ts";
 
-/** How a launch answers. */
+/** Flags for the reply of a launch. */
 export const launchReplyFlags = {
 	quiet: {
 		type: "boolean",
 		alias: "q",
-		description: "answer with the id alone",
+		description: "print only the id",
 	},
 	...formatFlags,
 } as const;
 
-/** Flags of everything that is launched. */
+/** Flags of launch and run. */
 export const launchFlags = {
 	cwd: {
 		type: "string",
 		valueHint: "dir",
 		from: "folders",
-		description: "where it runs",
+		description: "the working directory",
 	},
 	env: {
 		type: "string",
 		valueHint: "name=value",
 		multiple: true,
-		description: "a variable of its environment; may be repeated",
+		description: "an environment variable; may be repeated",
 	},
 	stdin: {
 		type: "string",
 		valueHint: "file",
 		from: "files",
-		description: "its standard input (/dev/null)",
+		description: "the standard input (/dev/null)",
 	},
 	tag: {
 		type: "string",
 		valueHint: "tag",
 		multiple: true,
-		description: "a word to find it by; may be repeated",
+		description: "a tag for bg list --tag; may be repeated",
 	},
 	timeout: {
 		type: "string",
 		valueHint: "90s|30m|2h",
-		description: "stop it when it has run this long",
+		description: "the maximum run time",
 	},
 	after: {
 		type: "string",
 		valueHint: "ids",
 		from: "tasks",
-		description: "start once these tasks completed (commas between)",
+		description: "start after these tasks complete (comma-separated)",
 	},
 	"after-any": {
 		type: "string",
 		valueHint: "ids",
 		from: "tasks",
-		description: "start once these are over, whatever way",
+		description: "start after these tasks end, in any status",
 	},
 	priority: {
 		type: "string",
 		valueHint: "number",
-		description: "the higher one starts first (0)",
+		description: "higher starts first (0)",
 	},
 	retries: {
 		type: "string",
 		valueHint: "number",
-		description: "try again so often where it fails (0)",
+		description: "how often to retry after an error (0)",
 	},
 	unique: {
 		type: "string",
 		valueHint: "key",
-		description: "answer with the task that has this key, while it is not over",
+		description: "if an unfinished task has this key, return it instead",
 	},
 	"max-output": {
 		type: "string",
 		valueHint: "size",
-		description: "kill it when it has written more (256M)",
+		description: "the maximum size of the output (256M)",
 	},
 	"on-end": {
 		type: "string",
 		valueHint: "command",
-		description: "run this once it is over (BG_ENDED_ID, BG_ENDED_STATUS)",
+		description: "run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
 	},
 	...launchReplyFlags,
 } as const;
 
-/** What the flags of every launch say. */
+/** The flags of launch and run as options. */
 export function toLaunchOptions(
 	args: Readonly<
 		Record<"description", string> &
@@ -115,7 +115,7 @@ export function toLaunchOptions(
 
 type BooleanFlagName = "quiet" | keyof typeof formatFlags;
 
-/** What a launch answers in JSON. */
+/** A launched task in a JSON reply. */
 export function toLaunchReply({
 	task,
 	warnings,
@@ -131,7 +131,7 @@ export function toLaunchReply({
 	};
 }
 
-/** What every launch answers. */
+/** Prints the reply of a launch. */
 export function replyLaunched(
 	{ task, warnings, existing }: LaunchResult,
 	format: { quiet?: boolean; json?: boolean; text?: boolean },
@@ -152,7 +152,7 @@ export function replyLaunched(
 	});
 }
 
-/** Prints what a launch answers. If that fails, the error names the tasks, which are launched. */
+/** Prints the reply of a launch. If that fails, the error names the tasks, which were launched. */
 export function printLaunched(
 	launched: readonly LaunchResult[],
 	print: () => void,
@@ -176,7 +176,7 @@ export function printLaunched(
 
 // --- internal ---
 
-/** The most ids that one message names. */
+/** The most ids in one message. */
 const maxNamed = 50;
 
 const few = (ids: readonly string[]) =>

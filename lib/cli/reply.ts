@@ -1,8 +1,9 @@
 /**
- * How a verb replies: JSON in a pipe, text in a terminal; shared flags; and replies that do not flood a
- * reader's context. A short record stays as it is; of a long one the longest texts and lists are cut
- * until it fits. Keys stay, a cut text ends in `…`, and the reply names the command that shows all.
+ * How a verb replies: JSON in a pipe, text in a terminal, with the flags for that; questions; and records
+ * truncated for an agent's context. Truncation cuts the longest texts and lists until the record fits. Keys
+ * stay, a cut text ends in `…`, and the reply names the command that shows all.
  */
+import type { ConsolaInstance } from "consola/core";
 import {
 	formatProgramCall,
 	isDumbTerminal,
@@ -15,15 +16,25 @@ import { discardNotice } from "../store/notices.ts";
 import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { taskVariable } from "../task/variables.ts";
 
 export const formatFlags = {
 	json: {
 		type: "boolean",
-		description: "answer as JSON (what a pipe gets)",
+		description: "reply as JSON (the default in a pipe)",
 	},
 	text: {
 		type: "boolean",
-		description: "answer as text (what a terminal gets)",
+		description: "reply as text (the default in a terminal)",
+	},
+} as const;
+
+/** The flag of verbs that ask for confirmation. */
+export const yesFlag = {
+	yes: {
+		type: "boolean",
+		alias: "y",
+		description: "do not ask for confirmation",
 	},
 } as const;
 
@@ -36,10 +47,7 @@ export function isJsonWanted({ json, text }: FormatArguments): boolean {
 	return json || (!text && !isTerminal(1));
 }
 
-/**
- * Prints an answer in the form that is wanted.
- * @returns false where nobody reads it any more.
- */
+/** Prints a reply as JSON or text. @returns false if the reader is gone. */
 export function reply(
 	format: FormatArguments,
 	json: unknown,
@@ -48,19 +56,58 @@ export function reply(
 	return writeAll(1, `${isJsonWanted(format) ? toJson(json) : text()}\n`);
 }
 
-/** Prints a line for a person, where no answer goes. */
+/** Prints a reply as JSON, or as text that consola writes. */
+export async function replyToPerson(
+	format: FormatArguments,
+	json: unknown,
+	write: (consola: ConsolaInstance) => void,
+): Promise<void> {
+	if (isJsonWanted(format)) {
+		reply(format, json, () => "");
+		return;
+	}
+	const { openConsola } = await import("./ask.ts");
+	write(openConsola());
+}
+
+/** Programs that run in these environments cannot answer a question. */
+const unattendedVariables = [taskVariable, "BG_SESSION_ID", "CI"];
+
+/**
+ * Asks for confirmation if a person can answer: text reply, stdin and stderr terminals, no agent, no CI.
+ * `question` returns undefined if there is nothing to confirm.
+ * @returns whether to go on. Without a question: true.
+ */
+export async function confirm(
+	args: FormatArguments & { yes?: boolean | undefined },
+	question: () => string | undefined,
+): Promise<boolean> {
+	const isAttended =
+		!isJsonWanted(args) &&
+		isTerminal(0) &&
+		isTerminal(2) &&
+		!unattendedVariables.some((name) => process.env[name]);
+	const text = isAttended && !args.yes ? question() : undefined;
+	if (text === undefined) return true;
+	const { ask } = await import("./ask.ts");
+	const isConfirmed = await ask(text);
+	if (!isConfirmed) warn("nothing was done");
+	return isConfirmed;
+}
+
+/** Prints a line on stderr. */
 export function warn(line: string): void {
 	writeAll(2, `bg: ${toLine(line, 2000)}\n`);
 }
 
-/** A line on stderr that says how far something is, where a terminal can show it. */
+/** Opens a progress line on stderr; undefined if stderr is not a terminal that can rewrite a line. */
 export async function openProgressLine() {
 	if (isDumbTerminal() || !isTerminal(2)) return undefined;
 	const { openStatusLine } = await import("../print/terminal.ts");
 	return openStatusLine();
 }
 
-/** Its session has seen this end by itself, and need not be told of it: once that is printed. */
+/** Removes the notice of a task's end, after the end was printed to its session. */
 export function dismissNotice(
 	store: Store,
 	{ id, status }: Pick<Task, "id" | "status">,
@@ -69,17 +116,17 @@ export function dismissNotice(
 	try {
 		discardNotice(store, process.env.BG_SESSION_ID, id);
 	} catch {
-		// A store that cannot be written: then it is told once more.
+		// The store cannot be written: the notice is shown once more.
 	}
 }
 
-/** The most that a verb says of one task by itself, in characters of JSON. */
+/** The most of one record in a reply, in characters of JSON. */
 export const maxReplyLength = 2000;
 
-/** Below this a word may be an id or a time: those are never cut. */
+/** Shorter texts may be ids or times, which are never cut. */
 const minTextLength = 64;
 
-/** A record that fits; `rest` are the words that show all of it: `status bg_… --full`. */
+/** A record that fits. `command` shows all of it: `status bg_… --full`. */
 export const truncateRecord = <T extends object>(
 	record: T,
 	command: string,
@@ -113,11 +160,11 @@ function truncateToFit<T extends object>(record: T, command: string): T {
 	return cutTo(fits);
 }
 
-/** Words of at most so many characters, and of lists as many items as would fit with short words. */
+/** Cuts texts to `length` characters, and lists to the items that fit if each is short. */
 function truncateValue(value: unknown, length: number): unknown {
 	if (typeof value === "string") {
 		if (value.length <= length) return value;
-		// Half a character would be none.
+		// The cut must not leave half of a surrogate pair.
 		return `${value.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 	}
 	if (Array.isArray(value))

@@ -1,65 +1,60 @@
 /**
- * What a verb is: a citty command with examples, and its own way to read argv where the common rule
- * does not do. Help, completions and the man page are derived from it, so each thing is said once.
+ * A verb: a citty command with its group, its examples, and its own argv reader if the common rule does not
+ * apply. Help, completion and the man page are derived from it.
  */
-import type { ParsedArgs } from "citty";
+import { type CommandDef, defineCommand } from "citty";
 import { usage } from "../error.ts";
-import { type Args, type ParsedArguments, suggestWord } from "./arguments.ts";
+import {
+	type Args,
+	type CheckedCall,
+	checkArguments,
+	suggestWord,
+} from "./arguments.ts";
 
-/** How `bg --help` groups the verbs; a group without words is only named there. */
+/** The groups of `bg --help` in order, with their titles. */
 export const groups = {
 	start: "Start tasks",
-	look: "Look at them",
-	steer: "Steer them",
-	keep: "Keep house",
-	more: "For programs and shells",
+	inspect: "Inspect tasks",
+	control: "Control tasks",
+	maintain: "Install and maintain",
+	script: "For scripts and shells",
 } as const;
 
-export type Group = keyof typeof groups;
+/** A line to type, and its effect. */
+export type Example = readonly [line: string, effect: string];
 
-/** A line to type, and what it does. */
-export type Example = readonly [line: string, does: string];
-
-export type Verb<T extends Args = Args> = {
+/** `run` may return an exit code; `data` of its context is the VerbTable. */
+export type Verb<T extends Args = Args> = CommandDef<T> & {
+	/** The overview shows the description up to its first comma. */
 	meta: { name: string; description: string };
+	group: keyof typeof groups;
 	args: T;
 	examples: readonly [Example, ...Example[]];
-	/** Where the verb's arguments do not follow the common rule. */
-	read?: (argv: readonly string[]) => ParsedArguments;
-	/** Returns an exit code where it is not 0; without it the door does the work. */
-	run?: (context: { args: ParsedArgs<T>; verbs: VerbTable }) => unknown;
+	/** Checks argv for a verb to which checkArguments does not apply. */
+	read?: (argv: readonly string[]) => CheckedCall;
 };
 
-/** All verbs in the order of the help; one is loaded when it is called for. */
+/** All verbs in the order of the help. Each is loaded on demand. */
 export type VerbTable = Readonly<
-	Record<string, { group: Group; load: () => Promise<{ default: Verb }> }>
+	Record<string, () => Promise<{ default: Verb }>>
 >;
 
-/** A verb that is loaded, with its place in the help. */
-export type LoadedVerb = Verb & { group: Group };
-
-/** Loads them all: for what speaks of each. */
-export const loadVerbs = (verbs: VerbTable): Promise<LoadedVerb[]> =>
-	Promise.all(
-		Object.values(verbs).map(async ({ group, load }) => ({
-			...(await load()).default,
-			group,
-		})),
-	);
-
-/** Loads one verb. @throws BgError (usage) that names the verb which was probably meant. */
-export const loadVerb = async (verbs: VerbTable, name: string): Promise<Verb> =>
-	(await findVerb(verbs, name).load()).default;
-
-/** A verb whose `run` knows its arguments; the table does not. */
+/** Defines a verb: its `run` has typed arguments, the result has the type of the table. */
 export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
-	verb as unknown as Verb;
+	defineCommand(verb as CommandDef<T>) as unknown as Verb;
 
-/** @throws BgError (usage) that names the verb which was probably meant. */
-export function findVerb(verbs: VerbTable, name: string): VerbTable[string] {
-	const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
-	if (verb) return verb;
-	const help =
+export const loadVerbs = (verbs: VerbTable): Promise<Verb[]> =>
+	Promise.all(Object.keys(verbs).map((name) => loadVerb(verbs, name)));
+
+/** @throws BgError (usage) that suggests the most similar verb. */
+export async function loadVerb(verbs: VerbTable, name: string): Promise<Verb> {
+	const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+	if (load) return (await load()).default;
+	const hint =
 		suggestWord(name, Object.keys(verbs)) || " (bg --help lists them)";
-	throw usage(`there is no verb ${JSON.stringify(name)}${help}`);
+	throw usage(`there is no verb ${JSON.stringify(name)}${hint}`);
 }
+
+/** Checks the arguments of a verb. @throws BgError (usage). */
+export const checkCall = (verb: Verb, argv: readonly string[]): CheckedCall =>
+	verb.read?.(argv) ?? checkArguments(verb.meta.name, verb.args, argv);

@@ -1,6 +1,6 @@
 /**
- * What `bg watch` shows, and what a key makes of it. Pure: keys and looks go in, a view comes out,
- * and a view is drawn as lines that fit the screen. Who acts, reads and writes is the command.
+ * The view of `bg watch`: how keys and polls change it, and how it is drawn in lines that fit the screen.
+ * Pure: the verb reads tasks, cancels them and writes to the terminal.
  */
 
 import { layOutTable, summarizeCounts } from "../print/table.ts";
@@ -12,16 +12,16 @@ import { type Status, statuses } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
 export type WatchView = {
-	/** Newest first, with their whole ids. */
+	/** Newest first, with full ids. */
 	rows: readonly TaskRow[];
-	/** The id of the row that is selected; none where there is no row. */
+	/** The id of the selected row; undefined if there is no row. */
 	selected: string | undefined;
 	mode: "list" | "output" | "confirm";
-	/** What the task that is followed wrote. */
+	/** The output of the followed task. */
 	output: string;
-	/** How many lines its end is away from the bottom of the screen. */
+	/** The lines between the end of the output and the bottom of the screen. */
 	back: number;
-	/** What there is to say of the last thing that was done. */
+	/** The result of the last action. */
 	note: string;
 };
 
@@ -34,7 +34,7 @@ export const emptyView: WatchView = {
 	note: "",
 };
 
-/** What is to be done after a key. */
+/** An action that a key requests. */
 export type WatchAction =
 	| { do: "quit" | "suspend" }
 	| { do: "cancel"; id: string };
@@ -45,11 +45,11 @@ const keyPattern = new RegExp(
 	"g",
 );
 
-/** Takes what was typed apart: a key is a character, or the sequence of a key that has none. */
+/** Splits typed text into keys: characters, and escape sequences of keys like arrows. */
 export const splitKeys = (text: string): string[] =>
 	text.match(keyPattern) ?? [];
 
-/** What a key does; how far it moves, where it moves. */
+/** Keys that move, and the rows or lines they move by. */
 const keyMoves: Record<string, number> = {
 	j: 1,
 	"\u001b[B": 1,
@@ -66,7 +66,7 @@ const keyMoves: Record<string, number> = {
 	"\u001b[F": Number.POSITIVE_INFINITY,
 };
 
-/** What a key makes of a view. */
+/** The view after a key. */
 export function pressKey(
 	view: WatchView,
 	key: string,
@@ -101,11 +101,11 @@ export function pressKey(
 		return { view: { ...clean, mode: "output" } };
 	if (key !== "c") return { view: clean };
 	return isFinal(row)
-		? { view: { ...clean, note: "it is over already" } }
+		? { view: { ...clean, note: "the task has already ended" } }
 		: { view: { ...clean, mode: "confirm" } };
 }
 
-/** The view of what there is now; the selection stays where it was. */
+/** The view with new rows. The selected task stays selected; if it is gone, the row at its index is. */
 export function showRows(view: WatchView, rows: readonly TaskRow[]): WatchView {
 	const { selected } = view;
 	if (rows.some(({ id }) => id === selected)) return { ...view, rows };
@@ -116,7 +116,7 @@ export function showRows(view: WatchView, rows: readonly TaskRow[]): WatchView {
 
 export type DrawOptions = TerminalSize & { colour: boolean };
 
-/** Draws a view as lines: at most as many as there are rows, none wider than the screen. */
+/** Draws a view as lines that fit the rows and columns of the screen. */
 export function drawView(view: WatchView, options: DrawOptions): string[] {
 	const { columns, rows } = options;
 	const [head, body, foot] =
@@ -139,7 +139,7 @@ export function drawView(view: WatchView, options: DrawOptions): string[] {
 
 type ViewParts = [head: string[], body: string[], foot: string];
 
-/** The mark of the selected row, and what stands before the others. */
+/** The prefix of the selected row, and of the others. */
 const gutter = ["› ", "  "] as const;
 
 function drawList(
@@ -154,7 +154,7 @@ function drawList(
 	const title = `bg watch  ${summarizeCounts(counts) || "no task yet"}`;
 	const at = all.findIndex(({ id }) => id === view.selected);
 	const height = Math.max(1, rows - 3);
-	// The selected row stays in the middle where there is more than fits.
+	// The selected row stays in the middle if not all rows fit.
 	const middle = at - Math.floor(height / 2);
 	const from = Math.max(0, Math.min(middle, all.length - height));
 	const space = columns - gutter[0].length;
@@ -169,7 +169,7 @@ function drawList(
 	const selected = all[at];
 	const foot =
 		view.mode === "confirm" && selected
-			? `cancel it with all it started? y/n  ${selected.short} ${selected.about}`
+			? `cancel with everything it started? y/n  ${selected.short} ${selected.about}`
 			: view.note || "↑↓ select  ⏎ output  c cancel  q quit";
 	return [[title, gutter[1] + table.head], body, foot];
 }
@@ -187,10 +187,10 @@ function drawOutput(view: WatchView, size: TerminalSize): ViewParts {
 	];
 }
 
-/** How many lines of an output are seen at once. */
+/** The lines of an output that fit. */
 const measureBody = ({ rows }: TerminalSize) => Math.max(1, rows - 2);
 
-/** An output as lines that fit. */
+/** An output wrapped to the width of the screen. */
 const wrapOutput = (output: string, { columns }: TerminalSize): string[] =>
 	toPlain(output)
 		.trimEnd()

@@ -1,6 +1,6 @@
 /**
- * Checks the flags that say when a task may start, how long it may run, how much it may write and what
- * follows it. Nothing is written or started here.
+ * Checks of flag values: the schedule of a launch (order, priority, limits, --on-end), keys, texts, durations,
+ * sizes and numbers. Reads the store; writes and starts nothing.
  */
 import { errorMessage, usage } from "../error.ts";
 import { parseDuration, parseSize } from "../print/units.ts";
@@ -10,35 +10,46 @@ import type { Store } from "../store/paths.ts";
 import { findAncestors, resolveTaskId } from "../store/records.ts";
 import { taskVariable } from "../task/variables.ts";
 
-/** The flags as they were typed. */
+/** Values as typed. */
 export type ScheduleOptions = {
-	/** Ids of tasks that must have completed before, or (`afterAny`) ended in any way. */
+	/** Comma-separated ids of tasks that must complete (`after`) or end (`afterAny`) first. */
 	after?: string | undefined;
 	afterAny?: string | undefined;
 	timeout?: string | undefined;
 	maxOutput?: string | undefined;
 	priority?: string | undefined;
 	retries?: string | undefined;
-	/** At most one unfinished task has this key. */
+	/** A key that at most one unfinished task has. */
 	unique?: string | undefined;
-	/** The command to run after the end: words, or a JSON array. */
+	/** The command to run after the task ends: words, or a JSON array. */
 	onEnd?: string | undefined;
 };
 
 const maxRetries = 100;
 const maxKeyLength = 200;
 
-/** Checks the flags; returns fields of the record. @throws BgError (usage). */
+/** The options as fields of a record. @throws BgError (usage). */
 export function checkSchedule(options: ScheduleOptions) {
-	const { after, afterAny, timeout, maxOutput, unique, onEnd } = options;
+	const { after, afterAny, unique, onEnd } = options;
 	if (after !== undefined && afterAny !== undefined)
 		throw usage("--after and --after-any do not go together");
 	const given = after ?? afterAny;
-	const priority = parseWholeNumber("--priority", options.priority, priorities);
-	const retries = parseWholeNumber("--retries", options.retries, {
-		lowest: 0,
+	const priority = parseNumberFlag("--priority", options.priority, priorities);
+	const retries = parseNumberFlag("--retries", options.retries, {
 		highest: maxRetries,
 	});
+	const timeout = parseFlag(
+		"--timeout",
+		options.timeout,
+		(text) => parseDuration(text) || undefined,
+		"a duration above 0 like 90s, 30m, 2h or 7d",
+	);
+	const maxOutput = parseFlag(
+		"--max-output",
+		options.maxOutput,
+		(text) => parseSize(text) || undefined,
+		"a size above 0 like 100K, 64M or 1G",
+	);
 	return {
 		...(given !== undefined && {
 			after: resolvePredecessors(
@@ -47,10 +58,8 @@ export function checkSchedule(options: ScheduleOptions) {
 			),
 		}),
 		...(afterAny !== undefined && { after_mode: "any" as const }),
-		...(timeout !== undefined && { timeout_ms: parseTimeout(timeout) }),
-		...(maxOutput !== undefined && {
-			max_output_bytes: parseMaxOutput(maxOutput),
-		}),
+		...(timeout && { timeout_ms: timeout }),
+		...(maxOutput && { max_output_bytes: maxOutput }),
 		...(priority && { priority }),
 		...(retries && { retries }),
 		...(unique !== undefined && {
@@ -60,11 +69,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	};
 }
 
-/**
- * Checks that a launch does not wait for a task it runs inside of.
- * @param flag that named the ids, for errors.
- * @throws BgError (usage).
- */
+/** A task must not wait for one that it runs inside. @throws BgError (usage). */
 export function assertNotAncestor(
 	store: Store,
 	flag: string,
@@ -74,23 +79,21 @@ export function assertNotAncestor(
 	for (const id of ids)
 		if (own.has(id))
 			throw usage(
-				`${flag} ${id}: this runs inside that task, and they would wait for each other`,
+				`${flag} ${id}: this command runs inside that task; the two would wait for each other`,
 			);
 }
 
 /**
- * Checks that a text can be passed on. Text that was not UTF-8 arrives with U+FFFD in it; a NUL, which JSON
- * can hold, fits in no argv, path or variable.
- * @param what names the text, `hint` the way out.
- * @throws BgError (usage).
+ * Refuses U+FFFD, which replaces invalid UTF-8 in argv, and NUL, which JSON can hold but argv, paths and
+ * variables cannot.
  */
 export function assertIntact(text: string, what: string, hint: string): void {
-	if (text.includes("\0")) throw usage(`${what} holds a NUL: ${hint}`);
+	if (text.includes("\0")) throw usage(`${what} contains a NUL: ${hint}`);
 	if (text.includes("\uFFFD"))
-		throw usage(`${what} arrived broken (it was not UTF-8): ${hint}`);
+		throw usage(`${what} is not valid UTF-8: ${hint}`);
 }
 
-/** Checks a key or a tag: short, without control characters. @throws BgError (usage). */
+/** Checks a key or a tag: short, without control characters. */
 export function checkKey(flag: string, what: string, key: string): string {
 	assertIntact(key, flag, "use another one");
 	if (!key.trim() || key.length > maxKeyLength || /\p{Cc}/u.test(key))
@@ -100,22 +103,51 @@ export function checkKey(flag: string, what: string, key: string): string {
 	return key;
 }
 
-/** The value of a flag that takes a duration, in ms. @throws BgError (usage) that names the flag. */
-export function parseDurationFlag(flag: string, given: string): number;
-export function parseDurationFlag(
+/**
+ * The value of a flag, parsed; undefined if the flag is not given. `parse` returns undefined for a value that
+ * it does not accept; `expected` names what it accepts. @throws BgError (usage) that names the flag.
+ */
+export function parseFlag<T>(
 	flag: string,
 	given: string | undefined,
-): number | undefined;
-export function parseDurationFlag(flag: string, given: string | undefined) {
-	const duration = given === undefined ? undefined : parseDuration(given);
-	if (given !== undefined && duration === undefined)
-		throw usage(`${flag} ${given}: it takes a duration as 90s, 30m, 2h or 7d`);
-	return duration;
+	parse: (given: string) => T | undefined,
+	expected: string,
+): T | undefined {
+	if (given === undefined) return undefined;
+	const value = parse(given);
+	if (value !== undefined) return value;
+	throw usage(`${flag} ${given}: it takes ${expected}`);
 }
+
+/** A duration in ms. @throws BgError (usage) that names the flag. */
+export const parseDurationFlag = (flag: string, given: string | undefined) =>
+	parseFlag(flag, given, parseDuration, "a duration like 90s, 30m, 2h or 7d");
+
+/** A size in bytes. @throws BgError (usage) that names the flag. */
+export const parseSizeFlag = (flag: string, given: string | undefined) =>
+	parseFlag(flag, given, parseSize, "a size like 4000, 64K or 1G");
+
+/** A whole number of a range. @throws BgError (usage) that names the flag. */
+export const parseNumberFlag = (
+	flag: string,
+	given: string | undefined,
+	{ lowest = 0, highest = Number.POSITIVE_INFINITY } = {},
+) =>
+	parseFlag(
+		flag,
+		given,
+		(text) => {
+			const number = /^-?\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+			return number >= lowest && number <= highest ? number : undefined;
+		},
+		Number.isFinite(highest)
+			? `a number from ${lowest} to ${highest}`
+			: `a whole number from ${lowest}`,
+	);
 
 // --- internal ---
 
-/** Resolves the ids of `--after`; every task must exist. */
+/** The ids of existing tasks. */
 function resolvePredecessors(flag: string, given: string): string[] {
 	const store = openStore();
 	const ids = given.split(",").map((each) => {
@@ -129,34 +161,7 @@ function resolvePredecessors(flag: string, given: string): string[] {
 	return [...new Set(ids)];
 }
 
-function parseWholeNumber(
-	flag: string,
-	given: string | undefined,
-	{ lowest, highest }: { lowest: number; highest: number },
-): number | undefined {
-	if (given === undefined) return undefined;
-	const number = /^-?\d{1,4}$/.test(given) ? Number(given) : Number.NaN;
-	if (!(number >= lowest && number <= highest))
-		throw usage(
-			`${flag} ${given}: it takes a number from ${lowest} to ${highest}`,
-		);
-	return number;
-}
-
-function parseTimeout(given: string): number {
-	const timeout = parseDurationFlag("--timeout", given);
-	if (timeout > 0) return timeout;
-	throw usage(`--timeout ${given}: it takes a duration of more than nothing`);
-}
-
-function parseMaxOutput(given: string): number {
-	const size = parseSize(given);
-	if (!size)
-		throw usage(`--max-output ${given}: it takes a size as 100K, 64M or 1G`);
-	return size;
-}
-
-/** The argv of --on-end: a JSON array of strings, or words without any quoting. */
+/** The argv of --on-end: a JSON array of strings, or words without quoting. */
 function parseOnEnd(given: string): string[] {
 	let argv: unknown = given.trim().split(/\s+/);
 	if (given.trim().startsWith("["))

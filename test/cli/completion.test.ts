@@ -7,7 +7,7 @@ import {
 	renderScript,
 	type Shell,
 	shells,
-} from "../../lib/cli/completion.ts";
+} from "../../lib/cli/help/completion.ts";
 import { type Sandbox, sandbox, until } from "../tools/harness.ts";
 
 const here = shells.filter((shell) => Bun.which(shell));

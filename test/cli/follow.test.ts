@@ -45,7 +45,7 @@ test("a task that is tried again is followed from the end of one attempt to the 
 	const go = () => writeFileSync(join(box.home, "go"), "");
 	const { text, raw } = await followBoth(box, launched.stdout.trim(), go);
 	const first = Array.from({ length: 1000 }, (_, n) => `${n + 1}\n`).join("");
-	const mark = "attempt 1: exited 3; what follows is attempt 2";
+	const mark = "attempt 1: exited 3; attempt 2 follows";
 	expect(text).toEqual({
 		stdout: `${first}torn\n[${mark}]\nsecond\n`,
 		stderr: "",

@@ -1,8 +1,7 @@
 import { expect, test } from "bun:test";
-import { parseArguments } from "../../lib/cli/arguments.ts";
-import { renderOverview, renderVerb } from "../../lib/cli/help.ts";
-import { renderMan } from "../../lib/cli/man.ts";
-import { loadVerbs, type Verb } from "../../lib/cli/verb.ts";
+import { renderOverview, renderVerb } from "../../lib/cli/help/help.ts";
+import { renderMan } from "../../lib/cli/help/man.ts";
+import { checkCall, loadVerbs, type Verb } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 
 const known = (await loadVerbs(verbs)).map((verb, index) => ({
@@ -10,12 +9,47 @@ const known = (await loadVerbs(verbs)).map((verb, index) => ({
 	...verb,
 }));
 
-test("all verbs fit a screen of 24 lines, its prompt included", () => {
-	const lines = renderOverview(known, "10.10.10").split("\n");
-	expect(lines.length).toBeLessThanOrEqual(24);
-	for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
-	for (const { name } of known)
-		expect(lines.some((line) => line.split(/[ ,]+/).includes(name))).toBe(true);
+const more = [
+	["result", "inspect"],
+	["droids", "inspect"],
+	["send", "control"],
+	["edit", "control"],
+	["limit", "control"],
+] as const;
+
+/** The real table with five more verbs, each one line. */
+const longer = await loadVerbs({
+	...verbs,
+	...Object.fromEntries(
+		more.map(([name, group]) => {
+			const description = "Show or change something, in some way";
+			const meta = { name, description };
+			const verb: Verb = { meta, group, args: {}, examples: [[name, "it"]] };
+			return [name, async () => ({ default: verb })];
+		}),
+	),
+});
+
+test.each([
+	["all verbs", known],
+	["five more verbs", longer],
+] as [string, Verb[]][])(
+	"%s fit a screen of 24 lines, its prompt included",
+	(_, table) => {
+		const lines = renderOverview(table, "10.10.10").split("\n");
+		expect(lines.length).toBeLessThanOrEqual(24);
+		for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+		for (const { meta } of table)
+			expect(lines.some((line) => line.split(/ +/).includes(meta.name))).toBe(
+				true,
+			);
+	},
+);
+
+test("a verb of the table is in the help, the man page and the completions without another edit", () => {
+	expect(longer).toHaveLength(known.length + more.length);
+	for (const [name] of more)
+		expect(renderMan(longer, "1.0")).toContain(`.SS "bg ${name}"`);
 });
 
 test.each(known)("$name has the name it is called by", ({ name, meta }) => {
@@ -43,10 +77,7 @@ test.each(
 	const { stdout } = Bun.spawnSync(["bash", "-c", `printf '%s\\0' ${typed}`]);
 	const [bg, name, ...argv] = stdout.toString().split("\0").slice(0, -1);
 	expect([bg, name]).toEqual(["bg", verb.meta.name]);
-	const parsed = verb.read
-		? verb.read(argv)
-		: parseArguments(verb.meta.name, verb.args, argv);
-	expect(parsed.help).toBeUndefined();
+	expect(checkCall(verb, argv).values.help).toBeUndefined();
 });
 
 test("the man page has all verbs with all they take, and no word is taken for a request", () => {

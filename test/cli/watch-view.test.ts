@@ -89,7 +89,7 @@ test("a task is cancelled once that is confirmed, and only if it is not over", (
 	const asked = typed(start, "c");
 	expect(asked.acts).toEqual([]);
 	expect(frame(asked.view).at(-1)).toStartWith(
-		"cancel it with all it started? y/n",
+		"cancel with everything it started? y/n",
 	);
 	expect(typed(asked.view, "y").acts).toEqual([
 		{ do: "cancel", id: "bg_00000003" },

@@ -3,10 +3,11 @@
 import { expect, onTestFinished, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseArgs } from "citty";
 import fc from "fast-check";
 import * as v from "valibot";
-import { parseArguments } from "../../lib/cli/arguments.ts";
-import { loadVerbs } from "../../lib/cli/verb.ts";
+import { formatRawArgs } from "../../lib/cli/arguments.ts";
+import { checkCall, loadVerbs } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 import { planBatch } from "../../lib/control/batch.ts";
 import { parseDefinition } from "../../lib/droid/definition.ts";
@@ -266,15 +267,18 @@ test("argv of any verb is arguments, or an error that says what is wrong", async
 		fc.property(
 			fc.constantFrom(...table),
 			fc.array(part, { maxLength: 6 }),
-			({ meta, args, read }, argv) => {
-				const parsed = ofUser(() =>
-					read ? read(argv) : parseArguments(meta.name, args, argv),
-				);
-				if (!parsed || parsed.help) return;
-				const known = ["_", ...Object.keys(args)];
-				expect(known).toEqual(expect.arrayContaining(Object.keys(parsed)));
-				// What was given arrives, and nothing else does.
-				for (const value of Object.values(parsed).flat())
+			(verb, argv) => {
+				const call = ofUser(() => checkCall(verb, argv));
+				if (!call || call.values.help) return;
+				const { args, values } = call;
+				const known = Object.keys(verb.args);
+				expect(known).toEqual(expect.arrayContaining(Object.keys(values)));
+				// citty parses what the strict pass accepts to the same values.
+				const parsed = parseArgs(formatRawArgs(call), args);
+				for (const name of known)
+					expect(parsed[name]).toBe(values[name] as never);
+				// Every given value arrives, and no other.
+				for (const value of Object.values(values))
 					if (typeof value === "string")
 						for (const each of value.split("\0"))
 							expect(argv.some((word) => word.endsWith(each))).toBe(true);

@@ -134,7 +134,7 @@ test("argv of any verb: an answer, or one line of what is wrong", async () => {
 	const table = await Promise.all(
 		Object.entries(verbs)
 			.filter(([name]) => !waiting.includes(name))
-			.map(async ([name, { load }]) => {
+			.map(async ([name, load]) => {
 				const { args } = (await load()).default;
 				const flags = ["help", ...Object.keys(args)];
 				return { name, flags: flags.map((flag) => `--${flag}`) };

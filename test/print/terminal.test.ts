@@ -273,5 +273,5 @@ test("prune and cleanup show their progress, and clear the line at the end", asy
 	expect(prune.text.split(erased).at(-1)).toMatch(/^bg_\w+ {2}ended: timeout/);
 	const cleanup = await shown(box, ["cleanup"]);
 	expect(cleanup.text).toMatch(/^\rcleaning up: 0 of 4/);
-	expect(cleanup.text.split(erased).at(-1)).toMatch(/^4 put away/);
+	expect(cleanup.text.split(erased).at(-1)).toMatch(/^4 archived/);
 });

@@ -229,7 +229,7 @@ else {
 
 test.each([
 	[["install", "--user", "--project"], "do not go together"],
-	[["uninstall", "--plugin", ""], "droid names it by its folder"],
+	[["uninstall", "--plugin", ""], "droid names the plugin after its folder"],
 	[["install", "--user", "--force"], "no flag --force"],
 ])("%p is a usage error", async (args, words) => {
 	const answer = await sandbox().bg(args);

@@ -135,7 +135,7 @@ test("records of another machine and old ones are left alone and named", async (
 		{ taskId: "bg_00000001", note: "on elsewhere" },
 	]);
 	const words = (await box.bg(["prune", "--text"])).stdout;
-	expect(words).toContain("on elsewhere (bg complete says what came of it)");
+	expect(words).toContain("on elsewhere (bg complete records its result)");
 	await box.bg(["complete", "bg_00000001", "", "its machine is gone"]);
 	expect((await prune(box)).unknown).toHaveLength(1);
 });

@@ -16,7 +16,7 @@ test("watch shows tasks live; keys select one, show its output and cancel it", a
 	pty.type("q");
 	await pty.untilScreen(/^bg watch/);
 	pty.type("c");
-	await pty.untilScreen(/cancel it with all it started/);
+	await pty.untilScreen(/cancel with everything it started/);
 	pty.type("y");
 	await pty.untilScreen(/1 completed, 1 cancelled[\s\S]* is cancelled$/);
 	expect(box.record(id).status).toBe("cancelled");

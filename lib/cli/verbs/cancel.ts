@@ -13,45 +13,51 @@ import {
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { refuseEmpty, splitValues } from "../arguments.ts";
-import { dismissNotice, formatFlags, reply, truncateRecord } from "../reply.ts";
+import { idsArgument, refuseEmpty, splitValues } from "../arguments.ts";
+import {
+	confirm,
+	dismissNotice,
+	formatFlags,
+	reply,
+	truncateRecord,
+	yesFlag,
+} from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
 		name: "cancel",
-		description: "Stop tasks with everything they started",
+		description: "Stop tasks, with everything they started",
 	},
+	group: "control",
 	examples: [
 		["bg cancel @last", "the newest task"],
-		["bg cancel --all --signal INT", "all of this session, gently at first"],
+		[
+			"bg cancel --all --signal INT",
+			"all of this session, with INT as the first signal",
+		],
 	],
 	args: {
-		ids: {
-			type: "positional",
-			required: false,
-			multiple: true,
-			from: "unfinished",
-			description: "task ids",
-		},
+		ids: idsArgument("unfinished", false),
 		all: {
 			type: "boolean",
-			description: "all that are not over (of $BG_SESSION_ID where it is set)",
+			description: "all unfinished tasks (of $BG_SESSION_ID if set)",
 		},
 		session: {
 			type: "string",
 			valueHint: "id",
-			description: "all of this parent session that are not over",
+			description: "all unfinished tasks of this parent session",
 		},
 		signal: {
 			type: "string",
 			from: stopSignals,
-			description: "what to begin with (TERM); KILL follows after 5 s",
+			description: "the first signal (TERM); KILL follows after 5 s",
 		},
 		only: {
 			type: "boolean",
-			description: "leave the tasks that were launched from inside",
+			description: "not the tasks that were launched from inside",
 		},
+		...yesFlag,
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -67,6 +73,11 @@ export default defineVerb({
 		const ids = given.length
 			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
 			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
+		const question = () =>
+			!given.length && ids.length > 1
+				? `stop ${ids.length} tasks with everything they started?`
+				: undefined;
+		if (!(await confirm(args, question))) return exitCodes.failed;
 		const only = args.only ?? false;
 		const tasks = await cancelTasks(store, ids, { signal, only });
 		const [first] = tasks;

@@ -1,9 +1,15 @@
-import { parseDurationFlag } from "../../control/schedule.ts";
+import { parseDurationFlag, parseSizeFlag } from "../../control/schedule.ts";
 import { exitCodes, usage } from "../../error.ts";
-import { parseSize } from "../../print/units.ts";
 import { cleanUpTasks } from "../../prune/cleanup.ts";
 import { openStore } from "../../store/directory.ts";
-import { formatFlags, openProgressLine, reply, warn } from "../reply.ts";
+import {
+	confirm,
+	formatFlags,
+	openProgressLine,
+	replyToPerson,
+	warn,
+	yesFlag,
+} from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 const weekMs = 7 * 86_400_000;
@@ -11,57 +17,82 @@ const weekMs = 7 * 86_400_000;
 export default defineVerb({
 	meta: {
 		name: "cleanup",
-		description: "Take finished tasks off the list; no file is deleted",
+		description: "Archive finished tasks, or delete them with their outputs",
 	},
+	group: "maintain",
 	examples: [
-		["bg cleanup", "off the list, not off the disk"],
-		["bg cleanup --delete --older-than 30d", "off the disk as well"],
+		["bg cleanup", "hides them from bg list; deletes no file"],
+		[
+			"bg cleanup --delete --older-than 30d",
+			"deletes old tasks with their outputs",
+		],
 	],
 	args: {
 		delete: {
 			type: "boolean",
-			description: "delete finished tasks with their outputs",
+			description: "also delete finished tasks with their outputs",
 		},
 		"older-than": {
 			type: "string",
 			valueHint: "7d",
-			description: "with --delete, those that ended longer ago (7d)",
+			description: "with --delete, only tasks that ended longer ago (7d)",
 		},
 		"max-size": {
 			type: "string",
 			valueHint: "1G",
-			description: "with --delete, the oldest until the rest takes no more",
+			description: "with --delete, the oldest until the others fit this size",
 		},
-		"dry-run": { type: "boolean", description: "only say what would happen" },
+		"dry-run": {
+			type: "boolean",
+			description: "change nothing, show what would happen",
+		},
+		...yesFlag,
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const given = [args["older-than"], args["max-size"]];
-		const [age, size] = given;
-		if (!args.delete && given.some((each) => each !== undefined))
+		const [age, size] = [args["older-than"], args["max-size"]];
+		if (!args.delete && (age !== undefined || size !== undefined))
 			throw usage(
-				"--older-than and --max-size say what --delete deletes: add --delete",
+				"--older-than and --max-size limit what --delete deletes: add --delete",
 			);
-		const olderThan = parseDurationFlag("--older-than", age);
-		const maxSize = size === undefined ? undefined : parseSize(size);
-		if (size !== undefined && maxSize === undefined)
-			throw usage(`--max-size ${size}: it takes 64M or 1G`);
-		const dryRun = args["dry-run"] ?? false;
-		const store = openStore({ write: !dryRun });
-		const defaultAge =
-			args.delete && maxSize === undefined ? weekMs : undefined;
+		const maxSize = parseSizeFlag("--max-size", size);
+		const olderThan =
+			parseDurationFlag("--older-than", age) ??
+			(args.delete && maxSize === undefined ? weekMs : undefined);
+		const isDryRun = args["dry-run"] ?? false;
+		const store = openStore({ write: !isDryRun });
 		const line = await openProgressLine();
-		const cleaned = cleanUpTasks(store, {
-			olderThan: olderThan ?? defaultAge,
-			maxSize,
-			dryRun,
-			onProgress: (done, all) => line?.show(`cleaning up: ${done} of ${all}`),
-		});
-		line?.clear();
+		const cleanUp = (dryRun: boolean) => {
+			const onProgress = (done: number, all: number) =>
+				line?.show(`cleaning up: ${done} of ${all}`);
+			const cleaned = cleanUpTasks(store, {
+				olderThan,
+				maxSize,
+				dryRun,
+				onProgress,
+			});
+			line?.clear();
+			return cleaned;
+		};
+		const askToDelete = () => {
+			const { deleted, freedBytes } = cleanUp(true);
+			if (deleted.length === 0) return undefined;
+			const tasks =
+				deleted.length === 1
+					? "1 finished task with its output"
+					: `${deleted.length} finished tasks with their outputs`;
+			return `delete ${tasks} (${freedBytes} bytes)?`;
+		};
+		if (args.delete && !isDryRun && !(await confirm(args, askToDelete)))
+			return exitCodes.failed;
+		const cleaned = cleanUp(isDryRun);
 		const { archived, deleted, freedBytes, kept } = cleaned;
-		reply(args, { ...cleaned, ...(dryRun && { dryRun }) }, () => {
-			const prefix = dryRun ? "would be " : "";
-			return `${archived.length} ${prefix}put away (bg list --all shows them), ${deleted.length} ${prefix}deleted, ${freedBytes} bytes ${prefix}freed`;
+		const json = { ...cleaned, ...(isDryRun && { dryRun: true }) };
+		await replyToPerson(args, json, ({ log }) => {
+			const prefix = isDryRun ? "would be " : "";
+			log(
+				`${archived.length} ${prefix}archived (bg list --all shows them), ${deleted.length} ${prefix}deleted, ${freedBytes} bytes ${prefix}freed`,
+			);
 		});
 		for (const { note } of kept) warn(note);
 		return kept.length ? exitCodes.refused : exitCodes.ok;

@@ -5,40 +5,37 @@ import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../../task/states.ts";
+import { idArgument } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
 		name: "complete",
-		description: "Say what came out of a task (this does not end its process)",
+		description: "Record a task's result, without ending its process",
 	},
+	group: "control",
 	examples: [
-		['bg complete @last "It works."', "ends the task as completed"],
-		['bg complete @last "" "It does not build."', "ends the task as error"],
+		['bg complete @last "It works."', "the task ends as completed"],
+		['bg complete @last "" "It does not build."', "the task ends as error"],
 	],
 	args: {
-		id: {
-			type: "positional",
-			required: true,
-			from: "unfinished",
-			description: "a task id",
-		},
+		id: idArgument("unfinished"),
 		result: {
 			type: "positional",
 			required: true,
-			description: "what came out",
+			description: "the result",
 		},
 		error: {
 			type: "positional",
 			required: false,
-			description: "what went wrong: the task ends as error",
+			description: "the error; the task then ends as error",
 		},
 		...formatFlags,
 	},
 	run: ({ args }) => {
 		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
-			throw usage("the result arrived broken (it was not UTF-8)");
+			throw usage("the result is not valid UTF-8");
 		const store = openStore({ write: true });
 		const id = resolveTaskId(store, args.id);
 		reconcileTask(store, readTask(store, id));

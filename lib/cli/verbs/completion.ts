@@ -12,21 +12,25 @@ import {
 	renderChoices,
 	renderScript,
 	shells,
-} from "../completion.ts";
+} from "../help/completion.ts";
 import { defineVerb, loadVerb, loadVerbs, type VerbTable } from "../verb.ts";
 
-/** How many tasks a shell is offered, and how many records are read for that. */
+/** The most tasks that are offered, and the most records that are read. */
 const maxOffered = 50;
 const maxRead = 500;
 
 export default defineVerb({
 	meta: {
 		name: "completion",
-		description: "Write the script with which a shell completes words of bg",
+		description: "Print completions, as a script for a shell",
 	},
+	group: "script",
 	examples: [
-		['eval "$(env bg completion bash)"', "in ~/.bashrc (env: bash has a bg)"],
-		['eval "$(env bg completion zsh)"', "in ~/.zshrc, behind compinit"],
+		[
+			'eval "$(env bg completion bash)"',
+			"in ~/.bashrc (env avoids the bg of bash)",
+		],
+		['eval "$(env bg completion zsh)"', "in ~/.zshrc, after compinit"],
 		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
 	],
 	args: {
@@ -34,17 +38,17 @@ export default defineVerb({
 			type: "positional",
 			required: true,
 			from: shells,
-			description: "which shell",
+			description: "the shell",
 		},
 		words: {
 			type: "positional",
 			required: false,
 			multiple: true,
 			dashes: true,
-			description: "what is typed so far: the script asks what may follow",
+			description: "the words so far; prints what may follow (for the script)",
 		},
 	},
-	run: async ({ args, verbs }) => {
+	run: async ({ args, data: verbs }) => {
 		const shell = shells.find((each) => each === args.shell);
 		if (!shell)
 			throw usage(
@@ -58,7 +62,7 @@ export default defineVerb({
 
 // --- internal ---
 
-/** What a shell asks for at each key: it is answered, or not; there is nobody to tell of a fault. */
+/** Completes the last word. Errors are ignored: a shell has no place to show them. */
 async function completeWords(
 	verbs: VerbTable,
 	words: readonly string[],
@@ -92,12 +96,13 @@ async function completeWords(
 	}
 }
 
-/** The newest tasks whose id goes on like that. Nothing is written, nothing started. */
+/** The newest tasks whose id begins with the typed text. Reads only. */
 function listTaskChoices(
 	{ typed }: CompletionPlace,
 	which: "tasks" | "unfinished",
 ): Choice[] {
-	if (typed.startsWith("@")) return [{ value: "@last", about: "the newest" }];
+	if (typed.startsWith("@"))
+		return [{ value: "@last", about: "the newest task" }];
 	const store = openStore();
 	const choices: Choice[] = [];
 	const ids = listTaskIds(store).filter((id) => id.startsWith(typed));

@@ -2,27 +2,35 @@ import { exitCodes } from "../../error.ts";
 import { runChecks } from "../../install/doctor.ts";
 import { formatTable } from "../../print/table.ts";
 import { toLine } from "../../print/text.ts";
-import { formatFlags, reply } from "../reply.ts";
+import { formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
 		name: "doctor",
-		description: "Say whether all is well, and what mends what is not",
+		description: "Check the installation, and print a fix for each problem",
 	},
-	examples: [["bg doctor", "a line for each thing bg needs"]],
+	group: "maintain",
+	examples: [["bg doctor", "one line per check"]],
 	args: formatFlags,
 	run: async ({ args }) => {
 		const checks = await runChecks();
 		const ok = checks.every((each) => each.ok);
-		reply(args, { ok, checks }, () => {
-			const line = (text: string) => toLine(text, 1000);
-			return formatTable(
-				checks.flatMap((each) => [
-					[each.ok ? "✔" : "✖", each.check, line(each.says)],
-					...(each.ok ? [] : [["", "", `→ ${line(each.fix)}`]]),
-				]),
+		await replyToPerson(args, { ok, checks }, (consola) => {
+			const rows = checks.flatMap((each) => [
+				{
+					type: each.ok ? "success" : "fail",
+					cells: [each.check, each.says],
+				} as const,
+				...(each.ok
+					? []
+					: [{ type: "info", cells: ["", `→ ${each.fix}`] } as const]),
+			]);
+			const table = formatTable(
+				rows.map(({ cells }) => cells.map((cell) => toLine(cell, 1000))),
 			);
+			for (const [at, line] of table.split("\n").entries())
+				consola[rows[at]?.type ?? "log"](line);
 		});
 		return ok ? exitCodes.ok : exitCodes.failed;
 	},

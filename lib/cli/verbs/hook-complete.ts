@@ -3,8 +3,11 @@ import { defineVerb } from "../verb.ts";
 export default defineVerb({
 	meta: {
 		name: "hook-complete",
-		description: "The SubagentStop part of hook, under the old name",
+		description: "Handle SubagentStop, as the previous hook did",
 	},
-	examples: [["bg hook-complete < event.json", "what the old hook did"]],
+	group: "script",
+	examples: [
+		["bg hook-complete < event.json", "the call of the previous hook"],
+	],
 	args: {},
 });

@@ -1,11 +1,12 @@
 import { defineVerb } from "../verb.ts";
 
-/** What the door does by itself, as the help shows it. */
+/** For the help only: the entry point runs hooks itself. */
 export default defineVerb({
 	meta: {
 		name: "hook",
-		description: "Answer one of droid's hook events (JSON on standard input)",
+		description: "Handle a droid hook event, read as JSON from standard input",
 	},
-	examples: [["bg hook < event.json", "what droid does at each event"]],
+	group: "script",
+	examples: [["bg hook < event.json", "the call of an installed hook"]],
 	args: {},
 });

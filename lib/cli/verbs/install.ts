@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import type { ArgsDef } from "citty";
 import { usage } from "../../error.ts";
 import {
 	applyChanges,
@@ -19,46 +18,53 @@ import { toLine, toPlain } from "../../print/text.ts";
 import { formatSize } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
-import { type FormatArguments, formatFlags, reply } from "../reply.ts";
+import type { Args } from "../arguments.ts";
+import { type FormatArguments, formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export const targetFlags = {
 	user: {
 		type: "boolean",
-		description:
-			"for yourself, in ~/.factory (what holds where nothing is said)",
+		description: "for yourself, in ~/.factory (the default)",
 	},
 	project: {
 		type: "boolean",
-		description: "for whoever works in this folder, in ./.factory",
+		description: "for everyone who works in this folder, in ./.factory",
 	},
 	plugin: {
 		type: "string",
 		valueHint: "dir",
-		description: "as a plugin of droid's, with a marketplace, in a folder",
+		description: "as a droid plugin with a marketplace, in a folder",
 	},
-	"dry-run": { type: "boolean", description: "only say what would happen" },
+	"dry-run": {
+		type: "boolean",
+		description: "change nothing, show what would happen",
+	},
 	...formatFlags,
-} as const satisfies ArgsDef;
+} as const satisfies Args;
 
 export default defineVerb({
 	meta: {
 		name: "install",
-		description: "Make bg known to droid: hooks, a skill and /task-bg",
+		description: "Register bg with droid, as hooks, a skill and /task-bg",
 	},
+	group: "maintain",
 	examples: [
 		["bg install", "for yourself, in ~/.factory"],
-		["bg install --plugin ~/bg-plugin", "as a plugin, and what to type then"],
+		[
+			"bg install --plugin ~/bg-plugin",
+			"as a plugin; prints the commands to enable it",
+		],
 	],
 	args: targetFlags,
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		const target = parseTarget(args);
 		const plan = planInstall(target, readOwnProgram(), createReader(target));
 		const next =
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		replyChanges(target, plan, args, { next });
+		await replyChanges(target, plan, args, { next });
 	},
 });
 
@@ -75,18 +81,18 @@ export function parseTarget({
 	const folder = resolve(toAbsolute("--plugin", plugin));
 	if (!plugin || !/^[a-z0-9][\w.-]*$/i.test(basename(folder)))
 		throw usage(
-			`--plugin ${JSON.stringify(plugin)}: droid names it by its folder, which takes letters, digits and -`,
+			`--plugin ${JSON.stringify(plugin)}: droid names the plugin after its folder: use letters, digits and -`,
 		);
 	return { kind: "plugin", folder };
 }
 
-/** Carries a plan out, where it is not only asked for, and says so. */
-export function replyChanges(
+/** Carries out a plan, except in a dry run, and prints it. */
+export async function replyChanges(
 	target: InstallTarget,
 	plan: readonly FileChange[],
 	args: Arguments,
 	more: { next?: string[] },
-): void {
+): Promise<void> {
 	const dryRun = args["dry-run"] ?? false;
 	if (!dryRun) applyChanges(target, plan);
 	const json = {
@@ -97,16 +103,13 @@ export function replyChanges(
 		...more,
 		...(dryRun && { dryRun }),
 	};
-	reply(args, json, () => {
+	await replyToPerson(args, json, ({ log }) => {
 		const lines = plan.flatMap((change) => describeChange(change, dryRun));
+		for (const line of lines) log(line);
+		if (lines.length === 0) log("bg is not installed there");
 		const { next } = more;
-		if (lines.length === 0) lines.push("nothing of bg's is there");
-		return [
-			...lines,
-			...(next
-				? ["then type:", ...next.map((line) => indentLine(toLine(line, 1000)))]
-				: []),
-		].join("\n");
+		if (next) log("then type:");
+		for (const line of next ?? []) log(indentLine(toLine(line, 1000)));
 	});
 }
 
@@ -119,7 +122,7 @@ type Arguments = FormatArguments & {
 	"dry-run"?: boolean;
 };
 
-/** A file as it would be; a program is too long for that. */
+/** A change with the content of the file, unless it is a program. */
 function toFullChange({ path, action, next, edits }: FileChange) {
 	const bytes = next?.bytes.length;
 	const content =
@@ -127,7 +130,7 @@ function toFullChange({ path, action, next, edits }: FileChange) {
 	return { path, action, bytes, edits, content };
 }
 
-/** Whether droid cannot know a plugin's folder yet. */
+/** Whether the plugin's folder was just created, so that droid has not read it. */
 const isNew = ({ folder }: InstallTarget, plan: readonly FileChange[]) =>
 	!existsSync(join(folder, ".git")) ||
 	plan.some(
@@ -139,8 +142,8 @@ const actionWords = {
 	create: ["created", "would create"],
 	change: ["changed", "would change"],
 	remove: ["removed", "would remove"],
-	same: ["as it should be", "as it should be"],
-	foreign: ["left alone", "would leave alone"],
+	same: ["unchanged", "unchanged"],
+	foreign: ["kept", "would keep"],
 } as const satisfies Record<FileChange["action"], readonly [string, string]>;
 
 function describeChange(
@@ -153,7 +156,7 @@ function describeChange(
 			: "";
 	const why =
 		action === "foreign"
-			? ": bg did not write it, or its marker was taken out"
+			? ": not written by bg, or its marker was removed"
 			: "";
 	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
 	return [line, ...(dryRun ? (edits ?? []).flatMap(describeEdit) : [])];

@@ -1,11 +1,15 @@
-import type { ArgsDef } from "citty";
 import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { readTextFile } from "../../control/options.ts";
 import { planDroid } from "../../control/plan.ts";
 import { exitCodes, usage } from "../../error.ts";
 import { toJson, toLine, writeAll } from "../../print/text.ts";
 import { autonomies } from "../../task/schema.ts";
-import { findFirstPositional, parseArguments } from "../arguments.ts";
+import {
+	type Args,
+	type CheckedCall,
+	checkArguments,
+	findFirstPositional,
+} from "../arguments.ts";
 import {
 	launchFlags,
 	printLaunched,
@@ -20,39 +24,39 @@ const args = {
 	description: {
 		type: "positional",
 		required: true,
-		description: "what it is about, in a few words",
+		description: "what the task is about, in a few words",
 	},
 	prompt: {
 		type: "positional",
 		required: true,
-		description: "what the droid shall do (not with --prompt-file)",
+		description: "what the droid is to do (not with --prompt-file)",
 	},
 	droid: {
 		type: "positional",
 		required: false,
-		description: "its definition (executor-med)",
+		description: "the droid definition (executor-med)",
 	},
 	parent_session_id: {
 		type: "positional",
 		required: false,
-		description: "whose task it is ($BG_SESSION_ID, else main)",
+		description: "the parent session ($BG_SESSION_ID, else main)",
 	},
 	autonomy: {
 		type: "positional",
 		required: false,
 		from: autonomies,
-		description: "what it may do by itself (medium)",
+		description: "what the droid may do without asking (medium)",
 	},
 	model: {
 		type: "positional",
 		required: false,
-		description: "instead of its definition's",
+		description: "the model, instead of the definition's",
 	},
 	"prompt-file": {
 		type: "string",
 		valueHint: "file",
 		from: "files",
-		description: "the prompt stands in a file (-: standard input)",
+		description: "read the prompt from a file (-: standard input)",
 	},
 	private: {
 		type: "boolean",
@@ -68,36 +72,37 @@ const args = {
 		type: "string",
 		valueHint: "file",
 		from: "files",
-		description: "launch what stands in a file, JSON lines (-: standard input)",
+		description: "launch all tasks of a JSON Lines file (-: standard input)",
 	},
 	...launchFlags,
 } as const;
 
-/** Without its prompt: with --prompt-file nothing follows the description but the droid. */
+/** The arguments with --prompt-file: the droid follows the description. */
 const { prompt: _, ...argsWithoutPrompt } = args;
 
-/** With --batch all stands in the file. */
+/** The arguments with --batch: flags only. */
 const batchArgs = Object.fromEntries(
 	Object.entries(args).filter(([, { type }]) => type !== "positional"),
-) as ArgsDef;
+) as Args;
 
 export default defineVerb({
 	meta: {
 		name: "launch",
-		description: "Start a droid in the background and return at once",
+		description: "Start a droid, in the background",
 	},
+	group: "start",
 	examples: [
 		[
 			'bg launch "fix the tests" "Run the tests and fix what fails."',
-			"with the usual droid",
+			"with the default droid",
 		],
 		[
 			'bg launch -q "review" "Review the last commit." reviewer main high',
-			"a droid of yours; answers with the id alone",
+			"with the definition reviewer; prints only the id",
 		],
 		[
 			"bg launch --batch tasks.jsonl",
-			"all lines of a file, or none where one is wrong",
+			"all lines of a file; none if one is invalid",
 		],
 	],
 	args,
@@ -121,30 +126,30 @@ export default defineVerb({
 });
 
 /**
- * Flags stand before the description or after the prompt; what stands right after the description
- * is the prompt, whatever it looks like.
+ * Flags come before the description or after the prompt. The word after the description is the prompt, even
+ * if it begins with a dash.
  */
-function parseLaunch(argv: readonly string[]) {
+function parseLaunch(argv: readonly string[]): CheckedCall {
 	const at = findFirstPositional(argsWithoutPrompt, argv);
 	const before = argv.slice(0, at);
 	if (before.some((each) => /^--batch(=|$)/.test(each)))
-		return parseArguments("launch", batchArgs, argv);
+		return checkArguments("launch", batchArgs, argv);
 	const byFile = before.some((each) => /^--prompt-file(=|$)/.test(each));
 	if (byFile || at >= argv.length)
-		return parseArguments("launch", argsWithoutPrompt, argv);
+		return checkArguments("launch", argsWithoutPrompt, argv);
 	const [description = "", prompt, ...after] = argv.slice(at);
-	// The description is read with the rest; the prompt is what it is.
+	// The description is checked with the other arguments. The prompt is not checked.
 	const others = [...before, ...after];
 	others.splice(findFirstPositional(argsWithoutPrompt, others), 0, description);
-	const parsed = parseArguments("launch", argsWithoutPrompt, others);
-	if (prompt === undefined && !parsed.help)
+	const { values } = checkArguments("launch", argsWithoutPrompt, others);
+	if (prompt === undefined && !values.help)
 		throw usage(
-			"bg launch needs <prompt>: what the droid shall do, right after the description",
+			"bg launch needs <prompt>: what the droid is to do, right after the description",
 		);
-	return { ...parsed, prompt };
+	return { args, values: { ...values, prompt } };
 }
 
-/** `launch --batch`: answers one line a task, in the order of the batch. */
+/** `launch --batch`: prints one line per task, in the order of the batch. */
 async function launchBatch(
 	path: string,
 	format: { quiet?: boolean; json?: boolean; text?: boolean },

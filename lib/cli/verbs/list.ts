@@ -1,3 +1,4 @@
+import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
 import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
@@ -21,7 +22,7 @@ import { defineVerb } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
 
-/** What a short answer says of a task: the keys of its record. */
+/** The keys of a record in a short reply. */
 const shortKeys = [
 	"id",
 	"description",
@@ -42,44 +43,48 @@ const shortKeys = [
 ] as const satisfies readonly (keyof Task)[];
 
 export default defineVerb({
-	meta: { name: "list", description: "Show the tasks, newest first" },
+	meta: {
+		name: "list",
+		description: "Show tasks, newest first",
+	},
+	group: "inspect",
 	examples: [
-		["bg list --status queued,running", "what is not over"],
-		["bg list --tag nightly --full --json", "whole records, for a program"],
+		["bg list --status queued,running", "unfinished tasks"],
+		["bg list --tag nightly --full --json", "whole records as JSON"],
 	],
 	args: {
 		status: {
 			type: "string",
 			from: statuses,
-			description: "only these; several apart by commas",
+			description: "only tasks with one of these (comma-separated)",
 		},
 		session: {
 			type: "string",
 			valueHint: "id",
-			description: "only those of this parent session",
+			description: "only tasks of this parent session",
 		},
 		cwd: {
 			type: "string",
 			valueHint: "dir",
 			from: "folders",
-			description: "only those that run there",
+			description: "only tasks that run in this folder",
 		},
 		tag: {
 			type: "string",
 			valueHint: "tag",
-			description: "only those with it",
+			description: "only tasks with this tag",
 		},
 		limit: {
 			type: "string",
 			valueHint: "n",
-			description: "only so many, the newest; all are counted",
+			description: "only the n newest; counts cover all",
 		},
-		all: { type: "boolean", description: "also those that cleanup put away" },
-		full: { type: "boolean", description: "the whole records" },
+		all: { type: "boolean", description: "include archived tasks" },
+		full: { type: "boolean", description: "whole records" },
 		format: {
 			type: "string",
 			from: formats,
-			description: "the form of the answer",
+			description: "the format of the reply",
 		},
 		...formatFlags,
 	},
@@ -92,7 +97,9 @@ export default defineVerb({
 			args.cwd === undefined
 				? undefined
 				: resolve(toAbsolute("--cwd", args.cwd));
-		const limit = parseLimit(args.limit);
+		const limit =
+			parseNumberFlag("--limit", args.limit, { lowest: 1 }) ??
+			Number.POSITIVE_INFINITY;
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
@@ -140,7 +147,7 @@ export default defineVerb({
 			writeAll(1, `${await renderTable(tasks)}\n`);
 		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
 		for (const { taskId, problem } of unreadable)
-			warn(`the record of ${taskId} cannot be read: ${problem}`);
+			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });
 
@@ -151,13 +158,6 @@ function parseFormat(given: string | undefined) {
 	if (given !== undefined && !format)
 		throw usage(`--format takes ${formats.join(", ")}`);
 	return format;
-}
-
-function parseLimit(given: string | undefined): number {
-	if (given === undefined) return Number.POSITIVE_INFINITY;
-	if (!/^[1-9]\d{0,8}$/.test(given))
-		throw usage(`--limit ${given}: it takes a whole number`);
-	return Number(given);
 }
 
 function parseStatuses(
@@ -181,7 +181,7 @@ function renderShortRow(task: Task, note: string | undefined) {
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
-/** Writes rows of JSON some hundreds at a time: as one string they would be copied over and over. */
+/** Writes rows of JSON 500 at a time: one large string would be copied repeatedly. */
 function writeRows(rows: readonly string[], separator: string): void {
 	const size = 500;
 	for (let at = 0; at < rows.length; at += size) {
@@ -193,7 +193,7 @@ function writeRows(rows: readonly string[], separator: string): void {
 
 async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 	if (tasks.length === 0)
-		return "no task to show (bg launch and bg run make some, --all shows more)";
+		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
 	return formatTable(
 		tasks.map((task) => [
@@ -209,7 +209,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 	);
 }
 
-/** The same for a terminal, in its width; ids are as short as they can be typed. */
+/** The same in the width of a terminal; ids are the shortest that can be typed. */
 async function renderTerminalTable(
 	store: Store,
 	tasks: readonly Task[],

@@ -1,29 +1,18 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { callOf, readableSize } from "../../droid/output-source.ts";
+import { parseNumberFlag, parseSizeFlag } from "../../control/schedule.ts";
+import { callOf } from "../../droid/output-source.ts";
 import {
 	type OutputText,
 	type OutputTextOptions,
 	readOutputText,
-	readPage,
 } from "../../droid/pages.ts";
 import { BgError, usage } from "../../error.ts";
-import {
-	isTerminal,
-	toJson,
-	toPlain,
-	truncateBytes,
-	writeAll,
-} from "../../print/text.ts";
-import { parseSize } from "../../print/units.ts";
-import { reconcileTask, reconcileTasks } from "../../prune/reconcile.ts";
+import { toJson, toPlain, truncateBytes, writeAll } from "../../print/text.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
-import { watchEnds } from "../../store/ends.ts";
-import { readOutputBytes } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
-import type { Task } from "../../task/schema.ts";
-import { isFinal } from "../../task/states.ts";
-import { splitValues } from "../arguments.ts";
+import { idsArgument, splitValues } from "../arguments.ts";
+import { followRaw, followText, formatCutMark, writeRaw } from "../follow.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -33,17 +22,11 @@ import {
 } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
-/** The most text where nothing else is said, in bytes: with its keys the answer stays brief. */
+/** The default maximum of text. With its keys, the reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
 
 const args = {
-	ids: {
-		type: "positional",
-		required: true,
-		multiple: true,
-		from: "tasks",
-		description: "task ids",
-	},
+	ids: idsArgument("tasks", true),
 	tail: {
 		type: "string",
 		valueHint: "n",
@@ -52,23 +35,23 @@ const args = {
 	since: {
 		type: "string",
 		valueHint: "offset",
-		description: "only what came after that byte (an earlier nextOffset)",
+		description: "only what follows this byte (an earlier nextOffset)",
 	},
 	max: {
 		type: "string",
 		valueHint: "bytes",
-		description: "at most so much text (1600)",
+		description: "the maximum size of the text (1600)",
 	},
 	attempt: {
 		type: "string",
 		valueHint: "n",
-		description: "what it wrote at its n-th attempt (the last one)",
+		description: "the output of attempt n (the last one)",
 	},
-	raw: { type: "boolean", description: "the bytes as they came, all of them" },
+	raw: { type: "boolean", description: "all bytes, unchanged" },
 	follow: {
 		type: "boolean",
 		alias: "f",
-		description: "go on until the task is over",
+		description: "continue until the task ends",
 	},
 	...formatFlags,
 } as const;
@@ -76,14 +59,15 @@ const args = {
 export default defineVerb({
 	meta: {
 		name: "output",
-		description: "Show what a task wrote; of a droid, what it said and did",
+		description: "Show what a task wrote, or what a droid said and did",
 	},
+	group: "inspect",
 	examples: [
-		["bg output @last --tail 20", "its last lines"],
-		["bg output bg_19f0c2a4 --follow", "as it comes, until the task is over"],
+		["bg output @last --tail 20", "the last 20 lines"],
+		["bg output bg_19f0c2a4 --follow", "all output, until the task ends"],
 		[
 			"bg output @last --since 4096 --json",
-			"what came after an earlier nextOffset",
+			"what follows an earlier nextOffset",
 		],
 	],
 	args,
@@ -92,9 +76,7 @@ export default defineVerb({
 		const ids = splitValues(parsed.ids).map((id) => resolveTaskId(store, id));
 		const since = parseNumberFlag("--since", parsed.since);
 		const tail = parseNumberFlag("--tail", parsed.tail);
-		const given = parsed.max === undefined ? undefined : parseSize(parsed.max);
-		if (parsed.max !== undefined && given === undefined)
-			throw usage(`--max ${parsed.max}: it takes 4000 or 64K`);
+		const given = parseSizeFlag("--max", parsed.max);
 		if (since !== undefined && tail !== undefined)
 			throw usage("--since and --tail do not go together");
 		if (parsed.follow && ids.length > 1) throw usage("--follow takes one task");
@@ -155,93 +137,9 @@ export default defineVerb({
 	},
 });
 
-/** The most that is read at once, in bytes. */
-const chunkBytes = 1024 * 1024;
-
-/** Says that something was left out, and how to get it. */
-const formatCutMark = (more: string) => `[… cut: ${more} shows more]\n`;
-
-/**
- * Follows a task's text until the task is over. It starts with what `readOutputText` returns for the
- * options; `hintMore` names the command that shows what that leaves out.
- * @returns the task once all of it was shown; undefined if nobody reads any more.
- */
-async function followText(
-	store: Store,
-	id: string,
-	options: OutputTextOptions,
-	moreOf: (text: OutputText) => string,
-): Promise<Task | undefined> {
-	let endsLine = true;
-	const write = (text: string): boolean => {
-		const plain = toPlain(text);
-		if (plain) endsLine = plain.endsWith("\n");
-		return writeAll(1, plain);
-	};
-	const ended = await followTask<string>(store, id, options.since, {
-		read: (task, since, attempt) => {
-			if (since !== undefined)
-				return readPage(store, task, { since, max: chunkBytes, attempt });
-			const text = readOutputText(store, task, { ...options, attempt });
-			const mark = text.truncated ? formatCutMark(moreOf(text)) : "";
-			return { ...text, output: mark + text.output };
-		},
-		write,
-		restart: (sentence) => write(`${endsLine ? "" : "\n"}[${sentence}]\n`),
-	});
-	if (!endsLine) writeAll(1, "\n");
-	return ended;
-}
-
-/** Follows the bytes of a task's output from an offset on; returns the same. */
-async function followRaw(
-	store: Store,
-	id: string,
-	from: number,
-): Promise<Task | undefined> {
-	return followTask<Uint8Array>(store, id, from, {
-		read: (task, since = 0, attempt) => {
-			const size = readableSize(store, task, attempt);
-			return readBytes(store, id, { since, to: size, attempt });
-		},
-		write: rawWriter(),
-		restart: (sentence) => writeAll(2, `bg: ${toPlain(sentence)}\n`),
-	});
-}
-
-/**
- * Writes the bytes of an output as they are; to a terminal, without what a terminal would obey.
- * @returns false if nobody reads any more.
- */
-function writeRaw(
-	store: Store,
-	task: Task,
-	{ since, max = Number.POSITIVE_INFINITY, attempt }: Raw,
-): boolean {
-	const write = rawWriter();
-	const to = Math.min(readableSize(store, task, attempt), since + max);
-	for (let at = since; at < to; ) {
-		const page = readBytes(store, task.id, { since: at, to, attempt });
-		if (page.nextOffset === at) break;
-		if (!write(page.output)) return false;
-		at = page.nextOffset;
-	}
-	return true;
-}
-
 // --- internal ---
 
-function parseNumberFlag(
-	flag: string,
-	value: string | undefined,
-): number | undefined {
-	if (value === undefined) return undefined;
-	if (!/^\d{1,15}$/.test(value))
-		throw usage(`${flag} ${value}: it takes a whole number`);
-	return Number(value);
-}
-
-/** The attempt, where it is not the last one: that one's output is the task's. */
+/** The number of an earlier attempt; undefined for the last one, whose output is the task's. */
 function findEarlierAttempt(
 	store: Store,
 	id: string,
@@ -268,7 +166,7 @@ function writeText(
 	return writeAll(1, truncated ? marked : whole);
 }
 
-/** Escaped, a text may be some times as long: of that as well only the end is kept. */
+/** Shortens the text until the reply fits: JSON escapes can make it several times as long. */
 function fitReply<T extends OutputText>(answer: T, more: string): T {
 	let fitting = answer;
 	while (toJson(fitting).length > maxReplyLength && fitting.output) {
@@ -283,7 +181,7 @@ function fitReply<T extends OutputText>(answer: T, more: string): T {
 	return fitting;
 }
 
-/** How to get what an answer left out: what comes next, or more of what was before. */
+/** The command that shows what a reply omits: the next text, or more of the earlier text. */
 function hintMore(
 	id: string,
 	{ nextOffset }: OutputText,
@@ -296,87 +194,4 @@ function hintMore(
 				? "--max 1M"
 				: "--raw";
 	return callOf(id, { attempt }, flags);
-}
-
-type Raw = {
-	since: number;
-	max?: number | undefined;
-	attempt?: number | undefined;
-};
-
-type Page<T> = { output: T; nextOffset: number };
-
-type Range = { since: number; to: number; attempt: number | undefined };
-
-function readBytes(
-	store: Store,
-	id: string,
-	{ since, to, attempt }: Range,
-): Page<Uint8Array> {
-	const end = Math.min(to, since + chunkBytes);
-	const output = readOutputBytes(store, id, {
-		from: since,
-		to: end,
-		attempt,
-	});
-	return { output, nextOffset: since + output.length };
-}
-
-function rawWriter(): (bytes: Uint8Array) => boolean {
-	if (!isTerminal(1)) return (bytes) => writeAll(1, bytes);
-	const decoder = new TextDecoder();
-	return (bytes) =>
-		writeAll(1, toPlain(decoder.decode(bytes, { stream: true })));
-}
-
-type Follower<T> = {
-	/** Reads on from an offset; undefined at first if none was given. */
-	read: (task: Task, since: number | undefined, attempt?: number) => Page<T>;
-	/** These return false if nobody reads any more. */
-	write: (output: T) => boolean;
-	/** Says that what follows is of another attempt. */
-	restart: (sentence: string) => boolean;
-};
-
-/** Shows page after page, of one attempt after the other, until the task is over. */
-async function followTask<T>(
-	store: Store,
-	id: string,
-	since: number | undefined,
-	{ read, write, restart }: Follower<T>,
-): Promise<Task | undefined> {
-	let hasEnded = false;
-	const disarm = watchEnds(store, () => {
-		hasEnded = true;
-	});
-	const attemptOf = ({ attempt = 1 }: Task) => attempt;
-	let attempt = attemptOf(readTask(store, id));
-	let at = since;
-	try {
-		for (;;) {
-			hasEnded = false;
-			const task = reconcileTask(store, readTask(store, id));
-			const isOver = attemptOf(task) > attempt;
-			const page = read(task, at, isOver ? attempt : undefined);
-			// The next attempt may have begun meanwhile: then the page may be of its output.
-			if (!isOver && attemptOf(readTask(store, id)) > attempt) continue;
-			if (!write(page.output)) return undefined;
-			if (page.nextOffset !== at) {
-				at = page.nextOffset;
-			} else if (isOver) {
-				const end = task.attempts?.find((each) => each.attempt === attempt);
-				const sentence = `attempt ${attempt}: ${end?.error ?? "over"}; what follows is attempt ${attempt + 1}`;
-				if (!restart(sentence)) return undefined;
-				attempt++;
-				at = 0;
-			} else if (isFinal(task)) {
-				return task;
-			} else {
-				for (let waited = 0; waited < 200 && !hasEnded; waited += 20)
-					await delay(20);
-			}
-		}
-	} finally {
-		disarm();
-	}
 }

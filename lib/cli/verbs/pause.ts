@@ -5,21 +5,15 @@ import { isQueuePaused } from "../../spawn/slots.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
-import { splitValues } from "../arguments.ts";
+import { idsArgument, splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
 import { defineVerb, type Verb } from "../verb.ts";
 
 const args = {
-	ids: {
-		type: "positional",
-		required: false,
-		multiple: true,
-		from: "unfinished",
-		description: "task ids",
-	},
+	ids: idsArgument("unfinished", false),
 	queue: {
 		type: "boolean",
-		description: "the whole queue: nothing new starts, what runs goes on",
+		description: "the whole queue: nothing new starts, running tasks continue",
 	},
 	...formatFlags,
 } as const;
@@ -32,6 +26,7 @@ export const definePauseVerb = (
 ) =>
 	defineVerb({
 		meta: { name, description },
+		group: "control",
 		examples,
 		args,
 		run: async ({ args: given }) => {
@@ -58,7 +53,7 @@ export const definePauseVerb = (
 							`${taskId}  ${status}${held ? ", paused" : ""}`,
 					),
 					...(given.queue
-						? [queue ? "the queue is paused" : "the queue goes on"]
+						? [queue ? "the queue is paused" : "the queue is running"]
 						: []),
 				].join("\n"),
 			);
@@ -67,10 +62,10 @@ export const definePauseVerb = (
 
 export default definePauseVerb(
 	"pause",
-	"Hold tasks where they are, or the whole queue",
+	"Pause tasks, or the whole queue",
 	true,
 	[
-		["bg pause @last", "it stops where it is, and its time with it"],
-		["bg pause --queue", "what runs goes on, nothing new starts"],
+		["bg pause @last", "its process stops, and its time limit with it"],
+		["bg pause --queue", "running tasks continue, nothing new starts"],
 	],
 );

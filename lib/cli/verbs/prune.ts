@@ -13,25 +13,28 @@ const defaultStaleMs = 10 * 60_000;
 export default defineVerb({
 	meta: {
 		name: "prune",
-		description:
-			"Set right what is lost, and stop what is old and does nothing",
+		description: "Repair lost tasks, and stop old and idle ones",
 	},
+	group: "maintain",
 	examples: [
-		["bg prune --dry-run", "only say what would happen"],
-		["bg prune --ttl 2h", "end all that is older, busy or not"],
+		["bg prune --dry-run", "what would happen"],
+		["bg prune --ttl 2h", "end every older task, even an active one"],
 	],
 	args: {
 		ttl: {
 			type: "string",
 			valueHint: "90s|30m|2h",
-			description: "how old a task may be (30m); typed, age alone decides",
+			description: "the maximum age (30m); if given, activity does not count",
 		},
 		stale: {
 			type: "string",
 			valueHint: "90s|30m|2h",
-			description: "how long it may neither write nor compute (10m)",
+			description: "the maximum time without output or CPU time (10m)",
 		},
-		"dry-run": { type: "boolean", description: "only say what would happen" },
+		"dry-run": {
+			type: "boolean",
+			description: "change nothing, show what would happen",
+		},
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -43,7 +46,7 @@ export default defineVerb({
 		const pruned = await pruneTasks(store, {
 			cancel: (id, cause) => cancelTasks(store, [id], { only: true, cause }),
 			onTask: ({ id, description }) =>
-				line?.show(`looking at ${id} ${description}`),
+				line?.show(`checking ${id} ${description}`),
 			ttl: ttl ?? defaultTtlMs,
 			ageAlone: ttl !== undefined,
 			stale,
@@ -68,14 +71,14 @@ function describePruned(pruned: PruneResult, dryRun: boolean): string {
 		...tasks.map(({ taskId, reason }) => `${taskId}  ${ending}: ${reason}`),
 		...overdue.map(
 			({ taskId, age, note }) =>
-				`${taskId}  overdue: runs for ${age}, ${note ?? "and is active"}`,
+				`${taskId}  overdue: running for ${age}, ${note ?? "and active"}`,
 		),
 		...unknown.map(
 			({ taskId, note }) =>
-				`${taskId}  left alone: ${note} (bg complete says what came of it)`,
+				`${taskId}  left alone: ${note} (bg complete records its result)`,
 		),
 		...unreadable.map(
-			({ taskId, problem }) => `${taskId}  cannot be read: ${problem}`,
+			({ taskId, problem }) => `${taskId}  unreadable: ${problem}`,
 		),
 	];
 	return toPlain(lines.join("\n")) || "nothing to prune";

@@ -12,11 +12,12 @@ import { defineVerb } from "../verb.ts";
 export default defineVerb({
 	meta: {
 		name: "report",
-		description: "Sum up the tasks of a session in Markdown",
+		description: "Summarize a session, as Markdown",
 	},
+	group: "inspect",
 	examples: [
-		["bg report", "this session, to be printed as it is"],
-		["bg report --all", "every session, also what cleanup put away"],
+		["bg report", "the tasks of this session"],
+		["bg report --all", "all tasks, archived ones included"],
 	],
 	args: {
 		session: {
@@ -24,7 +25,7 @@ export default defineVerb({
 			valueHint: "id",
 			description: "the tasks of this parent session ($BG_SESSION_ID)",
 		},
-		all: { type: "boolean", description: "all there are, whosever they are" },
+		all: { type: "boolean", description: "all tasks of all sessions" },
 	},
 	run: ({ args }) => {
 		const session =
@@ -41,6 +42,6 @@ export default defineVerb({
 		if (!writeAll(1, renderReport(tasks))) return;
 		for (const task of tasks) dismissNotice(store, task);
 		for (const { taskId, problem } of unreadable)
-			warn(`the record of ${taskId} cannot be read: ${problem}`);
+			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });

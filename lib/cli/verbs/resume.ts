@@ -1,5 +1,6 @@
 import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planResume } from "../../control/rerun.ts";
+import { idArgument } from "../arguments.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
 import { defineVerb } from "../verb.ts";
 import { readFinished } from "./retry.ts";
@@ -7,29 +8,25 @@ import { readFinished } from "./retry.ts";
 export default defineVerb({
 	meta: {
 		name: "resume",
-		description: "Carry on the session of a droid that is done, as a new task",
+		description: "Continue a droid's session, as a new task",
 	},
+	group: "start",
 	examples: [
 		[
 			'bg resume @last "Now write a test for it."',
-			"the newest droid goes on where it stopped",
+			"the newest droid continues its session",
 		],
 	],
 	args: {
-		id: {
-			type: "positional",
-			required: true,
-			from: "tasks",
-			description: "a task id",
-		},
+		id: idArgument("tasks"),
 		prompt: {
 			type: "positional",
 			required: true,
-			description: "what the droid shall do now",
+			description: "what the droid is to do next",
 		},
 		fork: {
 			type: "boolean",
-			description: "in a copy of the session, which itself stays as it is",
+			description: "in a copy of the session; the original is unchanged",
 		},
 		...launchReplyFlags,
 	},

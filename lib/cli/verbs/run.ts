@@ -2,8 +2,9 @@ import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planCommand } from "../../control/plan.ts";
 import { usage } from "../../error.ts";
 import {
+	type CheckedCall,
+	checkArguments,
 	joinValues,
-	parseArguments,
 	splitAtDashes,
 	splitValues,
 } from "../arguments.ts";
@@ -18,7 +19,7 @@ const args = {
 	description: {
 		type: "positional",
 		required: true,
-		description: "what it is about, in a few words",
+		description: "what the task is about, in a few words",
 	},
 	command: {
 		type: "positional",
@@ -26,7 +27,7 @@ const args = {
 		multiple: true,
 		dashes: true,
 		from: "commands",
-		description: "the program and its arguments, untouched",
+		description: "the program and its arguments, unchanged",
 	},
 	...launchFlags,
 } as const;
@@ -36,13 +37,14 @@ const { command: _, ...argsBefore } = args;
 export default defineVerb({
 	meta: {
 		name: "run",
-		description: "Start a command in the background and return at once",
+		description: "Start a command, in the background",
 	},
+	group: "start",
 	examples: [
-		['bg run "build" -- make -j8', "a command, as it stands behind --"],
+		['bg run "build" -- make -j8', "the command after --"],
 		[
 			'bg run --timeout 10m --after @last "test" -- npm test',
-			"once the newest task completed",
+			"starts when the newest task has completed",
 		],
 	],
 	args,
@@ -56,12 +58,12 @@ export default defineVerb({
 	},
 });
 
-/** What stands behind `--` is the command, untouched. */
-function parseRun(argv: readonly string[]) {
+/** Everything after the first `--` is the command, unchanged. */
+function parseRun(argv: readonly string[]): CheckedCall {
 	const [before, command] = splitAtDashes(argv);
-	const parsed = parseArguments("run", argsBefore, before);
-	if (parsed.help) return parsed;
+	const call = checkArguments("run", argsBefore, before);
+	if (call.values.help) return call;
 	if (!command?.length)
 		throw usage("no command to run: bg run <description> -- <command…>");
-	return { ...parsed, command: joinValues(command) };
+	return { args, values: { ...call.values, command: joinValues(command) } };
 }

@@ -6,6 +6,7 @@ import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { outputFile } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
+import { idArgument } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -15,26 +16,22 @@ import {
 } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
-/** Of a line that no terminal breaks, in columns. */
+/** The width of a line in a pipe, in columns. */
 const unlimitedColumns = 500;
 
 export default defineVerb({
 	meta: {
 		name: "status",
-		description: "Show all that is known of a task, its progress as of now",
+		description: "Show a task's record, with its current progress",
 	},
+	group: "inspect",
 	examples: [
 		["bg status @last", "the newest task"],
-		["bg status @last --full --json", "the whole record, however long"],
+		["bg status @last --full --json", "the whole record"],
 	],
 	args: {
-		id: {
-			type: "positional",
-			required: true,
-			from: "tasks",
-			description: "a task id",
-		},
-		full: { type: "boolean", description: "nothing cut, however long it is" },
+		id: idArgument("tasks"),
+		full: { type: "boolean", description: "truncate nothing" },
 		...formatFlags,
 	},
 	run: async ({ args }) => {

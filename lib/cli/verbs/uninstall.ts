@@ -1,17 +1,35 @@
+import { exitCodes } from "../../error.ts";
 import { createReader } from "../../install/apply.ts";
 import { planUninstall } from "../../install/install.ts";
+import { toLine } from "../../print/text.ts";
+import { confirm, yesFlag } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: { name: "uninstall", description: "Take away what install made" },
+	meta: {
+		name: "uninstall",
+		description: "Remove what install wrote",
+	},
+	group: "maintain",
 	examples: [
-		["bg uninstall --dry-run", "what would go"],
-		["bg uninstall --project", "out of ./.factory"],
+		["bg uninstall --dry-run", "what would be removed"],
+		["bg uninstall --project", "from ./.factory"],
 	],
-	args: targetFlags,
-	run: ({ args }) => {
+	args: { ...targetFlags, ...yesFlag },
+	run: async ({ args }) => {
 		const target = parseTarget(args);
-		replyChanges(target, planUninstall(target, createReader(target)), args, {});
+		const plan = planUninstall(target, createReader(target));
+		const changed = plan.filter(({ action }) =>
+			["change", "remove"].includes(action),
+		);
+		const question = () =>
+			changed.length
+				? `remove bg from ${toLine(target.folder, 1000)} (${changed.length} files)?`
+				: undefined;
+		if (!args["dry-run"] && !(await confirm(args, question)))
+			return exitCodes.failed;
+		await replyChanges(target, plan, args, {});
+		return exitCodes.ok;
 	},
 });

@@ -2,10 +2,10 @@ import { definePauseVerb } from "./pause.ts";
 
 export default definePauseVerb(
 	"unpause",
-	"Let tasks go on, or the queue",
+	"Continue tasks, or the whole queue",
 	false,
 	[
-		["bg unpause @last", "it goes on"],
-		["bg unpause --queue", "the next one starts"],
+		["bg unpause @last", "its process continues"],
+		["bg unpause --queue", "queued tasks start again"],
 	],
 );

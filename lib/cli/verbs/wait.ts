@@ -15,7 +15,7 @@ import {
 } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { refuseEmpty, splitValues } from "../arguments.ts";
+import { idsArgument, refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -30,30 +30,25 @@ import { defineVerb } from "../verb.ts";
 export default defineVerb({
 	meta: {
 		name: "wait",
-		description: "Wait until tasks are over, and bring their results",
+		description: "Wait until tasks end, and show their results",
 	},
+	group: "inspect",
 	examples: [
-		["bg wait", "all that are not over"],
-		["bg wait --any --timeout 10m", "the first one, and no longer than that"],
+		["bg wait", "all unfinished tasks"],
+		["bg wait --any --timeout 10m", "until one ends, at most 10 minutes"],
 	],
 	args: {
-		ids: {
-			type: "positional",
-			required: false,
-			multiple: true,
-			from: "unfinished",
-			description: "task ids; without, all that are not over",
-		},
-		any: { type: "boolean", description: "until the first one is over" },
+		ids: idsArgument("unfinished", false, "task ids (all unfinished tasks)"),
+		any: { type: "boolean", description: "until the first one ends" },
 		timeout: {
 			type: "string",
 			valueHint: "90s|30m|2h",
-			description: "no longer than this (exit code 124)",
+			description: "the maximum time (exit code 124)",
 		},
 		session: {
 			type: "string",
 			valueHint: "id",
-			description: "those of this parent session ($BG_SESSION_ID)",
+			description: "only tasks of this parent session ($BG_SESSION_ID)",
 		},
 		...formatFlags,
 	},
@@ -63,9 +58,7 @@ export default defineVerb({
 		const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
 		for (const id of given)
 			if (ancestors.has(id))
-				throw usage(
-					`${id} is the task this runs in, or one it was launched from: it cannot be waited for here`,
-				);
+				throw usage(`unable to wait for ${id}: this command runs inside it`);
 		const timeout = parseDurationFlag("--timeout", args.timeout);
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
@@ -77,7 +70,7 @@ export default defineVerb({
 			includes: (task) =>
 				!ancestors.has(task.id) &&
 				(!session || task.parent_session_id === session) &&
-				// Nobody would ever say that it ended: an old record that names no process.
+				// An old record without a process never gets an end.
 				checkSupervision(task) !== "unknown",
 			any: args.any,
 			timeout,
@@ -92,7 +85,7 @@ export default defineVerb({
 		if (typeof waited === "number") return waited;
 		const { ended, running, missing, timedOut } = waited;
 		const [firstMissing] = missing;
-		// Nothing else to tell than that: in the words of the record's own fault.
+		// There is nothing else to report: throw the error of the record.
 		if (firstMissing && ended.length + running.length === 0)
 			readTask(store, firstMissing);
 		const tasks = ended.map(
@@ -111,7 +104,7 @@ export default defineVerb({
 		if (isRead) for (const task of ended) dismissNotice(store, task);
 		if (timedOut) return exitCodes.timedOut;
 		for (const id of missing)
-			warn(`nobody can say how ${id} ended: its record is gone or broken`);
+			warn(`unable to say how ${id} ended: its record is missing or broken`);
 		if (missing.length) return exitCodes.missing;
 		return ended.every(({ status }) => status === "completed")
 			? exitCodes.ok
@@ -121,7 +114,7 @@ export default defineVerb({
 
 // --- internal ---
 
-/** What is waited for, and for how long already. */
+/** The tasks waited for, with their ages. */
 function describeWaiting(store: Store, ids: ReadonlySet<string>): string {
 	const names = [...ids].slice(0, 10).flatMap((id) => {
 		const task = findTask(store, id);

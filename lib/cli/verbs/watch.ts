@@ -26,18 +26,19 @@ import {
 	splitKeys,
 } from "../watch-view.ts";
 
-/** How often to look at all tasks, and at the output that is followed, in ms. */
+/** How often all tasks, and the followed output, are polled. */
 const pollIntervalMs = 1000;
 const outputPollIntervalMs = 200;
 
-/** How much of an output is shown at most, in bytes. */
+/** The most of an output that is shown. */
 const maxShownBytes = 64 * 1024;
 
 export default defineVerb({
 	meta: {
 		name: "watch",
-		description: "Show the tasks live; select, follow and cancel them",
+		description: "Show tasks live, with keys to select, follow and cancel",
 	},
+	group: "inspect",
 	examples: [
 		["bg watch", "arrows select, Enter shows the output, c cancels, q quits"],
 	],
@@ -85,7 +86,7 @@ export default defineVerb({
 			follow();
 		};
 		const ended = createDeferred<number | "SIGHUP">();
-		/** Does what an event asks for and draws; a fault ends the command, never the terminal. */
+		/** Runs an action and draws. An error ends the command and restores the terminal. */
 		const guard = (action: () => void) => {
 			try {
 				action();
@@ -126,7 +127,7 @@ export default defineVerb({
 // --- internal ---
 
 function assertTerminal(): void {
-	const instead = "(bg list, bg wait and bg output --follow need none)";
+	const instead = "(bg list, bg wait and bg output --follow do not)";
 	if (!isTerminal(0) || !isTerminal(1))
 		throw usage(`bg watch needs a terminal ${instead}`);
 	if (isDumbTerminal())
@@ -135,7 +136,7 @@ function assertTerminal(): void {
 		);
 }
 
-/** A promise and what settles it; Node 20 has no Promise.withResolvers. */
+/** Promise.withResolvers, which Node 20 does not have. */
 function createDeferred<T>() {
 	let resolve = (_value: T) => {};
 	let reject = (_fault: unknown) => {};
@@ -146,7 +147,7 @@ function createDeferred<T>() {
 	return { promise, resolve, reject };
 }
 
-/** The end of what a task wrote, as text. */
+/** The last part of an output, as text. */
 function readOutputEnd(store: Store, id: string): string {
 	const task = findTask(store, id);
 	if (!task) return "";
@@ -158,7 +159,7 @@ function readOutputEnd(store: Store, id: string): string {
 	return readOutputText(store, task, { since: from + start, max }).output;
 }
 
-/** Cancels a task and says what came of it. */
+/** Cancels a task. @returns the result in one line. */
 async function cancelAndDescribe(id: string): Promise<string> {
 	try {
 		const store = openStore({ write: true });

@@ -1,56 +1,49 @@
 /**
- * What `bg --help` and `bg help <verb>` say: all verbs by group on one screen, and all of one verb.
- * Derived from the verbs themselves; the man page (cli/man.ts) says the same. Pure.
+ * The text of `bg --help` and `bg help <verb>`: all verbs by group on one screen, or one verb with its
+ * arguments and examples. Derived from the verbs, as the man page (man.ts) is. Pure.
  */
-import type { Arg } from "./arguments.ts";
-import { groups, type LoadedVerb, type Verb } from "./verb.ts";
+import type { Arg } from "../arguments.ts";
+import { groups, type Verb } from "../verb.ts";
 
-/** Columns of the smallest terminal that is thought of. */
+/** The width of the smallest supported terminal. */
 const screenColumns = 80;
 
-/** All verbs, so that they fit 24 lines. */
+/** All verbs, two on a line if both fit: 24 lines with five more verbs than there are now. */
 export function renderOverview(
-	verbs: readonly LoadedVerb[],
+	verbs: readonly Verb[],
 	version: string,
 ): string {
-	const entries = Object.keys(groups).flatMap((group) => {
-		const members = verbs.filter((verb) => verb.group === group);
-		if (group === "more")
-			return [[group, members.map(({ meta }) => meta.name).join(", ")]];
-		return members.map(({ meta }, index) => [
-			index === 0 ? group : "",
-			meta.name.padEnd(10) + meta.description,
-		]);
-	});
 	return [
 		`bg ${version}: background tasks for coding agents`,
-		"usage: bg <verb> …   (bg help <verb> says all of one, with examples)",
+		"usage: bg <verb> …   (bg help <verb> shows all of one verb, with examples)",
 		"",
-		...entries.map(
-			([group = "", restIndent]) => `${group.padEnd(6)} ${restIndent}`,
-		),
+		...Object.entries(groups).flatMap(([group, title]) => [
+			title,
+			...pairCells(
+				verbs.filter((verb) => verb.group === group).map(formatCell),
+			),
+		]),
 		"",
 	].join("\n");
 }
 
-/** All of one verb: how it is called, what it takes, examples. */
+/** One verb: synopsis, description, arguments, examples. */
 export function renderVerb(verb: Verb): string {
 	const { examples, meta } = verb;
-	const [takes, flags] = [listPositionals(verb), listFlags(verb)];
 	return [
 		...wrapWords(`usage: ${formatSynopsis(verb)}`, 0, 7),
 		"",
 		`${meta.description}.`,
-		...formatSection(takes),
-		...formatSection(flags),
+		...formatSection(listPositionals(verb)),
+		...formatSection(listFlags(verb)),
 		"",
 		"examples:",
-		...examples.flatMap(([line, does]) => [`  ${line}`, `      ${does}`]),
+		...examples.flatMap(([line, effect]) => [`  ${line}`, `      ${effect}`]),
 		"",
 	].join("\n");
 }
 
-/** How a verb is called: `bg status <id> [flags]`. */
+/** A verb's synopsis: `bg status <id> [flags]`. */
 export function formatSynopsis(verb: Verb): string {
 	const words = Object.entries(verb.args).flatMap(([name, arg]) =>
 		arg.type === "positional" ? [formatPositional(name, arg)] : [],
@@ -63,13 +56,13 @@ export function formatSynopsis(verb: Verb): string {
 		.join(" ");
 }
 
-/** What it takes in order, and what each is. */
+/** A verb's positionals in order, each with its description. */
 export const listPositionals = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) =>
 		arg.type === "positional" ? [[name, describeArgument(arg)]] : [],
 	);
 
-/** Its flags as they are typed, and what each does. */
+/** A verb's flags as they are typed, each with its description. */
 export const listFlags = ({ args }: Verb): [string, string][] =>
 	Object.entries(args).flatMap(([name, arg]) => {
 		if (arg.type === "positional") return [];
@@ -81,6 +74,23 @@ export const listFlags = ({ args }: Verb): [string, string][] =>
 	});
 
 // --- internal ---
+
+/** A verb in the overview: its name, and its description up to the first comma. */
+const formatCell = ({ meta: { name, description } }: Verb) =>
+	`  ${name.padEnd(10)} ${description.replace(/,.*/, "")}`;
+
+/** Puts two cells on a line if each fits half a screen. */
+function pairCells(cells: readonly string[]): string[] {
+	const half = screenColumns / 2;
+	const lines: string[] = [];
+	for (let at = 0; at < cells.length; at++) {
+		const [first = "", second = ""] = cells.slice(at, at + 2);
+		const isPair = second && first.length < half && second.length <= half;
+		lines.push(isPair ? first.padEnd(half) + second : first);
+		if (isPair) at++;
+	}
+	return lines;
+}
 
 const formatValueHint = ({ from, valueHint }: Arg, name: string) =>
 	typeof from === "object" ? from.join("|") : (valueHint ?? name);
@@ -100,9 +110,13 @@ const indentColumns = 27;
 
 function formatSection(rows: readonly [string, string][]): string[] {
 	if (rows.length === 0) return [];
-	const lines = rows.flatMap(([name, says]) => {
+	const lines = rows.flatMap(([name, description]) => {
 		const head = `  ${name}`;
-		const [first = "", ...more] = wrapWords(says, indentColumns, indentColumns);
+		const [first = "", ...more] = wrapWords(
+			description,
+			indentColumns,
+			indentColumns,
+		);
 		return head.length < indentColumns - 1
 			? [head + first.slice(head.length), ...more]
 			: [head, first, ...more];
@@ -110,8 +124,8 @@ function formatSection(rows: readonly [string, string][]): string[] {
 	return ["", ...lines];
 }
 
-/** Breaks words into lines of the width of a screen; the first is indented as well. */
-function wrapWords(text: string, first: number, restIndent: number): string[] {
+/** Breaks text into lines of the width of a screen, the first and the others indented as given. */
+function wrapWords(text: string, first: number, others: number): string[] {
 	const lines: string[] = [];
 	let line = " ".repeat(first);
 	for (const word of text.split(" ")) {
@@ -119,7 +133,7 @@ function wrapWords(text: string, first: number, restIndent: number): string[] {
 		if (next.length <= screenColumns || !line.trim()) line = next;
 		else {
 			lines.push(line);
-			line = " ".repeat(restIndent) + word;
+			line = " ".repeat(others) + word;
 		}
 	}
 	return [...lines, line];

@@ -1,19 +1,18 @@
 /**
- * What a shell may offer at a place of a command line, and the scripts that ask for it. A script
- * knows nothing of bg: at each key it calls bg back with the words so far, so it cannot grow old.
- * Answers are lines, a value and what it is about with a tab between; `:files` and the like ask the
- * shell for what it knows itself. Pure.
+ * Completion of a command line, and the shell scripts that call it. A script holds no verb or flag: it calls
+ * bg with the words so far, so it works with every version. The reply is lines of a value, a tab and a
+ * description; `:files`, `:folders` and `:commands` tell the shell to complete these itself. Pure.
  */
 
-import { toLine } from "../print/text.ts";
-import { quoteForShell } from "../process/self.ts";
+import { toLine } from "../../print/text.ts";
+import { quoteForShell } from "../../process/self.ts";
 import {
 	type Arg,
 	type Args,
 	selectFlags,
 	tokenize,
 	type ValueSource,
-} from "./arguments.ts";
+} from "../arguments.ts";
 import bash from "./assets/completion.bash.txt" with { type: "text" };
 import fish from "./assets/completion.fish.txt" with { type: "text" };
 import zsh from "./assets/completion.zsh.txt" with { type: "text" };
@@ -23,22 +22,21 @@ const scripts = { bash, zsh, fish } as const;
 export type Shell = keyof typeof scripts;
 export const shells = Object.keys(scripts) as [Shell, ...Shell[]];
 
-/** The script for a shell; in it this very program is called, whatever `bg` means there. */
+/** The script for a shell. It calls this program by its path, since `bg` is a shell builtin. */
 export function renderScript(shell: Shell, program: readonly string[]): string {
 	const quoted = program.map((word) => quoteWord(shell, word)).join(" ");
 	return scripts[shell].replaceAll("PROGRAM", () => quoted);
 }
 
-/** One that can be chosen. */
 export type Choice = { value: string; about: string };
 
-/** What may stand at a place: of these words, or of a source, the ones that begin like this. */
+/** What can be completed at a place: the values of a list or source that begin with `typed`. */
 export type CompletionPlace = {
 	from: readonly Choice[] | ValueSource;
 	typed: string;
-	/** What stands before it in the same word, and stays. */
+	/** The part of the same word before `typed`, which is kept. */
 	before: string;
-	/** What was given already. */
+	/** Values that were given already, which are not offered again. */
 	given: readonly string[];
 };
 
@@ -49,7 +47,7 @@ const emptyPlace: CompletionPlace = {
 	given: [],
 };
 
-/** What may stand at the last of a verb's words, which is still being typed. */
+/** The completion of a verb's last word, which is still being typed. */
 export function findPlace(
 	args: Args,
 	words: readonly string[],
@@ -80,7 +78,7 @@ export function findPlace(
 			value: `--${flag}`,
 			about: description ?? "",
 		}));
-		const help = { value: "--help", about: "all of this verb" };
+		const help = { value: "--help", about: "show the help of this verb" };
 		return { from: [...from, help], typed, before: "", given };
 	}
 	const given = tokens.flatMap((token) =>
@@ -91,7 +89,7 @@ export function findPlace(
 	return { from: isCommand ? "files" : from, typed, before: "", given };
 }
 
-/** The words of a place that go on as it begins, as lines; `choices` are those of its source. */
+/** The choices that begin with the typed text, as lines. `choices` are the values of the source. */
 export function renderChoices(
 	{ typed, before, given }: CompletionPlace,
 	choices: readonly Choice[],
@@ -107,7 +105,7 @@ export function renderChoices(
 
 // --- internal ---
 
-/** The value of a flag, or the last of those between commas. */
+/** The value of a flag, or the last of comma-separated values. */
 function findPlaceInValue(
 	flag: Arg,
 	typed: string,
@@ -122,20 +120,20 @@ function findPlaceInValue(
 	};
 }
 
-/** The positional whose turn it is; the one that takes many stays so. */
+/** The positional at an index; a `multiple` one also takes all later indexes. */
 function findPositional(
 	args: Args,
 	count: number,
-	behindDashes: boolean,
+	afterDashes: boolean,
 ): Arg | undefined {
 	const all = Object.values(args).filter(({ type }) => type === "positional");
 	const many = all.findIndex(({ multiple }) => multiple);
 	const last = all.find(({ dashes }) => dashes);
 	const next = all[many < 0 ? count : Math.min(many, count)];
-	return (behindDashes && last) || (next?.dashes ? undefined : next);
+	return (afterDashes && last) || (next?.dashes ? undefined : next);
 }
 
-/** One word of a shell, nothing of it obeyed. */
+/** Quotes a word for a shell. */
 function quoteWord(shell: Shell, word: string): string {
 	const quoted = quoteForShell(word);
 	return shell === "fish" && quoted !== word

@@ -1,0 +1,114 @@
+/**
+ * The man page as roff with the macros of man(7): the text of the help, then exit codes and environment
+ * variables. Pure.
+ */
+import { exitCodes } from "../../error.ts";
+import { groups, type Verb } from "../verb.ts";
+import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
+
+const summary = "background tasks for coding agents";
+
+const exitCodeMeanings = {
+	ok: "success",
+	failed:
+		"a task failed, a check failed, or a question was not answered with yes",
+	usage: "invalid arguments; the message says what to type",
+	missing: "no such task, or the id matches more than one",
+	refused: "the system or a limit refused the call",
+	timedOut: "the timeout of wait expired",
+} as const satisfies Record<keyof typeof exitCodes, string>;
+
+/** Environment variables. */
+const variables = {
+	BG_DIR:
+		"the folder of records and outputs (~/.factory/.omd/background-tasks)",
+	BG_DROID: "the droid to run (droid on PATH)",
+	BG_SESSION_ID:
+		"the parent session of new tasks; cancel --all, report and wait are limited to its tasks",
+	BG_MAX_RUNNING: "the most tasks that run at once (8)",
+	BG_MAX_PER_DROID: "the most tasks of one droid that run at once (no limit)",
+	BG_MAX_DEPTH: "the depth to which tasks may launch tasks (3)",
+	BG_MAX_QUEUED: "the most queued tasks (1000)",
+	NO_COLOR: "if set, no colours",
+} as const;
+
+export function renderMan(verbs: readonly Verb[], version: string): string {
+	const of = (group: string) => verbs.filter((verb) => verb.group === group);
+	return [
+		`.TH BG 1 "" "bg ${toRoff(version)}"`,
+		...formatHeading("NAME"),
+		`bg \\- ${summary}`,
+		...formatHeading("SYNOPSIS"),
+		".B bg",
+		"\\fIverb\\fR [\\fIflags\\fR] [\\fIarguments\\fR]",
+		...formatHeading("DESCRIPTION"),
+		formatText(
+			"Launches tasks that outlive their launcher, supervises each until it ends, and keeps every output. A task is named by its id, by a unique beginning of its id, or by @last, the newest task. Replies are text in a terminal and JSON in a pipe; --json and --text override that.",
+		),
+		".PP",
+		formatText(
+			"Shells have a builtin bg for their jobs. Type env bg, or bg-tasks if npm installed it, or load the completions, which choose between the two (bg help completion).",
+		),
+		...Object.entries(groups).flatMap(([group, title]) => [
+			...formatHeading(title.toUpperCase()),
+			...of(group).flatMap(formatVerb),
+		]),
+		...formatHeading("EXIT STATUS"),
+		...Object.entries(exitCodes).flatMap(([name, code]) =>
+			formatEntry(
+				String(code),
+				exitCodeMeanings[name as keyof typeof exitCodeMeanings],
+			),
+		),
+		...formatHeading("ENVIRONMENT"),
+		...Object.entries(variables).flatMap(([name, meaning]) =>
+			formatEntry(name, meaning),
+		),
+		"",
+	].join("\n");
+}
+
+// --- internal ---
+
+function formatVerb(verb: Verb): string[] {
+	const rows = [...listPositionals(verb), ...listFlags(verb)];
+	return [
+		`.SS ${quoteText(formatSynopsis(verb))}`,
+		`${formatText(verb.meta.description)}.`,
+		...rows.flatMap(([name, meaning]) => formatEntry(name, meaning)),
+		...verb.examples.flatMap(([line, effect]) => [
+			".PP",
+			formatText(`Example, ${effect}:`),
+			".PP",
+			".nf",
+			`    ${formatText(line)}`,
+			".fi",
+		]),
+	];
+}
+
+const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
+
+/** A term in bold, and its meaning. */
+const formatEntry = (name: string, meaning: string) => [
+	".TP",
+	`\\fB${toRoff(name)}\\fR`,
+	formatText(meaning),
+];
+
+/** Text on its own line, of which nothing is read as a request. */
+const formatText = (words: string) =>
+	toRoff(words).replace(/^(?=['.])/gm, "\\&");
+
+const quoteText = (words: string) => `"${toRoff(words).replaceAll('"', '""')}"`;
+
+/** Literal text: a backslash is shown, and a minus can be copied into a shell. */
+const toRoff = (words: string) =>
+	words
+		.replaceAll("\\", "\\e")
+		.replaceAll("-", "\\-")
+		.replaceAll("`", "\\(ga")
+		.replaceAll("'", "\\(aq")
+		.replaceAll("^", "\\(ha")
+		.replaceAll("~", "\\(ti")
+		.replaceAll("…", "...");
