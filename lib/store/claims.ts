@@ -43,8 +43,8 @@ export function withPendingLaunch<T>(
 }
 
 /**
- * Finds the pending launch of a task; its claim's path. Call it before looking for the record, which
- * may be written in between.
+ * Finds the pending launch of a task; the path of its claim. Call it before the record is read, which may
+ * be written in between.
  */
 function findPendingLaunch(store: Store, id: string): string | undefined {
 	const folder = folderPath(store, "launches");
@@ -103,20 +103,18 @@ export function claimUniqueKeys(
 	const deadline = performance.now() + keyLock.timeoutMs;
 	for (;;) {
 		const claimed = withLock(store, keyLock, () => {
-			const holders = tasks.map((task) => {
-				const holder = findKeyHolder(store, task, reconcile);
+			const answers = tasks.map((task) => {
 				const { unique_key: key } = task;
+				if (key === undefined) return task;
 				const first = tasks.find(({ unique_key }) => unique_key === key);
-				return (
-					holder ?? (key === undefined || first === task ? undefined : first)
-				);
+				return findKeyHolder(store, key, reconcile) ?? first ?? task;
 			});
-			const launch = holders.find((each) => typeof each === "string");
+			const launch = answers.find((each) => typeof each === "string");
 			if (launch !== undefined) return launch;
-			for (const [index, { unique_key, id }] of tasks.entries())
-				if (unique_key && !holders[index])
-					writeKeyHolder(store, unique_key, id);
-			return tasks.map((task, index) => (holders[index] as Task) ?? task);
+			for (const [index, task] of tasks.entries())
+				if (task.unique_key && answers[index] === task)
+					writeKeyHolder(store, task.unique_key, task.id);
+			return answers as Task[];
 		});
 		if (typeof claimed !== "string") return claimed;
 		if (performance.now() > deadline)
@@ -143,13 +141,13 @@ function keyFile(store: Store, key: string): string {
 	return uniqueFile(store, createHash("sha256").update(key).digest("hex"));
 }
 
-/** The unfinished task in the store that has a task's key, or the path of the pending launch of it. */
+/** The unfinished task in the store that has a key, or the path of the pending launch of it. */
 function findKeyHolder(
 	store: Store,
-	{ unique_key: key }: Task,
+	key: string,
 	reconcile: (store: Store, task: Task) => Task,
 ): Task | string | undefined {
-	const id = key === undefined ? undefined : readKeyHolder(store, key);
+	const id = readKeyHolder(store, key);
 	if (id === undefined) return undefined;
 	// Before the record is read, which may be written in between.
 	const launch = findPendingLaunch(store, id);

@@ -96,12 +96,12 @@ export function* iterateTasks(
 
 /** Lists the ids of all records, oldest first. */
 export function listTaskIds(store: Store): string[] {
-	const suffix = ".json";
-	return listNames(store, store.dir)
-		.filter((name) => name.endsWith(suffix))
-		.map((name) => name.slice(0, -suffix.length))
-		.filter((id) => idPattern.test(id))
-		.sort(compareIds);
+	const ids: string[] = [];
+	for (const name of listNames(store, store.dir)) {
+		const id = name.slice(0, -".json".length);
+		if (name.endsWith(".json") && idPattern.test(id)) ids.push(id);
+	}
+	return ids.sort(compareIds);
 }
 
 /**
@@ -124,10 +124,9 @@ export function resolveTaskId(store: Store, given: string): string {
 	const [only, another] = matches;
 	if (!only) throw missing(`no task "${given}" (bg list shows them)`);
 	if (!another) return only;
-	const examples = matches.slice(0, 3).join(", ");
-	const more = matches.length > 3 ? ", …" : "";
+	const examples = [...matches.slice(0, 3), ...(matches[3] ? ["…"] : [])];
 	throw missing(
-		`"${given}" could be ${matches.length} tasks (${examples}${more}): type more of it (bg list shows them)`,
+		`"${given}" could be ${matches.length} tasks (${examples.join(", ")}): type more of it (bg list shows them)`,
 	);
 }
 
