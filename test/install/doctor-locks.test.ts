@@ -42,7 +42,7 @@ test("doctor names the locks that stay held, their holders, and the commands tha
 		"queue (every start on its machine needs it) by the unknown file scribble",
 	])
 		expect(stuck.says).toContain(words);
-	expect(Bun.spawnSync(["sh", "-c", stuck.mend]).exitCode).toBe(0);
+	expect(Bun.spawnSync(["sh", "-c", stuck.fix]).exitCode).toBe(0);
 	await living.exited;
 	expect(await locks()).toEqual(well);
 	const unique = ["run", "-q", "--unique", "key", "d", "--", "true"];
