@@ -40,21 +40,23 @@ process.exit(failures.length ? 1 : 0);
 /** Runs test files over a form of the program, and adds up their results. */
 async function run(form: string, files: string[], flags: string[]) {
 	const start = performance.now();
+	process.stderr.write(`\n== ${form} ==\n`);
 	const paths = files.map((file) => `./${file}`);
 	const child = Bun.spawn(
 		["bun", "test", "--timeout", "60000", ...flags, ...paths],
 		{
 			cwd: root,
 			env: { ...process.env, BG: form },
-			stdout: "pipe",
+			stdout: 2,
 			stderr: "pipe",
 		},
 	);
-	const [stdout, stderr] = await Promise.all([
-		new Response(child.stdout).text(),
-		new Response(child.stderr).text(),
-	]);
-	process.stderr.write(`\n== ${form} ==\n${stdout}${stderr}`);
+	let stderr = "";
+	const decoder = new TextDecoder();
+	for await (const chunk of child.stderr) {
+		process.stderr.write(chunk);
+		stderr += decoder.decode(chunk, { stream: true });
+	}
 	const count = (pattern: string) =>
 		Number(new RegExp(`^\\s*(\\d+) ${pattern}`, "m").exec(stderr)?.[1] ?? 0);
 	// Bun repeats the names at the end if there are many.

@@ -147,6 +147,7 @@ test.each(forms)(
 		const { box, id, limit, begin } = await waiting(form);
 		limit("nofile=4");
 		await begin();
+		// At least one poll, which cannot start it.
 		await Bun.sleep(1500);
 		expect(box.record(id).status).toBe("queued");
 		limit("nofile=1024");

@@ -233,7 +233,7 @@ test("writers that are killed at random lose no change and hold no lock", async 
 		import { updateTask } from ${JSON.stringify(join(root, "lib/store/records.ts"))};
 		const store = openStore({ dir: ${JSON.stringify(store.dir)}, write: true });
 		for (;;) {
-			const { seen } = updateTask(store, ${JSON.stringify(id)}, (task) => ({ ...task, seen: (task.seen ?? 0) + 1 }), { patience: 10_000 });
+			const { seen } = updateTask(store, ${JSON.stringify(id)}, (task) => ({ ...task, seen: (task.seen ?? 0) + 1 }), { timeoutMs: 10_000 });
 			console.log(seen);
 		}`;
 	let told = 0;
@@ -241,8 +241,11 @@ test("writers that are killed at random lose no change and hold no lock", async 
 		const writers = [1, 2, 3].map(() =>
 			Bun.spawn(["bun", "-e", script], { stdout: "pipe", stderr: "inherit" }),
 		);
-		const outputs = writers.map((each) => new Response(each.stdout).text());
-		await Bun.sleep(60 + Math.random() * 60);
+		const streams = writers.map((each) => each.stdout.tee());
+		const outputs = streams.map(([all]) => new Response(all).text());
+		await Promise.race(streams.map(([, first]) => first.getReader().read()));
+		// A random moment after the first write.
+		await Bun.sleep(Math.random() * 60);
 		for (const writer of writers) writer.kill("SIGKILL");
 		for (const output of await Promise.all(outputs))
 			told = Math.max(told, ...output.split("\n").map(Number));

@@ -76,6 +76,7 @@ test("a TTL that was typed decides alone", async () => {
 	const box = sandbox();
 	const id = await box.run(["sh", "-c", "while :; do echo x; sleep 0.1; done"]);
 	await box.untilTask(id, ({ status }) => status === "running", "a start");
+	// Older than the TTL, of which 1 s is the least.
 	await Bun.sleep(1100);
 	expect((await prune(box, "--ttl", "1s")).tasks).toEqual([
 		{ taskId: id, reason: "timeout" },
