@@ -269,7 +269,7 @@ test("prune and cleanup show their progress, and clear the line at the end", asy
 		exit_code: undefined,
 	});
 	const prune = await shown(box, ["prune"]);
-	expect(prune.text).toMatch(/^\rlooking at bg_/);
+	expect(prune.text).toMatch(/^\rchecking bg_/);
 	expect(prune.text.split(erased).at(-1)).toMatch(/^bg_\w+ {2}ended: timeout/);
 	const cleanup = await shown(box, ["cleanup"]);
 	expect(cleanup.text).toMatch(/^\rcleaning up: 0 of 4/);

@@ -159,7 +159,7 @@ test("a key that a task above has cannot be waited for inside of it", async () =
 	const id = (await box.bg([...words, "sh", "-c", script])).stdout.trim();
 	await box.bg(["wait", id]);
 	expect(readFileSync(join(box.home, "said"), "utf8")).toContain(
-		`after ${id}: this runs inside that task`,
+		`after ${id}: this command runs inside that task`,
 	);
 	expect((await box.bg(["list"])).json().total).toBe(1);
 });
