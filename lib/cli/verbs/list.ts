@@ -115,7 +115,7 @@ export default defineVerb({
 		const asJson = format === "json" || format === "jsonl";
 		const row = args.full ? renderFullRow : renderShortRow;
 		const tasks: ReportedTask[] = [];
-		// Ten thousand records are a lot to hold: in JSON only their rows are.
+		// A JSON reply keeps only rows: 10,000 records would take much memory.
 		const rows: string[] = [];
 		let total = 0;
 		for (const each of iterateTasks(store, unreadable)) {

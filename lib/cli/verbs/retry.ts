@@ -4,9 +4,8 @@ import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
-import { idArgument } from "../arguments.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idArgument } from "../verb.ts";
 
 export default defineVerb({
 	meta: {

@@ -29,7 +29,7 @@ export default defineVerb({
 				: undefined;
 		if (!args["dry-run"] && !(await confirm(args, question)))
 			return exitCodes.failed;
-		await replyChanges(target, plan, args, {});
+		await replyChanges(target, plan, args);
 		return exitCodes.ok;
 	},
 });
