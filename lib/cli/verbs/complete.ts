@@ -20,11 +20,7 @@ export default defineVerb({
 	],
 	args: {
 		id: idArgument("unfinished"),
-		result: {
-			type: "positional",
-			required: true,
-			description: "the result",
-		},
+		result: { type: "positional", required: true, description: "the result" },
 		error: {
 			type: "positional",
 			required: false,

@@ -48,10 +48,7 @@ const shortKeys = [
 ] as const satisfies readonly (keyof Task)[];
 
 export default defineVerb({
-	meta: {
-		name: "list",
-		description: "Show tasks, newest first",
-	},
+	meta: { name: "list", description: "Show tasks, newest first" },
 	group: "inspect",
 	examples: [
 		["bg list --status queued,running", "unfinished tasks"],

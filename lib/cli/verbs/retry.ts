@@ -8,10 +8,7 @@ import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
 import { defineVerb, idArgument } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "retry",
-		description: "Launch a task again, as a new task",
-	},
+	meta: { name: "retry", description: "Launch a task again, as a new task" },
 	group: "start",
 	examples: [["bg retry @last", "the same call as a new task"]],
 	args: {

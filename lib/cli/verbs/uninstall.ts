@@ -7,10 +7,7 @@ import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: {
-		name: "uninstall",
-		description: "Remove what install wrote",
-	},
+	meta: { name: "uninstall", description: "Remove what install wrote" },
 	group: "maintain",
 	examples: [
 		["bg uninstall --dry-run", "what would be removed"],
