@@ -32,29 +32,6 @@ export type Args = Record<string, Arg>;
 
 type Flag = Arg & { alias?: string };
 
-/** The positional of a verb that takes one task. */
-export const idArgument = (from: "tasks" | "unfinished") =>
-	({
-		type: "positional",
-		required: true,
-		from,
-		description: "task id",
-	}) as const;
-
-/** The positional of a verb that takes several tasks. */
-export const idsArgument = <const R extends boolean>(
-	from: "tasks" | "unfinished",
-	required: R,
-	description = "task ids",
-) =>
-	({
-		type: "positional",
-		required,
-		multiple: true,
-		from,
-		description,
-	}) as const;
-
 /** Separates the values of a `multiple` argument. argv cannot contain a NUL. */
 const separator = "\0";
 

@@ -34,16 +34,17 @@ export const formatCutMark = (command: string) =>
 export async function followText(
 	store: Store,
 	id: string,
-	options: OutputTextOptions,
-	formatHint: (text: OutputText) => string,
+	options: OutputTextOptions & { formatHint: (text: OutputText) => string },
 ): Promise<Task | undefined> {
+	const { formatHint, since: from } = options;
 	let endsLine = true;
 	const write = (text: string): boolean => {
 		const plain = toPlain(text);
 		if (plain) endsLine = plain.endsWith("\n");
 		return writeAll(1, plain);
 	};
-	const ended = await followTask<string>(store, id, options.since, {
+	const ended = await followTask<string>(store, id, {
+		from,
 		read: (task, since, attempt) => {
 			if (since !== undefined)
 				return readPage(store, task, { since, max: chunkBytes, attempt });
@@ -64,7 +65,8 @@ export async function followRaw(
 	id: string,
 	from: number,
 ): Promise<Task | undefined> {
-	return followTask<Uint8Array>(store, id, from, {
+	return followTask<Uint8Array>(store, id, {
+		from,
 		read: (task, since = 0, attempt) => {
 			const size = readableSize(store, task, attempt);
 			return readBytes(store, id, { since, to: size, attempt });
@@ -119,6 +121,8 @@ function createRawWriter(): (bytes: Uint8Array) => boolean {
 }
 
 type Follower<T> = {
+	/** The first offset. */
+	from: number | undefined;
 	/** Reads from an offset; undefined on the first call if none was given. */
 	read: (task: Task, since: number | undefined, attempt?: number) => Page<T>;
 	/** Returns false if the reader is gone. */
@@ -131,8 +135,7 @@ type Follower<T> = {
 async function followTask<T>(
 	store: Store,
 	id: string,
-	since: number | undefined,
-	{ read, write, restart }: Follower<T>,
+	{ from, read, write, restart }: Follower<T>,
 ): Promise<Task | undefined> {
 	let hasEnded = false;
 	const disarm = watchEnds(store, () => {
@@ -140,7 +143,7 @@ async function followTask<T>(
 	});
 	const attemptOf = ({ attempt = 1 }: Task) => attempt;
 	let attempt = attemptOf(readTask(store, id));
-	let at = since;
+	let at = from;
 	try {
 		for (;;) {
 			hasEnded = false;

@@ -8,11 +8,7 @@ import { formatFlags, reply, warn } from "./reply.ts";
 
 /** Flags for the reply of a launch. */
 export const launchReplyFlags = {
-	quiet: {
-		type: "boolean",
-		alias: "q",
-		description: "print only the id",
-	},
+	quiet: { type: "boolean", alias: "q", description: "print only the id" },
 	...formatFlags,
 } as const;
 

@@ -43,6 +43,29 @@ export type VerbTable = Readonly<
 export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
 	defineCommand(verb as CommandDef<T>) as unknown as Verb;
 
+/** The positional of a verb that takes one task. */
+export const idArgument = (from: "tasks" | "unfinished") =>
+	({
+		type: "positional",
+		required: true,
+		from,
+		description: "task id",
+	}) as const;
+
+/** The positional of a verb that takes several tasks. */
+export const idsArgument = <const R extends boolean>(
+	from: "tasks" | "unfinished",
+	required: R,
+	description = "task ids",
+) =>
+	({
+		type: "positional",
+		required,
+		multiple: true,
+		from,
+		description,
+	}) as const;
+
 export const loadVerbs = (verbs: VerbTable): Promise<Verb[]> =>
 	Promise.all(Object.keys(verbs).map((name) => loadVerb(verbs, name)));
 

@@ -46,7 +46,7 @@ test.each([
 	},
 );
 
-test("a verb of the table is in the help, the man page and the completions without another edit", () => {
+test("a verb of the table is in the overview and the man page without another edit", () => {
 	expect(longer).toHaveLength(known.length + more.length);
 	for (const [name] of more)
 		expect(renderMan(longer, "1.0")).toContain(`.SS "bg ${name}"`);

@@ -13,7 +13,7 @@ import {
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { idsArgument, refuseEmpty, splitValues } from "../arguments.ts";
+import { refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	confirm,
 	dismissNotice,
@@ -22,7 +22,7 @@ import {
 	truncateRecord,
 	yesFlag,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idsArgument } from "../verb.ts";
 
 export default defineVerb({
 	meta: {

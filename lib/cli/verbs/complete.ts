@@ -5,9 +5,8 @@ import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../../task/states.ts";
-import { idArgument } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idArgument } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
@@ -21,11 +20,7 @@ export default defineVerb({
 	],
 	args: {
 		id: idArgument("unfinished"),
-		result: {
-			type: "positional",
-			required: true,
-			description: "the result",
-		},
+		result: { type: "positional", required: true, description: "the result" },
 		error: {
 			type: "positional",
 			required: false,

@@ -5,10 +5,7 @@ import { renderOverview, renderVerb } from "../help/help.ts";
 import { defineVerb, loadVerb, loadVerbs } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "help",
-		description: "Show all verbs, or the help of one",
-	},
+	meta: { name: "help", description: "Show all verbs, or the help of one" },
 	group: "script",
 	examples: [
 		["bg help wait", "the same as bg wait --help"],

@@ -64,7 +64,7 @@ export default defineVerb({
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		await replyChanges(target, plan, args, { next });
+		await replyChanges(target, plan, { ...args, next });
 	},
 });
 
@@ -90,9 +90,9 @@ export function parseTarget({
 export async function replyChanges(
 	target: InstallTarget,
 	plan: readonly FileChange[],
-	args: Arguments,
-	more: { next?: string[] },
+	args: Arguments & { next?: string[] },
 ): Promise<void> {
+	const { next } = args;
 	const dryRun = args["dry-run"] ?? false;
 	if (!dryRun) applyChanges(target, plan);
 	const json = {
@@ -100,14 +100,13 @@ export async function replyChanges(
 		files: plan.map(
 			dryRun ? toFullChange : ({ path, action }) => ({ path, action }),
 		),
-		...more,
+		next,
 		...(dryRun && { dryRun }),
 	};
 	await replyToPerson(args, json, ({ log }) => {
 		const lines = plan.flatMap((change) => describeChange(change, dryRun));
 		for (const line of lines) log(line);
 		if (lines.length === 0) log("bg is not installed there");
-		const { next } = more;
 		if (next) log("then type:");
 		for (const line of next ?? []) log(indentLine(toLine(line, 1000)));
 	});

@@ -86,10 +86,7 @@ const batchArgs = Object.fromEntries(
 ) as Args;
 
 export default defineVerb({
-	meta: {
-		name: "launch",
-		description: "Start a droid, in the background",
-	},
+	meta: { name: "launch", description: "Start a droid, in the background" },
 	group: "start",
 	examples: [
 		[

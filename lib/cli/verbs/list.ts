@@ -43,10 +43,7 @@ const shortKeys = [
 ] as const satisfies readonly (keyof Task)[];
 
 export default defineVerb({
-	meta: {
-		name: "list",
-		description: "Show tasks, newest first",
-	},
+	meta: { name: "list", description: "Show tasks, newest first" },
 	group: "inspect",
 	examples: [
 		["bg list --status queued,running", "unfinished tasks"],
@@ -110,7 +107,7 @@ export default defineVerb({
 		const asJson = format === "json" || format === "jsonl";
 		const row = args.full ? renderFullRow : renderShortRow;
 		const tasks: ReportedTask[] = [];
-		// Ten thousand records are a lot to hold: in JSON only their rows are.
+		// A JSON reply keeps only rows: 10,000 records would take much memory.
 		const rows: string[] = [];
 		let total = 0;
 		const all = reconcileTasks(store, iterateTasks(store, unreadable));

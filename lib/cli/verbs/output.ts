@@ -11,7 +11,7 @@ import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
-import { idsArgument, splitValues } from "../arguments.ts";
+import { splitValues } from "../arguments.ts";
 import { followRaw, followText, formatCutMark, writeRaw } from "../follow.ts";
 import {
 	dismissNotice,
@@ -20,7 +20,7 @@ import {
 	maxReplyLength,
 	warn,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idsArgument } from "../verb.ts";
 
 /** The default maximum of text. With its keys, the reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
@@ -105,8 +105,8 @@ export default defineVerb({
 		const max = given ?? defaultMaxBytes;
 		if (parsed.follow && first) {
 			const options = { since, tail, max };
-			const more = (text: OutputText) => hintMore(first, text, options);
-			const shown = await followText(store, first, options, more);
+			const formatHint = (text: OutputText) => hintMore(first, text, options);
+			const shown = await followText(store, first, { ...options, formatHint });
 			if (shown) dismissNotice(store, shown);
 			return;
 		}

@@ -5,9 +5,9 @@ import { isQueuePaused } from "../../spawn/slots.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
-import { idsArgument, splitValues } from "../arguments.ts";
+import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, type Verb } from "../verb.ts";
+import { defineVerb, idsArgument, type Verb } from "../verb.ts";
 
 const args = {
 	ids: idsArgument("unfinished", false),

@@ -10,10 +10,7 @@ import { dismissNotice, warn } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "report",
-		description: "Summarize a session, as Markdown",
-	},
+	meta: { name: "report", description: "Summarize a session, as Markdown" },
 	group: "inspect",
 	examples: [
 		["bg report", "the tasks of this session"],

@@ -1,8 +1,7 @@
 import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planResume } from "../../control/rerun.ts";
-import { idArgument } from "../arguments.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idArgument } from "../verb.ts";
 import { readFinished } from "./retry.ts";
 
 export default defineVerb({

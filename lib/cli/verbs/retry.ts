@@ -4,15 +4,11 @@ import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
-import { idArgument } from "../arguments.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idArgument } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "retry",
-		description: "Launch a task again, as a new task",
-	},
+	meta: { name: "retry", description: "Launch a task again, as a new task" },
 	group: "start",
 	examples: [["bg retry @last", "the same call as a new task"]],
 	args: {

@@ -35,10 +35,7 @@ const args = {
 const { command: _, ...argsBefore } = args;
 
 export default defineVerb({
-	meta: {
-		name: "run",
-		description: "Start a command, in the background",
-	},
+	meta: { name: "run", description: "Start a command, in the background" },
 	group: "start",
 	examples: [
 		['bg run "build" -- make -j8', "the command after --"],

@@ -6,7 +6,6 @@ import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { outputFile } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
-import { idArgument } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -14,7 +13,7 @@ import {
 	reply,
 	truncateRecord,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idArgument } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */
 const unlimitedColumns = 500;

@@ -7,10 +7,7 @@ import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: {
-		name: "uninstall",
-		description: "Remove what install wrote",
-	},
+	meta: { name: "uninstall", description: "Remove what install wrote" },
 	group: "maintain",
 	examples: [
 		["bg uninstall --dry-run", "what would be removed"],
@@ -29,7 +26,7 @@ export default defineVerb({
 				: undefined;
 		if (!args["dry-run"] && !(await confirm(args, question)))
 			return exitCodes.failed;
-		await replyChanges(target, plan, args, {});
+		await replyChanges(target, plan, args);
 		return exitCodes.ok;
 	},
 });

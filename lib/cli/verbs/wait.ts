@@ -15,7 +15,7 @@ import {
 } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { idsArgument, refuseEmpty, splitValues } from "../arguments.ts";
+import { refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -25,7 +25,7 @@ import {
 	truncateRecord,
 	warn,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, idsArgument } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
