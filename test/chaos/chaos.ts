@@ -5,8 +5,8 @@
  *
  *     npm run chaos -- [--minutes 1] [--seed N] [--rounds N]
  *
- * chaos-plan.ts chooses what happens, chaos-calls.ts says it in argv, chaos-crash.mjs dies,
- * chaos-watch.ts observes from outside, chaos-verdict.ts compares.
+ * plan.ts chooses what happens, calls.ts turns it into argv, crash.mjs dies at a chosen step, watch.ts
+ * observes from outside, verdict.ts compares.
  */
 import {
 	appendFileSync,
