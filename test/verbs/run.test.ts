@@ -301,9 +301,10 @@ test("supervisor and process both killed: lost, and it says so", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "60"]);
 	const task = await box.untilTask(id, ({ process }) => process, "a process");
-	process.kill(task.supervisor?.pid ?? 0, "SIGKILL");
-	process.kill(task.pid ?? 0, "SIGKILL");
-	await until(() => !isAlive(task.pid ?? 0), "its death");
+	for (const pid of [task.supervisor?.pid ?? 0, task.pid ?? 0]) {
+		process.kill(pid, "SIGKILL");
+		await until(() => !isAlive(pid), "its death");
+	}
 	const { json } = await box.bg(["status", id]);
 	expect(json()).toMatchObject({ status: "error", reason: "lost" });
 	expect(box.record(id).status).toBe("error");
