@@ -69,7 +69,7 @@ async function run(form: string, files: string[], flags: string[]) {
 		failures.push(`${form}: a failure without a name of its own`);
 	if (failures.length === before && (await child.exited) !== 0)
 		failures.push(`${form}: the run ended with ${child.exitCode}`);
-	const ran = /^Ran \d+ tests across (\d+) files?\./m.exec(stderr)?.[1] ?? 0;
+	const ran = /^Ran \d+ tests? across (\d+) files?\./m.exec(stderr)?.[1] ?? 0;
 	if (Number(ran) !== files.length)
 		failures.push(`${form}: ${ran} of ${files.length} files were run`);
 	passed += count("pass$");

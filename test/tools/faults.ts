@@ -1,14 +1,14 @@
 /**
- * Faults for tests: single system calls that fail (strace), files of the kernel that cannot be read,
- * a store that cannot be written for a while (mount namespaces). A machine that lacks one of these
- * says so, and the test has failed.
+ * Faults for tests: system calls that fail (strace), kernel files that cannot be read, a store that
+ * cannot be written for a while (mount namespaces). If the machine lacks one of these, the test fails
+ * with a message that says which.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterTest } from "./concurrent.ts";
 import { type Sandbox, until } from "./harness.ts";
 
-/** A call that fails: its name, the path it is about (any), the error, and which of the calls (all). */
+/** A call that fails: its name, its path (default any), the error, and which of the calls (default all). */
 export type Fault = {
 	calls: string;
 	path?: string;
@@ -16,17 +16,17 @@ export type Fault = {
 	when?: string;
 };
 
-/** The argv of strace that lets calls of the rest of an argv fail. */
+/** An argv prefix: strace that makes calls of the command fail. */
 export function failing(...faults: readonly Fault[]): string[] {
 	return [strace(), "-f", "-qq", "-o", "/dev/null", ...injections(faults)];
 }
 
-/** The argv of strace that writes calls of the rest of an argv to a file. */
+/** An argv prefix: strace that writes calls of the command to a file. */
 export const tracing = (calls: string, log: string): string[] => [
 	...[strace(), "-f", "-qq", `--trace=${calls}`, "-o", log],
 ];
 
-/** Lets calls of a process that runs fail until one did. */
+/** Makes calls of a running process fail until one has failed. */
 export async function failOnce(
 	box: Sandbox,
 	pid: number,
@@ -60,8 +60,8 @@ export async function failOnce(
 }
 
 /**
- * The argv that calls the rest of an argv with one file of the system replaced by another text. In
- * a mount namespace of its own: what it starts has it too.
+ * An argv prefix: runs the command with the text of one system file replaced, in its own mount
+ * namespace, which its children share.
  */
 export function withFile(box: Sandbox, path: string, text: string): string[] {
 	const file = join(box.home, `in-place-of-${path.replaceAll("/", "-")}`);

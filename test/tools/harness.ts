@@ -1,7 +1,6 @@
 /**
- * What tests share: the program under test in one of its forms, a directory of its own for each
- * test, and waiting for facts. Whatever a test starts in its directory is gone when it ends; what
- * is still alive by then fails it.
+ * What tests share: the program under test in one of its forms, a fresh store and home for each test,
+ * and waiting for facts. A test fails if a process that it started is alive 10 s after its end.
  *
  *     BG="dist/bg" | "node dist/bg.mjs" | "deno run -A dist/bg.mjs" | …   (bun bg.ts)
  */
@@ -56,9 +55,9 @@ export type Sandbox = {
 	bg: (args: string[], options?: CallOptions) => Promise<Answer>;
 	/** Launches a command and returns its id. */
 	run: (command: string[], options?: CallOptions) => Promise<string>;
-	/** The record as it stands on disk. */
+	/** The record on disk. */
 	record: (id: string) => Task;
-	/** Waits until a record is as it shall be. */
+	/** Waits until a record passes a test, and returns it. */
 	untilTask: (
 		id: string,
 		test: (task: Task) => unknown,
@@ -68,7 +67,7 @@ export type Sandbox = {
 	alive: () => { pid: number; command: string }[];
 };
 
-/** A directory, a home and a way to call bg, for one test. */
+/** A store, a home and a way to call bg, for one test. */
 export function sandbox(): Sandbox {
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-test-")));
 	const dir = join(base, "store");
@@ -131,7 +130,7 @@ export function sandbox(): Sandbox {
 	return box;
 }
 
-/** At the end of a test all that it started shall be gone by itself; else the test has failed. */
+/** Waits for every process of the test to exit; throws if one does not. */
 async function close(box: Sandbox, base: string): Promise<void> {
 	try {
 		await until(
@@ -147,8 +146,8 @@ async function close(box: Sandbox, base: string): Promise<void> {
 }
 
 /**
- * Waits until a condition holds, and returns what it answered.
- * @throws Error that says what was waited for, and what was seen last.
+ * Waits until a condition returns a truthy value, and returns it.
+ * @throws Error with what was waited for and what was seen last, after `timeout` ms.
  */
 export async function until<T>(
 	condition: () => T | Promise<T>,
@@ -166,7 +165,7 @@ export async function until<T>(
 	}
 }
 
-/** All that stands below a folder, and when each was last changed in any way. */
+/** Everything below a folder: mode, owner, size and time of last change. */
 export function snapshot(dir: string): Record<string, string> {
 	const names = readdirSync(dir, { recursive: true }).map(String).sort();
 	return Object.fromEntries(
@@ -185,7 +184,7 @@ export function executable(dir: string, name: string, text: string): string {
 	return path;
 }
 
-/** Living processes (no zombies) whose environment holds `NAME=value`. */
+/** Living processes (no zombies) with `NAME=value` in their environment. */
 export function processesWith(
 	variable: string,
 ): { pid: number; command: string }[] {

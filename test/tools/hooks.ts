@@ -120,14 +120,14 @@ export function endTask(box: Sandbox, id: string, result = "done"): void {
 	);
 }
 
-/** A task of a session, over and not told. */
+/** A finished task of a session, its notice not delivered. */
 export function addEnd(box: Sandbox, session: string, result?: string): string {
 	const id = addTask(box, { parent_session_id: session });
 	endTask(box, id, result);
 	return id;
 }
 
-/** What a hook put before the model; undefined where that is nothing. */
+/** The context that a hook adds for the model; undefined if none. */
 export function noticeIn(
 	answer: Answer,
 	event = "PostToolUse",
@@ -166,7 +166,7 @@ export function lock(box: Sandbox, id: string): () => void {
 	writeFileSync(holder, "");
 	return () => {
 		rmSync(holder);
-		// Whoever waited may have taken the folder over by now: only an empty one goes.
+		// A waiting process may hold the lock by now: only an empty folder is removed.
 		removeEmptyFolder(folder);
 	};
 }

@@ -1,4 +1,4 @@
-/** Other users, small disks and pid namespaces: what a test cannot have without namespaces or root. */
+/** Other users, small disks and pid namespaces: what needs root or a user namespace. */
 import {
 	appendFileSync,
 	chownSync,
@@ -10,13 +10,13 @@ import { dirname, join } from "node:path";
 import { afterTest } from "./concurrent.ts";
 import type { Sandbox } from "./harness.ts";
 
-/** Runs the rest of an argv as a user who may not do everything: file modes mean nothing to root. */
+/** An argv prefix: an unprivileged user, because file modes do not apply to root. */
 export const unprivileged =
 	process.getuid?.() === 0
 		? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 		: [];
 
-/** Gives a sandbox to a user who may not do everything. Returns the argv that acts as that user. */
+/** Gives a sandbox to an unprivileged user. Returns the argv prefix that acts as that user. */
 export function handOver(box: Sandbox, uid = 65534): string[] {
 	if (process.getuid?.() !== 0) return [];
 	mkdirSync(box.dir, { mode: 0o700 });
@@ -26,8 +26,8 @@ export function handOver(box: Sandbox, uid = 65534): string[] {
 }
 
 /**
- * Makes a file or folder another user's, as the rest of an argv sees it. Who is not root puts one of
- * the system's in its place, in a namespace that the argv alone has.
+ * Makes a file or folder another user's for the command behind the argv prefix that it returns. Without
+ * root, one of root's is mounted over it, in a namespace of that command.
  */
 export function giveAway(path: string): string[] {
 	if (unprivileged.length) {
@@ -42,16 +42,16 @@ export function giveAway(path: string): string[] {
 
 /** A disk for the store of a sandbox. */
 export type SmallDisk = {
-	/** Runs the rest of an argv where the disk is mounted. */
+	/** An argv prefix: the namespace in which the disk is mounted. */
 	argv: string[];
 	/** The store as this process sees it. */
 	dir: string;
-	/** Takes all the room that is left. */
+	/** Fills the disk to the last byte. */
 	fill: () => void;
 	free: () => void;
 };
 
-/** Mounts a disk of a few KiB where the store will be, in a namespace that the test alone has. */
+/** Mounts a disk of a few KiB on the store, in a namespace of the test. */
 export async function smallDisk(box: Sandbox, KiB = 256): Promise<SmallDisk> {
 	const mount = `mount -t tmpfs -o mode=700,size=${KiB}k tmpfs "$1" && echo mounted && exec sleep 600`;
 	mkdirSync(box.dir);
@@ -87,8 +87,8 @@ export async function smallDisk(box: Sandbox, KiB = 256): Promise<SmallDisk> {
 }
 
 /**
- * A pid namespace that the test alone has: runs the rest of an argv in it. Its first process buries
- * the dead, and all in it end with the test.
+ * An argv prefix: a pid namespace of the test. Its first process reaps zombies; every process in it is
+ * killed when the test ends.
  */
 export async function pidNamespace(): Promise<string[]> {
 	const init = "echo here; while :; do sleep 1; done";

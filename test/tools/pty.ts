@@ -9,9 +9,9 @@ import { program, type Sandbox, until } from "./harness.ts";
 export type Pty = {
 	/** All that was ever written. */
 	text: () => string;
-	/** The lines of the last whole frame; none where no frame was drawn. */
+	/** The lines of the last complete frame; empty if none was drawn. */
 	screen: () => string[];
-	/** Waits until what was written, or what is on the screen, is as it shall be. */
+	/** Waits until the text written, or the screen, matches. */
 	untilText: (wanted: RegExp) => Promise<unknown>;
 	untilScreen: (wanted: RegExp) => Promise<unknown>;
 	type: (keys: string) => void;

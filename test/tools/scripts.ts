@@ -1,4 +1,4 @@
-/** Shell scripts as tasks, for tests of what limits and holds a task. */
+/** Shell scripts as tasks, for tests of limits, retries and pauses. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { processesWith, type Sandbox } from "./harness.ts";
@@ -16,7 +16,7 @@ export async function script(
 	return stdout.trim();
 }
 
-/** The record of a task once it is over. */
+/** The record of a task after its end. */
 export async function endOf(box: Sandbox, id: string) {
 	await box.bg(["wait", id]);
 	return box.record(id);

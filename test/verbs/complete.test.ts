@@ -1,10 +1,12 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { root, sandbox } from "../tools/harness.ts";
 
 test("complete says what came out and does not end the process", async () => {
 	const box = sandbox();
-	const id = await box.run(["sh", "-c", "sleep 0.8; exit 7"]);
+	const untilGo = "until test -e go; do sleep 0.05; done; exit 7";
+	const id = await box.run(["sh", "-c", untilGo]);
 	await box.untilTask(id, ({ process }) => process, "its process");
 	const answer = await box.bg(["complete", id, "all done"]);
 	expect(answer.json()).toEqual({
@@ -14,6 +16,7 @@ test("complete says what came out and does not end the process", async () => {
 	});
 	const { tasks } = (await box.bg(["list"])).json();
 	expect(tasks).toMatchObject([{ status: "completed", note: "process alive" }]);
+	writeFileSync(join(box.home, "go"), "");
 	// What the process did in the end is added beside it.
 	const end = await box.untilTask(
 		id,

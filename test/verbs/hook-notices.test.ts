@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
-import { type Answer, program, sandbox } from "../tools/harness.ts";
+import { type Answer, program, sandbox, until } from "../tools/harness.ts";
 
 import {
 	addEnd,
@@ -95,12 +95,13 @@ test("a session gets a notice of each ended task, unless it cancelled the task i
 	await box.bg(["cancel", cancelled], mine);
 	await box.bg(["cancel", stranger], { env: { BG_SESSION_ID: other } });
 	await box.untilTask(ended, ({ status }) => status === "error", "its end");
-	await Bun.sleep(50);
-	const notice = noticeIn(await send(box, toolUse(parent)));
-	expect(notice).toContain(ended);
-	expect(notice).toContain("exited 3");
-	expect(notice).toContain(stranger);
-	expect(notice).not.toContain(cancelled);
+	const notice = join(box.dir, ".notices", parent, `${ended}.due`);
+	await until(() => existsSync(notice), "its notice");
+	const told = noticeIn(await send(box, toolUse(parent)));
+	expect(told).toContain(ended);
+	expect(told).toContain("exited 3");
+	expect(told).toContain(stranger);
+	expect(told).not.toContain(cancelled);
 });
 
 test("what a task wrote is quoted as data, in one line", async () => {

@@ -7,7 +7,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { root, sandbox, standIn } from "../tools/harness.ts";
+import { root, sandbox, standIn, until } from "../tools/harness.ts";
 
 /** A sandbox whose droid is the stand-in, and what that one was told. */
 function withDroid() {
@@ -23,6 +23,8 @@ function withDroid() {
 		expect(answer).toMatchObject({ code: 0 });
 		const id = answer.stdout.trim();
 		await box.bg(["wait", id]);
+		// After the end it removes the prompt and counts the stream.
+		await until(() => box.alive().length === 0, "its supervisor gone");
 		return { id, task: box.record(id), told: told() };
 	};
 	return { box, env, launch, told, ended };

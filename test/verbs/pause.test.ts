@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isFinal } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
@@ -78,9 +78,11 @@ describe("pause", () => {
 concurrentTest("what a paused task leaves behind goes on", async () => {
 	const box = sandbox();
 	for (const isSupervised of [true, false]) {
-		const id = await script(box, [], "sleep 2 & wait");
+		const go = join(box.home, `${isSupervised}`);
+		const untilGo = `until test -e ${go}; do sleep 0.05; done`;
+		const id = await script(box, [], `(${untilGo}) & wait`);
 		const { pid = 0, supervisor } = await running(box, id);
-		await until(() => treeOf(id).length === 2, "its child");
+		await until(() => treeOf(id).length > 1, "its child");
 		await box.bg(["pause", id]);
 		const dead = isSupervised ? [pid] : [supervisor?.pid ?? 0, pid];
 		for (const each of dead) process.kill(each, "SIGKILL");
@@ -89,16 +91,19 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 			async () => isFinal((await box.bg(["status", id])).json()),
 			"an end",
 		);
+		writeFileSync(go, "");
 		await until(() => treeOf(id).length === 0, "its child to end");
 	}
 });
 
 concurrentTest("what was held and then ended by hand can go on", async () => {
 	const box = sandbox();
-	const id = await script(box, [], "sleep 2; echo over");
+	const untilGo = "until test -e go; do sleep 0.05; done; echo over";
+	const id = await script(box, [], untilGo);
 	await running(box, id);
 	await box.bg(["pause", id]);
 	await box.bg(["complete", id, "early"]);
+	writeFileSync(join(box.home, "go"), "");
 	expect((await box.bg(["unpause", id])).code).toBe(0);
 	await until(() => treeOf(id).length === 0, "the process to end");
 	expect(outputOf(box, id)).toBe("over\n");

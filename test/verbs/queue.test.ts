@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { isAlive, program, sandbox, standIn, until } from "../tools/harness.ts";
+import { isAlive, sandbox, standIn, until } from "../tools/harness.ts";
 import {
 	aWhile,
 	block,
@@ -136,21 +136,3 @@ concurrentTest.each([
 		await isEmpty(box);
 	},
 );
-
-test("tasks that wait for tasks they launched do not starve them", async () => {
-	const box = sandbox();
-	const env = { BG_MAX_RUNNING: "2" };
-	const script =
-		'id=$("$0" "$@" run -q helper -- sh -c "sleep 0.05; echo helped") && "$0" "$@" wait "$id"';
-	const ids = await Promise.all(
-		Array.from({ length: 8 }, () =>
-			run(box, ["sh", "-c", script, ...program], { env }),
-		),
-	);
-	expect((await box.bg(["wait", ...ids])).code).toBe(0);
-	const { total, completed, tasks } = (await box.bg(["list"])).json();
-	expect({ total, completed }).toEqual({ total: 16, completed: 16 });
-	for (const id of ids) expect(box.record(id).result).toContain("helped");
-	expect(tasks).toHaveLength(16);
-	await isEmpty(box);
-}, 120_000);

@@ -219,13 +219,16 @@ test("an end stops nothing: what a task left behind lives on, and at most 20 of 
 	for (const { pid } of left_behind) expect(isAlive(pid)).toBe(false);
 });
 
+const untilGo = "until test -e go; do sleep 0.05; done; exit 4";
+
 test("an output that turns odd while the task runs loses no end, and harms no other task", async () => {
 	const box = sandbox();
 	const other = await box.run(["true"]);
-	const id = await box.run(["sh", "-c", "sleep 0.5; exit 4"]);
+	const id = await box.run(["sh", "-c", untilGo]);
 	await box.untilTask(id, ({ process }) => process, "its process");
 	rmSync(join(box.dir, `${id}.out`));
 	mkdirSync(join(box.dir, `${id}.out`));
+	writeFileSync(join(box.home, "go"), "");
 	expect((await box.bg(["wait", id, other])).code).toBe(1);
 	expect(box.record(id)).toMatchObject({ status: "error", exit_code: 4 });
 	expect((await box.bg(["list"])).json().total).toBe(2);
@@ -234,10 +237,11 @@ test("an output that turns odd while the task runs loses no end, and harms no ot
 
 test("folders that vanish while a task runs keep its end from nobody", async () => {
 	const box = sandbox();
-	const id = await box.run(["sh", "-c", "sleep 0.5; exit 4"]);
+	const id = await box.run(["sh", "-c", untilGo]);
 	await box.untilTask(id, ({ process }) => process, "its process");
 	for (const name of readdirSync(box.dir))
 		if (name.startsWith(".")) rmSync(join(box.dir, name), { recursive: true });
+	writeFileSync(join(box.home, "go"), "");
 	const end = await box.untilTask(id, (task) => task.completed_at, "its end");
 	expect(end).toMatchObject({ status: "error", exit_code: 4 });
 });
@@ -297,9 +301,10 @@ test("supervisor and process both killed: lost, and it says so", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "60"]);
 	const task = await box.untilTask(id, ({ process }) => process, "a process");
-	process.kill(task.supervisor?.pid ?? 0, "SIGKILL");
-	process.kill(task.pid ?? 0, "SIGKILL");
-	await until(() => !isAlive(task.pid ?? 0), "its death");
+	for (const pid of [task.supervisor?.pid ?? 0, task.pid ?? 0]) {
+		process.kill(pid, "SIGKILL");
+		await until(() => !isAlive(pid), "its death");
+	}
 	const { json } = await box.bg(["status", id]);
 	expect(json()).toMatchObject({ status: "error", reason: "lost" });
 	expect(box.record(id).status).toBe("error");

@@ -8,7 +8,7 @@ import {
 	type Sandbox,
 	sandbox,
 } from "../../tools/harness.ts";
-import { isEmpty, linesOf } from "../../tools/queue.ts";
+import { isEmpty, linesOf, run } from "../../tools/queue.ts";
 
 /** Ids of tasks that have a living process, all at one moment. */
 function livingTasks(box: Sandbox): Set<string> {
@@ -71,3 +71,21 @@ test("of 200 tasks that 20 processes launch at once, never more run than may", a
 	expect(running).toBe(0);
 	await isEmpty(box);
 }, 300_000);
+
+test("tasks that wait for tasks they launched do not starve them", async () => {
+	const box = sandbox();
+	const env = { BG_MAX_RUNNING: "2" };
+	const script =
+		'id=$("$0" "$@" run -q helper -- sh -c "sleep 0.05; echo helped") && "$0" "$@" wait "$id"';
+	const ids = await Promise.all(
+		Array.from({ length: 8 }, () =>
+			run(box, ["sh", "-c", script, ...program], { env }),
+		),
+	);
+	expect((await box.bg(["wait", ...ids])).code).toBe(0);
+	const { total, completed, tasks } = (await box.bg(["list"])).json();
+	expect({ total, completed }).toEqual({ total: 16, completed: 16 });
+	for (const id of ids) expect(box.record(id).result).toContain("helped");
+	expect(tasks).toHaveLength(16);
+	await isEmpty(box);
+}, 120_000);

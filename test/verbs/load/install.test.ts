@@ -12,13 +12,13 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { hookEvents } from "../../lib/hook/events.ts";
+import { hookEvents } from "../../../lib/hook/events.ts";
 import {
 	type CallOptions,
 	program,
 	type Sandbox,
 	sandbox,
-} from "../tools/harness.ts";
+} from "../../tools/harness.ts";
 
 const file = program.find((part) => /bg(\.mjs|\.ts)?$/.test(part)) ?? "";
 const isSource = file.endsWith(".ts");

@@ -9,7 +9,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { identifyMachine } from "../../lib/process/machine.ts";
+import { identifyMachine } from "../../../lib/process/machine.ts";
 import {
 	executable,
 	program,
@@ -17,8 +17,8 @@ import {
 	type Sandbox,
 	sandbox,
 	until,
-} from "../tools/harness.ts";
-import { addTask } from "../tools/hooks.ts";
+} from "../../tools/harness.ts";
+import { addTask } from "../../tools/hooks.ts";
 
 const file = program.at(-1) ?? "";
 
