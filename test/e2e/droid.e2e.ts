@@ -119,21 +119,26 @@ for (const [what, prompt] of Object.entries(prompts))
 		expect(existsSync(join(lab.project, "broken"))).toBe(false);
 	});
 
-droidTest("a prompt of more than 1 MiB comes from a file", async (lab) => {
-	const prompt = `-"$(id)" 🦀\n${"All work and no play. ".repeat(55_000)}\\`;
-	expect(Buffer.byteLength(prompt)).toBeGreaterThan(1024 * 1024);
-	const file = join(lab.home, "prompt");
-	writeFileSync(file, prompt);
-	const id = await lab.launch("", { flags: ["--prompt-file", file] });
-	const [task] = (await lab.bg(["wait", id])).json().tasks;
-	expect(task).toMatchObject({
-		status: "completed",
-		result: "Hello from the scripted model.",
-	});
-	const [request] = lab.model.requests();
-	expect(request && said(request, "user").at(-1) === prompt).toBe(true);
-	expect(lab.record(id).droid_session_id).toMatch(uuid);
-});
+droidTest(
+	"a prompt of more than 1 MiB comes from a file, and stays out of the record",
+	async (lab) => {
+		const prompt = `-"$(id)" 🦀\n${"All work and no play. ".repeat(55_000)}\\`;
+		expect(Buffer.byteLength(prompt)).toBeGreaterThan(1024 * 1024);
+		const file = join(lab.home, "prompt");
+		writeFileSync(file, prompt);
+		const id = await lab.launch("", {
+			flags: ["--private", "--prompt-file", file],
+		});
+		const [task] = (await lab.bg(["wait", id])).json().tasks;
+		expect(task).toMatchObject({
+			status: "completed",
+			result: "Hello from the scripted model.",
+		});
+		const [request] = lab.model.requests();
+		expect(request && said(request, "user").at(-1) === prompt).toBe(true);
+		expect(lab.record(id).droid_session_id).toMatch(uuid);
+	},
+);
 
 droidTest("a private prompt reaches the model by no argv", async (lab) => {
 	const prompt = `RUN[${gate}; echo the word is swordfish] SAY[Understood.]`;
