@@ -2,7 +2,7 @@
  * Runs a verb: resolves its name, checks argv, lets citty parse and run it, and reports errors. A verb is
  * loaded when it is called. Returns an exit code; the entry point exits.
  */
-import { runCommand } from "citty";
+import { type CommandDef, runCommand } from "citty";
 import { version } from "../../package.json" with { type: "json" };
 import {
 	BgError,
@@ -54,7 +54,12 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text do not go together");
-	const command = { ...verb, args: call.args };
+	const command: CommandDef = {
+		...verb,
+		args: call.args,
+		// citty's arguments are a proxy that converts the name at each access.
+		run: (context) => verb.run?.({ ...context, args: { ...context.args } }),
+	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });
 	return typeof result === "number" ? result : exitCodes.ok;
