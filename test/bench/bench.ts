@@ -51,7 +51,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 		const figures: Figure[] = [];
 		for (const [what, limit, call] of [
 			["hook, nothing to do / empty", 1.25, idleHook([bench.bg], env)],
-			["hook, completes a task / empty", 1.75, endingHook(bench, store, env)],
+			["hook, completes a task / empty", 2.25, endingHook(bench, store, env)],
 		] as const) {
 			const { input } = call;
 			const ratio = await compare(bench, call, { argv: [empty], env, input });
@@ -68,8 +68,8 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 		const figures: Figure[] = [];
 		for (const [runtime, limit] of [
 			["bun", 1.6],
-			["deno", 1.3],
-			["node", 1.25],
+			["deno", 1.4],
+			["node", 1.3],
 		] as const) {
 			const command = runtimeCommand(runtime);
 			const call = idleHook([...command, bench.script], env);
@@ -118,7 +118,7 @@ const rows: Record<string, (bench: Bench) => Promise<Figure[]>> = {
 			);
 		};
 		const ratio = await compare(bench, { ...call, settle }, empty);
-		return [ratioFigure("launch until it returns / empty", 3, ratio)];
+		return [ratioFigure("launch until it returns / empty", 3.5, ratio)];
 	},
 
 	list: async (bench) => {
