@@ -342,7 +342,7 @@ function noticeIn({ stdout }: Called): string {
 const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	sessions: /^(\.whole|[\w-]+\/(id|\.caller|\.recorded|\.ended))$/,
 	progress: /^id$/,
-	ends: /^last$/,
+	ends: /^[0-7]$/,
 	temporary: /^swept$/,
 	notices: undefined,
 	due: undefined,

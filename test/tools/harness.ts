@@ -11,6 +11,7 @@ import {
 	mkdtempSync,
 	readdirSync,
 	readFileSync,
+	readlinkSync,
 	realpathSync,
 	rmSync,
 	writeFileSync,
@@ -199,6 +200,18 @@ export function processesWith(
 			return [];
 		}
 	});
+}
+
+/** Whether a process watches files (Linux: inotify). */
+export function isWatching(pid: number): boolean {
+	const folder = `/proc/${pid}/fd`;
+	try {
+		return readdirSync(folder).some(
+			(fd) => readlinkSync(`${folder}/${fd}`) === "anon_inode:inotify",
+		);
+	} catch {
+		return false;
+	}
 }
 
 /** Whether a process lives; a zombie does not. */

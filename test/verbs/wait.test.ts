@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { program, sandbox, until } from "../tools/harness.ts";
+import { isWatching, program, sandbox, until } from "../tools/harness.ts";
 
 test("wait brings status, exit code and result of each, and exits 1 where one failed", async () => {
 	const box = sandbox();
@@ -60,8 +60,13 @@ test("wait without ids sees tasks that others launch and finish meanwhile", asyn
 	]);
 	const waiting = box.bg(["wait"]);
 	await until(
-		() => box.alive().some(({ command }) => command.includes("wait")),
-		"the waiting process",
+		() =>
+			box
+				.alive()
+				.some(
+					({ pid, command }) => command.includes("wait") && isWatching(pid),
+				),
+		"a process that watches for ends",
 	);
 	const second = await box.run(["echo", "second"]);
 	await box.untilTask(second, ({ completed_at }) => completed_at, "its end");
