@@ -3,7 +3,7 @@
  *
  * If a task's record cannot be written, a stop request is an empty file whose name has all of its
  * content: it needs no free space. The task's supervisor reads it and records it later. Every end
- * replaces the file `.ends/last`, which wakes the processes that watch its folder.
+ * replaces a file in `.ends`, which wakes the processes that watch that folder.
  */
 import { existsSync, renameSync, rmSync, watch } from "node:fs";
 import * as v from "valibot";
@@ -19,9 +19,9 @@ import {
 } from "./files.ts";
 import { isKnownSession, markSessionDue } from "./notices.ts";
 import {
+	endFile,
 	folderPath,
 	handoverFile,
-	lastEndFile,
 	noticeFolder,
 	type Store,
 } from "./paths.ts";
@@ -73,12 +73,15 @@ export function watchEnds(store: Store, onEnd: () => void): () => void {
 	}
 }
 
+/** Processes begin with different names. */
+let endCount = process.pid;
+
 /** Wakes the processes that wait for an end or for a free slot. */
 export function notifyWaiters(store: Store): void {
 	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
 	try {
 		touch(temporary);
-		renameSync(temporary, lastEndFile(store));
+		renameSync(temporary, endFile(store, endCount++));
 	} catch {
 		// Waiting processes also poll once a second.
 		discard(temporary);

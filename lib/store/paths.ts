@@ -23,7 +23,7 @@
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
- *     .ends/last                 empty; replaced at every end, which wakes the waiters
+ *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
  *     .queue/<entry>             a task that waits for a slot (spawn/queue-entries.ts)
  *     .queue/paused              empty; no task of the queue is started
  *     .slots/<entry>             a task that holds a slot
@@ -146,9 +146,12 @@ export const uniqueFile = (store: Store, hash: string) =>
 export const sweptMark = (store: Store) =>
 	`${folderPath(store, "temporary")}/swept`;
 
-/** Replaced at every end of a task. */
-export const lastEndFile = (store: Store) =>
-	`${folderPath(store, "ends")}/last`;
+/**
+ * One of eight files that ends of tasks replace in turn: Bun's watcher does not report a second rename
+ * onto the same name within about 1 ms.
+ */
+export const endFile = (store: Store, count: number) =>
+	`${folderPath(store, "ends")}/${count % 8}`;
 
 /** A log of faults. */
 export const logFile = (store: Store, source: LogSource) =>
