@@ -1,8 +1,8 @@
 /**
- * What is there to download, tested as it ships: `npm run release` has just written it. What is of
- * another platform cannot be run here; its head says that it is of that platform.
+ * Tests the release files that `npm run release` has just written. Files of another platform cannot be
+ * run here: their first bytes must name that platform.
  */
-import { beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
 	chmodSync,
 	mkdtempSync,
@@ -21,9 +21,9 @@ import { root, sandbox } from "../tools/harness.ts";
 const release = join(root, "dist", "release");
 const here = `${process.platform}-${process.arch}`;
 
-/** A folder that is gone when the tests are. */
+/** Removed after the tests. */
 const folder = realpathSync(mkdtempSync(join(tmpdir(), "bg-test-release-")));
-process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const executable = join(folder, "bg");
 const plugin = join(folder, "bg-tasks", "bg");
