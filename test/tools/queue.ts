@@ -39,11 +39,13 @@ export const aWhile = () => Bun.sleep(2500);
 export const entries = (box: Sandbox, folder: "queue" | "slots") =>
 	readdirSync(join(box.dir, `.${folder}`));
 
-/** Waits until a task waits for nothing but a slot. */
-export const isReady = (box: Sandbox) =>
+/** Waits until so many tasks wait for nothing but a slot. */
+export const isReady = (box: Sandbox, count = 1) =>
 	until(
-		() => entries(box, "queue").some((name) => name.startsWith("ready")),
-		"a task that is ready",
+		() =>
+			entries(box, "queue").filter((name) => name.startsWith("ready")).length >=
+			count,
+		"tasks that are ready",
 	);
 
 export const isEmpty = (box: Sandbox) =>

@@ -27,6 +27,7 @@ test("the higher priority starts first, and of the same one the oldest", async (
 		const command = ["sh", "-c", 'echo "$BG_TASK_ID" >>"$0"', log];
 		ids.push(await run(box, command, { flags, env: one }));
 	}
+	await isReady(box, ids.length);
 	blocker.open();
 	expect((await box.bg(["wait", ...ids])).code).toBe(0);
 	const order = [4, 2, 5, 0, 3, 7, 1, 6].map((n) => ids[n]);
