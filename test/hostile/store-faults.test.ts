@@ -1,6 +1,6 @@
 /**
  * A store that cannot be written for a while: a full disk, a read-only one, a folder without
- * permission, a file size limit. What is to be stopped is stopped, and each end is recorded once the
+ * permission, a file size limit. Stops still happen, and each end is recorded once the
  * store can be written again.
  */
 import { expect, onTestFinished, test } from "bun:test";

@@ -69,7 +69,7 @@ test("--after-any starts whatever way they ended", async () => {
 	await isEmpty(box);
 });
 
-test("an end counts as one whoever tells it: complete, a hook, cancel, nobody", async () => {
+test("an end counts once, whether complete, a hook or cancel reports it, or none", async () => {
 	const box = sandbox();
 	const ends = {
 		complete: (id: string) => box.bg(["complete", id, "done"]),
