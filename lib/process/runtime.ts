@@ -92,6 +92,10 @@ export function openInput(): () => Promise<{ value?: Uint8Array | undefined }> {
 export const exit = (code: number): never =>
 	deno ? deno.exit(code) : process.exit(code);
 
+/** Waits `ms` milliseconds; other work of this process goes on. */
+export const sleep = (ms: number): Promise<void> =>
+	new Promise((resolve) => setTimeout(resolve, ms));
+
 /** Blocks this thread for `ms` milliseconds. */
 export function sleepSync(ms: number): void {
 	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);

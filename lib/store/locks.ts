@@ -5,10 +5,10 @@
  * the claim of a live one.
  */
 import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { errorCode, errorMessage, refused } from "../error.ts";
+import { BgError, errorCode, errorMessage, refused } from "../error.ts";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { describeMachine } from "../process/machine.ts";
-import { sleepSync } from "../process/runtime.ts";
+import { sleep, sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
 import { assertWritable } from "./directory.ts";
 import {
@@ -21,19 +21,59 @@ import {
 } from "./files.ts";
 import { folderPath, lockFolder, type Store } from "./paths.ts";
 
+/** A lock stays held by a process that is alive, or may be. Nothing was done. */
+export class LockHeldError extends BgError {
+	constructor(message: string) {
+		super("refused", message);
+	}
+}
+
+/** A lock to take. `name`: a task's id or a shared lock (store/paths.ts). */
+type LockRequest = {
+	name: string;
+	/** How long to wait for it, in ms. With 0, the lock is only tried. */
+	timeoutMs: number;
+};
+
 /**
- * Runs an action under a lock.
- * @param lock `name`: a task's id or a shared lock (store/paths.ts). `timeoutMs`: how long to wait for it.
- * @throws BgError (refused) that names the holder if the lock stays held.
+ * Runs an action under a lock. While it waits for the lock, this thread is blocked.
+ * @throws LockHeldError that names the holder if the lock stays held; BgError (refused) if it cannot be
+ * taken for another reason.
  */
 export function withLock<T>(
 	store: Store,
-	{ name, timeoutMs }: { name: string; timeoutMs: number },
+	{ name, timeoutMs }: LockRequest,
 	action: () => T,
 ): T {
-	assertWritable(store);
-	const claim = { lock: lockFolder(store, name), holder: uniqueHolderName() };
-	acquireLock(store, claim, timeoutMs);
+	const claim = prepareClaim(store, name);
+	const deadline = performance.now() + timeoutMs;
+	for (let pause = 1; !tryAcquire(store, claim); pause *= 2) {
+		if (performance.now() >= deadline) throw abandonClaim(store, claim);
+		sleepSync(Math.min(pause, 20));
+	}
+	try {
+		return action();
+	} finally {
+		release(claim);
+	}
+}
+
+/**
+ * Like withLock, but other work of this process goes on while it waits. If the lock is free, the action has
+ * run when this function returns its promise.
+ */
+export async function withLockAsync<T>(
+	store: Store,
+	{ name, timeoutMs }: LockRequest,
+	action: () => T,
+): Promise<T> {
+	const claim = prepareClaim(store, name);
+	const deadline = performance.now() + timeoutMs;
+	for (let pause = 5; !tryAcquire(store, claim); pause *= 2) {
+		const left = deadline - performance.now();
+		if (left <= 0) throw abandonClaim(store, claim);
+		await sleep(Math.min(pause, 50, left));
+	}
 	try {
 		return action();
 	} finally {
@@ -82,73 +122,93 @@ export function removeDeadClaims(
 
 // --- internal ---
 
-/** A lock's folder and the name of this process's file in it. */
-type Claim = { lock: string; holder: string };
+/** A lock's folder, the name of this process's file in it, and the folder that is renamed onto it. */
+type Claim = { lock: string; holder: string; prepared: string };
 
 /** The delay between attempts of a release that failed, in ms. */
 const releaseRetryMs = 500;
 
-/** Locks whose release failed, with their holders. */
-const unreleased = new Map<string, string>();
+/** Claims whose release failed, by lock. */
+const unreleased = new Map<string, Claim>();
 
 /**
  * Releases a lock. A failure does not undo what was done under the lock: the release is retried as long
  * as this process lives. After that, the lock has a dead holder and can be broken.
  */
-function release({ lock, holder }: Claim): void {
+function release(claim: Claim): void {
+	const { lock, holder } = claim;
 	try {
 		removeFile(`${lock}/${holder}`);
 		unreleased.delete(lock);
 		// If another process has taken the lock meanwhile, its folder is not empty and stays.
 		removeEmptyFolder(lock);
 	} catch {
-		unreleased.set(lock, holder);
+		unreleased.set(lock, claim);
 		setTimeout(() => releaseAgain(lock), releaseRetryMs).unref();
 	}
 }
 
 function releaseAgain(lock: string): void {
-	const holder = unreleased.get(lock);
-	if (holder) release({ lock, holder });
+	const claim = unreleased.get(lock);
+	if (claim) release(claim);
 }
 
-function acquireLock(
-	store: Store,
-	{ lock, holder }: Claim,
-	timeoutMs: number,
-): void {
-	releaseAgain(lock);
+/** Prepares the folder that becomes the lock. */
+function prepareClaim(store: Store, name: string): Claim {
+	assertWritable(store);
+	const holder = uniqueHolderName();
 	const prepared = `${folderPath(store, "temporary")}/${holder}`;
+	const claim = { lock: lockFolder(store, name), holder, prepared };
 	try {
 		mkdirSync(prepared, { mode: 0o700 });
 		touch(`${prepared}/${holder}`);
 	} catch (error) {
-		removePrepared(prepared, holder);
-		throw refused(`unable to lock ${lock}: ${errorMessage(error)}`);
+		throw failClaim(claim, error);
 	}
-	const deadline = performance.now() + timeoutMs;
-	for (let pause = 1; ; pause = Math.min(pause * 2, 20)) {
-		try {
-			renameSync(prepared, lock);
-			return;
-		} catch (error) {
-			const code = errorCode(error);
-			const isHeld = code === "ENOTEMPTY" || code === "EEXIST";
-			if (!isHeld || performance.now() > deadline) {
-				removePrepared(prepared, holder);
-				throw refused(
-					isHeld
-						? `unable to lock ${lock}: held by ${describeHolders(listNames(store, lock).map((name) => `${lock}/${name}`))}`
-						: `unable to lock ${lock}: ${errorMessage(error)}`,
-				);
+	return claim;
+}
+
+/**
+ * Takes a lock that is free or whose holder is gone. Returns false if it is held.
+ * @throws BgError (refused) if it cannot be taken; then the claim is removed.
+ */
+function tryAcquire(store: Store, claim: Claim): boolean {
+	const { lock, prepared } = claim;
+	try {
+		releaseAgain(lock);
+		do {
+			try {
+				renameSync(prepared, lock);
+				return true;
+			} catch (error) {
+				const code = errorCode(error);
+				if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
 			}
-		}
-		if (!removeDeadClaims(lock, listNames(store, lock))) sleepSync(pause);
+		} while (removeDeadClaims(lock, listNames(store, lock)));
+		return false;
+	} catch (error) {
+		throw failClaim(claim, error);
 	}
 }
 
+/** Removes a claim that waited in vain. Returns the error that names the lock's holder. */
+function abandonClaim(store: Store, claim: Claim): LockHeldError {
+	const { lock } = claim;
+	removePrepared(claim);
+	const holders = listNames(store, lock).map((name) => `${lock}/${name}`);
+	return new LockHeldError(
+		`unable to lock ${lock}: held by ${describeHolders(holders)}`,
+	);
+}
+
+/** Removes a claim that failed. Returns the error that says why. */
+function failClaim(claim: Claim, cause: unknown): BgError {
+	removePrepared(claim);
+	return refused(`unable to lock ${claim.lock}: ${errorMessage(cause)}`);
+}
+
 /** Under a read-only mount even this fails (EROFS): the error that led here matters more. */
-function removePrepared(folder: string, holder: string): void {
-	discard(`${folder}/${holder}`);
-	removeEmptyFolder(folder);
+function removePrepared({ prepared, holder }: Claim): void {
+	discard(`${prepared}/${holder}`);
+	removeEmptyFolder(prepared);
 }

@@ -27,7 +27,7 @@ import {
 	readTrusted,
 	replaceFile,
 } from "./files.ts";
-import { withLock } from "./locks.ts";
+import { withLock, withLockAsync } from "./locks.ts";
 import { expectNotice } from "./notices.ts";
 import { folderPath, recordFile, type Store } from "./paths.ts";
 import { indexSession } from "./session-index.ts";
@@ -141,37 +141,44 @@ export function createTask(store: Store, task: Task): void {
 	writeRecord(store, task, true);
 }
 
+/** How a record is changed. */
+export type UpdateOptions = {
+	/** How long to wait for the record's lock, in ms. */
+	timeoutMs?: number;
+	/** Replaces a record that is missing or broken, which is an error otherwise. */
+	fallback?: Task;
+};
+
 /**
  * Changes a record under its lock. `decide` gets the record as it is now and returns the new one, or
  * undefined to leave it. An end is written with fsync and published to waiters.
- * @param options `timeoutMs`: how long to wait for the lock. `fallback`: replaces a record that is missing
- * or broken, which is an error otherwise.
  * @returns the record as it is now.
- * @throws BgError if the lock stays held, or if the record cannot be read or rewritten.
+ * @throws LockHeldError if the lock stays held; BgError if the record cannot be read or rewritten.
  */
 export function updateTask(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
-	{
-		timeoutMs = lockTimeoutMs,
-		fallback,
-	}: { timeoutMs?: number; fallback?: Task } = {},
+	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
 ): Task {
-	return withLock(store, { name: id, timeoutMs }, () => {
-		const before = readOrReplace(store, id, fallback);
-		// Checked before `decide`, which may start or remove something.
-		if (hasNewerSchema(before))
-			throw refused(
-				`${id} was written by a newer bg (schema ${before.schema}): update this one`,
-			);
-		const after = decide(before);
-		if (!after || after === before) return before;
-		const ended = isFinal(after) && !isFinal(before);
-		writeRecord(store, after, ended);
-		if (ended) publishEnd(store, after);
-		return after;
-	});
+	return withLock(store, { name: id, timeoutMs }, () =>
+		changeRecord(store, id, decide, fallback),
+	);
+}
+
+/**
+ * Like updateTask, but other work of this process goes on while it waits for the lock. If the lock is
+ * free, the record has been changed when this function returns its promise.
+ */
+export function updateTaskAsync(
+	store: Store,
+	id: string,
+	decide: (task: Task) => Task | undefined,
+	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
+): Promise<Task> {
+	return withLockAsync(store, { name: id, timeoutMs }, () =>
+		changeRecord(store, id, decide, fallback),
+	);
 }
 
 /** The task `id` and the tasks it was launched from; empty without an id. */
@@ -190,6 +197,27 @@ export function findAncestors(
 // --- internal ---
 
 const missing = (message: string) => new BgError("missing", message);
+
+/** Changes a record whose lock is held. */
+function changeRecord(
+	store: Store,
+	id: string,
+	decide: (task: Task) => Task | undefined,
+	fallback: Task | undefined,
+): Task {
+	const before = readOrReplace(store, id, fallback);
+	// Checked before `decide`, which may start or remove something.
+	if (hasNewerSchema(before))
+		throw refused(
+			`${id} was written by a newer bg (schema ${before.schema}): update this one`,
+		);
+	const after = decide(before);
+	if (!after || after === before) return before;
+	const ended = isFinal(after) && !isFinal(before);
+	writeRecord(store, after, ended);
+	if (ended) publishEnd(store, after);
+	return after;
+}
 
 /** The error for a record that cannot be read. */
 function toReadError(store: Store, id: string, error: unknown): BgError {
