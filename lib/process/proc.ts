@@ -55,13 +55,29 @@ export function readCommandLines(options: string): Map<number, string> {
  * @throws UnknownError if one cannot be read.
  */
 export function listProcesses(): Process[] {
-	const all = hasProc()
-		? readKernel("/proc", (path) => readdirSync(path)).flatMap((name) => {
-				const pid = Number(name);
-				return pid > 0 ? (readListed(pid) ?? []) : [];
-			})
-		: readPsList(["-ax"]);
-	return all.filter((each) => !each.zombie);
+	return hasProc()
+		? listPids().flatMap((pid) => readLiving(pid) ?? [])
+		: readPsList(["-ax"]).filter((each) => !each.zombie);
+}
+
+/** Lists the pids in /proc. @throws UnknownError if it cannot be read. */
+export const listPids = (): number[] =>
+	readKernel("/proc", (path) => readdirSync(path))
+		.map(Number)
+		.filter((pid) => pid > 0);
+
+/**
+ * Reads a process of /proc; undefined if it is gone, a zombie, or of another user and hidden.
+ * @throws UnknownError if it cannot be read.
+ */
+export function readLiving(pid: number): Process | undefined {
+	try {
+		const found = readProcStat(pid);
+		return found?.zombie ? undefined : found;
+	} catch (error) {
+		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
+		throw error;
+	}
 }
 
 /** The environment of a process: NAME=value each. */
@@ -94,16 +110,6 @@ export function readProcess(pid: number): Process | undefined {
 }
 
 // --- internal ---
-
-/** Like readProcStat, without the processes of other users that this user may not read. */
-function readListed(pid: number): Process | undefined {
-	try {
-		return readProcStat(pid);
-	} catch (error) {
-		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
-		throw error;
-	}
-}
 
 /** The command line of a process; empty if it cannot be read. */
 function readCommandLine(pid: number): string {

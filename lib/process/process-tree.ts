@@ -10,7 +10,7 @@ import type { Identity, Task } from "../task/schema.ts";
 import { isAlive } from "./identity.ts";
 import { isOwn, type Process } from "./proc.ts";
 import { signalProcess } from "./signals.ts";
-import { type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { type Snapshot, takeSnapshot, takeSnapshotAsync } from "./snapshot.ts";
 import { UnknownError } from "./system.ts";
 
 /**
@@ -24,10 +24,12 @@ export function findTree(
 	root?: Identity,
 	{
 		known = new Set(),
-		snapshot: { all, marksOf } = takeSnapshot(),
+		snapshot: { all, marksOf, hasTask } = takeSnapshot(),
 	}: { known?: ReadonlySet<string>; snapshot?: Snapshot } = {},
 ): Process[] {
 	const isRootAlive = root !== undefined && isAlive(root);
+	// A shared snapshot is asked for many tasks: most of them have left nothing.
+	if (!isRootAlive && known.size === 0 && !hasTask(taskId)) return [];
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
 	const belongs = (each: Process): boolean => {
@@ -97,12 +99,13 @@ export async function stopTree(
 ): Promise<Process[]> {
 	const known = new Set<string>();
 	const signalled = new Set<string>();
-	const scan = () => findTree(taskId, root, { known });
+	const scan = async () =>
+		findTree(taskId, root, { known, snapshot: await takeSnapshotAsync() });
 	const start = performance.now();
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
 		const elapsed = performance.now() - start;
 		const isLast = elapsed > graceMs + killTimeoutMs;
-		const left = isLast ? scan() : unlessUnknown(scan);
+		const left = await (isLast ? scan() : unlessUnknown(scan));
 		quiet = left && left.length === 0 ? quiet + 1 : 0;
 		if (quiet === 2) return [];
 		if (left && isLast) return left;
@@ -115,7 +118,7 @@ export async function stopTree(
 			const key = processKey(each);
 			known.add(key);
 			if (name === signal && signalled.has(key)) continue;
-			unlessUnknown(() => {
+			await unlessUnknown(() => {
 				signalProcess(each, name);
 				signalled.add(key);
 			});
@@ -148,8 +151,8 @@ export async function pauseTree(
  * Continues the paused processes of an ended task.
  * @throws UnknownError if the processes cannot be read.
  */
-export function resumeTree(taskId: string): void {
-	for (const each of findTree(taskId))
+export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
+	for (const each of findTree(taskId, undefined, { snapshot }))
 		if (each.paused) signalProcess(each, "SIGCONT");
 }
 
@@ -158,9 +161,11 @@ export function resumeTree(taskId: string): void {
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 
 /** Runs a read or a signal; undefined if the result is "cannot tell". */
-function unlessUnknown<T>(act: () => T): T | undefined {
+async function unlessUnknown<T>(
+	act: () => T | Promise<T>,
+): Promise<T | undefined> {
 	try {
-		return act();
+		return await act();
 	} catch (error) {
 		if (error instanceof UnknownError) return undefined;
 		throw error;

@@ -8,15 +8,24 @@ import {
 	taskVariable,
 } from "../task/variables.ts";
 import {
+	listPids,
 	listProcesses,
 	type Process,
 	readCommandLines,
 	readEnvironment,
+	readLiving,
 } from "./proc.ts";
+import { sleep } from "./runtime.ts";
 import { hasProc } from "./system.ts";
 
-/** All processes at one moment. It is slow to take, so tasks may share one. Marks are read on demand. */
-export type Snapshot = { all: Process[]; marksOf: (pid: number) => TaskMarks };
+/** All processes at one moment. It is slow to take, so tasks may share one. */
+export type Snapshot = {
+	all: Process[];
+	/** Reads the marks of a process, once. */
+	marksOf: (pid: number) => TaskMarks;
+	/** Whether a process has the mark of this task. */
+	hasTask: (taskId: string) => boolean;
+};
 
 type TaskMarks = {
 	task?: string | undefined;
@@ -27,19 +36,49 @@ type TaskMarks = {
 };
 
 /** Takes a snapshot. @throws UnknownError if the processes cannot be read. */
-export function takeSnapshot(): Snapshot {
-	const all = listProcesses();
-	const read = createMarksReader();
+export const takeSnapshot = (): Snapshot =>
+	toSnapshot(listProcesses(), createMarksReader());
+
+/**
+ * Like takeSnapshot, but other work of this process goes on after each slice of processes. (`ps` is one
+ * call, and blocks.)
+ */
+export async function takeSnapshotAsync(): Promise<Snapshot> {
+	if (!hasProc()) return takeSnapshot();
+	const all: Process[] = [];
+	const snapshot = toSnapshot(all, createMarksReader());
+	for (const [count, pid] of listPids().entries()) {
+		if (count % sliceLength === sliceLength - 1) await sleep(0);
+		const found = readLiving(pid);
+		if (!found) continue;
+		all.push(found);
+		snapshot.marksOf(pid);
+	}
+	return snapshot;
+}
+
+// --- internal ---
+
+/** How many processes are read without a pause: about 8 system calls each. */
+const sliceLength = 250;
+
+function toSnapshot(
+	all: Process[],
+	read: (pid: number) => TaskMarks,
+): Snapshot {
 	const marks = new Map<number, TaskMarks>();
 	const marksOf = (pid: number) => {
 		const known = marks.get(pid) ?? read(pid);
 		marks.set(pid, known);
 		return known;
 	};
-	return { all, marksOf };
+	let tasks: Set<string | undefined> | undefined;
+	const hasTask = (taskId: string) => {
+		tasks ??= new Set(all.map(({ pid }) => marksOf(pid).task));
+		return tasks.has(taskId);
+	};
+	return { all, marksOf, hasTask };
 }
-
-// --- internal ---
 
 /** Returns a function that reads the marks of a process. */
 function createMarksReader(): (pid: number) => TaskMarks {
