@@ -15,7 +15,9 @@ import {
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
-import { dequeue } from "../spawn/queue.ts";
+import { releaseDependents } from "../spawn/dependencies.ts";
+import { handOver } from "../spawn/hand-over.ts";
+import { dismissTask } from "../spawn/parked.ts";
 import { postStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { iterateTasks, readTask, updateTask } from "../store/records.ts";
@@ -82,6 +84,8 @@ export async function cancelTasks(
 					(id) => !done.has(id),
 				);
 	}
+	for (const id of requested) await releaseDependents(store, id);
+	handOver(store);
 	return [...done.values()];
 }
 
@@ -163,7 +167,7 @@ function recordStop(
 				? finishTask(stopping, { reason: "cancel", at: stop.at })
 				: stopping;
 		});
-		if (isFinal(task)) dequeue(store, task);
+		if (isFinal(task)) dismissTask(store, task);
 		return { task, wasFinal };
 	} catch (error) {
 		if (hasNewerSchema(before) || !isRefused(error)) throw error;

@@ -7,6 +7,10 @@ import { pauseTree } from "../process/process-tree.ts";
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
+import { releaseTask } from "../spawn/dependencies.ts";
+import { handOver } from "../spawn/hand-over.ts";
+import { isParked } from "../spawn/parked.ts";
+import { setRunnable } from "../spawn/queue.ts";
 import { notifyWaiters } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { readTask, updateTask } from "../store/records.ts";
@@ -38,7 +42,11 @@ export async function pauseTask(
 		);
 	const task = updateTask(store, id, (now) => applyPause(now, paused));
 	if (task.status === "running") await pauseTree(id, task.process, paused);
-	if (task.supervisor) sendSignal(task.supervisor, wakeSignal);
+	else if (paused) setRunnable(store, task, false);
+	else await releaseTask(store, id);
+	if (task.supervisor && !isParked(store, task))
+		sendSignal(task.supervisor, wakeSignal);
+	handOver(store);
 	notifyWaiters(store);
 	return task;
 }

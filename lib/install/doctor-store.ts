@@ -13,7 +13,7 @@ import {
 	describeSupervision,
 	type Supervision,
 } from "../prune/supervision.ts";
-import { isQueuePaused } from "../spawn/slots.ts";
+import { isQueuePaused } from "../spawn/queue.ts";
 import { openStore } from "../store/directory.ts";
 import { maxFileBytes, readFile } from "../store/files.ts";
 import {

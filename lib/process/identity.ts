@@ -59,6 +59,17 @@ export function checkLiveness(identity: Identity): Liveness {
 export const isAlive = (identity: Identity): boolean =>
 	determineLiveness(identity) === "alive";
 
+/** Whether a process of this machine runs: it lives and no signal has stopped it. A failed read is "no". */
+export function isResponsive(identity: Identity): boolean {
+	if (checkLiveness(identity) !== "alive") return false;
+	try {
+		return readProcess(identity.pid)?.paused === false;
+	} catch (error) {
+		if (error instanceof UnknownError) return false;
+		throw error;
+	}
+}
+
 /** Explains to a person why the liveness of one of these processes is unknown. */
 export function explainUnknown(
 	identities: readonly (Identity | undefined)[],

@@ -8,7 +8,10 @@ import type { Process } from "./proc.ts";
  * Makes a supervisor read its records now instead of within a second. The signal is ignored by default,
  * so it is harmless for a supervisor that does not listen yet.
  */
-export const wakeSignal = "SIGURG";
+export const wakeSignal = "SIGURG" as const;
+
+/** What asks a supervisor to stop its tasks and to leave. */
+export const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /** Signals a process if it lives on this machine and its identity is unchanged. */
 export function sendSignal(target: Identity, name: NodeJS.Signals): void {

@@ -5,8 +5,9 @@
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
+import { sweepQueue } from "../spawn/hand-over.ts";
+import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";
-import { sweepQueue } from "../spawn/slots.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
 import { listNames, removeEmptyFolder, touch } from "../store/files.ts";
 import { removeDeadClaims } from "../store/locks.ts";
@@ -57,11 +58,17 @@ export function sweepStore(store: Store): void {
 	for (const { id, path } of listTaskNames(store, "onEnd"))
 		if (hasNoRecord(store, id)) rmSync(path, { force: true });
 		else runOnEnd(store, id);
-	for (const folder of ["prompts", "stops"] as const)
+	for (const folder of ["prompts", "stops", "parked"] as const)
 		for (const { id, path } of listTaskNames(store, folder))
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
 	for (const { id, path } of listTaskNames(store, "progress"))
 		if (!readRecordVersion(store, id)) rmSync(path, { force: true });
+	for (const { path } of listTaskNames(store, "after")) {
+		for (const id of listNames(store, path))
+			if (idPattern.test(id) && isFinishedOrGone(store, id))
+				rmSync(`${path}/${id}`, { force: true });
+		removeEmptyFolder(path);
+	}
 	// Launcher and supervisor may both die between these files and the record, which is written later.
 	const recorded = new Set(listTaskIds(store));
 	removeFromSessions(
@@ -89,7 +96,8 @@ export function removeUnlaunchedTasks(
 		removePromptFiles(store, id);
 	}
 	removeFromSessions(store, (id) => all.has(id));
-	removeEntries(store, all);
+	removeEntries(store, "queue", all);
+	for (const id of ids) removeParkedMarks(store, id);
 }
 
 // --- internal ---

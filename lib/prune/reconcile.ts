@@ -8,6 +8,7 @@
  * Reading a record never reconciles it. A verb does so once, as a step of its own, before it shows
  * anything; `wait`, `watch` and `output --follow` do so at each full poll.
  */
+import { existsSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { readResult } from "../droid/task-output.ts";
 import { BgError, refused } from "../error.ts";
@@ -17,11 +18,11 @@ import { findFirst, resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
-import { dequeue } from "../spawn/queue.ts";
-import { releaseSlot } from "../spawn/slots.ts";
+import { removeParkedMarks } from "../spawn/parked.ts";
+import { dequeue, releaseSlot } from "../spawn/queue.ts";
 import { startSupervisor } from "../spawn/supervisor.ts";
 import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
-import type { Store } from "../store/paths.ts";
+import { goneMark, type Store } from "../store/paths.ts";
 import { readTask, updateTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
@@ -102,6 +103,12 @@ export function previewRecovery(
 export function markLost(store: Store, task: Task): Task {
 	const at = timestamp();
 	const isQueued = task.status === "queued";
+	if (isQueued && existsSync(goneMark(store, task.id)))
+		return finishTask(task, {
+			reason: "spawn",
+			at,
+			error: "never started: bg was gone when its turn came",
+		});
 	if (isQueued && !hasOutput(store, task.id))
 		return finishTask(task, {
 			reason: "lost",
@@ -145,6 +152,7 @@ function recoverTask(
 	removePromptFiles(store, task.id);
 	dequeue(store, task);
 	releaseSlot(store, task);
+	removeParkedMarks(store, task.id);
 	return lostTask;
 }
 

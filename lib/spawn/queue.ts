@@ -1,23 +1,59 @@
-/** Adds, holds and removes queue entries, and pauses the whole queue. */
-import { rmSync } from "node:fs";
-import { refused, wrapWriteErrors } from "../error.ts";
-import { discard, moveFile, touch } from "../store/files.ts";
-import { folderPath, type Store } from "../store/paths.ts";
-import type { Task } from "../task/schema.ts";
-import type { Limits } from "./limits.ts";
-import {
-	entryPath,
-	entryStates,
-	listEntries,
-	listLocalEntries,
-	pauseMark,
-} from "./queue-entries.ts";
-import { sweepQueue } from "./slots.ts";
-
 /**
- * Adds tasks to the queue, held.
- * @throws BgError (refused) if that fails or the queue would be too long; then none is in it.
+ * The queue and the slots. An entry in the queue is a task that has not started. An entry among the slots
+ * is a task that counts as running: `ready` once its supervisor has taken the slot, `held` while the slot
+ * is only granted to it. Renames turn the one into the other, so each task has at most one entry.
+ *
+ * A queue entry's name holds all that orders the queue: `ready` or `held` (the task waits for other tasks
+ * or its next attempt, or is paused), priority, depth, id, machine and droid; then the limits of its
+ * launch: of running tasks and of tasks of its droid. An older bg does not write those two and reads the
+ * slots, whose names have stayed the same. An entry's text is the task's model.
  */
+import { existsSync, rmSync } from "node:fs";
+import { droidNamePattern } from "../droid/definition.ts";
+import { ifExists, wrapWriteErrors } from "../error.ts";
+import { identifyMachine } from "../process/machine.ts";
+import {
+	discard,
+	listNames,
+	moveFile,
+	readFile,
+	touch,
+	writePrivateFile,
+} from "../store/files.ts";
+import { folderPath, type Store } from "../store/paths.ts";
+import { compareIds, idPattern } from "../task/ids.ts";
+import type { Task } from "../task/schema.ts";
+import { type Limits, priorities } from "./limits.ts";
+
+export type QueueFolder = "queue" | "slots";
+
+type EntryState = "held" | "ready";
+
+export type QueueEntry = {
+	name: string;
+	state: EntryState;
+	/** Lower numbers start first. */
+	order: number;
+	depth: number;
+	id: string;
+	machine: string;
+	droid: string;
+	/** The limits of the launch; undefined in a slot, and in the queue for a task of an older bg. */
+	limits?: Pick<Limits, "BG_MAX_RUNNING" | "BG_MAX_PER_DROID">;
+};
+
+/** The file whose existence pauses the queue. */
+export const pauseMark = (store: Store) =>
+	`${folderPath(store, "queue")}/paused`;
+
+/** The path of an entry. */
+export const entryPath = (
+	store: Store,
+	folder: QueueFolder,
+	{ name }: QueueEntry,
+) => `${folderPath(store, folder)}/${name}`;
+
+/** Adds tasks to the queue; all or, if that fails, none. @throws BgError (refused) */
 export function enqueue(
 	store: Store,
 	tasks: readonly Task[],
@@ -25,45 +61,71 @@ export function enqueue(
 ): void {
 	try {
 		wrapWriteErrors(folderPath(store, "queue"), () => {
-			for (const task of tasks) touch(entryPath(store, "queue", "held", task));
+			for (const task of tasks)
+				addEntry(store, task, limits, isHeldAtFirst(task));
 		});
-		checkLength(store, tasks.length, limits);
 	} catch (error) {
-		for (const task of tasks) withdrawEntry(store, task);
+		for (const task of tasks) withdrawEntry(store, task, limits);
 		throw error;
 	}
 }
 
-/** Sets whether a queued task may start as soon as there is a slot. Creates a missing entry. */
+/**
+ * Sets whether a queued task may start as soon as there is a slot.
+ * @param limits to add the entry with if it is missing; without them, a missing entry stays missing.
+ */
 export function setRunnable(
 	store: Store,
 	task: Task,
 	isRunnable: boolean,
+	limits?: Limits,
 ): void {
-	const [from, to] = isRunnable
-		? (["held", "ready"] as const)
-		: (["ready", "held"] as const);
-	const entry = entryPath(store, "queue", to, task);
-	if (!moveFile(entryPath(store, "queue", from, task), entry)) touch(entry);
+	const state = isRunnable ? "ready" : "held";
+	const entry = findEntry(store, "queue", task.id);
+	if (entry && entry.state !== state)
+		moveFile(
+			entryPath(store, "queue", entry),
+			entryPath(store, "queue", { ...entry, name: inState(entry, state) }),
+		);
+	else if (!entry && limits && !findEntry(store, "slots", task.id))
+		addEntry(store, task, limits, !isRunnable);
+}
+
+/** Changes the place of a queued task in the order to that of its priority. */
+export function reorderEntry(store: Store, task: Task): void {
+	const entry = findEntry(store, "queue", task.id);
+	if (!entry) return;
+	const [state, , ...rest] = entry.name.split(",");
+	const name = [state, orderOf(task), ...rest].join(",");
+	moveFile(
+		entryPath(store, "queue", entry),
+		entryPath(store, "queue", { ...entry, name }),
+	);
 }
 
 /** Removes a task from the queue. */
-export function dequeue(store: Store, task: Task): void {
-	for (const state of entryStates)
-		rmSync(entryPath(store, "queue", state, task), { force: true });
+export const dequeue = (store: Store, { id }: Task) =>
+	removeEntries(store, "queue", new Set([id]));
+
+/** Frees the slot of a task, taken or only granted. */
+export const releaseSlot = (store: Store, { id }: Task) =>
+	removeEntries(store, "slots", new Set([id]));
+
+/** Removes tasks from the queue or the slots by their ids alone. */
+export function removeEntries(
+	store: Store,
+	folder: QueueFolder,
+	ids: ReadonlySet<string>,
+): void {
+	for (const entry of listEntries(store, folder))
+		if (ids.has(entry.id))
+			rmSync(entryPath(store, folder, entry), { force: true });
 }
 
-/** Removes tasks from the queue by their ids alone. */
-export function removeEntries(store: Store, ids: ReadonlySet<string>): void {
-	for (const { id, name } of listEntries(store, "queue"))
-		if (ids.has(id))
-			rmSync(`${folderPath(store, "queue")}/${name}`, { force: true });
-}
-
-/** Removes a task's queue entries after another error. A failure here is ignored. */
-export function withdrawEntry(store: Store, task: Task): void {
-	for (const state of entryStates)
-		discard(entryPath(store, "queue", state, task));
+/** Removes the entry of a task that is not launched, after another error. A failure here is ignored. */
+export function withdrawEntry(store: Store, task: Task, limits: Limits): void {
+	const name = entryName(task, limits, isHeldAtFirst(task) ? "held" : "ready");
+	discard(`${folderPath(store, "queue")}/${name}`);
 }
 
 /** Pauses or continues the queue: while it is paused no task starts; running tasks go on. */
@@ -74,24 +136,123 @@ export function setQueuePaused(store: Store, isPaused: boolean): void {
 	});
 }
 
+/** The entries of all machines. */
+export function listEntries(store: Store, folder: QueueFolder): QueueEntry[] {
+	return listNames(store, folderPath(store, folder)).flatMap(
+		(name) => parseEntryName(name) ?? [],
+	);
+}
+
+/** The entries of this machine, those that start first at the front. Only they count for its limits. */
+export function listLocalEntries(
+	store: Store,
+	folder: QueueFolder,
+): QueueEntry[] {
+	const here = encodeURIComponent(identifyMachine().machine);
+	return listEntries(store, folder)
+		.filter(({ machine }) => machine === here)
+		.sort((a, b) => a.order - b.order || compareIds(a.id, b.id));
+}
+
+/** Whether the queue is paused. */
+export const isQueuePaused = (store: Store) => existsSync(pauseMark(store));
+
+/** The path of an entry's slot while it is only granted. */
+export const grantPath = (store: Store, entry: QueueEntry) =>
+	`${folderPath(store, "slots")}/${inState(entry, "held")}`;
+
+/** The path of an entry's slot once it is taken. */
+export const slotPath = (store: Store, entry: QueueEntry) =>
+	`${folderPath(store, "slots")}/${inState(entry, "ready").split(",").slice(0, slotFields).join(",")}`;
+
+/** The path of an entry in the queue once it may start. */
+export const readyPath = (store: Store, entry: QueueEntry) =>
+	`${folderPath(store, "queue")}/${inState(entry, "ready")}`;
+
+/** The model of an entry's task; empty if it has none or the entry is gone. */
+export const readModel = (
+	store: Store,
+	folder: QueueFolder,
+	entry: QueueEntry,
+) => ifExists(() => readFile(store, entryPath(store, folder, entry))) ?? "";
+
 // --- internal ---
 
-/** Checks the length of the queue, which has the `added` tasks already. @throws BgError (refused). */
-function checkLength(
+/** An entry's name in a state. */
+const inState = ({ name }: QueueEntry, state: EntryState) =>
+	name.replace(/^[^,]+/, state);
+
+/** How many fields the name of a slot has. */
+const slotFields = 6;
+
+/** Whether a task cannot start even if there is a slot when it is launched. */
+const isHeldAtFirst = ({ after, paused_at }: Task) =>
+	Boolean(after?.length || paused_at);
+
+const orderOf = ({ priority = priorities.usual }: Task) =>
+	priorities.highest - priority;
+
+function addEntry(
 	store: Store,
-	added: number,
-	{ BG_MAX_QUEUED }: Limits,
+	task: Task,
+	limits: Limits,
+	isHeld: boolean,
 ): void {
-	const count = () => listLocalEntries(store, "queue").length;
-	if (count() <= BG_MAX_QUEUED) return;
-	sweepQueue(store);
-	const waiting = count();
-	if (waiting <= BG_MAX_QUEUED) return;
-	const before = waiting - added;
-	const hint = before
-		? "wait for some (bg wait --any), or raise it"
-		: "raise it";
-	throw refused(
-		`${before} tasks are queued, this would add ${added}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${hint}`,
+	const name = entryName(task, limits, isHeld ? "held" : "ready");
+	writePrivateFile(`${folderPath(store, "queue")}/${name}`, task.model ?? "");
+}
+
+function entryName(task: Task, limits: Limits, state: EntryState): string {
+	const { agent = "", kind, depth = 1, id } = task;
+	const droid = kind === "droid" && droidNamePattern.test(agent) ? agent : "";
+	const { machine } = task.supervisor ?? identifyMachine();
+	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
+	return [
+		state,
+		orderOf(task),
+		depth,
+		id,
+		encodeURIComponent(machine),
+		droid,
+		count(limits.BG_MAX_RUNNING),
+		count(limits.BG_MAX_PER_DROID),
+	].join(",");
+}
+
+/** Parses the name of an entry; undefined if it is not one. */
+function parseEntryName(name: string): QueueEntry | undefined {
+	const pattern =
+		/^(held|ready),(\d+),(\d+),([^,]+),([^,]+),([^,]*)(?:,(\d+),(\d+))?$/;
+	const [, state, order, depth, id = "", machine = "", droid = "", ...counts] =
+		pattern.exec(name) ?? [];
+	if (!state || !idPattern.test(id)) return undefined;
+	const [running, perDroid] = counts.map(
+		(count) => Number(count) || Number.POSITIVE_INFINITY,
 	);
+	return {
+		name,
+		state: state as EntryState,
+		order: Number(order),
+		depth: Number(depth),
+		id,
+		machine,
+		droid,
+		...(counts[0] !== undefined && {
+			limits: {
+				BG_MAX_RUNNING: running as number,
+				BG_MAX_PER_DROID: perDroid as number,
+			},
+		}),
+	};
+}
+
+function findEntry(
+	store: Store,
+	folder: QueueFolder,
+	id: string,
+): QueueEntry | undefined {
+	const name = listNames(store, folderPath(store, folder)).find(
+		(each) => each.includes(`,${id},`) && parseEntryName(each)?.id === id,
+	);
+	return name === undefined ? undefined : parseEntryName(name);
 }

@@ -12,6 +12,12 @@ import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
 import { supervisorVariable, taskVariable } from "../task/variables.ts";
 import { quietVariables, taskEnvVariable } from "./environment.ts";
+import {
+	type Command,
+	createParkedMark,
+	parkCommand,
+	removeParkedMarks,
+} from "./parked.ts";
 
 export type SupervisorOptions = {
 	store: Store;
@@ -20,6 +26,8 @@ export type SupervisorOptions = {
 	env?: Record<string, Record<string, string>>;
 	/** Whether to watch the process of a task whose supervisor is gone. */
 	adopt?: boolean;
+	/** Whether it waits as a parked shell first, if that is possible. For one task only. */
+	park?: boolean;
 };
 
 /**
@@ -27,40 +35,16 @@ export type SupervisorOptions = {
  * descriptors, and with its environment, umask, limits and cgroup.
  * @throws BgError (refused) if the system has no process or descriptor left.
  */
-export function startSupervisor({
-	store,
-	ids,
-	env = {},
-	adopt = false,
-}: SupervisorOptions): Identity {
-	const [program, ...args] = buildSelfCommand();
-	const limit = readParentFileLimit();
-	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
-	args.push("supervise", ...flags, ...ids);
-	const environment: NodeJS.ProcessEnv = {
-		...quietVariables,
-		...process.env,
-		BG_DIR: store.dir,
-		[supervisorVariable]: String(process.pid),
-		[taskEnvVariable]: JSON.stringify(env),
-	};
-	delete environment[taskVariable];
+export function startSupervisor(options: SupervisorOptions): Identity {
+	const { store, ids, park = false } = options;
+	const [id = ""] = ids;
+	const command = buildSupervisorCommand(options);
+	const parked = park ? parkCommand(store, id, command) : undefined;
 	try {
-		const child = spawn(program, args, {
-			cwd: "/",
-			env: environment,
-			stdio: openNullDevices(),
-			detached: true,
-		});
-		// A failed spawn emits an error, and has no pid.
-		child.on("error", () => {});
-		if (!child.pid)
-			throw new Error(`no process or no descriptor left for ${program}`);
-		child.unref();
-		const identity = identifyProcess(child.pid);
-		if (!identity) throw new Error(`${program} ended at once`);
-		return identity;
+		if (parked) createParkedMark(store, id);
+		return startDetached(parked ?? command);
 	} catch (error) {
+		if (parked) removeParkedMarks(store, id);
 		throw refused(
 			`unable to start a supervisor: ${errorMessage(error)} (nothing was launched)`,
 		);
@@ -79,6 +63,48 @@ export function lowerFileLimit(limit: string): void {
 }
 
 // --- internal ---
+
+function buildSupervisorCommand({
+	store,
+	ids,
+	env = {},
+	adopt = false,
+}: SupervisorOptions): Command {
+	const [program, ...args] = buildSelfCommand();
+	const limit = readParentFileLimit();
+	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
+	const environment: NodeJS.ProcessEnv = {
+		...quietVariables,
+		...process.env,
+		BG_DIR: store.dir,
+		[supervisorVariable]: String(process.pid),
+		[taskEnvVariable]: JSON.stringify(env),
+	};
+	delete environment[taskVariable];
+	return {
+		program,
+		args: [...args, "supervise", ...flags, ...ids],
+		env: environment,
+	};
+}
+
+/** Starts a program in a session of its own, in `/`. @throws Error if that fails. */
+function startDetached({ program, args, env }: Command): Identity {
+	const child = spawn(program, args, {
+		cwd: "/",
+		env,
+		stdio: openNullDevices(),
+		detached: true,
+	});
+	// A failed spawn emits an error, and has no pid.
+	child.on("error", () => {});
+	if (!child.pid)
+		throw new Error(`no process or no descriptor left for ${program}`);
+	child.unref();
+	const identity = identifyProcess(child.pid);
+	if (!identity) throw new Error(`${program} ended at once`);
+	return identity;
+}
 
 /**
  * The descriptors of a supervisor: /dev/null for every descriptor of its launcher that exec does not

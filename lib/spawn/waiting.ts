@@ -1,29 +1,48 @@
 /**
  * The tasks of one supervisor that wait to start: until the tasks they come after have ended, until the
- * delay before a retry has passed, until they are not paused, and until there is a slot. Every end wakes
- * them; once a second there is a full poll.
+ * delay before a retry has passed, until they are not paused, and until they get a slot. Whoever changes
+ * one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
  */
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
-import { findStop, watchEnds } from "../store/ends.ts";
+import { findStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
-import { findTask, readRecordVersion, updateTask } from "../store/records.ts";
+import {
+	findTask,
+	readRecordVersion,
+	updateTaskAsync,
+} from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	computeRetryDelayMs,
-	dependencySentence,
 	finishTask,
 	isFinal,
 	timestamp,
 } from "../task/states.ts";
-import type { Limits } from "./limits.ts";
-import { dequeue, setRunnable } from "./queue.ts";
-import { claimSlots } from "./slots.ts";
+import {
+	checkReadiness,
+	type End,
+	findEnd,
+	listAwaited,
+	releaseDependents,
+} from "./dependencies.ts";
+import {
+	handOverAsync,
+	readBeatAge,
+	repairQueue,
+	takeGrants,
+	writeBeat,
+} from "./hand-over.ts";
+import { readLimits } from "./limits.ts";
+import { dequeue, listEntries, setRunnable } from "./queue.ts";
 
-/** How often to poll without an event, in ms. */
-const fullPollIntervalMs = 1000;
+/** How often a supervisor that waits looks whether the queue needs a repair, in ms. */
+const tickMs = 2000;
 
-/** Reconciles a task whose supervisor may be gone. */
+/** How old the last repair is, in ms, if those in line seem to be dead. */
+const deadBeatMs = 4000;
+
+/** Reconciles a task whose supervisor may be gone; only tries its lock. */
 type Reconcile = (store: Store, task: Task) => Task;
 
 type WaitingTask = {
@@ -35,31 +54,32 @@ type WaitingTask = {
 	version: string | undefined;
 };
 
-/** Starts tasks as soon as they may start. */
+/** Starts tasks as soon as they may start. It works in rounds, one after the other. */
 export class WaitingTasks {
 	readonly #store: Store;
-	readonly #limits: Limits;
 	readonly #reconcile: Reconcile;
+	readonly #limits = readLimits();
 	readonly #waiting = new Map<string, WaitingTask>();
-	/** The tasks that these come after, as they were when last read. */
-	readonly #seen = new Map<
-		string,
-		{ version: string | undefined; end?: Task }
-	>();
-	#unwatch: (() => void) | undefined;
+	/** How the tasks that these come after ended, as far as that was read. */
+	readonly #ends = new Map<string, End>();
+	#rounds: Promise<void> | undefined;
+	#isRoundDue = false;
 	#timer: NodeJS.Timeout | undefined;
-	#isPollScheduled = false;
-	/** When the next full poll is due, on the monotonic clock in ms. */
-	#nextFullPollAt = 0;
+	/** When all records have to be read again, on the monotonic clock in ms. */
+	#nextFullRoundAt = 0;
+	#nextBeatCheckAt = 0;
+	#lastFault = "";
 
-	constructor(store: Store, limits: Limits, reconcile: Reconcile) {
+	constructor(store: Store, reconcile: Reconcile) {
 		this.#store = store;
-		this.#limits = limits;
 		this.#reconcile = reconcile;
 	}
 
-	/** Waits in the queue. Resolves to true when the task has a slot, to false if it will never start. */
-	wait(task: Task): Promise<boolean> {
+	/**
+	 * Waits in the queue. Resolves to true when the task has a slot, to false if it will never start.
+	 * @param isRunnable whether its queue entry says that it may start.
+	 */
+	wait(task: Task, isRunnable: boolean): Promise<boolean> {
 		// A clock that is set back does not make the delay longer.
 		const pause = Math.min(
 			Date.parse(task.not_before ?? "") - Date.now() || 0,
@@ -70,68 +90,100 @@ export class WaitingTasks {
 				task,
 				resolve,
 				notBefore: performance.now() + Math.max(pause, 0),
-				isRunnable: false,
+				isRunnable,
 				version: "not read yet",
 			});
-			this.pollSoon();
+			this.#startRounds();
 		});
 	}
 
-	/** Polls once for all events until then. */
-	pollSoon(): void {
-		if (this.#isPollScheduled) return;
-		this.#isPollScheduled = true;
-		setImmediate(() => {
-			this.#isPollScheduled = false;
-			this.poll(false);
+	/** A signal came: something has changed for one of the tasks. */
+	wake(): void {
+		this.#nextFullRoundAt = 0;
+		this.#startRounds();
+	}
+
+	/** A task of this supervisor has ended: others may come after it. */
+	noteEnd(task: Task): void {
+		this.#ends.set(task.id, task);
+	}
+
+	/**
+	 * Gives free places to the tasks that are next, of this supervisor and of others.
+	 * @throws BgError (refused) if the queue's lock stays held.
+	 */
+	settle(): Promise<void> {
+		this.#isRoundDue = true;
+		this.#rounds ??= this.#runRounds().finally(() => {
+			this.#rounds = undefined;
+			this.#setTimer();
+		});
+		return this.#rounds;
+	}
+
+	/** Repairs the queue if those in line seem to be dead. Call it from time to time while tasks run. */
+	checkBeat(): void {
+		if (performance.now() < this.#nextBeatCheckAt) return;
+		this.#nextBeatCheckAt = performance.now() + tickMs;
+		const age = readBeatAge(this.#store);
+		if (Number.isFinite(age) && age > deadBeatMs) this.wake();
+	}
+
+	#startRounds(): void {
+		this.settle().catch((error) => {
+			const message = errorMessage(error);
+			if (message !== this.#lastFault)
+				logFault(this.#store, "supervisor", message);
+			this.#lastFault = message;
 		});
 	}
 
-	/** Starts the tasks that may start. A full poll, if due or requested, also sees changes without an event. */
-	poll(isRequested: boolean): void {
-		const isFullPoll = isRequested || performance.now() >= this.#nextFullPollAt;
-		if (isFullPoll)
-			this.#nextFullPollAt = performance.now() + fullPollIntervalMs;
-		try {
-			this.#poll(isFullPoll);
-			// The watch starts before the second poll, so no event is missed.
-			if (this.#watch()) this.#poll(false);
-		} catch (error) {
-			logFault(this.#store, "supervisor", errorMessage(error));
-			this.#watch();
+	async #runRounds(): Promise<void> {
+		// All tasks of a launch begin to wait before the first round.
+		await Promise.resolve();
+		while (this.#isRoundDue) {
+			this.#isRoundDue = false;
+			await this.#round();
 		}
 	}
 
-	#poll(isFullPoll: boolean): void {
-		for (const each of this.#waiting.values()) this.#update(each, isFullPoll);
-		const runnable = [...this.#waiting.values()].filter(
-			(each) => each.isRunnable,
-		);
-		const ownTasks = new Map(runnable.map(({ task }) => [task.id, task]));
-		const limits = this.#limits;
-		const request = { ownTasks, limits, isFullPoll };
-		for (const id of claimSlots(this.#store, request)) this.#resolve(id, true);
+	async #round(): Promise<void> {
+		const store = this.#store;
+		const isFull = performance.now() >= this.#nextFullRoundAt;
+		if (isFull) {
+			this.#nextFullRoundAt = performance.now() + tickMs;
+			this.#readAll();
+		}
+		for (const each of this.#waiting.values())
+			if (isFull || !each.isRunnable) await this.#update(each, isFull);
+		for (const id of takeGrants(store, this.#runnable()))
+			this.#resolve(id, true);
+		const mustRepair = isFull && readBeatAge(store) > tickMs - 100;
+		if (mustRepair) await this.#repair();
+		for (const id of await handOverAsync(store, this.#runnable()))
+			this.#resolve(id, true);
 	}
 
-	/** Watches for ends while any task waits. Returns whether the watch has just started. */
-	#watch(): boolean {
+	/** The tasks that wait for nothing but a slot. */
+	#runnable(): Set<string> {
+		const all = [...this.#waiting.values()];
+		return new Set(
+			all.filter((each) => each.isRunnable).map(({ task }) => task.id),
+		);
+	}
+
+	#setTimer(): void {
 		clearTimeout(this.#timer);
-		if (this.#waiting.size === 0) {
-			this.#unwatch?.();
-			this.#unwatch = undefined;
-			return false;
-		}
-		const isNew = !this.#unwatch;
-		this.#unwatch ??= watchEnds(this.#store, () => this.pollSoon());
+		if (this.#waiting.size === 0) return;
 		const now = performance.now();
-		const pauses = [...this.#waiting.values()]
+		const delays = [...this.#waiting.values()]
 			.map(({ notBefore }) => notBefore - now)
-			.filter((pause) => pause > 0);
+			.filter((delay) => delay > 0);
+		const untilFull = Math.max(this.#nextFullRoundAt - now, 0);
 		this.#timer = setTimeout(
-			() => this.poll(false),
-			Math.min(this.#nextFullPollAt - now, ...pauses),
+			() => this.#startRounds(),
+			Math.min(untilFull, ...delays),
 		);
-		return isNew;
 	}
 
 	#resolve(id: string, hasSlot: boolean): void {
@@ -141,67 +193,76 @@ export class WaitingTasks {
 		if (!hasSlot && waiting) dequeue(this.#store, waiting.task);
 	}
 
+	/** Reads what may have changed: records, ends of other tasks; adds queue entries that are missing. */
+	#readAll(): void {
+		const store = this.#store;
+		for (const [id, end] of this.#ends)
+			if (end === "none") this.#ends.delete(id);
+		const folders = ["queue", "slots"] as const;
+		const entries = folders.flatMap((folder) => listEntries(store, folder));
+		const found = new Set(entries.map(({ id }) => id));
+		for (const { task, isRunnable } of this.#waiting.values())
+			if (!found.has(task.id))
+				setRunnable(store, task, isRunnable, this.#limits);
+	}
+
 	/** Updates one task: whether it may start, or never will. */
-	#update(waiting: WaitingTask, isFullPoll: boolean): void {
+	async #update(waiting: WaitingTask, isFull: boolean): Promise<void> {
+		const store = this.#store;
 		const { id } = waiting.task;
-		const version = isFullPoll && readRecordVersion(this.#store, id);
-		if (isFullPoll && version !== waiting.version) {
-			const task = findTask(this.#store, id);
-			if (version === undefined || (task && (isFinal(task) || task.stop))) {
+		if (isFull) {
+			const version = readRecordVersion(store, id);
+			const task =
+				version === waiting.version ? waiting.task : findTask(store, id);
+			const isOver = task ? isFinal(task) || task.stop : !version;
+			if (isOver || findStop(store, id)) {
 				this.#resolve(id, false);
 				return;
 			}
 			if (task) Object.assign(waiting, { task, version });
 		}
-		if (isFullPoll && findStop(this.#store, id)) {
-			this.#resolve(id, false);
-			return;
-		}
-		const state = this.#checkState(waiting.task, isFullPoll);
-		if (typeof state === "object") {
-			const { error } = state;
+		const readiness = checkReadiness(waiting.task, (other) =>
+			this.#findEnd(other),
+		);
+		if (typeof readiness === "object") {
+			const { error } = readiness;
 			const at = timestamp();
-			updateTask(this.#store, id, (now) =>
+			await updateTaskAsync(store, id, (now) =>
 				finishTask(now, { reason: "dependency", at, error }),
 			);
 			this.#resolve(id, false);
 			return;
 		}
 		const isRunnable =
-			state === "free" && performance.now() >= waiting.notBefore;
-		// A full poll recreates a missing queue entry.
-		if (isRunnable === waiting.isRunnable && !isFullPoll) return;
-		setRunnable(this.#store, waiting.task, isRunnable);
+			readiness === "free" && performance.now() >= waiting.notBefore;
+		if (isRunnable === waiting.isRunnable) return;
+		setRunnable(store, waiting.task, isRunnable, this.#limits);
 		waiting.isRunnable = isRunnable;
 	}
 
-	#checkState(
-		task: Task,
-		isFullPoll: boolean,
-	): "free" | "held" | { error: string } {
-		let state: "free" | "held" = task.paused_at ? "held" : "free";
-		for (const id of task.after ?? []) {
-			const end = this.#findEnd(id, isFullPoll);
-			if (end === "none") state = "held";
-			else if (end === "unknown")
-				return { error: `not started: how ${id} ended is unknown` };
-			else if (end.status !== "completed" && task.after_mode !== "any")
-				return { error: dependencySentence(end) };
-		}
-		return state;
+	/** How a task that another comes after ended; read once in each full round. */
+	#findEnd(id: string): End {
+		const known = this.#ends.get(id);
+		if (known) return known;
+		const end = this.#reconcileEnd(id);
+		this.#ends.set(id, end);
+		return end;
 	}
 
-	/** How a task that another comes after ended; `unknown` if its record is gone. */
-	#findEnd(id: string, isFullPoll: boolean): Task | "none" | "unknown" {
-		const seen = this.#seen.get(id);
-		if (seen?.end) return seen.end;
-		const version = readRecordVersion(this.#store, id);
-		if (seen && version === seen.version && !isFullPoll) return "none";
-		const found = findTask(this.#store, id);
-		if (!found) return version === undefined ? "unknown" : "none";
-		const task = isFullPoll ? this.#reconcile(this.#store, found) : found;
-		const isOver = isFinal(task);
-		this.#seen.set(id, { version, ...(isOver && { end: task }) });
-		return isOver ? task : "none";
+	#reconcileEnd(id: string): End {
+		const task = findTask(this.#store, id);
+		if (task) this.#reconcile(this.#store, task);
+		return findEnd(this.#store, id);
+	}
+
+	/** Repairs the queue: for tasks of others as well, whose processes may be dead. */
+	async #repair(): Promise<void> {
+		const store = this.#store;
+		writeBeat(store);
+		const { started, removed } = await repairQueue(store, this.#runnable());
+		for (const id of started) this.#resolve(id, true);
+		for (const id of removed) this.#reconcileEnd(id);
+		for (const id of listAwaited(store))
+			if (this.#reconcileEnd(id) !== "none") await releaseDependents(store, id);
 	}
 }

@@ -24,9 +24,15 @@
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
  *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
- *     .queue/<entry>             a task that waits for a slot (spawn/queue-entries.ts)
+ *     .queue/<entry>             a task that waits for a slot (spawn/queue.ts)
  *     .queue/paused              empty; no task of the queue is started
- *     .slots/<entry>             a task that holds a slot
+ *     .queue/beat                when the queue was repaired last; missing if nobody is in line
+ *     .slots/<entry>             a task that holds a slot, or to which one is granted
+ *     .parked/<id>               empty; the task waits as a shell, which leaves if this is gone
+ *     .parked/<id>.woken         the same; the shell is to become the task's supervisor
+ *     .parked/<id>.gone          empty; the shell was woken and found no bg
+ *     .after/<id>/<other>        empty; <other> waits for the end of <id>, a task of another launch
+ *     .limits                    the limits that `bg limit` set (spawn/limits.ts)
  *     .launches/<holder>         the ids whose records a launch is about to write
  *     .unique/<hash>             the id of the task that was launched last with a unique key
  *     .stops/<id>.<reason>,<signal>,<by>
@@ -62,6 +68,8 @@ export const folders = {
 	ends: ".ends",
 	queue: ".queue",
 	slots: ".slots",
+	parked: ".parked",
+	after: ".after",
 	launches: ".launches",
 	unique: ".unique",
 	onEnd: ".on-end",
@@ -133,6 +141,29 @@ export const lockFolder = (store: Store, lockName: string) =>
 /** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
+
+/** Its time and text change whenever the queue is repaired. */
+export const queueBeat = (store: Store) =>
+	`${folderPath(store, "queue")}/beat`;
+
+/** The limits that were set for the store. */
+export const limitsFile = (store: Store) => `${store.dir}/.limits`;
+
+/** Exists while a task waits as a shell that was not woken. */
+export const parkedMark = (store: Store, id: string) =>
+	`${folderPath(store, "parked")}/${checkId(id)}`;
+
+/** Exists from the moment the shell of a task was woken until its supervisor runs. */
+export const wokenMark = (store: Store, id: string) =>
+	`${parkedMark(store, id)}.woken`;
+
+/** Exists if the shell of a task was woken and could not become its supervisor. */
+export const goneMark = (store: Store, id: string) =>
+	`${parkedMark(store, id)}.gone`;
+
+/** Holds a name for each task of another launch that waits for the end of this one. */
+export const dependentsFolder = (store: Store, id: string) =>
+	`${folderPath(store, "after")}/${checkId(id)}`;
 
 /** Exists until the `--on-end` command of a task was run. */
 export const onEndMark = (store: Store, id: string) =>

@@ -1,7 +1,7 @@
 import { pauseTask } from "../../control/pause.ts";
 import { usage } from "../../error.ts";
-import { setQueuePaused } from "../../spawn/queue.ts";
-import { isQueuePaused } from "../../spawn/slots.ts";
+import { handOver } from "../../spawn/hand-over.ts";
+import { isQueuePaused, setQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
@@ -43,7 +43,10 @@ export const definePauseVerb = (
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);
-				if (!paused) notifyWaiters(store);
+				if (!paused) {
+					handOver(store);
+					notifyWaiters(store);
+				}
 			}
 			const queue = isQueuePaused(store);
 			reply(given, { tasks, queue: { paused: queue } }, () =>

@@ -1,0 +1,103 @@
+/**
+ * The tasks that others come after (`--after`). Whoever ends a task tells those that wait for it; the first
+ * one in line looks for ends that nobody told.
+ */
+import { rmSync } from "node:fs";
+import { createIn, listNames, removeEmptyFolder } from "../store/files.ts";
+import { dependentsFolder, folderPath, type Store } from "../store/paths.ts";
+import {
+	findTask,
+	readRecordVersion,
+	updateTaskAsync,
+} from "../store/records.ts";
+import { idPattern } from "../task/ids.ts";
+import type { Task } from "../task/schema.ts";
+import {
+	dependencySentence,
+	finishTask,
+	isFinal,
+	timestamp,
+} from "../task/states.ts";
+import { dismissTask, isParked, wakeTask } from "./parked.ts";
+import { setRunnable } from "./queue.ts";
+
+/** Whether a task may start as far as its `after` says; `error`: it never will. */
+export type Readiness = "free" | "held" | { error: string };
+
+/** How a task ended; `none` if it has not, `unknown` if its record is gone. */
+export type End = Task | "none" | "unknown";
+
+/** Notes for each task which tasks of other launches come after it. @throws the system's error. */
+export function registerDependents(store: Store, tasks: readonly Task[]): void {
+	const own = new Set(tasks.map(({ id }) => id));
+	for (const { id, after = [] } of tasks)
+		for (const other of after)
+			if (!own.has(other)) createIn(store, dependentsFolder(store, other), id);
+}
+
+/** Whether a task may start, by the ends of those that it comes after. */
+export function checkReadiness(
+	{ after = [], after_mode, paused_at }: Task,
+	findEnd: (id: string) => End,
+): Readiness {
+	let isHeld = paused_at !== undefined;
+	for (const id of after) {
+		const end = findEnd(id);
+		if (end === "none") isHeld = true;
+		else if (end === "unknown")
+			return { error: `not started: how ${id} ended is unknown` };
+		else if (end.status !== "completed" && after_mode !== "any")
+			return { error: dependencySentence(end) };
+	}
+	return isHeld ? "held" : "free";
+}
+
+/** How a task ended, by its record. */
+export function findEnd(store: Store, id: string): End {
+	const task = findTask(store, id);
+	if (!task)
+		return readRecordVersion(store, id) === undefined ? "unknown" : "none";
+	return isFinal(task) ? task : "none";
+}
+
+/** The tasks that tasks of other launches come after. */
+export const listAwaited = (store: Store): string[] =>
+	listNames(store, folderPath(store, "after")).filter((id) =>
+		idPattern.test(id),
+	);
+
+/** Tells the tasks of other launches that come after an ended task. Then places have to be handed over. */
+export async function releaseDependents(
+	store: Store,
+	id: string,
+): Promise<void> {
+	const folder = dependentsFolder(store, id);
+	for (const name of listNames(store, folder)) {
+		if (idPattern.test(name)) await releaseTask(store, name);
+		rmSync(`${folder}/${name}`, { force: true });
+	}
+	removeEmptyFolder(folder);
+}
+
+/**
+ * Does for a parked task what its supervisor would do: makes it ready, or records that it never starts.
+ * Another one, and one whose `--on-end` has to run in its own environment, is woken instead.
+ */
+export async function releaseTask(store: Store, id: string): Promise<void> {
+	const task = findTask(store, id);
+	if (task?.status !== "queued") return;
+	if (!isParked(store, task)) return wakeTask(store, task);
+	const readiness = checkReadiness(task, (other) => findEnd(store, other));
+	if (readiness === "free") setRunnable(store, task, true);
+	if (typeof readiness === "string") return;
+	if (task.on_end) return wakeTask(store, task);
+	const { error } = readiness;
+	const ended = await updateTaskAsync(store, id, (now) =>
+		now.status === "queued"
+			? finishTask(now, { reason: "dependency", at: timestamp(), error })
+			: undefined,
+	).catch(() => undefined);
+	if (!ended) return wakeTask(store, task);
+	dismissTask(store, ended);
+	await releaseDependents(store, id);
+}

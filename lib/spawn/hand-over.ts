@@ -1,0 +1,232 @@
+/**
+ * Hands places over. There is no daemon: whoever frees a place, or finds one free, chooses the next task
+ * under the queue's lock, grants it the slot and wakes that task alone. The woken one takes the slot, by
+ * a rename that only one process can do. A grant that nobody took for 2 s goes back to the queue.
+ *
+ * The first task in line besides those that get a place is always awake. It repairs the queue every 2 s,
+ * so the queue goes on whichever process dies at whichever moment: it is woken before a place is granted.
+ *
+ * A slot is free after the task's supervisor and its process are both gone.
+ */
+import { lstatSync, rmSync, writeFileSync } from "node:fs";
+import { checkLiveness, isResponsive } from "../process/identity.ts";
+import { identifyMachine } from "../process/machine.ts";
+import { findTree } from "../process/process-tree.ts";
+import { isLaunchPending } from "../store/claims.ts";
+import { moveFile } from "../store/files.ts";
+import { withLock, withLockAsync } from "../store/locks.ts";
+import { queueBeat, queueLock, type Store } from "../store/paths.ts";
+import { findTask, readRecordVersion } from "../store/records.ts";
+import type { Task } from "../task/schema.ts";
+import { isFinal } from "../task/states.ts";
+import { isParked, wakeTask } from "./parked.ts";
+import { Places } from "./places.ts";
+import {
+	entryPath,
+	grantPath,
+	isQueuePaused,
+	listEntries,
+	listLocalEntries,
+	type QueueEntry,
+	type QueueFolder,
+	readyPath,
+	slotPath,
+} from "./queue.ts";
+
+/** How long a granted slot may stay untaken, in ms. */
+const grantTimeoutMs = 2000;
+
+/** How long to wait for the queue's lock, in ms. */
+const lockTimeoutMs = 5000;
+
+const noTasks: ReadonlySet<string> = new Set();
+
+/**
+ * Gives every free place to the task that is next, and makes sure that the first one in line is awake.
+ * @throws BgError (refused) if the queue's lock stays held.
+ */
+export function handOver(store: Store): void {
+	withLock(store, localLock(), () => assignPlaces(store, noTasks));
+}
+
+/**
+ * The same in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
+ * slots at once.
+ * @param own the ids of its tasks that wait for a slot.
+ * @returns the ids that have a slot now.
+ * @throws BgError (refused) if the queue's lock stays held.
+ */
+export async function handOverAsync(
+	store: Store,
+	own: ReadonlySet<string>,
+): Promise<string[]> {
+	// Most of the time there is nothing to do, and that needs no lock.
+	const { picks, first } = planHandOver(store, own);
+	if (picks.length === 0 && !(first && isParked(store, first.task))) return [];
+	return withLockAsync(store, localLock(), () => assignPlaces(store, own));
+}
+
+/** Takes the slots that were granted to tasks of this process. Returns their ids. */
+export function takeGrants(store: Store, own: ReadonlySet<string>): string[] {
+	return listLocalEntries(store, "slots")
+		.filter(({ state, id }) => state === "held" && own.has(id))
+		.filter((grant) =>
+			moveFile(entryPath(store, "slots", grant), slotPath(store, grant)),
+		)
+		.map(({ id }) => id);
+}
+
+/**
+ * Repairs the queue: returns grants that nobody took, frees the slots of dead tasks, removes dead tasks
+ * from the line, and hands over what is free then.
+ * @param own as for `handOverAsync`.
+ * @returns the ids that have a slot now, and the ids that were removed from the line.
+ */
+export async function repairQueue(
+	store: Store,
+	own: ReadonlySet<string>,
+): Promise<{ started: string[]; removed: string[] }> {
+	return withLockAsync(store, localLock(), () => {
+		returnGrants(store);
+		removeDead(store, "slots", listLocalEntries(store, "slots"));
+		const { dead } = planHandOver(store, own);
+		removeDead(store, "queue", dead);
+		return {
+			started: assignPlaces(store, own),
+			removed: dead.map(({ id }) => id),
+		};
+	});
+}
+
+/** Removes slots and queue entries that no living process needs, of all machines. */
+export function sweepQueue(store: Store): void {
+	for (const folder of ["slots", "queue"] as const) {
+		const dead = listEntries(store, folder).filter(
+			({ id }) => !isClaimLive(store, id, folder),
+		);
+		if (dead.length)
+			withLock(store, localLock(), () => removeDead(store, folder, dead));
+	}
+}
+
+/**
+ * How long ago the queue was repaired last, in ms. Infinity if that never was, or if nobody was in line
+ * then.
+ */
+export function readBeatAge(store: Store): number {
+	const status = lstatSync(queueBeat(store), { throwIfNoEntry: false });
+	return status
+		? Math.abs(Date.now() - status.mtimeMs)
+		: Number.POSITIVE_INFINITY;
+}
+
+/** Tells parked tasks and running supervisors that somebody in line is awake, or that nobody is in line. */
+export function writeBeat(store: Store): void {
+	if (listLocalEntries(store, "queue").length)
+		writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+	else rmSync(queueBeat(store), { force: true });
+}
+
+// --- internal ---
+
+const localLock = () => ({
+	name: queueLock(identifyMachine().machine),
+	timeoutMs: lockTimeoutMs,
+});
+
+type Candidate = { entry: QueueEntry; task: Pick<Task, "id" | "supervisor"> };
+
+type Plan = {
+	/** Those that get a place, in their order. */
+	picks: Candidate[];
+	/** The first one in line besides those. */
+	first?: Candidate;
+	/** Entries of tasks that wait no more, as far as the plan had to look. */
+	dead: QueueEntry[];
+};
+
+/** Chooses by priority, then by age, among the tasks that may start; one that may not holds up nobody. */
+function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
+	const plan: Plan = { picks: [], dead: [] };
+	const isPaused = isQueuePaused(store);
+	const places = new Places(store);
+	const waiting = listLocalEntries(store, "queue");
+	for (const state of ["ready", "held"] as const)
+		for (const entry of waiting) {
+			if (entry.state !== state) continue;
+			const fits = state === "ready" && !isPaused && places.isFreeFor(entry);
+			if (!fits && plan.first) continue;
+			const { id } = entry;
+			const task = own.has(id) ? { id } : findWaiter(store, id);
+			if (task === "dead") plan.dead.push(entry);
+			else if (task === "not now") continue;
+			else if (fits) places.take(entry);
+			// A supervisor of an older bg takes its slot itself, and repairs nothing.
+			if (typeof task === "string" || !entry.limits) continue;
+			if (fits) plan.picks.push({ entry, task });
+			else plan.first = { entry, task };
+		}
+	return plan;
+}
+
+/** Carries a plan out, under the queue's lock. Returns the own tasks that have a slot now. */
+function assignPlaces(store: Store, own: ReadonlySet<string>): string[] {
+	const { picks, first } = planHandOver(store, own);
+	if (first && isParked(store, first.task)) wakeTask(store, first.task);
+	return picks.flatMap(({ entry, task }) => {
+		const isOwn = own.has(task.id);
+		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);
+		if (!moveFile(entryPath(store, "queue", entry), to)) return [];
+		if (!isOwn) wakeTask(store, task);
+		return isOwn ? [task.id] : [];
+	});
+}
+
+/** Returns grants that nobody took to the queue. A rename sets the time of its file's last change. */
+function returnGrants(store: Store): void {
+	for (const grant of listLocalEntries(store, "slots")) {
+		if (grant.state !== "held") continue;
+		const path = entryPath(store, "slots", grant);
+		const { ctimeMs } = lstatSync(path, { throwIfNoEntry: false }) ?? {};
+		if (ctimeMs === undefined) continue;
+		if (Math.abs(Date.now() - ctimeMs) > grantTimeoutMs)
+			moveFile(path, readyPath(store, grant));
+	}
+}
+
+/** Removes those entries of a folder that no living process needs. Call it under the queue's lock. */
+function removeDead(
+	store: Store,
+	folder: QueueFolder,
+	entries: readonly QueueEntry[],
+): void {
+	for (const entry of entries)
+		if (!isClaimLive(store, entry.id, folder))
+			rmSync(entryPath(store, folder, entry), { force: true });
+}
+
+/** A task that can take a place; "dead" if it waits no more, "not now" if nobody would take the place. */
+function findWaiter(store: Store, id: string): Task | "dead" | "not now" {
+	if (!isClaimLive(store, id, "queue")) return "dead";
+	const task = findTask(store, id);
+	const canAnswer =
+		task?.supervisor && !task.paused_at && isResponsive(task.supervisor);
+	return canAnswer ? task : "not now";
+}
+
+/** Whether the task of an entry still needs it. */
+function isClaimLive(store: Store, id: string, folder: QueueFolder): boolean {
+	const task = findTask(store, id);
+	// A record that cannot be read now may need the entry.
+	if (!task)
+		return (
+			isLaunchPending(store, id) || readRecordVersion(store, id) !== undefined
+		);
+	const isAlive = (identity: Task["process"]) =>
+		identity !== undefined && checkLiveness(identity) !== "gone";
+	if (folder === "queue")
+		return task.status === "queued" && isAlive(task.supervisor);
+	if (isAlive(task.supervisor) || isAlive(task.process)) return true;
+	// A supervisor may die right after it started the process, before it recorded that.
+	return !isFinal(task) && findTree(id, task.process).length > 0;
+}

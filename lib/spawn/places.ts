@@ -1,0 +1,79 @@
+/**
+ * The places of this machine: which are taken, and for whom one is free. Each depth has its own, so a
+ * task that waits for tasks it launched cannot block them. Each machine has its own too: whether the
+ * slots of a container that is gone are free cannot be told.
+ */
+import type { Store } from "../store/paths.ts";
+import {
+	type Limits,
+	readLimits,
+	readStoreLimits,
+	type StoreLimits,
+	toLimit,
+} from "./limits.ts";
+import { listLocalEntries, type QueueEntry, readModel } from "./queue.ts";
+
+/** The places as they were when this was made, with those that were given away since. */
+export class Places {
+	readonly #store: Store;
+	readonly #limits: StoreLimits;
+	readonly #taken: { entry: QueueEntry; model: () => string }[];
+
+	constructor(store: Store) {
+		this.#store = store;
+		this.#limits = readStoreLimits(store);
+		this.#taken = listLocalEntries(store, "slots").map((entry) => ({
+			entry,
+			model: () => readModel(store, "slots", entry),
+		}));
+	}
+
+	/** Gives a place to a task of the queue. */
+	take(entry: QueueEntry): void {
+		const model = () => readModel(this.#store, "queue", entry);
+		this.#taken.push({ entry, model });
+	}
+
+	/** Whether there is a place for a task of the queue. */
+	isFreeFor(entry: QueueEntry): boolean {
+		const { id, depth, droid, limits = readLimits({}) } = entry;
+		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
+		const { running, perDroid } = this.limitsFor(droid, limits);
+		if (beside.length >= running) return false;
+		// An entry that is left from a failed rename.
+		if (beside.some((each) => each.entry.id === id)) return false;
+		const ofDroid = beside.filter((each) => each.entry.droid === droid);
+		if (droid && ofDroid.length >= perDroid) return false;
+		const perModel = this.#limits.model;
+		if (Object.keys(perModel).length === 0) return true;
+		const model = readModel(this.#store, "queue", entry);
+		const ofModel = beside.filter((each) => each.model() === model);
+		return (
+			ofModel.length < (limitOf(perModel, model) ?? Number.POSITIVE_INFINITY)
+		);
+	}
+
+	/** The limits in force for a task whose launch had these: those of the store come first. */
+	limitsFor(
+		droid: string,
+		{ BG_MAX_RUNNING, BG_MAX_PER_DROID }: NonNullable<QueueEntry["limits"]>,
+	): { running: number; perDroid: number } {
+		const { running, droid: droids } = this.#limits;
+		return {
+			running: running === undefined ? BG_MAX_RUNNING : toLimit(running),
+			perDroid: limitOf(droids, droid) ?? BG_MAX_PER_DROID,
+		};
+	}
+
+	/** Whether a task of this depth would get a place at once. */
+	isFreeAt(depth: number, limits: Limits): boolean {
+		const count = this.#taken.filter(({ entry }) => entry.depth === depth);
+		return count.length < this.limitsFor("", limits).running;
+	}
+}
+
+// --- internal ---
+
+/** The limit that is set for a name; undefined if none is. */
+const limitOf = (counts: Readonly<Record<string, number>>, name: string) =>
+	Object.hasOwn(counts, name) ? toLimit(counts[name] ?? 0) : undefined;
