@@ -12,6 +12,7 @@ import {
 } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { resumeTree } from "../process/process-tree.ts";
+import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
 import { runOnEnd } from "../spawn/on-end.ts";
 import { setRunnable } from "../spawn/queue.ts";
@@ -19,7 +20,7 @@ import { releaseSlot } from "../spawn/slots.ts";
 import { notifyWaiters, removeStops } from "../store/ends.ts";
 import { keepAttemptOutput, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
-import { updateTask } from "../store/records.ts";
+import { updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeExit,
@@ -63,7 +64,8 @@ export async function concludeTask(
 ): Promise<Task | undefined> {
 	const { store, monitor, scanner } = context;
 	const { id } = task;
-	const retry = (write: () => void) => retryWrite(store, id, write);
+	const retry = (write: () => void | Promise<void>) =>
+		retryWrite(store, id, write);
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	await monitor.finish();
@@ -83,7 +85,8 @@ export async function concludeTask(
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
-	if (after?.paused_at) await retry(() => resumeTree(id));
+	if (after?.paused_at)
+		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	await countWholeStream(store, task);
 	if (exit) await recordLeftovers(store, id, scanner);
 	return undefined;
@@ -98,13 +101,16 @@ async function recordEnd(
 	exit: ProcessExit | undefined,
 ): Promise<Task | undefined> {
 	const { id } = task;
+	// The record may have to wait: the end is what came out now.
+	const at = timestamp();
 	const { facts, completed, error } = await readTaskResult(store, task);
+	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
 	const decide = (now: Task): Task | undefined => {
 		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
-		const stop = monitor.unrecordedStop;
+		const stop = monitor.requestedStop;
 		const current = stop ? requestStop(queued, stop) : queued;
-		if (exit) {
-			const ended = finishTask(current, toTaskEnd(exit, facts, error));
+		if (ownEnd) {
+			const ended = finishTask(current, ownEnd);
 			if (monitor.isShutDown || !isRetryable(current, ended)) return ended;
 			// This comes before the record: a supervisor that dies between the two loses no output.
 			keepAttemptOutput(store, id, current.attempt ?? 1);
@@ -113,10 +119,10 @@ async function recordEnd(
 		if (isFinal(now)) return undefined;
 		if (current.status === "queued" || !completed)
 			return markLost(store, current);
-		return finishTask(current, { reason: "stream", at: timestamp(), facts });
+		return finishTask(current, { reason: "stream", at, facts });
 	};
 	return retryWrite(store, id, () =>
-		updateTask(store, id, decide, { fallback: task }),
+		updateTaskAsync(store, id, decide, { fallback: task }),
 	);
 }
 
@@ -142,7 +148,7 @@ async function countWholeStream(store: Store, task: Task): Promise<void> {
 	}
 	const { progress } = digest;
 	await retryWrite(store, task.id, () =>
-		updateTask(store, task.id, (now) => ({
+		updateTaskAsync(store, task.id, (now) => ({
 			...now,
 			progress: { ...now.progress, ...progress },
 		})),
@@ -151,10 +157,16 @@ async function countWholeStream(store: Store, task: Task): Promise<void> {
 
 function toTaskEnd(
 	exit: ProcessExit,
-	facts: NonNullable<TaskEnd["facts"]>,
-	resultError: string | undefined,
+	{
+		at,
+		facts,
+		error: resultError,
+	}: {
+		at: string;
+		facts: NonNullable<TaskEnd["facts"]>;
+		error: string | undefined;
+	},
 ): TaskEnd {
-	const at = timestamp();
 	if ("error" in exit)
 		return {
 			reason: "spawn",

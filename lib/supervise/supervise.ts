@@ -21,9 +21,10 @@ import { releaseSlot } from "../spawn/slots.ts";
 import { lowerFileLimit } from "../spawn/supervisor.ts";
 import { WaitingTasks } from "../spawn/waiting.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { findStop, notifyWaiters } from "../store/ends.ts";
+import { notifyWaiters } from "../store/ends.ts";
+import { LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
-import { readRecordVersion, updateTask } from "../store/records.ts";
+import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, markRunning, timestamp } from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
@@ -40,6 +41,9 @@ const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
  * keeps no exit code; a write past `ulimit -f` raises SIGXFSZ, which would end the supervisor.
  */
 const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
+
+/** How long the start of a task waits for the lock of its record, in ms. Its slot is taken meanwhile. */
+const startTimeoutMs = 500;
 
 /** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
@@ -71,7 +75,9 @@ async function superviseLaunch(
 	ids: readonly string[],
 ): Promise<void> {
 	const tasks = await waitForRecords(store, ids);
-	const waiting = new WaitingTasks(store, readLimits(), reconcileTask);
+	const waiting = new WaitingTasks(store, readLimits(), (_, task) =>
+		reconcileTask(store, task, { timeoutMs: 0 }),
+	);
 	const monitors = new Map(
 		tasks.map((task) => [task.id, new Monitor(store, task)]),
 	);
@@ -101,8 +107,13 @@ function handleSignals(
 ): void {
 	for (const name of shutdownSignals)
 		process.on(name, () => {
-			for (const monitor of monitors.values()) monitor.shutDown(name);
-			waiting?.poll(true);
+			const recorded = [...monitors.values()].map((monitor) =>
+				monitor.shutDown(name),
+			);
+			const poll = () => waiting?.poll(true);
+			poll();
+			// Those whose records could not be written at once are recorded later.
+			void Promise.all(recorded).then(poll);
 		});
 	process.on(wakeSignal, () => {
 		for (const monitor of monitors.values()) monitor.poll();
@@ -120,7 +131,7 @@ async function runTask(
 	const hasSlot = await waiting.wait(task);
 	// A record that was deleted while the task waited is not written again.
 	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
-	const started = hasSlot ? startProcess(store, task) : "ended";
+	const started = hasSlot ? await startProcess(context, task) : "ended";
 	if (started === "held") {
 		await requeue(store, task);
 		return task;
@@ -133,12 +144,17 @@ async function runTask(
 	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
 		const { pid } = child;
-		void retryWrite(store, id, () => {
+		void retryWrite(store, id, async () => {
 			const { process = identifyChild(pid), started_at = timestamp() } =
 				running;
 			running = { ...running, process, pid, started_at };
 			monitor.root = process;
-			updateTask(store, id, (now) => markRunning(now, process, started_at));
+			await updateTaskAsync(store, id, (now) =>
+				// Meanwhile this attempt may have ended, and the next one may wait.
+				now.attempt === running.attempt
+					? markRunning(now, process, started_at)
+					: undefined,
+			);
 		}).catch((error) => logSupervisorFault(store, id, error));
 	}
 	const end = await exit;
@@ -157,20 +173,24 @@ type Started = {
 };
 
 /**
- * Starts a task's process and records that, both under the lock of its record.
+ * Starts a task's process and records that, both under the lock of its record. A stop that was requested
+ * before prevents the start, recorded or not; one that comes later finds the process.
  * @returns "ended" if the task has ended or is to be stopped; "held" if it is paused or its record cannot
  * be locked: then it waits for a slot again.
  */
-function startProcess(store: Store, task: Task): Started | "held" | "ended" {
+async function startProcess(
+	{ store, monitor }: TaskContext,
+	task: Task,
+): Promise<Started | "held" | "ended"> {
 	const { id } = task;
 	let started: Started | undefined;
 	let mustRequeue = false;
 	let isDecided = false;
 	try {
-		updateTask(store, id, (now) => {
+		const start = (now: Task): Task | undefined => {
 			isDecided = true;
 			mustRequeue = now.paused_at !== undefined;
-			if (mustRequeue || isFinal(now) || now.stop || findStop(store, id))
+			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
 			const child = startCommand(now, buildArgv(store, now), store);
 			started = {
@@ -183,7 +203,8 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 			const identity = identifyChild(child.pid);
 			started.running = markRunning(now, identity, timestamp()) ?? now;
 			return started.running;
-		});
+		};
+		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held or the record cannot be read.
@@ -194,7 +215,8 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 				running: task,
 				isRecorded: false,
 			};
-		if (mustRequeue || started?.child)
+		const isFault = !(error instanceof LockHeldError);
+		if (isFault && (mustRequeue || started?.child))
 			logFault(store, "supervisor", `${id} ${errorMessage(error)}`);
 	}
 	return mustRequeue ? "held" : (started ?? "ended");
