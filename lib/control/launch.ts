@@ -3,20 +3,35 @@
  * as a whole or not at all: a supervisor that does not get all its records removes those that were
  * written, and exits.
  */
-import { usage } from "../error.ts";
+import { errorMessage, refused, usage } from "../error.ts";
+import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
-import { readLimits } from "../spawn/limits.ts";
-import { createOnEndMark } from "../spawn/on-end.ts";
-import { enqueue, withdrawEntry } from "../spawn/queue.ts";
+import { createOnEndMark } from "../spawn/command.ts";
+import {
+	checkReadiness,
+	findEnd,
+	registerDependents,
+} from "../spawn/dependencies.ts";
+import { handOver, sweepQueue } from "../spawn/hand-over.ts";
+import { type Limits, readLimits } from "../spawn/limits.ts";
+import { removeParkedMarks, wakeTask } from "../spawn/parked.ts";
+import { isPlaceFree } from "../spawn/places.ts";
+import {
+	enqueue,
+	isHeldAtFirst,
+	listLocalEntries,
+	setRunnable,
+	withdrawEntry,
+} from "../spawn/queue.ts";
 import { startSupervisor } from "../spawn/supervisor.ts";
 import { claimUniqueKeys, withPendingLaunch } from "../store/claims.ts";
-import { openStore } from "../store/directory.ts";
+import { logFault, openStore } from "../store/directory.ts";
 import { discard } from "../store/files.ts";
 import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
 import { createTask } from "../store/records.ts";
 import { checkLaunchSize } from "../task/record-size.ts";
-import type { Task } from "../task/schema.ts";
+import type { Identity, Task } from "../task/schema.ts";
 import type { LaunchPlan } from "./plan.ts";
 import { assertNotAncestor } from "./schedule.ts";
 
@@ -76,25 +91,77 @@ function startPlans(
 	const tasks = plans.map(({ task }) => task);
 	const ids = tasks.map(({ id }) => id);
 	const env = collectEnvironments(plans);
-	enqueue(store, tasks, readLimits());
+	const limits = readLimits();
+	enqueue(store, tasks, limits);
+	let supervisor: Identity | undefined;
 	try {
+		checkQueueLength(store, tasks.length, limits);
+		registerDependents(store, tasks);
+		const park =
+			tasks.length === 1 && tasks.some((task) => mustWait(store, task, limits));
 		// The supervisor comes first: if the launcher dies halfway, it removes what was written.
-		const supervisor = startSupervisor({ store, ids, env });
-		return plans.map(({ task, warnings, writeFiles }) => {
+		const identity = startSupervisor({ store, ids, env, park });
+		supervisor = identity;
+		const results = plans.map(({ task, warnings, writeFiles }) => {
 			writeFiles(store);
-			const launched = { ...task, supervisor };
+			const launched = { ...task, supervisor: identity };
 			if (task.on_end) createOnEndMark(store, task.id);
 			createTask(store, launched);
 			return { task: launched, warnings };
 		});
+		if (park) for (const { task } of results) settleLaunch(store, task);
+		return results;
 	} catch (error) {
 		for (const task of tasks) {
-			withdrawEntry(store, task);
+			withdrawEntry(store, task, limits);
+			removeParkedMarks(store, task.id);
 			discard(promptFile(store, task.id));
 			discard(systemPromptFile(store, task.id));
 		}
+		// A parked shell leaves; a supervisor leaves once this process has ended.
+		if (supervisor) sendSignal(supervisor, wakeSignal);
 		throw error;
 	}
+}
+
+/** Whether a task will not start at once. May be wrong a moment later: then it is woken. */
+const mustWait = (store: Store, task: Task, limits: Limits) =>
+	isHeldAtFirst(task) || !isPlaceFree(store, task, limits);
+
+/**
+ * Does what a parked task cannot do itself: notices that it may start by now, and makes sure that somebody
+ * in line is awake. It is launched already: if this fails, it is woken to do the same.
+ */
+function settleLaunch(store: Store, task: Task): void {
+	try {
+		const readiness = checkReadiness(task, (id) => findEnd(store, id));
+		if (readiness === "free") setRunnable(store, task, true);
+		if (typeof readiness === "object") wakeTask(store, task);
+		handOver(store);
+	} catch (error) {
+		logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
+		wakeTask(store, task);
+	}
+}
+
+/** Checks the length of the queue, which has the `added` tasks already. @throws BgError (refused). */
+function checkQueueLength(
+	store: Store,
+	added: number,
+	{ BG_MAX_QUEUED }: Limits,
+): void {
+	const count = () => listLocalEntries(store, "queue").length;
+	if (count() <= BG_MAX_QUEUED) return;
+	sweepQueue(store);
+	const waiting = count();
+	if (waiting <= BG_MAX_QUEUED) return;
+	const before = waiting - added;
+	const hint = before
+		? "wait for some (bg wait --any), or raise it"
+		: "raise it";
+	throw refused(
+		`${before} tasks are queued, this would add ${added}, and BG_MAX_QUEUED is ${BG_MAX_QUEUED}: ${hint}`,
+	);
 }
 
 function collectEnvironments(

@@ -6,7 +6,7 @@
 import { existsSync, lstatSync, rmSync } from "node:fs";
 import { BgError, refused } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
-import { runOnEnd } from "../spawn/on-end.ts";
+import { runOnEnd } from "../spawn/command.ts";
 import { withLock } from "../store/locks.ts";
 import { discardNotice } from "../store/notices.ts";
 import {

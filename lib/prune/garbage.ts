@@ -4,7 +4,7 @@
  */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
-import { runOnEnd } from "../spawn/on-end.ts";
+import { runOnEnd } from "../spawn/command.ts";
 import { sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";

@@ -199,7 +199,7 @@ async function applyDecision(
 	{ reason, by }: PruneDecision,
 ): Promise<Task> {
 	if (task.supervisor) {
-		if (reason === "lost") return reconcileTask(store, task, getSnapshot);
+		if (reason === "lost") return reconcileTask(store, task, { getSnapshot });
 		await cancel(task.id, { reason, by });
 		return updateTask(store, task.id, () => undefined);
 	}

@@ -17,13 +17,14 @@ import type { Process } from "../process/proc.ts";
 import { findFirst, resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
-import { runOnEnd } from "../spawn/on-end.ts";
+import { runOnEnd } from "../spawn/command.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { dequeue, releaseSlot } from "../spawn/queue.ts";
 import { startSupervisor } from "../spawn/supervisor.ts";
+import { LockHeldError } from "../store/locks.ts";
 import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
 import { goneMark, type Store } from "../store/paths.ts";
-import { readTask, updateTask } from "../store/records.ts";
+import { lockTimeoutMs, readTask, updateTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
@@ -45,28 +46,46 @@ export function* reconcileTasks(
 	for (const task of tasks) yield reconcileTask(store, task);
 }
 
+/** How a task is reconciled. */
+export type ReconcileOptions = {
+	/**
+	 * A snapshot of the processes, taken after the task was found to be lost; tasks may share one.
+	 */
+	getSnapshot?: () => Snapshot;
+	/**
+	 * How long to wait for the lock of the record, in ms. A supervisor passes 0, since it must not block:
+	 * then a task whose record is locked is returned unchanged.
+	 */
+	timeoutMs?: number;
+};
+
 /**
  * Reconciles one task.
- * @param getSnapshot a snapshot of the processes, taken after the task was found to be lost; tasks may
- * share one.
  * @returns the task as it is now. If its record cannot be written, the task as it would be recorded,
  * with `recorded: false`.
  */
 export function reconcileTask(
 	store: Store,
 	task: Task,
-	getSnapshot: () => Snapshot = takeSnapshot,
+	{
+		getSnapshot = takeSnapshot,
+		timeoutMs = lockTimeoutMs,
+	}: ReconcileOptions = {},
 ): ReconciledTask {
 	if (isFinal(task)) return task;
 	const supervision = checkSupervision(task);
 	if (supervision !== "lost" && supervision !== "orphaned") return task;
 	try {
-		const reconciled = updateTask(store, task.id, (now) =>
-			recoverTask(store, now, getSnapshot),
+		const reconciled = updateTask(
+			store,
+			task.id,
+			(now) => recoverTask(store, now, getSnapshot),
+			{ timeoutMs },
 		);
 		if (isFinal(reconciled)) runOnEnd(store, task.id);
 		return reconciled;
 	} catch (error) {
+		if (timeoutMs === 0 && error instanceof LockHeldError) return task;
 		if (!(error instanceof BgError)) throw error;
 		if (error instanceof UnknownError) return task;
 	}

@@ -1,10 +1,21 @@
-/** Starts the process of a task: never through a shell, with its launcher's environment and limits. */
+/**
+ * Starts the process of a task, and after its end its `--on-end` command: never through a shell, with the
+ * environment of this process, which is its launcher's if this is its supervisor.
+ *
+ * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { errorMessage, wrapWriteErrors } from "../error.ts";
 import { findExecutable } from "../process/executables.ts";
+import { logFault } from "../store/directory.ts";
+import { removeFile, touch } from "../store/files.ts";
 import { openOutput } from "../store/output-files.ts";
-import type { Store } from "../store/paths.ts";
+import { onEndMark, type Store } from "../store/paths.ts";
+import { findTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
+import { isFinal } from "../task/states.ts";
+import { taskVariable } from "../task/variables.ts";
 import { buildTaskEnvironment } from "./environment.ts";
 
 /**
@@ -37,6 +48,46 @@ export function startCommand(
 		closeSync(output);
 		if (input !== undefined) closeSync(input);
 	}
+}
+
+/** Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged. */
+export function runOnEnd(store: Store, id: string): void {
+	const task = findTask(store, id);
+	if (!task?.on_end || !isFinal(task)) return;
+	const [name = "", ...args] = task.on_end;
+	const env: NodeJS.ProcessEnv = {
+		...buildTaskEnvironment(task, store),
+		BG_ENDED_ID: id,
+		BG_ENDED_STATUS: task.status,
+	};
+	delete env[taskVariable];
+	const fail = (error: unknown) =>
+		logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
+	try {
+		if (!takeOnEndMark(store, id)) return;
+		const cwd = task.cwd ?? "/";
+		const program = findExecutable(name, cwd, env.PATH);
+		const child = spawn(program, args, {
+			cwd,
+			env,
+			stdio: "ignore",
+			detached: true,
+		});
+		child.on("error", fail);
+		child.unref();
+	} catch (error) {
+		fail(error);
+	}
+}
+
+/** Marks a task's `--on-end` as pending. @throws BgError (refused) if that cannot be written. */
+export function createOnEndMark(store: Store, id: string): void {
+	wrapWriteErrors(onEndMark(store, id), () => touch(onEndMark(store, id)));
+}
+
+/** Removes the mark; true for only one caller. */
+export function takeOnEndMark(store: Store, id: string): boolean {
+	return removeFile(onEndMark(store, id));
 }
 
 // --- internal ---

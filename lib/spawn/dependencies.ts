@@ -66,17 +66,23 @@ export const listAwaited = (store: Store): string[] =>
 		idPattern.test(id),
 	);
 
-/** Tells the tasks of other launches that come after an ended task. Then places have to be handed over. */
+/**
+ * Tells the tasks of other launches that come after an ended task.
+ * @returns whether there were any: then places have to be handed over.
+ */
 export async function releaseDependents(
 	store: Store,
 	id: string,
-): Promise<void> {
+): Promise<boolean> {
 	const folder = dependentsFolder(store, id);
-	for (const name of listNames(store, folder)) {
+	const names = listNames(store, folder);
+	if (names.length === 0) return false;
+	for (const name of names) {
 		if (idPattern.test(name)) await releaseTask(store, name);
 		rmSync(`${folder}/${name}`, { force: true });
 	}
 	removeEmptyFolder(folder);
+	return true;
 }
 
 /**

@@ -4,6 +4,7 @@
  * slots of a container that is gone are free cannot be told.
  */
 import type { Store } from "../store/paths.ts";
+import type { Task } from "../task/schema.ts";
 import {
 	type Limits,
 	readLimits,
@@ -11,7 +12,12 @@ import {
 	type StoreLimits,
 	toLimit,
 } from "./limits.ts";
-import { listLocalEntries, type QueueEntry, readModel } from "./queue.ts";
+import {
+	isQueuePaused,
+	listLocalEntries,
+	type QueueEntry,
+	readModel,
+} from "./queue.ts";
 
 /** The places as they were when this was made, with those that were given away since. */
 export class Places {
@@ -65,11 +71,25 @@ export class Places {
 		};
 	}
 
-	/** Whether a task of this depth would get a place at once. */
+	/** Whether there is a place for a task that is launched now, if nobody is ahead of it. */
 	isFreeAt(depth: number, limits: Limits): boolean {
-		const count = this.#taken.filter(({ entry }) => entry.depth === depth);
-		return count.length < this.limitsFor("", limits).running;
+		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
+		return beside.length < this.limitsFor("", limits).running;
 	}
+}
+
+/** Whether a task in the queue would get a place at once: there is one, and nobody is ready beside it. */
+export function isPlaceFree(
+	store: Store,
+	{ id, depth = 1 }: Task,
+	limits: Limits,
+): boolean {
+	if (isQueuePaused(store) || !new Places(store).isFreeAt(depth, limits))
+		return false;
+	return !listLocalEntries(store, "queue").some(
+		(entry) =>
+			entry.id !== id && entry.depth === depth && entry.state === "ready",
+	);
 }
 
 // --- internal ---

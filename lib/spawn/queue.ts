@@ -186,7 +186,7 @@ const inState = ({ name }: QueueEntry, state: EntryState) =>
 const slotFields = 6;
 
 /** Whether a task cannot start even if there is a slot when it is launched. */
-const isHeldAtFirst = ({ after, paused_at }: Task) =>
+export const isHeldAtFirst = ({ after, paused_at }: Task) =>
 	Boolean(after?.length || paused_at);
 
 const orderOf = ({ priority = priorities.usual }: Task) =>

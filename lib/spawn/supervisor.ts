@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { errorMessage, refused } from "../error.ts";
 import { buildSelfCommand, findOnPath } from "../process/executables.ts";
 import { identifyProcess } from "../process/identity.ts";
+import { uniqueHolderName } from "../store/files.ts";
 import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
 import { supervisorVariable, taskVariable } from "../task/variables.ts";
@@ -77,7 +78,7 @@ function buildSupervisorCommand({
 		...quietVariables,
 		...process.env,
 		BG_DIR: store.dir,
-		[supervisorVariable]: String(process.pid),
+		[supervisorVariable]: uniqueHolderName(),
 		[taskEnvVariable]: JSON.stringify(env),
 	};
 	delete environment[taskVariable];

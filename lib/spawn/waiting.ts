@@ -58,7 +58,8 @@ type WaitingTask = {
 export class WaitingTasks {
 	readonly #store: Store;
 	readonly #reconcile: Reconcile;
-	readonly #limits = readLimits();
+	/** The limits of the launch. */
+	readonly limits = readLimits();
 	readonly #waiting = new Map<string, WaitingTask>();
 	/** How the tasks that these come after ended, as far as that was read. */
 	readonly #ends = new Map<string, End>();
@@ -106,6 +107,11 @@ export class WaitingTasks {
 	/** A task of this supervisor has ended: others may come after it. */
 	noteEnd(task: Task): void {
 		this.#ends.set(task.id, task);
+	}
+
+	/** Whether a task waits for something else than a slot. */
+	get isAnyHeld(): boolean {
+		return [...this.#waiting.values()].some((each) => !each.isRunnable);
 	}
 
 	/**
@@ -203,7 +209,7 @@ export class WaitingTasks {
 		const found = new Set(entries.map(({ id }) => id));
 		for (const { task, isRunnable } of this.#waiting.values())
 			if (!found.has(task.id))
-				setRunnable(store, task, isRunnable, this.#limits);
+				setRunnable(store, task, isRunnable, this.limits);
 	}
 
 	/** Updates one task: whether it may start, or never will. */
@@ -236,7 +242,7 @@ export class WaitingTasks {
 		const isRunnable =
 			readiness === "free" && performance.now() >= waiting.notBefore;
 		if (isRunnable === waiting.isRunnable) return;
-		setRunnable(store, waiting.task, isRunnable, this.#limits);
+		setRunnable(store, waiting.task, isRunnable, this.limits);
 		waiting.isRunnable = isRunnable;
 	}
 

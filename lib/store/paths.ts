@@ -143,8 +143,7 @@ export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
 
 /** Its time and text change whenever the queue is repaired. */
-export const queueBeat = (store: Store) =>
-	`${folderPath(store, "queue")}/beat`;
+export const queueBeat = (store: Store) => `${folderPath(store, "queue")}/beat`;
 
 /** The limits that were set for the store. */
 export const limitsFile = (store: Store) => `${store.dir}/.limits`;

@@ -4,8 +4,9 @@
  * clock that was set adds any.
  */
 import { findTree } from "../process/process-tree.ts";
+import { takeSnapshotAsync } from "../process/snapshot.ts";
 import type { Store } from "../store/paths.ts";
-import { updateTask } from "../store/records.ts";
+import { updateTaskAsync } from "../store/records.ts";
 import type { Identity, Task } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 
@@ -46,38 +47,70 @@ export class Activity {
 	 * Adds the time since the last poll.
 	 * @param root the task's process, if it is known.
 	 * @param size of the output, in bytes.
+	 * @returns a promise if a record is due: the time is added before, the record is written after.
 	 */
-	tick(task: Task, root: Identity | undefined, size: number): void {
+	tick(
+		task: Task,
+		root: Identity | undefined,
+		size: number,
+	): Promise<void> | undefined {
 		const now = performance.now();
 		if (!task.paused_at)
 			this.elapsedMs += Math.min(now - this.#lastTick, maxTickMs);
 		this.#lastTick = now;
-		if (this.elapsedMs - this.#recorded.elapsedMs >= recordIntervalMs)
-			this.#record(root, size);
+		if (this.elapsedMs - this.#recorded.elapsedMs < recordIntervalMs)
+			return undefined;
+		return this.#record(task, root, size);
 	}
 
 	/** Records the time, and whether the task wrote or computed anything since the last record. */
-	#record(root: Identity | undefined, size: number): void {
+	async #record(
+		{ attempt }: Task,
+		root: Identity | undefined,
+		size: number,
+	): Promise<void> {
 		const before = this.#recorded;
 		const { elapsedMs } = this;
-		const cpu = findTree(this.#id, root).reduce(
-			(sum, each) => sum + each.cpu,
-			0,
-		);
+		const cpu = await this.#measureCpu(root);
+		// The next attempt has begun meanwhile.
+		if (cpu === undefined) return;
 		this.#recorded = { elapsedMs, size, cpu };
 		const isBusy =
 			size !== before.size ||
 			Math.abs(cpu - before.cpu) >= recordIntervalMs * idleShare;
 		const quietMs = elapsedMs - before.elapsedMs;
-		updateTask(this.#store, this.#id, (task) =>
-			isFinal(task)
-				? undefined
-				: {
-						...task,
-						elapsed_ms: Math.round(elapsedMs),
-						quiet_ms: isBusy ? 0 : Math.round((task.quiet_ms ?? 0) + quietMs),
-						...(isBusy && { active_at: timestamp() }),
-					},
+		await updateTaskAsync(
+			this.#store,
+			this.#id,
+			(task) =>
+				// Meanwhile the next attempt may have begun, whose time is its own.
+				isFinal(task) || task.attempt !== attempt
+					? undefined
+					: {
+							...task,
+							elapsed_ms: Math.round(elapsedMs),
+							quiet_ms: isBusy ? 0 : Math.round((task.quiet_ms ?? 0) + quietMs),
+							...(isBusy && { active_at: timestamp() }),
+						},
+			{ timeoutMs: recordIntervalMs / 2 },
 		);
+	}
+
+	/** The CPU time of the task's tree, in ms; undefined if another attempt starts before it is known. */
+	async #measureCpu(root: Identity | undefined): Promise<number | undefined> {
+		const before = this.#recorded;
+		// The next record is due a minute from now, whenever this one is written.
+		const pending = { ...before, elapsedMs: this.elapsedMs };
+		this.#recorded = pending;
+		const isCurrent = () => this.#recorded === pending;
+		try {
+			const snapshot = await takeSnapshotAsync();
+			const tree = findTree(this.#id, root, { snapshot });
+			const cpu = tree.reduce((sum, each) => sum + each.cpu, 0);
+			return isCurrent() ? cpu : undefined;
+		} catch (error) {
+			if (isCurrent()) this.#recorded = before;
+			throw error;
+		}
 	}
 }

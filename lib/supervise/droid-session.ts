@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { readCurrentDigest } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
+import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
 import { indexSession } from "../store/session-index.ts";
@@ -23,14 +24,17 @@ export async function recordDroidSession(
 			const { sessionId } = readCurrentDigest(store, task);
 			if (sessionId) {
 				indexSession(store, sessionId, task.id);
-				updateTask(store, task.id, (now) => ({
-					...now,
-					droid_session_id: sessionId,
-				}));
+				// Only tried: the next poll is soon, and the end has the session as well.
+				updateTask(
+					store,
+					task.id,
+					(now) => ({ ...now, droid_session_id: sessionId }),
+					{ timeoutMs: 0 },
+				);
 				return;
 			}
 		} catch (error) {
-			if (polls === 0)
+			if (polls === 0 && !(error instanceof LockHeldError))
 				logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
 		}
 		await delay(polls < 100 ? 100 : 1000, undefined, { signal }).catch(

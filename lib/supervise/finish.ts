@@ -2,7 +2,7 @@
  * Ends a task, or one attempt of it. The end that is recorded is that of a request to stop if there is
  * one, else the process's own; if no supervisor saw the process end, its output decides.
  */
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate } from "node:timers/promises";
 import { removePromptFiles } from "../droid/exec.ts";
 import {
 	readCurrentDigest,
@@ -12,14 +12,16 @@ import {
 } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { resumeTree } from "../process/process-tree.ts";
+import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
-import { runOnEnd } from "../spawn/on-end.ts";
-import { setRunnable } from "../spawn/queue.ts";
-import { releaseSlot } from "../spawn/slots.ts";
+import { runOnEnd } from "../spawn/command.ts";
+import { releaseDependents } from "../spawn/dependencies.ts";
+import { releaseSlot, setRunnable } from "../spawn/queue.ts";
+import type { WaitingTasks } from "../spawn/waiting.ts";
 import { notifyWaiters, removeStops } from "../store/ends.ts";
 import { keepAttemptOutput, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
-import { updateTask } from "../store/records.ts";
+import { updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeExit,
@@ -48,10 +50,11 @@ export type TaskContext = {
 	store: Store;
 	monitor: Monitor;
 	scanner: LeftoverScanner;
+	waiting: WaitingTasks;
 };
 
 /**
- * Ends a task or one attempt: records the end, frees the slot, wakes waiters, starts what follows. Every
+ * Ends a task or one attempt: hands the place over, records the end, starts what follows. Every
  * step is retried until it succeeds, and a step that fails does not prevent the next ones.
  * @param exit how the process ended; undefined if this supervisor did not start it.
  * @returns the task if it is queued for another attempt.
@@ -61,29 +64,40 @@ export async function concludeTask(
 	task: Task,
 	exit?: ProcessExit,
 ): Promise<Task | undefined> {
-	const { store, monitor, scanner } = context;
+	const { store, monitor, scanner, waiting } = context;
 	const { id } = task;
-	const retry = (write: () => void) => retryWrite(store, id, write);
+	const retry = (write: () => void | Promise<void>) =>
+		retryWrite(store, id, write);
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	await monitor.finish();
 	const isCut = succeeds(() => monitor.cut());
-	// The slot is free before waiting supervisors are woken.
-	const isFree = succeeds(() => releaseSlot(store, task));
+	const handedOver = retry(() => {
+		releaseSlot(store, task);
+		return waiting.settle();
+	});
+	// The next task starts before the slow write of this end.
+	await setImmediate();
 	const after = await recordEnd(context, task, exit);
-	if (!isFree) await retry(() => releaseSlot(store, task));
+	await handedOver;
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
 	if (after?.status === "queued") {
-		await retry(() => setRunnable(store, after, false));
+		await retry(() => setRunnable(store, after, false, waiting.limits));
 		return after;
 	}
+	if (after) waiting.noteEnd(after);
+	await retry(async () => {
+		const isAnyReleased = await releaseDependents(store, id);
+		if (isAnyReleased || waiting.isAnyHeld) await waiting.settle();
+	});
 	await retry(() => {
 		removePromptFiles(store, id);
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
-	if (after?.paused_at) await retry(() => resumeTree(id));
+	if (after?.paused_at)
+		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	await countWholeStream(store, task);
 	if (exit) await recordLeftovers(store, id, scanner);
 	return undefined;
@@ -98,13 +112,16 @@ async function recordEnd(
 	exit: ProcessExit | undefined,
 ): Promise<Task | undefined> {
 	const { id } = task;
+	// The record may have to wait: the end is what came out now.
+	const at = timestamp();
 	const { facts, completed, error } = await readTaskResult(store, task);
+	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
 	const decide = (now: Task): Task | undefined => {
 		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
-		const stop = monitor.unrecordedStop;
+		const stop = monitor.requestedStop;
 		const current = stop ? requestStop(queued, stop) : queued;
-		if (exit) {
-			const ended = finishTask(current, toTaskEnd(exit, facts, error));
+		if (ownEnd) {
+			const ended = finishTask(current, ownEnd);
 			if (monitor.isShutDown || !isRetryable(current, ended)) return ended;
 			// This comes before the record: a supervisor that dies between the two loses no output.
 			keepAttemptOutput(store, id, current.attempt ?? 1);
@@ -113,10 +130,10 @@ async function recordEnd(
 		if (isFinal(now)) return undefined;
 		if (current.status === "queued" || !completed)
 			return markLost(store, current);
-		return finishTask(current, { reason: "stream", at: timestamp(), facts });
+		return finishTask(current, { reason: "stream", at, facts });
 	};
 	return retryWrite(store, id, () =>
-		updateTask(store, id, decide, { fallback: task }),
+		updateTaskAsync(store, id, decide, { fallback: task }),
 	);
 }
 
@@ -142,7 +159,7 @@ async function countWholeStream(store: Store, task: Task): Promise<void> {
 	}
 	const { progress } = digest;
 	await retryWrite(store, task.id, () =>
-		updateTask(store, task.id, (now) => ({
+		updateTaskAsync(store, task.id, (now) => ({
 			...now,
 			progress: { ...now.progress, ...progress },
 		})),
@@ -151,10 +168,16 @@ async function countWholeStream(store: Store, task: Task): Promise<void> {
 
 function toTaskEnd(
 	exit: ProcessExit,
-	facts: NonNullable<TaskEnd["facts"]>,
-	resultError: string | undefined,
+	{
+		at,
+		facts,
+		error: resultError,
+	}: {
+		at: string;
+		facts: NonNullable<TaskEnd["facts"]>;
+		error: string | undefined;
+	},
 ): TaskEnd {
-	const at = timestamp();
 	if ("error" in exit)
 		return {
 			reason: "spawn",

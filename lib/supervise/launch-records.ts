@@ -1,6 +1,6 @@
 /** Waits for the records of a launch, which are written after its supervisor has started. */
 import { setTimeout as delay } from "node:timers/promises";
-import { identifyProcess, isAlive } from "../process/identity.ts";
+import { isAlive, parseClaimName } from "../process/identity.ts";
 import { UnknownError } from "../process/system.ts";
 import { removeUnlaunchedTasks } from "../prune/garbage.ts";
 import type { Store } from "../store/paths.ts";
@@ -21,7 +21,9 @@ export async function waitForRecords(
 	timeoutMs = Number.POSITIVE_INFINITY,
 ): Promise<Task[]> {
 	const deadline = performance.now() + timeoutMs;
-	const isLaunching = launcherWatch(Number(process.env[supervisorVariable]));
+	const isLaunching = launcherWatch(
+		parseClaimName(process.env[supervisorVariable] ?? ""),
+	);
 	const tasks = new Map<string, Task>();
 	const read = (): Task[] | undefined => {
 		const mayCome = isLaunching();
@@ -52,11 +54,9 @@ export async function waitForRecords(
 // --- internal ---
 
 /** Whether the launcher may still write records; true if that is unknown. */
-function launcherWatch(pid: number): () => boolean {
-	let launcher: Identity | undefined;
+function launcherWatch(launcher: Identity | undefined): () => boolean {
 	return () => {
 		try {
-			launcher ??= identifyProcess(pid || 0);
 			return launcher !== undefined && isAlive(launcher);
 		} catch (error) {
 			if (error instanceof UnknownError) return true;

@@ -2,9 +2,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describeProcesses } from "../process/proc.ts";
 import { findTree } from "../process/process-tree.ts";
-import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
+import { type Snapshot, takeSnapshotAsync } from "../process/snapshot.ts";
 import type { Store } from "../store/paths.ts";
-import { updateTask } from "../store/records.ts";
+import { updateTaskAsync } from "../store/records.ts";
 import { maxLeftBehind } from "../task/schema.ts";
 import { retryWrite } from "./retry-write.ts";
 
@@ -27,7 +27,7 @@ export class LeftoverScanner {
 	async #scan(): Promise<Snapshot> {
 		await delay(this.#isBusy() ? 1000 : 0);
 		this.#next = undefined;
-		return takeSnapshot();
+		return takeSnapshotAsync();
 	}
 }
 
@@ -49,6 +49,6 @@ export async function recordLeftovers(
 	const left_behind = describeProcesses(living.slice(0, maxLeftBehind));
 	if (left_behind.length)
 		await retryWrite(store, id, () =>
-			updateTask(store, id, (now) => ({ ...now, left_behind })),
+			updateTaskAsync(store, id, (now) => ({ ...now, left_behind })),
 		);
 }

@@ -2,7 +2,8 @@
  * Stops a task before its own end: on a signal to its supervisor, on a request in its record or beside
  * it, at its time limit, at its output limit. It does not record the end: the supervisor does.
  *
- * A stop happens whether or not it can be recorded, and is repeated until the tree is gone.
+ * A stop happens whether or not it can be recorded, and is repeated until the tree is gone. Nothing here
+ * waits for a lock while it blocks this process: the limits of other tasks hold meanwhile.
  */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
@@ -11,11 +12,11 @@ import { formatDuration, formatSize } from "../print/units.ts";
 import { describeProcesses } from "../process/proc.ts";
 import { type StopOptions, stopTree } from "../process/process-tree.ts";
 import { signalGroup } from "../process/signals.ts";
-import { runOnEnd } from "../spawn/on-end.ts";
+import { runOnEnd } from "../spawn/command.ts";
 import { logFault } from "../store/directory.ts";
 import { findStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
-import { readRecordVersion, readTask, updateTask } from "../store/records.ts";
+import { readRecordVersion, readTask } from "../store/records.ts";
 import {
 	type Identity,
 	outputLimit,
@@ -23,9 +24,10 @@ import {
 	type Stop,
 	type Task,
 } from "../task/schema.ts";
-import { isFinal, requestStop, timestamp } from "../task/states.ts";
+import { isFinal, timestamp } from "../task/states.ts";
 import { Activity } from "./activity.ts";
 import { OutputWatch } from "./output-watch.ts";
+import { recordStop, type StopRecord } from "./retry-write.ts";
 
 /** How often to poll while nothing happens, in ms. */
 const slowPollMs = 1000;
@@ -36,6 +38,7 @@ export class Monitor {
 	isShutDown = false;
 	readonly #store: Store;
 	readonly #id: string;
+	readonly #onPoll: () => void;
 	readonly #output: OutputWatch;
 	readonly #activity: Activity;
 	#task: Task;
@@ -45,12 +48,16 @@ export class Monitor {
 	/** Why the task is stopped, recorded or not. */
 	#stop: Stop | undefined;
 	#stopping: Promise<void> | undefined;
+	/** Absent if the record itself asked to stop. */
+	#stopRecord: StopRecord | undefined;
 	#timer: NodeJS.Timeout | undefined;
 	#isRunning = false;
 	#lastFault = "";
 
-	constructor(store: Store, task: Task) {
+	/** @param onPoll is called at each poll, about once a second while the task runs. */
+	constructor(store: Store, task: Task, onPoll: () => void) {
 		this.#store = store;
+		this.#onPoll = onPoll;
 		this.#id = task.id;
 		this.#task = task;
 		this.#output = new OutputWatch(store, task.id, () => this.poll());
@@ -97,14 +104,18 @@ export class Monitor {
 		this.#output.cut(this.#limit);
 	}
 
-	/** The supervisor got a signal to end: stops the task. */
-	shutDown(signal: string): void {
+	/**
+	 * The supervisor got a signal to end: stops the task.
+	 * @returns a promise that is resolved once the record says so, or is gone.
+	 */
+	async shutDown(signal: string): Promise<void> {
 		this.isShutDown = true;
 		this.#begin({ reason: "shutdown", at: timestamp(), by: signal });
+		await this.#stopRecord?.recorded;
 	}
 
-	/** Why the task is stopped, if its record could not be written and does not say so. */
-	get unrecordedStop(): Stop | undefined {
+	/** Why the task is stopped or must not start; its record may not say so yet. */
+	get requestedStop(): Stop | undefined {
 		return this.#stop ?? this.#attempt(() => findStop(this.#store, this.#id));
 	}
 
@@ -117,14 +128,19 @@ export class Monitor {
 	#poll(isFinalPoll: boolean): void {
 		clearTimeout(this.#timer);
 		this.#attempt(() => this.#refresh());
-		this.#attempt(() =>
-			this.#activity.tick(this.#task, this.#root, this.#output.size),
-		);
+		this.#attempt(this.#onPoll);
+		this.#attempt(() => {
+			const { size } = this.#output;
+			this.#activity
+				.tick(this.#task, this.#root, size)
+				?.catch((error) => this.#logFault(error));
+		});
 		const growth = this.#attempt(() => this.#output.measure()) ?? 0;
 		// A task that was completed manually counts as finished for waiters.
 		if (isFinal(this.#task) && this.#task.on_end)
 			this.#attempt(() => runOnEnd(this.#store, this.#id));
 		const stop =
+			this.#stop ??
 			this.#task.stop ??
 			this.#attempt(() => findStop(this.#store, this.#id)) ??
 			this.#exceeded(isFinalPoll);
@@ -172,27 +188,19 @@ export class Monitor {
 		const child = this.#child;
 		// The writer must not fill the disk while its tree is searched.
 		if (isFlood && child) this.#attempt(() => signalGroup(child, "SIGSTOP"));
-		this.#record();
 		this.#output.close();
+		if (!this.#task.stop)
+			this.#stopRecord ??= recordStop(this.#store, this.#id, this.#stop);
 		this.#stopping ??= this.#stopUntilGone({
 			...(isFlood && { signal: "SIGKILL" }),
 			...(signal && { signal: `SIG${signal}` }),
 		});
 	}
 
-	#record(): void {
-		const stop = this.#stop;
-		if (!stop || this.#task.stop) return;
-		this.#attempt(() => {
-			this.#task = updateTask(this.#store, this.#id, (task) =>
-				requestStop(task, stop),
-			);
-		});
-	}
-
 	/** Repeats the stop until nothing is alive; once the process itself has ended, one pass is enough. */
 	async #stopUntilGone(options: StopOptions): Promise<void> {
 		const child = this.#child;
+		await this.#stopRecord?.tried;
 		for (let passes = 0; ; passes++) {
 			const wasRunning = this.#isRunning;
 			try {
@@ -210,10 +218,9 @@ export class Monitor {
 				);
 				this.#logFault(`survived SIGKILL: ${names.join(", ")}`);
 			} catch (error) {
-				this.#logFault(errorMessage(error));
+				this.#logFault(error);
 			}
 			if (!wasRunning) return;
-			this.#record();
 			await delay(slowPollMs);
 		}
 	}
@@ -223,12 +230,13 @@ export class Monitor {
 		try {
 			return act();
 		} catch (error) {
-			this.#logFault(errorMessage(error));
+			this.#logFault(error);
 			return undefined;
 		}
 	}
 
-	#logFault(message: string): void {
+	#logFault(fault: unknown): void {
+		const message = errorMessage(fault);
 		if (message !== this.#lastFault)
 			logFault(this.#store, "supervisor", `${this.#id} ${message}`);
 		this.#lastFault = message;

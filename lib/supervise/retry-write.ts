@@ -6,12 +6,22 @@ import { lstatSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { BgError, errorMessage } from "../error.ts";
 import { logFault, openStore } from "../store/directory.ts";
+import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
+import { type UpdateOptions, updateTaskAsync } from "../store/records.ts";
+import type { Stop } from "../task/schema.ts";
+import { requestStop } from "../task/states.ts";
 
 /** How long a write is retried, in ms. */
 const writeRetryLimitMs = 10 * 60 * 1000;
 
 const retryPauseMs = 1000;
+
+/** The pause after a lock stayed held, in ms. */
+const lockPauseMs = 20;
+
+/** How long the first signal of a stop waits for the lock of the task's record, in ms. */
+const intentTimeoutMs = 200;
 
 /** Whether the store was deleted; false if that is unknown. */
 export function isDeleted({ dir }: Store): boolean {
@@ -23,7 +33,10 @@ export function isDeleted({ dir }: Store): boolean {
 }
 
 /**
- * Runs a write until it succeeds. The second try follows at once, the others after a pause.
+ * Runs a write until it succeeds. The second try follows at once, the others after a pause. A lock that is
+ * held is no fault: it is not logged, and the next try follows soon.
+ * @param write changes a record by updateTaskAsync only: it must not block. The first try begins before
+ * this function returns its promise.
  * @returns what it returned; undefined if the task's record or the whole store was deleted.
  * @throws the last error after 10 min.
  */
@@ -34,7 +47,7 @@ export async function retryWrite<T>(
 ): Promise<T | undefined> {
 	const deadline = performance.now() + writeRetryLimitMs;
 	let logged = "";
-	for (let tries = 0; ; tries++)
+	for (let tries = 0; ; )
 		try {
 			if (tries > 0) openStore({ ...store, write: true });
 			return await write();
@@ -43,10 +56,42 @@ export async function retryWrite<T>(
 				return undefined;
 			if (isDeleted(store)) return undefined;
 			if (performance.now() > deadline) throw error;
-			if (tries === 0) continue;
+			if (error instanceof LockHeldError) {
+				await delay(lockPauseMs);
+				continue;
+			}
+			if (tries++ === 0) continue;
 			const message = errorMessage(error);
 			if (message !== logged) logFault(store, "supervisor", `${id} ${message}`);
 			logged = message;
 			await delay(retryPauseMs);
 		}
+}
+
+/** A stop that is being recorded. Neither promise is rejected. */
+export type StopRecord = {
+	/** The first try is over: the stop must not wait longer. */
+	tried: Promise<void>;
+	/** The record has the stop, or is gone, or could not be written for 10 min. */
+	recorded: Promise<void>;
+};
+
+/**
+ * Records why a task is stopped: at once if the record can be written, else as soon as possible. The first
+ * try takes a short time at most, and none if the output floods the disk.
+ */
+export function recordStop(store: Store, id: string, stop: Stop): StopRecord {
+	const record = async (options: UpdateOptions) => {
+		await updateTaskAsync(store, id, (now) => requestStop(now, stop), options);
+	};
+	const isFlood = stop.reason === "output-limit";
+	const first = record({ timeoutMs: isFlood ? 0 : intentTimeoutMs });
+	return {
+		tried: first.catch(() => {}),
+		recorded: first
+			.catch(() => retryWrite(store, id, () => record({})))
+			.catch((error) =>
+				logFault(store, "supervisor", `${id} ${errorMessage(error)}`),
+			),
+	};
 }

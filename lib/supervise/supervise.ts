@@ -11,19 +11,24 @@ import { buildArgv } from "../droid/exec.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
-import { wakeSignal } from "../process/signals.ts";
+import {
+	raiseSignal,
+	shutdownSignals,
+	wakeSignal,
+} from "../process/signals.ts";
 import { sweepIfDue } from "../prune/garbage.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { startCommand } from "../spawn/command.ts";
-import { readLimits } from "../spawn/limits.ts";
-import { setRunnable } from "../spawn/queue.ts";
-import { releaseSlot } from "../spawn/slots.ts";
+import { restoreEnvironment } from "../spawn/environment.ts";
+import { removeParkedMarks } from "../spawn/parked.ts";
+import { isHeldAtFirst, releaseSlot, setRunnable } from "../spawn/queue.ts";
 import { lowerFileLimit } from "../spawn/supervisor.ts";
 import { WaitingTasks } from "../spawn/waiting.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { findStop, notifyWaiters } from "../store/ends.ts";
+import { notifyWaiters } from "../store/ends.ts";
+import { LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
-import { readRecordVersion, updateTask } from "../store/records.ts";
+import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, markRunning, timestamp } from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
@@ -33,19 +38,21 @@ import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
 import { retryWrite } from "./retry-write.ts";
 
-const shutdownSignals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
-
 /**
  * Signals that are caught and change nothing. A launcher may ignore SIGCHLD, and then the kernel
  * keeps no exit code; a write past `ulimit -f` raises SIGXFSZ, which would end the supervisor.
  */
 const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
 
+/** How long the start of a task waits for the lock of its record, in ms. Its slot is taken meanwhile. */
+const startTimeoutMs = 500;
+
 /** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
 
 /**
- * Runs `supervise [--adopt] [--open-files=N] <ids…>`, which only bg itself calls.
+ * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
+ * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
  * @throws Error after it was logged.
  */
 export async function supervise(argv: readonly string[]): Promise<void> {
@@ -53,12 +60,14 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	const limit = argv.find((each) => each.startsWith("--open-files="));
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	for (const name of harmlessSignals) process.on(name, () => {});
+	if (argv.includes("--parked")) restoreEnvironment();
 	const store = openStore({ write: true });
 	try {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
+		if (argv.includes("--parked")) removeParkedMarks(store, ids[0] ?? "");
 		if (argv.includes("--adopt")) await superviseOrphan(store, ids[0] ?? "");
-		else await superviseLaunch(store, ids);
+		else await superviseLaunch(store, ids, argv);
 	} catch (error) {
 		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
@@ -69,21 +78,31 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 async function superviseLaunch(
 	store: Store,
 	ids: readonly string[],
+	argv: readonly string[],
 ): Promise<void> {
 	const tasks = await waitForRecords(store, ids);
-	const waiting = new WaitingTasks(store, readLimits(), reconcileTask);
+	const waiting = waitingTasks(store);
 	const monitors = new Map(
-		tasks.map((task) => [task.id, new Monitor(store, task)]),
+		tasks.map((task) => [
+			task.id,
+			new Monitor(store, task, () => waiting.checkBeat()),
+		]),
 	);
 	const scanner = new LeftoverScanner(() => monitors.size > 1);
 	handleSignals(monitors, waiting);
+	for (const name of shutdownSignals)
+		if (argv.includes(`--signal=${name}`)) raiseSignal(name);
 	await Promise.all(
 		tasks.map(async (task) => {
 			const monitor = monitors.get(task.id) as Monitor;
 			const context = { store, monitor, scanner, waiting };
 			let next: Task | undefined = task;
 			try {
-				while (next) next = await runTask(context, next);
+				let isRunnable = !isHeldAtFirst(task);
+				while (next) {
+					next = await runTask(context, next, isRunnable);
+					isRunnable = false;
+				}
 			} catch (error) {
 				// The others go on.
 				logSupervisorFault(store, task.id, error);
@@ -97,32 +116,37 @@ async function superviseLaunch(
 /** Handles signals: one asks to poll the records, the others to stop all tasks. */
 function handleSignals(
 	monitors: ReadonlyMap<string, Monitor>,
-	waiting?: WaitingTasks,
+	waiting: WaitingTasks,
 ): void {
 	for (const name of shutdownSignals)
 		process.on(name, () => {
-			for (const monitor of monitors.values()) monitor.shutDown(name);
-			waiting?.poll(true);
+			const recorded = [...monitors.values()].map((monitor) =>
+				monitor.shutDown(name),
+			);
+			waiting.wake();
+			// Those whose records could not be written at once are recorded later.
+			void Promise.all(recorded).then(() => waiting.wake());
 		});
 	process.on(wakeSignal, () => {
 		for (const monitor of monitors.values()) monitor.poll();
-		waiting?.poll(true);
+		waiting.wake();
 	});
 }
 
 /** Waits for a slot and runs the task. Returns it if it is to be run again. */
 async function runTask(
-	context: TaskContext & { waiting: WaitingTasks },
+	context: TaskContext,
 	task: Task,
+	isRunnable: boolean,
 ): Promise<Task | undefined> {
 	const { store, monitor, waiting } = context;
 	const { id } = task;
-	const hasSlot = await waiting.wait(task);
+	const hasSlot = await waiting.wait(task, isRunnable);
 	// A record that was deleted while the task waited is not written again.
 	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
-	const started = hasSlot ? startProcess(store, task) : "ended";
+	const started = hasSlot ? await startProcess(context, task) : "ended";
 	if (started === "held") {
-		await requeue(store, task);
+		await requeue(context, task);
 		return task;
 	}
 	if (started === "ended") return concludeTask(context, task);
@@ -133,12 +157,17 @@ async function runTask(
 	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
 		const { pid } = child;
-		void retryWrite(store, id, () => {
+		void retryWrite(store, id, async () => {
 			const { process = identifyChild(pid), started_at = timestamp() } =
 				running;
 			running = { ...running, process, pid, started_at };
 			monitor.root = process;
-			updateTask(store, id, (now) => markRunning(now, process, started_at));
+			await updateTaskAsync(store, id, (now) =>
+				// Meanwhile this attempt may have ended, and the next one may wait.
+				now.attempt === running.attempt
+					? markRunning(now, process, started_at)
+					: undefined,
+			);
 		}).catch((error) => logSupervisorFault(store, id, error));
 	}
 	const end = await exit;
@@ -157,20 +186,24 @@ type Started = {
 };
 
 /**
- * Starts a task's process and records that, both under the lock of its record.
+ * Starts a task's process and records that, both under the lock of its record. A stop that was requested
+ * before prevents the start, recorded or not; one that comes later finds the process.
  * @returns "ended" if the task has ended or is to be stopped; "held" if it is paused or its record cannot
  * be locked: then it waits for a slot again.
  */
-function startProcess(store: Store, task: Task): Started | "held" | "ended" {
+async function startProcess(
+	{ store, monitor }: TaskContext,
+	task: Task,
+): Promise<Started | "held" | "ended"> {
 	const { id } = task;
 	let started: Started | undefined;
 	let mustRequeue = false;
 	let isDecided = false;
 	try {
-		updateTask(store, id, (now) => {
+		const start = (now: Task): Task | undefined => {
 			isDecided = true;
 			mustRequeue = now.paused_at !== undefined;
-			if (mustRequeue || isFinal(now) || now.stop || findStop(store, id))
+			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
 			const child = startCommand(now, buildArgv(store, now), store);
 			started = {
@@ -183,7 +216,8 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 			const identity = identifyChild(child.pid);
 			started.running = markRunning(now, identity, timestamp()) ?? now;
 			return started.running;
-		});
+		};
+		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held or the record cannot be read.
@@ -194,16 +228,23 @@ function startProcess(store: Store, task: Task): Started | "held" | "ended" {
 				running: task,
 				isRecorded: false,
 			};
-		if (mustRequeue || started?.child)
+		const isFault = !(error instanceof LockHeldError);
+		if (isFault && (mustRequeue || started?.child))
 			logFault(store, "supervisor", `${id} ${errorMessage(error)}`);
 	}
 	return mustRequeue ? "held" : (started ?? "ended");
 }
 
 /** Frees the slot and puts the task back into the queue. */
-async function requeue(store: Store, task: Task): Promise<void> {
-	await retryWrite(store, task.id, () => releaseSlot(store, task));
-	await retryWrite(store, task.id, () => setRunnable(store, task, false));
+async function requeue(
+	{ store, waiting }: TaskContext,
+	task: Task,
+): Promise<void> {
+	const retry = (write: () => void | Promise<void>) =>
+		retryWrite(store, task.id, write);
+	await retry(() => releaseSlot(store, task));
+	await retry(() => setRunnable(store, task, false, waiting.limits));
+	await retry(() => waiting.settle());
 	notifyWaiters(store);
 	await delay(100);
 }
@@ -213,15 +254,21 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 	const [task] = await waitForRecords(store, [id], adoptTimeoutMs);
 	const root = task?.process;
 	if (!task || !root) return;
-	const monitor = new Monitor(store, task);
-	handleSignals(new Map([[id, monitor]]));
+	const waiting = waitingTasks(store);
+	const monitor = new Monitor(store, task, () => waiting.checkBeat());
+	handleSignals(new Map([[id, monitor]]), waiting);
 	monitor.start(task);
 	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
 	const scanner = new LeftoverScanner(() => false);
-	await concludeTask({ store, monitor, scanner }, task);
+	await concludeTask({ store, monitor, scanner, waiting }, task);
 }
 
 // --- internal ---
+
+const waitingTasks = (store: Store) =>
+	new WaitingTasks(store, (_, task) =>
+		reconcileTask(store, task, { timeoutMs: 0 }),
+	);
 
 function logSupervisorFault(store: Store, id: string, error: unknown): void {
 	const stack = error instanceof Error ? error.stack : error;

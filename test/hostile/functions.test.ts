@@ -41,7 +41,7 @@ import {
 	describeSupervision,
 } from "../../lib/prune/supervision.ts";
 import { readLimits } from "../../lib/spawn/limits.ts";
-import { createOnEndMark, takeOnEndMark } from "../../lib/spawn/on-end.ts";
+import { createOnEndMark, takeOnEndMark } from "../../lib/spawn/command.ts";
 import { dequeue, setRunnable } from "../../lib/spawn/queue.ts";
 import { releaseSlot } from "../../lib/spawn/slots.ts";
 import { readKeyHolder, writeKeyHolder } from "../../lib/store/claims.ts";

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { identifySelf } from "../../lib/process/identity.ts";
-import { createOnEndMark } from "../../lib/spawn/on-end.ts";
+import { createOnEndMark } from "../../lib/spawn/command.ts";
 import { setQueuePaused } from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { expectNotice, markSessionDue } from "../../lib/store/notices.ts";

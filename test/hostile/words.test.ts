@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodes } from "../../lib/error.ts";
 import { identifySelf } from "../../lib/process/identity.ts";
-import { createOnEndMark } from "../../lib/spawn/on-end.ts";
+import { createOnEndMark } from "../../lib/spawn/command.ts";
 import { executable, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { addTask, parent } from "../tools/hooks.ts";
 

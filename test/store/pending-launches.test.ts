@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { readLimits } from "../../lib/spawn/limits.ts";
-import { createOnEndMark } from "../../lib/spawn/on-end.ts";
+import { createOnEndMark } from "../../lib/spawn/command.ts";
 import { enqueue } from "../../lib/spawn/queue.ts";
 import {
 	isLaunchPending,
