@@ -117,7 +117,10 @@ export async function timeTimeout(
 /** Where a store may be. What a file costs depends on the file system more than on the disk. */
 export type FileSystem = { folder: string; name: string; isTmpfs: boolean };
 
-/** A folder on a disk and one on tmpfs, as far as this machine has them. TMPDIR chooses the disk. */
+/**
+ * A folder on a disk and one on tmpfs, as far as this machine has them; TMPDIR chooses the disk. Without
+ * /proc, that folder alone.
+ */
 export function listFileSystems(): FileSystem[] {
 	const all = [tmpdir(), "/var/tmp", "/dev/shm"].flatMap((folder) => {
 		const name = describeFileSystem(folder);
@@ -125,7 +128,9 @@ export function listFileSystems(): FileSystem[] {
 	});
 	const disk = all.find(({ isTmpfs }) => !isTmpfs);
 	const tmpfs = all.find(({ isTmpfs }) => isTmpfs);
-	return [disk, tmpfs].filter((each) => each !== undefined);
+	const found = [disk, tmpfs].filter((each) => each !== undefined);
+	const unknown = { folder: tmpdir(), name: "unknown disk", isTmpfs: false };
+	return found.length ? found : [unknown];
 }
 
 // --- internal ---
