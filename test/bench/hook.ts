@@ -11,8 +11,8 @@ import { createTask } from "../../lib/store/records.ts";
 import { createSessionId, createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { timestamp } from "../../lib/task/states.ts";
-import type { Bench, Call } from "./method.ts";
-import { readRecords } from "./method.ts";
+import type { Call } from "./method.ts";
+import { type Bench, readRecords } from "./setup.ts";
 import { writeFinished } from "./tasks.ts";
 
 const session = "0b1e5a52-6e0c-4c3b-9a52-0d8f3f3c2a11";

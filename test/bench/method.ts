@@ -4,46 +4,11 @@
  * from outside, from start to exit; both programs of a ratio alternate in random order for 30 rounds;
  * the median of three runs counts. Everything is in one temporary folder, removed at the end.
  */
-import {
-	closeSync,
-	existsSync,
-	mkdirSync,
-	mkdtempSync,
-	openSync,
-	readdirSync,
-	readFileSync,
-	realpathSync,
-	rmSync,
-	writeFileSync,
-	writeSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { compile } from "../../build.ts";
-import { checkLiveness } from "../../lib/process/identity.ts";
-import { findTree } from "../../lib/process/process-tree.ts";
-import type { Identity, Task } from "../../lib/task/schema.ts";
-import { isFinal } from "../../lib/task/states.ts";
+import { closeSync, openSync, writeSync } from "node:fs";
+import type { Bench } from "./setup.ts";
 
 export const rounds = 30;
 const runs = 3;
-
-const dist = join(import.meta.dir, "..", "..", "dist");
-
-/** One temporary folder: the programs, a home, and a store for each row. */
-export type Bench = {
-	base: string;
-	home: string;
-	/** A copy of the product's executable. */
-	bg: string;
-	/** A copy of the product's script. */
-	script: string;
-	/** A named pipe, because Bun passes input to a child as a file in memory. */
-	pipe: string;
-	stores: string[];
-	/** Once it is aborted, the next call throws. */
-	stop: AbortController;
-};
 
 export type Call = {
 	argv: string[];
@@ -54,59 +19,6 @@ export type Call = {
 	prepare?: () => Promise<void>;
 	settle?: () => Promise<void>;
 };
-
-export function openBench(): Bench {
-	for (const name of ["bg", "bg.mjs"])
-		if (!existsSync(join(dist, name)))
-			throw new Error(`no dist/${name}: npm run build`);
-	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-bench-")));
-	const home = join(base, "home");
-	mkdirSync(home);
-	const bg = join(base, "bg");
-	const script = join(base, "bg.mjs");
-	command("cp", join(dist, "bg"), bg);
-	command("cp", join(dist, "bg.mjs"), script);
-	const pipe = join(base, "pipe");
-	command("mkfifo", pipe);
-	return {
-		base,
-		home,
-		bg,
-		script,
-		pipe,
-		stores: [],
-		stop: new AbortController(),
-	};
-}
-
-/** Kills what still runs in the stores and removes the folder. */
-export async function closeBench(bench: Bench): Promise<void> {
-	for (const store of bench.stores) await endTasks(store);
-	rmSync(bench.base, { recursive: true, force: true });
-}
-
-/** Creates a store, and the environment of calls that use it. */
-export function openStore(
-	bench: Bench,
-	name: string,
-): { store: string; env: Record<string, string> } {
-	const store = mkdtempSync(join(bench.base, `${name}-`));
-	bench.stores.push(store);
-	const { PATH = "" } = process.env;
-	return { store, env: { PATH, HOME: bench.home, BG_DIR: store } };
-}
-
-/** Compiles a program of one file with the flags of bg. Returns its path. */
-export async function compileSource(
-	{ base }: Bench,
-	name: string,
-	source: string,
-): Promise<string> {
-	const entry = join(base, `${name}.ts`);
-	writeFileSync(entry, source);
-	await compile(entry, join(base, name));
-	return join(base, name);
-}
 
 /** Runs a program without its output, and returns the time it took in ms. */
 export function time(
@@ -179,55 +91,32 @@ export function median(values: readonly number[]): number {
 	);
 }
 
-/** Polls until a condition is true. @throws Error that names `what` after 30 s. */
-export async function until<T>(
-	condition: () => T,
+/** One line of the table. */
+export type Figure = {
+	what: string;
+	measured: number;
+	limit: number;
+	unit: string;
+	/** The absolute medians. */
+	detail: string;
+};
+
+/** Rows by name. One measures nothing if the machine lacks what it needs. */
+export type Rows = Record<string, (bench: Bench) => Promise<Figure[]>>;
+
+/** The figure of two calls that were compared. */
+export function ratioFigure(
 	what: string,
-): Promise<NonNullable<T>> {
-	const deadline = performance.now() + 30_000;
-	for (;;) {
-		const answer = condition();
-		if (answer) return answer;
-		if (performance.now() > deadline)
-			throw new Error(`waited in vain for ${what}`);
-		await Bun.sleep(5);
-	}
+	limit: number,
+	{ ratio, ours, theirs }: Ratio,
+): Figure {
+	const detail = `${ms(ours)} / ${ms(theirs)}`;
+	return { what, measured: ratio, limit, unit: "×", detail };
 }
 
-/** Sleeps, in ms. @throws if the benchmark was stopped. */
-export async function pause({ stop }: Bench, ms: number): Promise<void> {
-	await Bun.sleep(ms);
-	stop.signal.throwIfAborted();
-}
-
-/** Reads the records of a store. */
-export function readRecords(store: string): Task[] {
-	return readdirSync(store)
-		.filter((name) => name.endsWith(".json"))
-		.map((name) => JSON.parse(readFileSync(join(store, name), "utf8")));
-}
-
-/** The living processes that the records of a store name. */
-export function livingOf(store: string): Identity[] {
-	return readRecords(store)
-		.flatMap(({ supervisor, process }) => [supervisor, process])
-		.filter(
-			(each): each is Identity =>
-				each !== undefined && checkLiveness(each) === "alive",
-		);
-}
-
-/** Kills every living process of a store's tasks, even if no record names it yet. */
-export async function endTasks(store: string): Promise<void> {
-	const ids = readRecords(store)
-		.filter((task) => !isFinal(task))
-		.map(({ id }) => id);
-	const find = () => [...livingOf(store), ...ids.flatMap((id) => findTree(id))];
-	await until(() => {
-		const living = find();
-		for (const each of living) end(each.pid);
-		return living.length === 0;
-	}, `the end of all in ${store}`);
+/** Formats a time. */
+export function ms(value: number): string {
+	return `${value.toFixed(1)} ms`;
 }
 
 // --- internal ---
@@ -239,11 +128,6 @@ async function timeAlone(bench: Bench, call: Call): Promise<number> {
 	return taken;
 }
 
-function command(...argv: string[]): void {
-	const { exitCode, stderr } = Bun.spawnSync(argv);
-	if (exitCode !== 0) throw new Error(`${argv.join(" ")}: ${stderr}`);
-}
-
 /** Opens the reading end of a pipe that contains `input`. */
 function openPipe(path: string, input: string): number {
 	const writer = openSync(path, "r+");
@@ -253,13 +137,5 @@ function openPipe(path: string, input: string): number {
 		return reader;
 	} finally {
 		closeSync(writer);
-	}
-}
-
-function end(pid: number): void {
-	try {
-		process.kill(pid, "SIGKILL");
-	} catch {
-		// It has exited; the next scan shows that.
 	}
 }

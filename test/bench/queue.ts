@@ -1,41 +1,64 @@
-/** The rows about the queue: a batch against task-spooler, and waiting supervisors. */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+/** The rows about launches that wait for a slot: how fast they drain, and what they cost until then. */
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { findOnPath } from "../../lib/process/executables.ts";
+import { isFinal } from "../../lib/task/states.ts";
+import { countKinds, listStoreProcesses } from "../tools/processes.ts";
+import { type Cost, measureCost } from "./cost.ts";
+import { median, read } from "./method.ts";
 import {
 	type Bench,
-	median,
+	endTasks,
 	openStore,
 	pause,
-	type Ratio,
-	read,
-} from "./method.ts";
-import { memoryOf } from "./tasks.ts";
+	readRecords,
+	until,
+} from "./setup.ts";
+import { launchBlocked, memoryOf } from "./tasks.ts";
 
-const slots = 4;
-const rounds = 7;
+/** How single launches drained. */
+export type Drain = {
+	/** From the end of the task before them until all have ended, in ms a task. */
+	each: number;
+	/** One launch, in ms. */
+	launch: number;
+	/** What they cost while all of them waited. */
+	cost: Cost;
+};
 
 /**
- * Times 500 × `true` from the first launch to the last end: one batch of bg, and one call of `tsp` for
- * each task, because it has no batches. Undefined without tsp.
+ * Drains many single launches of `true` through one slot, and few, alternately.
+ * @returns medians over the rounds.
  */
-export async function compareDrain(
+export async function compareQueues(
 	bench: Bench,
-	count = 500,
-): Promise<Ratio | undefined> {
-	const tsp = findOnPath("tsp");
-	if (!tsp) return undefined;
-	const batch = join(bench.base, "batch.jsonl");
-	const line = `${JSON.stringify({ description: "x", command: ["true"] })}\n`;
-	writeFileSync(batch, line.repeat(count));
-	const ours: number[] = [];
-	const theirs: number[] = [];
+	{ many, few }: { many: number; few: number },
+): Promise<{ many: Drain; few: number }> {
+	const rounds = bench.size.isSmall ? 1 : 3;
+	const drains: Drain[] = [];
+	const ofFew: number[] = [];
 	for (let round = 0; round < rounds; round++) {
-		ours.push(timeBatch(bench, batch));
-		theirs.push(timeSpooler(bench, tsp, count, round));
+		// Few take a short time, so they are measured twice.
+		ofFew.push((await drain(bench, few)).each);
+		drains.push(await drain(bench, many));
+		ofFew.push((await drain(bench, few)).each);
 	}
-	const [a, b] = [median(ours), median(theirs)];
-	return { ratio: a / b, ours: a, theirs: b };
+	const [middle] = drains
+		.toSorted((a, b) => a.each - b.each)
+		.slice((rounds - 1) / 2);
+	if (!middle) throw new Error("no round");
+	return { many: middle, few: median(ofFew) };
+}
+
+/** What single launches cost while all of them wait, with the running task that they wait for. */
+export async function measureWaiting(
+	bench: Bench,
+	count: number,
+): Promise<Cost> {
+	const { store, wait } = await launchWaiting(bench, count);
+	await wait();
+	const cost = await measureCost(bench, store, bench.size.seconds);
+	await endTasks(store);
+	return cost;
 }
 
 /** The memory of supervisors, in MB, while their tasks run or wait. */
@@ -70,42 +93,84 @@ export async function countWakeUps(bench: Bench): Promise<number> {
 
 // --- internal ---
 
-function timeBatch(bench: Bench, batch: string): number {
-	const { env } = openStore(bench, "batch");
-	const limited = { ...env, BG_MAX_RUNNING: String(slots) };
+/** The longest measurement of the cost before a drain, in seconds. */
+const costSeconds = 10;
+
+/** The longest drain, in ms. */
+const drainTimeoutMs = 600_000;
+
+/** Launches many `true` behind a running task, lets that end, and times until all have ended. */
+async function drain(bench: Bench, count: number): Promise<Drain> {
+	const { store, ids, launch, wait, end } = await launchWaiting(bench, count);
+	await wait();
+	const seconds = Math.min(costSeconds, bench.size.seconds);
+	const cost = await measureCost(bench, store, seconds);
 	const start = performance.now();
-	const argv = [bench.bg, "launch", "-q", "--batch", batch];
-	read(bench, { argv, env: limited });
-	read(bench, { argv: [bench.bg, "wait"], env });
-	return performance.now() - start;
+	end();
+	const pending = [...ids];
+	const hasLastEnded = () => {
+		bench.stop.signal.throwIfAborted();
+		// The last one launched ends last, so one file is read until then.
+		for (; pending.length; pending.pop())
+			if (!isFinal(readTask(store, pending.at(-1) ?? ""))) return false;
+		return true;
+	};
+	await until(hasLastEnded, `the end of ${count} tasks`, drainTimeoutMs);
+	const each = (performance.now() - start) / count;
+	const failed = readRecords(store).find((task) => task.status !== "completed");
+	if (failed) throw new Error(`${failed.id} is ${failed.status}`);
+	await until(() => listStoreProcesses(store).length === 0, "no process left");
+	return { each, launch, cost };
 }
 
-function timeSpooler(
+/** Launches single tasks, one slot, while another task holds it. */
+async function launchWaiting(bench: Bench, count: number) {
+	const { store, env: own } = openStore(bench, "waiting");
+	const env = { ...own, BG_MAX_RUNNING: "1", BG_MAX_QUEUED: "10000" };
+	const first = await launchBlocked(bench, env);
+	const argv = [bench.bg, "run", "-q", "x", "--", "true"];
+	const start = performance.now();
+	const ids: string[] = [];
+	while (ids.length < count) {
+		ids.push(read(bench, { argv, env }));
+		// Lets this process handle a signal, which synchronous calls prevent.
+		await Bun.sleep(0);
+	}
+	const launch = (performance.now() - start) / count;
+	const wait = () => settle(bench, store, count);
+	return { store, ids, launch, wait, end: first.end };
+}
+
+/**
+ * Waits until all tasks wait: their processes are of the same kinds for 5 s, in which the start of the
+ * last one ends.
+ */
+async function settle(
 	bench: Bench,
-	tsp: string,
+	store: string,
 	count: number,
-	round: number,
-): number {
-	const { env } = openStore(bench, "tsp");
-	const server = { ...env, TS_SOCKET: join(bench.base, `tsp-${round}`) };
-	const call = (script: string) =>
-		read(bench, {
-			argv: ["sh", "-c", script, tsp, String(count)],
-			env: server,
-		});
-	call(`"$0" -S ${slots}`);
-	const start = performance.now();
-	call('i=0; while [ $i -lt $1 ]; do "$0" true; i=$((i+1)); done; "$0" -w');
-	const spent = performance.now() - start;
-	call('"$0" -K');
-	return spent;
+): Promise<void> {
+	let seen = "";
+	for (let seconds = 0, quiet = 0; quiet < 5 && seconds < 60; seconds++) {
+		await pause(bench, 1000);
+		const { supervisor, parked } = countKinds(listStoreProcesses(store));
+		const now = `${supervisor} ${parked}`;
+		quiet = now === seen ? quiet + 1 : 0;
+		seen = now;
+	}
+	const queued = readRecords(store).filter(({ status }) => status === "queued");
+	if (queued.length !== count)
+		throw new Error(`${queued.length} of ${count} tasks wait`);
 }
 
+/** The record of a task. */
+function readTask(store: string, id: string) {
+	return JSON.parse(readFileSync(join(store, `${id}.json`), "utf8"));
+}
+
+/** The pids of the supervisors that the records of a store name. */
 function supervisorsOf(store: string): number[] {
-	return readdirSync(store)
-		.filter((name) => name.endsWith(".json"))
-		.map((name) => JSON.parse(readFileSync(join(store, name), "utf8")))
-		.map(({ supervisor }) => supervisor.pid);
+	return readRecords(store).flatMap(({ supervisor }) => supervisor?.pid ?? []);
 }
 
 /** Counts voluntary context switches. Each is a thread that slept and woke up. */

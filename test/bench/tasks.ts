@@ -4,15 +4,8 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createSessionId, createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
-import {
-	type Bench,
-	type Call,
-	openStore,
-	pause,
-	read,
-	readRecords,
-	until,
-} from "./method.ts";
+import { type Call, read } from "./method.ts";
+import { type Bench, openStore, pause, readRecords, until } from "./setup.ts";
 
 /** The program that `list` is compared with. */
 export const readAndParse = `
@@ -83,6 +76,42 @@ export async function memoryOf(
 	return { pss: mb("Pss"), own: mb("Private_Clean") + mb("Private_Dirty") };
 }
 
+/** A new named pipe. */
+export function makePipe({ base }: Bench): string {
+	const pipe = join(base, `pipe-${crypto.randomUUID()}`);
+	const { exitCode } = Bun.spawnSync(["mkfifo", pipe]);
+	if (exitCode !== 0) throw new Error(`mkfifo ${pipe} exited ${exitCode}`);
+	return pipe;
+}
+
+/** A command that ends when a line is written to its pipe. Until then it takes no CPU time. */
+export const readPipe = (pipe: string) => ["sh", "-c", 'read _ <"$0"', pipe];
+
+/** Opens the writing end of a pipe; undefined while it has no reader. */
+export function openWritable(pipe: string): number | undefined {
+	try {
+		return openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
+	} catch {
+		return undefined;
+	}
+}
+
+/** Launches a task that runs until `end` is called, once. Resolves when it runs. */
+export async function launchBlocked(
+	bench: Bench,
+	env: Call["env"],
+): Promise<{ id: string; end: () => void }> {
+	const pipe = makePipe(bench);
+	const argv = [bench.bg, "run", "-q", "x", "--", ...readPipe(pipe)];
+	const id = read(bench, { argv, env });
+	const fd = await until(() => openWritable(pipe), "the task to read");
+	const end = () => {
+		writeSync(fd, "\n");
+		closeSync(fd);
+	};
+	return { id, end };
+}
+
 /**
  * The time from the end of a task until a waiting `bg wait` returns, in ms. The task ends when this
  * process writes a line to its pipe, so one clock measures both.
@@ -90,16 +119,8 @@ export async function memoryOf(
 export async function timeWait(
 	bench: Bench,
 	env: Record<string, string>,
-	round: number,
 ): Promise<number> {
-	const pipe = join(bench.base, `pipe-${round}`);
-	read(bench, { argv: ["mkfifo", pipe], env });
-	const task = ["sh", "-c", 'read _ <"$0"', pipe];
-	const id = read(bench, {
-		argv: [bench.bg, "run", "-q", "x", "--", ...task],
-		env,
-	});
-	const fd = await until(() => openWritable(pipe), "the task to read");
+	const { id, end } = await launchBlocked(bench, env);
 	const waiting = Bun.spawn([bench.bg, "wait", id], {
 		cwd: bench.home,
 		env,
@@ -109,13 +130,12 @@ export async function timeWait(
 		// Nothing shows that it waits; after 300 ms it does.
 		await pause(bench, 300);
 		const start = performance.now();
-		writeSync(fd, "\n");
+		end();
 		const code = await waiting.exited;
 		if (code !== 0) throw new Error(`bg wait exited ${code}`);
 		return performance.now() - start;
 	} finally {
 		waiting.kill();
-		closeSync(fd);
 	}
 }
 
@@ -134,17 +154,9 @@ function numbered(task: Task, number: number): Task {
 	};
 }
 
+/** A text of a length. */
 function words(length: number): string {
 	return "Read the tests, say “what” is wrong, and repair it.\n"
 		.repeat(length / 50 + 1)
 		.slice(0, length);
-}
-
-/** Opens the writing end of a pipe; undefined while it has no reader. */
-function openWritable(pipe: string): number | undefined {
-	try {
-		return openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK);
-	} catch {
-		return undefined;
-	}
 }

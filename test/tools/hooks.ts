@@ -1,17 +1,8 @@
 /** What tests of the hooks share: payloads, transcripts, tasks without a process. */
 import { expect } from "bun:test";
-import {
-	existsSync,
-	mkdirSync,
-	readdirSync,
-	readFileSync,
-	rmSync,
-	writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { removeEmptyFolder } from "../../lib/store/files.ts";
 import { listNotices } from "../../lib/store/notices.ts";
 import type { Store } from "../../lib/store/paths.ts";
 import { createTask, updateTask } from "../../lib/store/records.ts";
@@ -19,6 +10,7 @@ import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { finishTask } from "../../lib/task/states.ts";
 import type { Answer, CallOptions, Sandbox } from "./harness.ts";
+import { holdLock } from "./locks.ts";
 
 /** Ids and payloads as droid 0.215.0 was recorded to send them. */
 export const parent = "9ed08124-c6d3-40d1-b6ad-e9e504747dac";
@@ -159,17 +151,8 @@ export function nativeTask(box: Sandbox): string {
 	return ids[0] ?? "";
 }
 
-export function lock(box: Sandbox, id: string): () => void {
-	const folder = join(box.dir, ".locks", id);
-	const holder = join(folder, claimName(identifySelf(), "x"));
-	mkdirSync(folder, { recursive: true });
-	writeFileSync(holder, "");
-	return () => {
-		rmSync(holder);
-		// A waiting process may hold the lock by now: only an empty folder is removed.
-		removeEmptyFolder(folder);
-	};
-}
+export const lock = (box: Sandbox, id: string): (() => void) =>
+	holdLock(box.dir, id);
 
 /** A hook never harms its caller. */
 export function expectHarmless({ code, stdout, stderr }: Answer): void {
