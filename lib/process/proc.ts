@@ -67,6 +67,31 @@ export const listPids = (): number[] =>
 		.filter((pid) => pid > 0);
 
 /**
+ * Lists the pids that the system has given out after `pid`, in turn and from the start again at the
+ * highest. Few system calls if they are few, however many processes there are.
+ * @param withinMs how long ago that process began, in ms.
+ * @returns undefined if they are many, or if all may have been given out since.
+ */
+export function listPidsAfter(
+	pid: number,
+	withinMs: number,
+): number[] | undefined {
+	if (!hasProc()) return undefined;
+	const read = (path: string) =>
+		Number(/\d+$/.exec(readProcFile(path)?.trim() ?? "")?.[0]);
+	const last = read("/proc/loadavg");
+	const highest = read("/proc/sys/kernel/pid_max");
+	const cpus = read("/sys/devices/system/cpu/online") + 1;
+	const mostGivenOut = cpus * maxPidsPerMs * withinMs;
+	if (!(last > 0 && mostGivenOut < highest / 2)) return undefined;
+	const count = last >= pid ? last - pid : highest - pid + last;
+	if (count > maxListedPids) return undefined;
+	return Array.from({ length: count }, (_, index) =>
+		pid + index + 1 > highest ? pid + index + 1 - highest : pid + index + 1,
+	);
+}
+
+/**
  * Reads a process of /proc; undefined if it is gone, a zombie, or of another user and hidden.
  * @throws UnknownError if it cannot be read.
  */
@@ -110,6 +135,12 @@ export function readProcess(pid: number): Process | undefined {
 }
 
 // --- internal ---
+
+/** How many processes and threads one CPU can start in a millisecond: each takes 10 µs at least. */
+const maxPidsPerMs = 100;
+
+/** As many pids as are quicker to look at than the list of all processes. */
+const maxListedPids = 500;
 
 /** The command line of a process; empty if it cannot be read. */
 function readCommandLine(pid: number): string {

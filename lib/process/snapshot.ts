@@ -9,6 +9,7 @@ import {
 } from "../task/variables.ts";
 import {
 	listPids,
+	listPidsAfter,
 	listProcesses,
 	type Process,
 	readCommandLines,
@@ -55,6 +56,21 @@ export async function takeSnapshotAsync(): Promise<Snapshot> {
 		snapshot.marksOf(pid);
 	}
 	return snapshot;
+}
+
+/**
+ * Whether a task has certainly left no process with its mark, by the pids since its own; false if unknown.
+ * @param withinMs how long ago its process began, in ms.
+ */
+export function hasLeftNothing(
+	taskId: string,
+	pid: number,
+	withinMs: number,
+): boolean {
+	const pids = listPidsAfter(pid, withinMs);
+	if (!pids) return false;
+	const read = createMarksReader();
+	return pids.every((each) => read(each).task !== taskId);
 }
 
 // --- internal ---

@@ -60,9 +60,6 @@ export async function handOverAsync(
 	store: Store,
 	own: ReadonlySet<string>,
 ): Promise<string[]> {
-	// Most of the time there is nothing to do, and that needs no lock.
-	const { picks, first } = planHandOver(store, own);
-	if (picks.length === 0 && !(first && isParked(store, first.task))) return [];
 	return withLockAsync(store, localLock(), () => assignPlaces(store, own));
 }
 
@@ -89,11 +86,11 @@ export async function repairQueue(
 	return withLockAsync(store, localLock(), () => {
 		returnGrants(store);
 		removeDead(store, "slots", listLocalEntries(store, "slots"));
-		const { dead } = planHandOver(store, own);
-		removeDead(store, "queue", dead);
+		const plan = planHandOver(store, own);
+		removeDead(store, "queue", plan.dead);
 		return {
-			started: assignPlaces(store, own),
-			removed: dead.map(({ id }) => id),
+			started: assignPlaces(store, own, plan),
+			removed: plan.dead.map(({ id }) => id),
 		};
 	});
 }
@@ -170,8 +167,11 @@ function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
 }
 
 /** Carries a plan out, under the queue's lock. Returns the own tasks that have a slot now. */
-function assignPlaces(store: Store, own: ReadonlySet<string>): string[] {
-	const { picks, first } = planHandOver(store, own);
+function assignPlaces(
+	store: Store,
+	own: ReadonlySet<string>,
+	{ picks, first } = planHandOver(store, own),
+): string[] {
 	if (first && isParked(store, first.task)) wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);
@@ -207,16 +207,20 @@ function removeDead(
 
 /** A task that can take a place; "dead" if it waits no more, "not now" if nobody would take the place. */
 function findWaiter(store: Store, id: string): Task | "dead" | "not now" {
-	if (!isClaimLive(store, id, "queue")) return "dead";
 	const task = findTask(store, id);
+	if (!isClaimLive(store, id, "queue", task)) return "dead";
 	const canAnswer =
 		task?.supervisor && !task.paused_at && isResponsive(task.supervisor);
 	return canAnswer ? task : "not now";
 }
 
 /** Whether the task of an entry still needs it. */
-function isClaimLive(store: Store, id: string, folder: QueueFolder): boolean {
-	const task = findTask(store, id);
+function isClaimLive(
+	store: Store,
+	id: string,
+	folder: QueueFolder,
+	task = findTask(store, id),
+): boolean {
 	// A record that cannot be read now may need the entry.
 	if (!task)
 		return (

@@ -116,7 +116,7 @@ const tickSeconds = 55;
  * the supervisor. All but `sleep` are builtins, so a waking shell starts nothing. It sets no variable but
  * its own, because an exported one would reach the task.
  */
-const script = `
+const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT
 	[ -z "$BG_PARKED_NAP" ] || { kill "$BG_PARKED_NAP"; wait "$BG_PARKED_NAP"; }

@@ -148,9 +148,10 @@ export function listLocalEntries(
 	store: Store,
 	folder: QueueFolder,
 ): QueueEntry[] {
-	const here = encodeURIComponent(identifyMachine().machine);
-	return listEntries(store, folder)
-		.filter(({ machine }) => machine === here)
+	const here = `,${encodeURIComponent(identifyMachine().machine)},`;
+	return listNames(store, folderPath(store, folder))
+		.filter((name) => name.includes(here))
+		.flatMap((name) => parseEntryName(name) ?? [])
 		.sort((a, b) => a.order - b.order || compareIds(a.id, b.id));
 }
 

@@ -42,6 +42,9 @@ const tickMs = 2000;
 /** How old the last repair is, in ms, if those in line seem to be dead. */
 const deadBeatMs = 4000;
 
+/** How often to look whether queue entries are missing, in ms. */
+const restoreMs = 10_000;
+
 /** Reconciles a task whose supervisor may be gone; only tries its lock. */
 type Reconcile = (store: Store, task: Task) => Task;
 
@@ -65,10 +68,14 @@ export class WaitingTasks {
 	readonly #ends = new Map<string, End>();
 	#rounds: Promise<void> | undefined;
 	#isRoundDue = false;
+	/** Whether a place may be free for tasks of other supervisors. */
+	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
 	#nextBeatCheckAt = 0;
+	/** When missing queue entries are added again, likewise. */
+	#nextRestoreAt = performance.now() + restoreMs;
 	#lastFault = "";
 
 	constructor(store: Store, reconcile: Reconcile) {
@@ -119,12 +126,8 @@ export class WaitingTasks {
 	 * @throws BgError (refused) if the queue's lock stays held.
 	 */
 	settle(): Promise<void> {
-		this.#isRoundDue = true;
-		this.#rounds ??= this.#runRounds().finally(() => {
-			this.#rounds = undefined;
-			this.#setTimer();
-		});
-		return this.#rounds;
+		this.#mustHandOver = true;
+		return this.#requestRound();
 	}
 
 	/** Repairs the queue if those in line seem to be dead. Call it from time to time while tasks run. */
@@ -136,12 +139,21 @@ export class WaitingTasks {
 	}
 
 	#startRounds(): void {
-		this.settle().catch((error) => {
+		this.#requestRound().catch((error) => {
 			const message = errorMessage(error);
 			if (message !== this.#lastFault)
 				logFault(this.#store, "supervisor", message);
 			this.#lastFault = message;
 		});
+	}
+
+	#requestRound(): Promise<void> {
+		this.#isRoundDue = true;
+		this.#rounds ??= this.#runRounds().finally(() => {
+			this.#rounds = undefined;
+			this.#setTimer();
+		});
+		return this.#rounds;
 	}
 
 	async #runRounds(): Promise<void> {
@@ -158,7 +170,8 @@ export class WaitingTasks {
 		const isFull = performance.now() >= this.#nextFullRoundAt;
 		if (isFull) {
 			this.#nextFullRoundAt = performance.now() + tickMs;
-			this.#readAll();
+			this.#forgetEnds();
+			this.#restoreEntries();
 		}
 		for (const each of this.#waiting.values())
 			if (isFull || !each.isRunnable) await this.#update(each, isFull);
@@ -166,8 +179,10 @@ export class WaitingTasks {
 			this.#resolve(id, true);
 		const mustRepair = isFull && readBeatAge(store) > tickMs - 100;
 		if (mustRepair) await this.#repair();
-		for (const id of await handOverAsync(store, this.#runnable()))
-			this.#resolve(id, true);
+		const own = this.#runnable();
+		if (own.size === 0 && !this.#mustHandOver) return;
+		for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+		this.#mustHandOver = false;
 	}
 
 	/** The tasks that wait for nothing but a slot. */
@@ -196,14 +211,23 @@ export class WaitingTasks {
 		const waiting = this.#waiting.get(id);
 		this.#waiting.delete(id);
 		waiting?.resolve(hasSlot);
-		if (!hasSlot && waiting) dequeue(this.#store, waiting.task);
+		if (hasSlot || !waiting) return;
+		dequeue(this.#store, waiting.task);
+		// It may have been the first in line.
+		this.#mustHandOver = true;
 	}
 
-	/** Reads what may have changed: records, ends of other tasks; adds queue entries that are missing. */
-	#readAll(): void {
-		const store = this.#store;
+	/** Tasks that had not ended yet may have ended by now. */
+	#forgetEnds(): void {
 		for (const [id, end] of this.#ends)
 			if (end === "none") this.#ends.delete(id);
+	}
+
+	/** Adds queue entries that somebody removed. */
+	#restoreEntries(): void {
+		if (performance.now() < this.#nextRestoreAt) return;
+		this.#nextRestoreAt = performance.now() + restoreMs;
+		const store = this.#store;
 		const folders = ["queue", "slots"] as const;
 		const entries = folders.flatMap((folder) => listEntries(store, folder));
 		const found = new Set(entries.map(({ id }) => id));
@@ -269,6 +293,7 @@ export class WaitingTasks {
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);
 		for (const id of listAwaited(store))
-			if (this.#reconcileEnd(id) !== "none") await releaseDependents(store, id);
+			if (this.#reconcileEnd(id) !== "none")
+				this.#mustHandOver = await releaseDependents(store, id);
 	}
 }

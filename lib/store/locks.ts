@@ -69,7 +69,7 @@ export async function withLockAsync<T>(
 ): Promise<T> {
 	const claim = prepareClaim(store, name);
 	const deadline = performance.now() + timeoutMs;
-	for (let pause = 5; !tryAcquire(store, claim); pause *= 2) {
+	for (let pause = 1; !tryAcquire(store, claim); pause *= 2) {
 		const left = deadline - performance.now();
 		if (left <= 0) throw abandonClaim(store, claim);
 		await sleep(Math.min(pause, 50, left));

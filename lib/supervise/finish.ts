@@ -39,7 +39,12 @@ import { retryWrite } from "./retry-write.ts";
 
 /** How a process that this supervisor started ended, or why it could not be started. */
 export type ProcessExit =
-	| { code: number | null; signal: string | null }
+	| {
+			code: number | null;
+			signal: string | null;
+			/** When it began, on the monotonic clock in ms. */
+			startedAt: number;
+	  }
 	| { error: Error };
 
 /** How long the output of an ended task is read again if that fails, in ms. */
@@ -99,7 +104,13 @@ export async function concludeTask(
 	if (after?.paused_at)
 		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	await countWholeStream(store, task);
-	if (exit) await recordLeftovers(store, id, scanner);
+	if (exit) {
+		const root =
+			"code" in exit && task.pid
+				? { pid: task.pid, startedAt: exit.startedAt }
+				: undefined;
+		await recordLeftovers(store, id, scanner, root);
+	}
 	return undefined;
 }
 

@@ -2,7 +2,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describeProcesses } from "../process/proc.ts";
 import { findTree } from "../process/process-tree.ts";
-import { type Snapshot, takeSnapshotAsync } from "../process/snapshot.ts";
+import {
+	hasLeftNothing,
+	type Snapshot,
+	takeSnapshotAsync,
+} from "../process/snapshot.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTaskAsync } from "../store/records.ts";
 import { maxLeftBehind } from "../task/schema.ts";
@@ -34,12 +38,17 @@ export class LeftoverScanner {
 /**
  * Records the processes that are alive 3 s after a task's end: a droid's own helpers need up to 2 s to see
  * that it is gone.
+ * @param root the task's process, and when it began on the monotonic clock in ms: after a short task only
+ * the pids since then have to be looked at.
  */
 export async function recordLeftovers(
 	store: Store,
 	id: string,
 	scanner: LeftoverScanner,
+	root?: { pid: number; startedAt: number },
 ): Promise<void> {
+	const ageMs = performance.now() - (root?.startedAt ?? 0);
+	if (root && hasLeftNothing(id, root.pid, ageMs)) return;
 	const find = (snapshot: Snapshot) => findTree(id, undefined, { snapshot });
 	const scan = () =>
 		retryWrite(store, id, async () => find(await scanner.scan()));

@@ -282,8 +282,9 @@ function logSupervisorFault(store: Store, id: string, error: unknown): void {
 const adoptTimeoutMs = 5000;
 
 function waitForExit(child: ChildProcess): Promise<ProcessExit> {
+	const startedAt = performance.now();
 	return new Promise((resolve) => {
 		child.once("error", (error) => resolve({ error }));
-		child.once("exit", (code, signal) => resolve({ code, signal }));
+		child.once("exit", (code, signal) => resolve({ code, signal, startedAt }));
 	});
 }
