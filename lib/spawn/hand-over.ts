@@ -84,6 +84,7 @@ export async function repairQueue(
 	own: ReadonlySet<string>,
 ): Promise<{ started: string[]; removed: string[] }> {
 	return withLockAsync(store, localLock(), () => {
+		writeBeat(store);
 		returnGrants(store);
 		removeDead(store, "slots", listLocalEntries(store, "slots"));
 		const plan = planHandOver(store, own);
@@ -117,14 +118,11 @@ export function readBeatAge(store: Store): number {
 		: Number.POSITIVE_INFINITY;
 }
 
-/** Tells parked tasks and running supervisors that somebody in line is awake, or that nobody is in line. */
-export function writeBeat(store: Store): void {
-	if (listLocalEntries(store, "queue").length)
-		writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
-	else rmSync(queueBeat(store), { force: true });
-}
-
 // --- internal ---
+
+/** Tells parked tasks and running supervisors that somebody in line is awake. */
+const writeBeat = (store: Store) =>
+	writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -140,11 +138,13 @@ type Plan = {
 	first?: Candidate;
 	/** Entries of tasks that wait no more, as far as the plan had to look. */
 	dead: QueueEntry[];
+	/** How many stay in line. */
+	left: number;
 };
 
 /** Chooses by priority, then by age, among the tasks that may start; one that may not holds up nobody. */
 function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
-	const plan: Plan = { picks: [], dead: [] };
+	const plan: Plan = { picks: [], dead: [], left: 0 };
 	const isPaused = isQueuePaused(store);
 	const places = new Places(store);
 	const waiting = listLocalEntries(store, "queue");
@@ -163,6 +163,7 @@ function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
 			if (fits) plan.picks.push({ entry, task });
 			else plan.first = { entry, task };
 		}
+	plan.left = waiting.length - plan.picks.length - plan.dead.length;
 	return plan;
 }
 
@@ -170,8 +171,9 @@ function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
 function assignPlaces(
 	store: Store,
 	own: ReadonlySet<string>,
-	{ picks, first } = planHandOver(store, own),
+	{ picks, first, left } = planHandOver(store, own),
 ): string[] {
+	if (left === 0) rmSync(queueBeat(store), { force: true });
 	if (first && isParked(store, first.task)) wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);

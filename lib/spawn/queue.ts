@@ -190,8 +190,12 @@ const slotFields = 6;
 export const isHeldAtFirst = ({ after, paused_at }: Task) =>
 	Boolean(after?.length || paused_at);
 
-const orderOf = ({ priority = priorities.usual }: Task) =>
-	priorities.highest - priority;
+/** A whole number of a record, which may hold any. */
+const wholeNumber = (given: number | undefined, usual: number) =>
+	given !== undefined && Math.abs(given) < 1e6 ? Math.trunc(given) : usual;
+
+const orderOf = ({ priority }: Task) =>
+	Math.max(priorities.highest - wholeNumber(priority, priorities.usual), 0);
 
 function addEntry(
 	store: Store,
@@ -204,14 +208,14 @@ function addEntry(
 }
 
 function entryName(task: Task, limits: Limits, state: EntryState): string {
-	const { agent = "", kind, depth = 1, id } = task;
+	const { agent = "", kind, id } = task;
 	const droid = kind === "droid" && droidNamePattern.test(agent) ? agent : "";
 	const { machine } = task.supervisor ?? identifyMachine();
 	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
 	return [
 		state,
 		orderOf(task),
-		depth,
+		Math.max(wholeNumber(task.depth, 1), 0),
 		id,
 		encodeURIComponent(machine),
 		droid,

@@ -31,7 +31,6 @@ import {
 	readBeatAge,
 	repairQueue,
 	takeGrants,
-	writeBeat,
 } from "./hand-over.ts";
 import { readLimits } from "./limits.ts";
 import { dequeue, listEntries, setRunnable } from "./queue.ts";
@@ -288,7 +287,6 @@ export class WaitingTasks {
 	/** Repairs the queue: for tasks of others as well, whose processes may be dead. */
 	async #repair(): Promise<void> {
 		const store = this.#store;
-		writeBeat(store);
 		const { started, removed } = await repairQueue(store, this.#runnable());
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);

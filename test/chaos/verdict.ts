@@ -350,6 +350,8 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	locks: undefined,
 	queue: undefined,
 	slots: undefined,
+	parked: undefined,
+	after: undefined,
 	// It names the last task with a key, which may have ended.
 	unique: /^[0-9a-f]{64}$/,
 	onEnd: undefined,

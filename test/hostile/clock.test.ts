@@ -7,7 +7,6 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { reconcileTask } from "../../lib/prune/reconcile.ts";
-import { readLimits } from "../../lib/spawn/limits.ts";
 import { WaitingTasks } from "../../lib/spawn/waiting.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { createTask } from "../../lib/store/records.ts";
@@ -56,9 +55,9 @@ test("a pause before another attempt is not made longer by an hour", async () =>
 		supervisor: identifySelf(),
 	};
 	createTask(store, task);
-	expect(
-		await new WaitingTasks(store, readLimits({}), reconcileTask).wait(task),
-	).toBe(true);
+	expect(await new WaitingTasks(store, reconcileTask).wait(task, false)).toBe(
+		true,
+	);
 });
 
 test("what was queued before the clock was set back starts, and is waited for", async () => {

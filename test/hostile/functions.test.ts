@@ -1,7 +1,7 @@
 /** The pure functions, and those that make paths, under thousands of hostile inputs each. */
 
 import { expect, onTestFinished, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "citty";
 import fc from "fast-check";
@@ -40,10 +40,9 @@ import {
 	describeNote,
 	describeSupervision,
 } from "../../lib/prune/supervision.ts";
-import { readLimits } from "../../lib/spawn/limits.ts";
 import { createOnEndMark, takeOnEndMark } from "../../lib/spawn/command.ts";
-import { dequeue, setRunnable } from "../../lib/spawn/queue.ts";
-import { releaseSlot } from "../../lib/spawn/slots.ts";
+import { readLimits } from "../../lib/spawn/limits.ts";
+import { dequeue, releaseSlot, setRunnable } from "../../lib/spawn/queue.ts";
 import { readKeyHolder, writeKeyHolder } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import * as ends from "../../lib/store/ends.ts";
@@ -412,7 +411,6 @@ test("no id, session, key or droid makes a name outside the store", () => {
 		(given) => writeKeyHolder(store, given, id),
 		(given) => readKeyHolder(store, given),
 	];
-	const queueActs = [setRunnable, dequeue, releaseSlot];
 	fc.assert(
 		fc.property(text, fc.double(), (given, number) => {
 			for (const act of acts)
@@ -432,7 +430,11 @@ test("no id, session, key or droid makes a name outside the store", () => {
 				priority: number,
 				depth: number,
 			};
-			for (const act of queueActs) act(store, task, true);
+			setRunnable(store, task, true, readLimits({}));
+			setRunnable(store, task, false);
+			dequeue(store, task);
+			releaseSlot(store, task);
+			expect(readdirSync(join(dir, ".queue"))).toEqual([]);
 		}),
 		{ numRuns: times(300) },
 	);

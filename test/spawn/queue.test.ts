@@ -1,24 +1,28 @@
 import { expect, test } from "bun:test";
-import {
-	chmodSync,
-	mkdirSync,
-	readdirSync,
-	renameSync,
-	writeFileSync,
-} from "node:fs";
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { claimName, identifySelf } from "../../lib/process/identity.ts";
+import {
+	claimName,
+	identifyProcess,
+	identifySelf,
+} from "../../lib/process/identity.ts";
+import { readProcess } from "../../lib/process/proc.ts";
+import {
+	handOver,
+	handOverAsync,
+	repairQueue,
+	sweepQueue,
+	takeGrants,
+} from "../../lib/spawn/hand-over.ts";
 import { type Limits, readLimits } from "../../lib/spawn/limits.ts";
-import { dequeue, enqueue, setRunnable } from "../../lib/spawn/queue.ts";
-import { claimSlots, releaseSlot, sweepQueue } from "../../lib/spawn/slots.ts";
-import { withPendingLaunch } from "../../lib/store/claims.ts";
+import { enqueue, listEntries, releaseSlot } from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { queueLock, type Store } from "../../lib/store/paths.ts";
 import { createTask } from "../../lib/store/records.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
-import { sandbox } from "../tools/harness.ts";
+import { sandbox, until } from "../tools/harness.ts";
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
@@ -27,7 +31,11 @@ const limitsOf = (env: Record<string, string> = {}): Limits => readLimits(env);
 const gone = { ...identifySelf(), start: "999999999999" };
 
 /** A queued task of this process that may start. */
-function add(store: Store, fields: Partial<Task> = {}): Task {
+function add(
+	store: Store,
+	fields: Partial<Task> = {},
+	limits = limitsOf(),
+): Task {
 	const task: Task = {
 		id: createTaskId(),
 		kind: "droid",
@@ -36,19 +44,24 @@ function add(store: Store, fields: Partial<Task> = {}): Task {
 		supervisor: identifySelf(),
 		...fields,
 	};
-	enqueue(store, [task], limitsOf());
+	enqueue(store, [task], limits);
 	createTask(store, task);
-	setRunnable(store, task, true);
 	return task;
 }
 
-const mapOf = (tasks: Task[]) => new Map(tasks.map((task) => [task.id, task]));
+const idsOf = (tasks: Iterable<Task>) =>
+	new Set([...tasks].map(({ id }) => id));
 
 const entries = ({ dir }: Store) =>
 	[".queue", ".slots"].flatMap((name) => readdirSync(join(dir, name)));
 
-test("limits and order hold in any sequence of claims and ends, and every task starts", () => {
-	const store = open();
+/** The ids in a folder, in the order of their places. */
+const idsIn = (store: Store, folder: "queue" | "slots") =>
+	listEntries(store, folder).map(({ id }) => id);
+
+const one = limitsOf({ BG_MAX_RUNNING: "1" });
+
+test("limits and order hold in any sequence of hand-overs and ends, and every task starts", async () => {
 	const kind = fc.record({
 		priority: fc.integer({ min: -1, max: 1 }),
 		depth: fc.integer({ min: 1, max: 2 }),
@@ -57,7 +70,7 @@ test("limits and order hold in any sequence of claims and ends, and every task s
 	});
 	const act = fc.record({
 		owner: fc.integer({ min: 0, max: 2 }),
-		thorough: fc.boolean(),
+		repairs: fc.boolean(),
 		ends: fc.nat(),
 	});
 	const all = fc.record({
@@ -66,46 +79,50 @@ test("limits and order hold in any sequence of claims and ends, and every task s
 		most: fc.integer({ min: 1, max: 3 }),
 		mostOfOne: fc.integer({ min: 0, max: 2 }),
 	});
-	fc.assert(
-		fc.property(all, ({ kinds, acts, most, mostOfOne }) => {
+	const store = open();
+	await fc.assert(
+		fc.asyncProperty(all, async ({ kinds, acts, most, mostOfOne }) => {
 			const limits = limitsOf({
 				BG_MAX_RUNNING: `${most}`,
 				BG_MAX_PER_DROID: `${mostOfOne}`,
 			});
 			let waiting = kinds.map(({ owner, ...fields }) => ({
 				owner,
-				task: add(store, fields),
+				task: add(store, fields, limits),
 			}));
-			let running: Task[] = [];
+			/** Those that have a place, taken or granted. */
+			let placed: typeof waiting = [];
 			const mayStart = (task: Task) => {
-				const beside = running.filter(({ depth }) => depth === task.depth);
-				const same = beside.filter(({ agent }) => agent === task.agent);
+				const beside = placed.filter((each) => each.task.depth === task.depth);
+				const same = beside.filter((each) => each.task.agent === task.agent);
 				return beside.length < most && same.length < limits.BG_MAX_PER_DROID;
 			};
-			while (waiting.length + running.length > 0) {
-				const { owner, thorough, ends } = acts.next().value;
-				const ours = waiting.filter((each) => each.owner === owner);
-				const asked = mapOf(ours.map(({ task }) => task));
-				const started = claimSlots(store, {
-					ownTasks: asked,
-					limits,
-					isFullPoll: thorough,
-				});
-				// The expected result: one task after the other, each if there is a slot.
+			while (waiting.length + placed.length > 0) {
+				const { owner, repairs, ends } = acts.next().value;
+				const own = idsOf(
+					waiting.flatMap((each) => (each.owner === owner ? each.task : [])),
+				);
+				const started = repairs
+					? (await repairQueue(store, own)).started
+					: await handOverAsync(store, own);
+				// The expected result: one task after the other, each if there is a place.
 				const expected: string[] = [];
-				const before = running;
-				for (const { task, owner: whose } of waiting.toSorted(
+				for (const each of waiting.toSorted(
 					(a, b) => (b.task.priority ?? 0) - (a.task.priority ?? 0),
 				)) {
-					if (!mayStart(task)) continue;
-					running = [...running, task];
-					if (whose === owner) expected.push(task.id);
+					if (!mayStart(each.task)) continue;
+					placed = [...placed, each];
+					if (each.owner === owner) expected.push(each.task.id);
 				}
 				expect(started).toEqual(expected);
-				running = [...before, ...started.flatMap((id) => asked.get(id) ?? [])];
-				waiting = waiting.filter(({ task }) => !started.includes(task.id));
-				const [over] = running.splice(ends % (running.length || 1), 1);
-				if (over) releaseSlot(store, over);
+				waiting = waiting.filter((each) => !placed.includes(each));
+				expect(new Set(idsIn(store, "slots"))).toEqual(
+					idsOf(placed.map(({ task }) => task)),
+				);
+				expect(idsIn(store, "queue")).toHaveLength(waiting.length);
+				takeGrants(store, idsOf(placed.map(({ task }) => task)));
+				const [over] = placed.splice(ends % (placed.length || 1), 1);
+				if (over) releaseSlot(store, over.task);
 			}
 			expect(entries(store)).toEqual([]);
 		}),
@@ -113,80 +130,125 @@ test("limits and order hold in any sequence of claims and ends, and every task s
 	);
 });
 
-test("a dead supervisor's tasks take up no slot and do not block later tasks", () => {
+test("a granted place is taken once, by the process that it was granted to", async () => {
 	const store = open();
-	const limits = limitsOf({ BG_MAX_RUNNING: "1" });
-	const running = add(store);
-	expect(
-		claimSlots(store, {
-			ownTasks: mapOf([running]),
-			limits,
-			isFullPoll: false,
-		}),
-	).toHaveLength(1);
-	createTask(store, { ...running, status: "running", supervisor: gone });
-	add(store, { supervisor: gone, priority: 1 });
-	const next = add(store);
-	expect(
-		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: false }),
-	).toEqual([]);
-	expect(
-		claimSlots(store, { ownTasks: mapOf([next]), limits, isFullPoll: true }),
-	).toEqual([next.id]);
-	expect(entries(store)).toHaveLength(2);
-	sweepQueue(store);
-	expect(entries(store)).toEqual([expect.stringContaining(next.id)]);
+	const [first, second] = [add(store, {}, one), add(store, {}, one)];
+	handOver(store);
+	expect(idsIn(store, "slots")).toEqual([first.id]);
+	expect(takeGrants(store, idsOf([second]))).toEqual([]);
+	expect(takeGrants(store, idsOf([first, second]))).toEqual([first.id]);
+	expect(takeGrants(store, idsOf([first, second]))).toEqual([]);
+	expect(await handOverAsync(store, idsOf([second]))).toEqual([]);
 });
 
-test("entries of another machine take up no slot here, block no task, and are left alone", () => {
+test("a grant that nobody takes goes back to the queue, with its place in the order", async () => {
 	const store = open();
-	const limits = limitsOf({ BG_MAX_RUNNING: "1", BG_MAX_QUEUED: "1" });
+	const first = add(store, {}, one);
+	handOver(store);
+	const granted = listEntries(store, "slots");
+	const second = add(store, { priority: 1 }, one);
+	await repairQueue(store, new Set());
+	expect(listEntries(store, "slots")).toEqual(granted);
+	await until(async () => {
+		await repairQueue(store, new Set());
+		return idsIn(store, "slots")[0] === second.id;
+	}, "a grant for the one that is next by then");
+	expect(idsIn(store, "slots")).toEqual([second.id]);
+	expect(idsIn(store, "queue")).toEqual([first.id]);
+});
+
+test("a task whose process a signal has stopped holds up nobody", async () => {
+	const store = open();
+	const sleeper = Bun.spawn(["sleep", "60"]);
+	try {
+		const supervisor = identifyProcess(sleeper.pid);
+		const stopped = add(store, { ...(supervisor && { supervisor }) }, one);
+		const next = add(store, {}, one);
+		const isPaused = () => readProcess(sleeper.pid)?.paused;
+		sleeper.kill("SIGSTOP");
+		await until(isPaused, "its stop");
+		handOver(store);
+		expect(idsIn(store, "slots")).toEqual([next.id]);
+		releaseSlot(store, next);
+		sleeper.kill("SIGCONT");
+		await until(() => !isPaused(), "its end");
+		handOver(store);
+		expect(idsIn(store, "slots")).toEqual([stopped.id]);
+	} finally {
+		sleeper.kill("SIGKILL");
+	}
+});
+
+test("a task with a lower limit of its own holds up nobody", () => {
+	const store = open();
+	const [running, ...others] = [add(store, {}, one), add(store, {}, one)];
+	handOver(store);
+	const later = add(store, {}, limitsOf({ BG_MAX_RUNNING: "2" }));
+	handOver(store);
+	expect(new Set(idsIn(store, "slots"))).toEqual(
+		idsOf([running as Task, later]),
+	);
+	expect(idsIn(store, "queue")).toEqual(others.map(({ id }) => id));
+});
+
+test("a dead supervisor's tasks take up no slot and do not block later tasks", async () => {
+	const store = open();
+	const running = add(store, {}, one);
+	expect(await handOverAsync(store, idsOf([running]))).toEqual([running.id]);
+	createTask(store, { ...running, status: "running", supervisor: gone });
+	const dead = add(store, { supervisor: gone, priority: 1 }, one);
+	const next = add(store, {}, one);
+	expect(await handOverAsync(store, idsOf([next]))).toEqual([]);
+	expect(await repairQueue(store, idsOf([next]))).toEqual({
+		started: [next.id],
+		removed: [dead.id],
+	});
+	expect(entries(store)).toEqual([expect.stringContaining(next.id)]);
+	createTask(store, { ...next, supervisor: gone });
+	sweepQueue(store);
+	expect(entries(store)).toEqual([]);
+});
+
+test("entries of another machine take up no slot here, block no task, and are left alone", async () => {
+	const store = open();
 	const elsewhere = { ...identifySelf(), machine: "a container:1" };
-	const running = add(store, { supervisor: elsewhere });
+	const running = add(store, { supervisor: elsewhere }, one);
 	const entry = entries(store).find((name) => name.includes(running.id));
 	renameSync(
 		join(store.dir, ".queue", `${entry}`),
 		join(store.dir, ".slots", `${entry}`),
 	);
 	createTask(store, { ...running, status: "running", process: elsewhere });
-	const waiting = add(store, { supervisor: elsewhere, priority: 1 });
+	const waiting = add(store, { supervisor: elsewhere, priority: 1 }, one);
 	const lock = join(store.dir, ".locks", queueLock(elsewhere.machine));
 	mkdirSync(lock);
 	writeFileSync(join(lock, claimName(elsewhere, "0")), "");
-	const ours = add(store);
-	enqueue(store, [], limits);
-	expect(
-		claimSlots(store, { ownTasks: mapOf([ours]), limits, isFullPoll: true }),
-	).toEqual([ours.id]);
+	const ours = add(store, {}, one);
+	const { started } = await repairQueue(store, idsOf([ours]));
+	expect(started).toEqual([ours.id]);
 	sweepQueue(store);
 	const left = entries(store).map((name) => name.split(",")[3]);
 	expect(left).toEqual(expect.arrayContaining([running.id, waiting.id]));
 });
 
-test("a full queue refuses a whole launch, and entries of dead supervisors do not count", () => {
+test("a task of an older bg keeps its turn, takes its own slot, and is counted", async () => {
 	const store = open();
-	const limits = limitsOf({ BG_MAX_QUEUED: "2" });
-	add(store, { supervisor: gone });
-	const before = [add(store), add(store)].map(({ id }) => id);
-	const tasks = [1, 2].map(() => ({ ...add(store), id: createTaskId() }));
-	const ids = tasks.map(({ id }) => id);
-	const launch = () =>
-		withPendingLaunch(store, ids, () => enqueue(store, tasks, limits));
-	expect(launch).toThrow("4 tasks are queued");
-	const left = entries(store).map((name) => name.split(",")[3]);
-	expect(left).toHaveLength(4);
-	expect(left).toEqual(expect.arrayContaining(before));
-});
-
-test("a launch leaves no entry in a queue that cannot be counted", () => {
-	const store = open();
-	const tasks = [add(store), add(store)];
-	for (const task of tasks) dequeue(store, task);
-	chmodSync(join(store.dir, ".queue"), 0o770);
-	expect(() => enqueue(store, tasks, limitsOf())).toThrow(
-		/can be written by others/,
-	);
-	expect(entries(store)).toEqual([]);
+	const old = add(store, {}, one);
+	const [entry = ""] = readdirSync(join(store.dir, ".queue"));
+	const oldName = entry.split(",").slice(0, 6).join(",");
+	const [queue, slots] = [".queue", ".slots"].map((name) =>
+		join(store.dir, name, oldName),
+	) as [string, string];
+	renameSync(join(store.dir, ".queue", entry), queue);
+	const eight = Array.from({ length: 8 }, () => add(store));
+	handOver(store);
+	expect(idsIn(store, "slots")).toHaveLength(7);
+	renameSync(queue, slots);
+	handOver(store);
+	expect(idsIn(store, "slots")).toHaveLength(8);
+	releaseSlot(store, old);
+	handOver(store);
+	expect(new Set(idsIn(store, "slots"))).toEqual(idsOf(eight));
 });
 
 test("limits are numbers: 0 is no limit, and a missing one has its default", () => {

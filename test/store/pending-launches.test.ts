@@ -9,8 +9,8 @@ import {
 import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
-import { readLimits } from "../../lib/spawn/limits.ts";
 import { createOnEndMark } from "../../lib/spawn/command.ts";
+import { readLimits } from "../../lib/spawn/limits.ts";
 import { enqueue } from "../../lib/spawn/queue.ts";
 import {
 	isLaunchPending,
