@@ -212,11 +212,19 @@ test("a lock that is only tried is taken from a dead process, and not waited for
 	expect(readdirSync(join(store.dir, ".tmp"))).toEqual([]);
 });
 
-test("an asynchronous change is made at once if the lock is free", async () => {
+test("an asynchronous change is made at once if the lock is free, and an end once it is on disk", async () => {
 	const { store, id } = openWithTask();
-	const changing = updateTaskAsync(store, id, end);
-	expect(readTask(store, id).status).toBe("completed");
-	expect((await changing).status).toBe("completed");
+	const tag = (task: Task) => ({ ...task, tags: ["a"] });
+	const changing = updateTaskAsync(store, id, tag);
+	expect(readTask(store, id).tags).toEqual(["a"]);
+	await changing;
+	// The second one waits for the lock, and comes too late.
+	const failed = (task: Task) =>
+		finishTask(task, { reason: "lost", at: new Date().toISOString() });
+	const ends = [end, failed].map((each) => updateTaskAsync(store, id, each));
+	for (const task of await Promise.all(ends))
+		expect(task).toMatchObject({ status: "completed", reason: "manual" });
+	expect(readTask(store, id).reason).toBe("manual");
 });
 
 test("an asynchronous change waits for a lock while other work goes on", async () => {
