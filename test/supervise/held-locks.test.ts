@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import { answersIn, command, toLines } from "../tools/batch.ts";
-import { concurrentTest } from "../tools/concurrent.ts";
+import { afterTest, concurrentTest } from "../tools/concurrent.ts";
 import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { holdLock } from "../tools/locks.ts";
 import { running } from "../tools/scripts.ts";
@@ -22,6 +22,18 @@ async function launchBatch(box: Sandbox, lines: object[], env = {}) {
 	const { stdout, stderr } = await box.bg(words, { input, env });
 	if (stderr) throw new Error(stderr);
 	return answersIn(stdout).map(({ taskId }) => String(taskId));
+}
+
+/** Holds the lock of a task until it is released or the test ends. */
+function hold(box: Sandbox, id: string) {
+	const free = holdLock(box.dir, id);
+	let isHeld = true;
+	const release = () => {
+		if (isHeld) free();
+		isHeld = false;
+	};
+	afterTest(release);
+	return { isHeld: () => isHeld, release };
 }
 
 const gone = ({ pid = 0 }: Task) =>
@@ -41,7 +53,7 @@ concurrentTest(
 		]);
 		const tasks = [];
 		for (const id of locked) tasks.push(await running(box, id));
-		const locks = await Promise.all(locked.map((id) => holdLock(box, id)));
+		const locks = locked.map((id) => hold(box, id));
 		// A supervisor that blocks at each lock is blocked for longer than this.
 		const timer = setTimeout(
 			() => locks.forEach(({ release }) => void release()),
@@ -73,7 +85,7 @@ concurrentTest(
 			command("a", "sleep 600", { timeout: "1s" }),
 		]);
 		const task = await running(box, id);
-		const lock = await holdLock(box, id);
+		const lock = hold(box, id);
 		await gone(task);
 		expect([lock.isHeld(), box.record(id).status]).toEqual([true, "running"]);
 		lock.release();
@@ -95,7 +107,7 @@ concurrentTest(
 		const exists = (name: string) =>
 			until(() => Bun.file(join(box.home, name)).exists(), name);
 		await exists("ready");
-		const lock = await holdLock(box, id);
+		const lock = hold(box, id);
 		const cancel = box.bg(["cancel", id]);
 		await exists("told");
 		process.kill(task.supervisor?.pid ?? 0, "SIGTERM");
@@ -124,7 +136,7 @@ concurrentTest(
 			command("a", deaf, { timeout: "1s" }),
 		]);
 		await running(box, id);
-		const lock = await holdLock(box, id);
+		const lock = hold(box, id);
 		const told = Bun.file(join(box.home, "told"));
 		await until(() => told.exists(), "the first signal");
 		lock.release();
@@ -151,7 +163,7 @@ concurrentTest(
 			],
 		);
 		const tasks = [await running(box, locked), await running(box, free)];
-		const locks = [await holdLock(box, locked), await holdLock(box, queued)];
+		const locks = [hold(box, locked), hold(box, queued)];
 		process.kill(tasks[0]?.supervisor?.pid ?? 0, "SIGTERM");
 		for (const task of tasks) await gone(task);
 		const shutDown = { status: "cancelled", reason: "shutdown" };
@@ -182,7 +194,7 @@ concurrentTest(
 			env,
 		);
 		await running(box, first);
-		const lock = await holdLock(box, locked);
+		const lock = hold(box, locked);
 		writeFileSync(join(box.home, "go"), "");
 		expect(await ended(box, last)).toMatchObject({ exit_code: 4 });
 		expect([lock.isHeld(), box.record(locked).status]).toEqual([

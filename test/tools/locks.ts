@@ -1,35 +1,37 @@
-/** Locks of tasks that a living process, the test itself, holds. */
-import {
-	existsSync,
-	mkdirSync,
-	renameSync,
-	rmSync,
-	writeFileSync,
-} from "node:fs";
+/** Holds a lock of a store in place of bg (lib/store/locks.ts). */
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
-import { afterTest } from "./concurrent.ts";
-import { type Sandbox, until } from "./harness.ts";
+import { removeEmptyFolder } from "../../lib/store/files.ts";
 
-export type HeldLock = { isHeld: () => boolean; release: () => void };
-
-/** Takes the lock of a task's record, and holds it until it is released or the test ends. */
-export async function holdLock(box: Sandbox, id: string): Promise<HeldLock> {
-	const holder = claimName(identifySelf(), `test-${id}`);
-	const prepared = join(box.dir, ".tmp", holder);
-	const lock = join(box.dir, ".locks", id);
-	const claim = join(lock, holder);
-	mkdirSync(prepared);
+/**
+ * Takes a lock for this process, a living holder, as soon as nobody holds it.
+ * @param name a task's id or a shared lock.
+ * @returns what releases it.
+ */
+export function holdLock(dir: string, name: string): () => void {
+	const lock = join(dir, ".locks", name);
+	const holder = claimName(identifySelf(), crypto.randomUUID());
+	const prepared = join(dir, ".tmp", holder);
+	mkdirSync(join(dir, ".locks"), { recursive: true });
+	mkdirSync(prepared, { recursive: true });
 	writeFileSync(join(prepared, holder), "");
-	await until(() => {
+	const deadline = performance.now() + 10_000;
+	for (;;) {
 		try {
 			renameSync(prepared, lock);
-			return true;
-		} catch {
-			return false;
+			break;
+		} catch (error) {
+			if (performance.now() < deadline) Bun.sleepSync(1);
+			else {
+				rmSync(prepared, { recursive: true });
+				throw error;
+			}
 		}
-	}, `the lock of ${id}`);
-	const release = () => rmSync(claim, { force: true });
-	afterTest(release);
-	return { isHeld: () => existsSync(claim), release };
+	}
+	return () => {
+		rmSync(join(lock, holder));
+		// A waiting process may hold the lock by now: only an empty folder is removed.
+		removeEmptyFolder(lock);
+	};
 }
