@@ -67,10 +67,15 @@ export function wrapWriteErrors<T>(path: string, action: () => T): T {
 	try {
 		return action();
 	} catch (error) {
-		if (error instanceof BgError) throw error;
-		throw refused(`unable to write ${path}: ${errorMessage(error)}`);
+		throw toWriteError(path, error);
 	}
 }
+
+/** The error for a write to `path` that the system refused. */
+export const toWriteError = (path: string, error: unknown): BgError =>
+	error instanceof BgError
+		? error
+		: refused(`unable to write ${path}: ${errorMessage(error)}`);
 
 /** Whether the system refused (full disk, unreadable folder): not a bug. */
 export function isSystemError(error: unknown): boolean {

@@ -5,6 +5,7 @@
 import {
 	closeSync,
 	constants,
+	fsync,
 	fsyncSync,
 	lstatSync,
 	openSync,
@@ -112,27 +113,49 @@ let nonce = 0;
 export const uniqueHolderName = () =>
 	claimName(identifySelf(), String(nonce++));
 
-/**
- * Replaces a file: a reader sees the old content or the new one.
- * @param durable Whether the content is on disk before the rename (fsync).
- */
-export function replaceFile(
-	store: Store,
-	{ path, text, durable }: { path: string; text: string; durable?: boolean },
-): void {
-	assertWritable(store);
-	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
-	const fd = openSync(temporary, "wx", 0o600);
+/** A file to write. */
+type Replacement = {
+	path: string;
+	text: string;
+	/** Whether the content is on disk before the rename (fsync). */
+	durable?: boolean;
+};
+
+/** Replaces a file: a reader sees the old content or the new one. */
+export function replaceFile(store: Store, file: Replacement): void {
+	const { path, durable } = file;
+	const { fd, temporary } = writeTemporary(store, file);
 	try {
 		try {
-			const bytes = new TextEncoder().encode(text);
-			for (let done = 0; done < bytes.length; )
-				done += writeSync(fd, bytes, done);
 			if (durable) fsyncSync(fd);
 		} finally {
 			closeSync(fd);
 		}
 		renameSync(temporary, path);
+	} catch (error) {
+		discard(temporary);
+		throw error;
+	}
+}
+
+/**
+ * Like replaceFile with `durable`, but other work of this process goes on while the disk writes: that may
+ * take seconds, and writes that are under way together are made durable together.
+ */
+export async function replaceFileAsync(
+	store: Store,
+	file: Replacement,
+): Promise<void> {
+	const { fd, temporary } = writeTemporary(store, file);
+	try {
+		try {
+			await new Promise<void>((resolve, reject) =>
+				fsync(fd, (error) => (error ? reject(error) : resolve())),
+			);
+		} finally {
+			closeSync(fd);
+		}
+		renameSync(temporary, file.path);
 	} catch (error) {
 		discard(temporary);
 		throw error;
@@ -180,6 +203,26 @@ export function isSpecial(path: string): boolean {
 }
 
 // --- internal ---
+
+/** Writes the content of a file that is to be replaced. The caller closes and renames it. */
+function writeTemporary(
+	store: Store,
+	{ text }: Replacement,
+): { fd: number; temporary: string } {
+	assertWritable(store);
+	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
+	const fd = openSync(temporary, "wx", 0o600);
+	try {
+		const bytes = new TextEncoder().encode(text);
+		for (let done = 0; done < bytes.length; )
+			done += writeSync(fd, bytes, done);
+	} catch (error) {
+		closeSync(fd);
+		discard(temporary);
+		throw error;
+	}
+	return { fd, temporary };
+}
 
 /** Runs an action on a file. Returns false if the file is missing. */
 const isDone = (action: () => void): boolean =>

@@ -60,12 +60,12 @@ export function withLock<T>(
 
 /**
  * Like withLock, but other work of this process goes on while it waits. If the lock is free, the action has
- * run when this function returns its promise.
+ * begun when this function returns its promise, and has run if it is synchronous.
  */
 export async function withLockAsync<T>(
 	store: Store,
 	{ name, timeoutMs }: LockRequest,
-	action: () => T,
+	action: () => T | Promise<T>,
 ): Promise<T> {
 	const claim = prepareClaim(store, name);
 	const deadline = performance.now() + timeoutMs;
@@ -75,7 +75,9 @@ export async function withLockAsync<T>(
 		await sleep(Math.min(pause, 50, left));
 	}
 	try {
-		return action();
+		const result = action();
+		// Without a promise, the lock is released at once: this process may need it before it waits again.
+		return result instanceof Promise ? await result : result;
 	} finally {
 		release(claim);
 	}

@@ -11,6 +11,7 @@ import {
 	isSystemError,
 	isTooLarge,
 	refused,
+	toWriteError,
 	usage,
 	wrapWriteErrors,
 } from "../error.ts";
@@ -26,6 +27,7 @@ import {
 	readFile,
 	readTrusted,
 	replaceFile,
+	replaceFileAsync,
 } from "./files.ts";
 import { withLock, withLockAsync } from "./locks.ts";
 import { expectNotice } from "./notices.ts";
@@ -161,14 +163,18 @@ export function updateTask(
 	decide: (task: Task) => Task | undefined,
 	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
 ): Task {
-	return withLock(store, { name: id, timeoutMs }, () =>
-		changeRecord(store, id, decide, fallback),
-	);
+	return withLock(store, { name: id, timeoutMs }, () => {
+		const { task, change } = decideChange(store, id, decide, fallback);
+		if (change) writeRecord(store, task, change === "end");
+		if (change === "end") publishEnd(store, task);
+		return task;
+	});
 }
 
 /**
- * Like updateTask, but other work of this process goes on while it waits for the lock. If the lock is
- * free, the record has been changed when this function returns its promise.
+ * Like updateTask, but other work of this process goes on while it waits for the lock, and while the disk
+ * writes an end. If the lock is free, `decide` has been called when this function returns its promise, and
+ * the record has been changed unless this is its end.
  */
 export function updateTaskAsync(
 	store: Store,
@@ -176,9 +182,12 @@ export function updateTaskAsync(
 	decide: (task: Task) => Task | undefined,
 	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
 ): Promise<Task> {
-	return withLockAsync(store, { name: id, timeoutMs }, () =>
-		changeRecord(store, id, decide, fallback),
-	);
+	return withLockAsync(store, { name: id, timeoutMs }, () => {
+		const { task, change } = decideChange(store, id, decide, fallback);
+		if (change === "end") return recordEnd(store, task);
+		if (change) writeRecord(store, task, false);
+		return task;
+	});
 }
 
 /** The task `id` and the tasks it was launched from; empty without an id. */
@@ -198,13 +207,13 @@ export function findAncestors(
 
 const missing = (message: string) => new BgError("missing", message);
 
-/** Changes a record whose lock is held. */
-function changeRecord(
+/** Decides how to change a record whose lock is held. Returns the task as it will be. */
+function decideChange(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
 	fallback: Task | undefined,
-): Task {
+): { task: Task; change?: "end" | "other" } {
 	const before = readOrReplace(store, id, fallback);
 	// Checked before `decide`, which may start or remove something.
 	if (hasNewerSchema(before))
@@ -212,11 +221,25 @@ function changeRecord(
 			`${id} was written by a newer bg (schema ${before.schema}): update this one`,
 		);
 	const after = decide(before);
-	if (!after || after === before) return before;
-	const ended = isFinal(after) && !isFinal(before);
-	writeRecord(store, after, ended);
-	if (ended) publishEnd(store, after);
-	return after;
+	if (!after || after === before) return { task: before };
+	const isEnd = isFinal(after) && !isFinal(before);
+	return { task: after, change: isEnd ? "end" : "other" };
+}
+
+/** Writes and publishes the end of a task whose record is locked. */
+async function recordEnd(store: Store, task: Task): Promise<Task> {
+	const path = recordFile(store, task.id);
+	const write = (text: string) => replaceFileAsync(store, { path, text });
+	try {
+		await write(formatRecordText(task)).catch((error) => {
+			if (!isTooLarge(error)) throw error;
+			return write(formatShortText(task, "ulimit -f"));
+		});
+	} catch (error) {
+		throw toWriteError(path, error);
+	}
+	publishEnd(store, task);
+	return task;
 }
 
 /** The error for a record that cannot be read. */

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { checkLiveness, identifyChild } from "../../lib/process/identity.ts";
 import { isOwn } from "../../lib/process/proc.ts";
 import { findTree, stopTree } from "../../lib/process/process-tree.ts";
+import { takeSnapshotAsync } from "../../lib/process/snapshot.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { isAlive, until } from "../tools/harness.ts";
 import { unprivileged } from "../tools/namespaces.ts";
@@ -87,6 +88,23 @@ test("a process of another user belongs to a task only as a descendant", async (
 	expect(await stopTree(id, { root })).toEqual([]);
 	if (stranger) expect(isAlive(pid)).toBe(true);
 	stranger?.kill("SIGKILL");
+});
+
+test("processes are read in slices: other work goes on, and none is left out", async () => {
+	const { id, root } = startTask(
+		"for n in $(seq 300); do sleep 60 & done; wait",
+	);
+	const pids = () => findTree(id, root).map(({ pid }) => pid);
+	await until(() => pids().length > 300, "a large tree");
+	let ticks = 0;
+	const timer = setInterval(() => ticks++, 0);
+	const snapshot = await takeSnapshotAsync();
+	clearInterval(timer);
+	expect(ticks).toBeGreaterThan(0);
+	const found = findTree(id, root, { snapshot }).map(({ pid }) => pid);
+	expect(found.sort()).toEqual(pids().sort());
+	expect(findTree(createTaskId(), undefined, { snapshot })).toEqual([]);
+	expect(await stopTree(id, { root })).toEqual([]);
 });
 
 test("stopping a tree that is gone returns at once", async () => {

@@ -68,3 +68,12 @@ test("a queued task whose process has started is shown as running if that cannot
 		await child.exited;
 	}
 });
+
+test("a supervisor only tries the lock of a task: if it is held, the task is returned unchanged", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const id = addTask(store, { supervisor: dead, process: dead });
+	const task = readTask(store, id);
+	const reconcile = () => reconcileTask(store, task, { timeoutMs: 0 });
+	expect(withLock(store, { name: id, timeoutMs: 100 }, reconcile)).toBe(task);
+	expect(reconcile()).toMatchObject({ reason: "lost" });
+});

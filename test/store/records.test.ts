@@ -18,6 +18,7 @@ import {
 } from "../../lib/process/identity.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { watchEnds } from "../../lib/store/ends.ts";
+import { LockHeldError } from "../../lib/store/locks.ts";
 import { openOutput, readOutputBytes } from "../../lib/store/output-files.ts";
 import {
 	outputFile,
@@ -33,6 +34,7 @@ import {
 	resolveTaskId,
 	type UnreadableRecord,
 	updateTask,
+	updateTaskAsync,
 } from "../../lib/store/records.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { parseTask } from "../../lib/task/parse.ts";
@@ -195,6 +197,51 @@ test("the lock of a dead process is broken; the lock of a live one is waited for
 	expect(() => updateTask(store, id, end, { timeoutMs: 50 })).toThrow(
 		`held by process ${process.ppid}`,
 	);
+});
+
+test("a lock that is only tried is taken from a dead process, and not waited for", () => {
+	const { store, id } = openWithTask();
+	const living = identifyProcess(process.ppid);
+	if (!living) throw new Error("no parent");
+	holdLock(store, id, claimName(living, "0"));
+	const write = () => updateTask(store, id, end, { timeoutMs: 0 });
+	expect(write).toThrow(LockHeldError);
+	rmSync(join(store.dir, ".locks", id), { recursive: true });
+	holdLock(store, id, claimName({ ...identifySelf(), start: "1" }, "0"));
+	expect(write().status).toBe("completed");
+	expect(readdirSync(join(store.dir, ".tmp"))).toEqual([]);
+});
+
+test("an asynchronous change is made at once if the lock is free, and an end once it is on disk", async () => {
+	const { store, id } = openWithTask();
+	const tag = (task: Task) => ({ ...task, tags: ["a"] });
+	const changing = updateTaskAsync(store, id, tag);
+	expect(readTask(store, id).tags).toEqual(["a"]);
+	await changing;
+	// The second one waits for the lock, and comes too late.
+	const failed = (task: Task) =>
+		finishTask(task, { reason: "lost", at: new Date().toISOString() });
+	const ends = [end, failed].map((each) => updateTaskAsync(store, id, each));
+	for (const task of await Promise.all(ends))
+		expect(task).toMatchObject({ status: "completed", reason: "manual" });
+	expect(readTask(store, id).reason).toBe("manual");
+});
+
+test("an asynchronous change waits for a lock while other work goes on", async () => {
+	const { store, id } = openWithTask();
+	const living = identifyProcess(process.ppid);
+	if (!living) throw new Error("no parent");
+	holdLock(store, id, claimName(living, "0"));
+	const failed = updateTaskAsync(store, id, end, { timeoutMs: 1 });
+	expect(failed).rejects.toBeInstanceOf(LockHeldError);
+	await failed.catch(() => {});
+	// Released by a timer of the same process, which would wait in vain if it were blocked.
+	const free = () => rmSync(join(store.dir, ".locks", id), { recursive: true });
+	setTimeout(free, 50);
+	const options = { timeoutMs: 60_000 };
+	const changed = await updateTaskAsync(store, id, end, options);
+	expect(changed.status).toBe("completed");
+	expect(readdirSync(join(store.dir, ".tmp"))).toEqual([]);
 });
 
 test.each([
