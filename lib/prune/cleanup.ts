@@ -128,17 +128,13 @@ function deleteTask(store: Store, id: string): boolean {
 	});
 }
 
-/** Whether a task's `--on-end` has not been run yet. */
-const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
-	on_end !== undefined && existsSync(onEndMark(store, id));
+// --- internal ---
 
 /** @throws BgError (refused) if a task's `--on-end` has not been run yet. */
-function checkOnEndRan(store: Store, task: Task): void {
-	if (isOnEndPending(store, task))
-		throw refused(`${task.id} is kept: its --on-end has not run yet`);
+function checkOnEndRan(store: Store, { id, on_end }: Task): void {
+	if (on_end && existsSync(onEndMark(store, id)))
+		throw refused(`${id} is kept: its --on-end has not run yet`);
 }
-
-// --- internal ---
 
 const measureAge = (task: Task): number =>
 	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
@@ -148,8 +144,8 @@ const measureAge = (task: Task): number =>
  * @throws BgError (refused) if that supervisor is alive: the task is kept until it has run it.
  */
 function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
-	const { id, supervisor } = task;
-	if (!isOnEndPending(store, task)) return;
+	const { id, on_end, supervisor } = task;
+	if (!on_end) return;
 	if (supervisor && checkLiveness(supervisor) !== "gone")
 		checkOnEndRan(store, task);
 	else if (!dryRun) runOnEnd(store, id);
