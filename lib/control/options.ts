@@ -5,6 +5,7 @@
  * A check returns what is safe to record and to start, or throws BgError: usage for what is invalid,
  * refused for what is not allowed. Nothing is written or started here.
  */
+import { isUtf8 } from "node:buffer";
 import {
 	accessSync,
 	closeSync,
@@ -17,11 +18,11 @@ import { resolve } from "node:path";
 import { droidNamePattern } from "../droid/definition.ts";
 import { errorCode, errorMessage, refused, usage } from "../error.ts";
 import { currentFolder, sleepSync } from "../process/runtime.ts";
+import { readOwnTaskId } from "../process/self.ts";
 import { readLimits } from "../spawn/limits.ts";
-import { createSessionId, idPattern, sessionPattern } from "../task/ids.ts";
+import { createSessionId, sessionPattern } from "../task/ids.ts";
 import { schemaVersion } from "../task/schema.ts";
-import { timestamp } from "../task/states.ts";
-import { taskVariable } from "../task/variables.ts";
+import { omitUndefined, timestamp } from "../task/states.ts";
 import {
 	assertIntact,
 	checkKey,
@@ -65,30 +66,30 @@ const maxPromptBytes = 16 * 1024 * 1024;
 export function checkCommonOptions(options: LaunchOptions) {
 	assertIntact(options.description, "the description", "say it in UTF-8");
 	if (!options.description.trim()) throw usage("the description is empty");
-	const parent = process.env[taskVariable];
 	const cwd = resolveFolder(options.cwd);
-	const depth = parseDepth(process.env.BG_DEPTH) + 1;
+	const [parentDepth = 0] = /^\d{1,3}$/.exec(process.env.BG_DEPTH ?? "") ?? [];
+	const depth = Number(parentDepth) + 1;
 	const { BG_MAX_DEPTH } = readLimits();
 	if (depth > BG_MAX_DEPTH)
 		throw refused(
 			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the task above launch it`,
 		);
-	return {
+	return omitUndefined({
 		schema: schemaVersion,
 		description: options.description,
 		cwd,
-		...(options.stdin && { stdin: resolveStdin(cwd, options.stdin) }),
+		stdin: options.stdin ? resolveStdin(cwd, options.stdin) : undefined,
 		session_id: createSessionId(),
 		parent_session_id: resolveParentSession(options),
-		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
+		parent_task_id: readOwnTaskId(),
 		depth,
 		status: "queued" as const,
 		queued_at: timestamp(),
-		...(options.tags?.length && {
-			tags: options.tags.map((tag) => checkKey("--tag", "tag", tag)),
-		}),
+		tags: options.tags?.length
+			? options.tags.map((tag) => checkKey("--tag", "tag", tag))
+			: undefined,
 		...checkSchedule(options),
-	};
+	});
 }
 
 /** Checks the name of a droid, which becomes part of a path. @throws BgError (usage). */
@@ -162,28 +163,17 @@ export function checkWorktree(name: string | undefined): string | undefined {
  * @throws BgError (usage).
  */
 export function readTextFile(flag: string, path: string): string {
-	let bytes: Buffer;
 	try {
-		bytes = readBoundedFile(path);
+		const bytes = readBoundedFile(path);
+		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
+		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
+		return bytes.toString();
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
-	}
-	if (bytes.length > maxPromptBytes)
-		throw usage(`${flag} ${path}: more than 16 MiB`);
-	try {
-		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-			bytes,
-		);
-	} catch {
-		throw usage(`${flag} ${path}: it is not UTF-8`);
 	}
 }
 
 // --- internal ---
-
-function parseDepth(value: string | undefined): number {
-	return value && /^\d{1,3}$/.test(value) ? Number(value) : 0;
-}
 
 function resolveParentSession({ parentSession }: DroidOptions): string {
 	const named = parentSession && parentSession !== "main";

@@ -15,6 +15,7 @@ import * as v from "valibot";
 import { HookPayload, parseSubagent } from "../droid/payloads.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
+import { readOwnTaskId } from "../process/self.ts";
 import { logFault, openStore } from "../store/directory.ts";
 import { forwardNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
@@ -24,9 +25,7 @@ import {
 	readSessionNote,
 	writeSessionNote,
 } from "../store/session-index.ts";
-import { idPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
-import { taskVariable } from "../task/variables.ts";
 import type { HandlerName } from "./events.ts";
 import {
 	blockStop,
@@ -146,12 +145,6 @@ function stopSession(
 	const notices = repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);
-}
-
-/** The task this hook runs inside of. */
-function readOwnTaskId(): string | undefined {
-	const id = process.env[taskVariable];
-	return id && idPattern.test(id) ? id : undefined;
 }
 
 const listNativeTasks = (store: Store, session: string) =>

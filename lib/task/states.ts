@@ -164,6 +164,13 @@ export function dependencySentence({
 	return cut(sentence, maxDependencyLength);
 }
 
+/** Copies an object without the keys whose value is undefined. */
+export function omitUndefined<T extends object>(fields: T): T {
+	return Object.fromEntries(
+		Object.entries(fields).filter(([, value]) => value !== undefined),
+	) as T;
+}
+
 // --- internal ---
 
 /** The first cause in a dependency sentence. An older bg nested the sentences. */
@@ -185,12 +192,6 @@ function firstCause(sentence: string): string {
 function cut(text: string, length: number): string {
 	if (text.length <= length) return text;
 	return `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
-}
-
-function omitUndefined<T extends object>(fields: T): T {
-	return Object.fromEntries(
-		Object.entries(fields).filter(([, value]) => value !== undefined),
-	) as T;
 }
 
 function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
