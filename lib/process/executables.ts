@@ -56,13 +56,12 @@ export function findExecutable(
 	cwd: string,
 	path: string | undefined,
 ): string {
-	const file = name.includes("/") ? resolve(cwd, name) : findOnPath(name, path);
-	if (!file || !statSync(file, { throwIfNoEntry: false }))
-		throw new Error(
-			name.includes("/")
-				? `ENOENT, no file ${name}`
-				: `ENOENT, no ${name} on PATH`,
-		);
+	const isPath = name.includes("/");
+	const file = isPath ? resolve(cwd, name) : findOnPath(name, path);
+	if (!file || !statSync(file, { throwIfNoEntry: false })) {
+		const what = isPath ? `file ${name}` : `${name} on PATH`;
+		throw new Error(`ENOENT, no ${what}`);
+	}
 	if (!isExecutable(file)) throw new Error(`EACCES, ${file} is not executable`);
 	const head = Buffer.alloc(256);
 	let length = 0;

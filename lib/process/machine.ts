@@ -72,7 +72,8 @@ function readName(): string {
 	if (process.platform === "darwin") return readPlatformUuid();
 	const id = readProcFile("/etc/machine-id")?.trim() ?? "";
 	// An image that was never booted has an empty file, or "uninitialized".
-	return namePattern.test(id) ? id : (readOwnName() ?? hostName());
+	if (namePattern.test(id)) return id;
+	return readOwnName() ?? process.getBuiltinModule("node:os").hostname();
 }
 
 /** macOS: IOPlatformUUID of ioreg(8). */
@@ -140,16 +141,10 @@ function writeOwnName(path: string): boolean {
 		return true;
 	} catch (cause) {
 		if (refusals.includes(errorCode(cause) ?? "")) return false;
-		throw new UnknownError(
-			`${path} cannot be written (${errorMessage(cause)})`,
-			{
-				cause,
-			},
-		);
+		const problem = `${path} cannot be written (${errorMessage(cause)})`;
+		throw new UnknownError(problem, { cause });
 	}
 }
-
-const hostName = () => process.getBuiltinModule("node:os").hostname();
 
 /** The boot id of the kernel. */
 function readBoot(): string {

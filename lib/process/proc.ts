@@ -10,6 +10,7 @@ import {
 	readProcFile,
 	runPs,
 	UnknownError,
+	unlessUnknown,
 } from "./system.ts";
 
 export type Process = {
@@ -30,8 +31,10 @@ export function describeProcesses(
 	if (processes.length === 0) return [];
 	const lines = hasProc() ? undefined : readCommandLines("axww");
 	return processes.map(({ pid }) => {
-		const args = lines ? (lines.get(pid) ?? "") : readCommandLine(pid);
-		const command = args.replaceAll("\0", " ").trim();
+		const args = lines
+			? lines.get(pid)
+			: unlessUnknown(() => readProcFile(`/proc/${pid}/cmdline`));
+		const command = (args ?? "").replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
 }
@@ -102,15 +105,6 @@ function readListed(pid: number): Process | undefined {
 	} catch (error) {
 		if (isDenied(error) && !hasOwnFolder(pid)) return undefined;
 		throw error;
-	}
-}
-
-/** The command line of a process; empty if it cannot be read. */
-function readCommandLine(pid: number): string {
-	try {
-		return readProcFile(`/proc/${pid}/cmdline`) ?? "";
-	} catch {
-		return "";
 	}
 }
 

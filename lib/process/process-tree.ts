@@ -11,7 +11,7 @@ import { isAlive } from "./identity.ts";
 import { isOwn, type Process } from "./proc.ts";
 import { signalProcess } from "./signals.ts";
 import { type Snapshot, takeSnapshot } from "./snapshot.ts";
-import { UnknownError } from "./system.ts";
+import { UnknownError, unlessUnknown } from "./system.ts";
 
 /**
  * Finds the living processes of a task: this user's processes that have its id in their environment,
@@ -156,13 +156,3 @@ export function resumeTree(taskId: string): void {
 // --- internal ---
 
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
-
-/** Runs a read or a signal; undefined if the result is "cannot tell". */
-function unlessUnknown<T>(act: () => T): T | undefined {
-	try {
-		return act();
-	} catch (error) {
-		if (error instanceof UnknownError) return undefined;
-		throw error;
-	}
-}

@@ -8,6 +8,7 @@ import {
 	taskVariable,
 } from "../task/variables.ts";
 import {
+	type Environment,
 	listProcesses,
 	type Process,
 	readCommandLines,
@@ -19,8 +20,8 @@ import { hasProc } from "./system.ts";
 export type Snapshot = { all: Process[]; marksOf: (pid: number) => TaskMarks };
 
 type TaskMarks = {
-	task?: string | undefined;
-	attempt?: string | undefined;
+	task?: string;
+	attempt?: string;
 	supervisor?: boolean;
 	/** The process belongs to this user and its environment cannot be read. */
 	isHidden?: boolean;
@@ -29,10 +30,10 @@ type TaskMarks = {
 /** Takes a snapshot. @throws UnknownError if the processes cannot be read. */
 export function takeSnapshot(): Snapshot {
 	const all = listProcesses();
-	const read = createMarksReader();
+	const readVariables = hasProc() ? readEnvironment : createPsReader();
 	const marks = new Map<number, TaskMarks>();
 	const marksOf = (pid: number) => {
-		const known = marks.get(pid) ?? read(pid);
+		const known = marks.get(pid) ?? findMarks(readVariables(pid));
 		marks.set(pid, known);
 		return known;
 	};
@@ -41,35 +42,30 @@ export function takeSnapshot(): Snapshot {
 
 // --- internal ---
 
-/** Returns a function that reads the marks of a process. */
-function createMarksReader(): (pid: number) => TaskMarks {
-	const marksIn = (variables: readonly string[]): TaskMarks => {
-		const read = (name: string) =>
-			variables
-				.find((each) => each.startsWith(`${name}=`))
-				?.slice(name.length + 1);
-		return {
-			task: read(taskVariable),
-			attempt: read(attemptVariable),
-			supervisor: read(supervisorVariable) !== undefined,
-		};
+function findMarks(variables: Environment): TaskMarks {
+	if (variables === "unreadable") return { isHidden: true };
+	const find = (name: string) =>
+		variables
+			.find((each) => each.startsWith(`${name}=`))
+			?.slice(name.length + 1);
+	return {
+		task: find(taskVariable),
+		attempt: find(attemptVariable),
+		supervisor: find(supervisorVariable) !== undefined,
 	};
-	if (hasProc())
-		return (pid) => {
-			const variables = readEnvironment(pid);
-			return variables === "unreadable"
-				? { isHidden: true }
-				: marksIn(variables);
-		};
-	// `ps e` prints the environment after the arguments. A mark among the arguments does not count.
-	const [withoutEnvironment, withEnvironment] = [
-		readCommandLines("axww"),
-		readCommandLines("axeww"),
-	];
+}
+
+/**
+ * Reads all environments by `ps e`, which prints them after the arguments. A mark among the arguments
+ * does not count.
+ */
+function createPsReader(): (pid: number) => Environment {
+	const withoutEnvironment = readCommandLines("axww");
+	const withEnvironment = readCommandLines("axeww");
 	return (pid) => {
 		const args = withoutEnvironment.get(pid);
 		const line = withEnvironment.get(pid) ?? "";
 		const isSame = args !== undefined && line.startsWith(args);
-		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
+		return isSame ? line.slice(args.length).split(" ") : [];
 	};
 }

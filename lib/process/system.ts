@@ -15,6 +15,16 @@ export class UnknownError extends BgError {
 	}
 }
 
+/** Runs a read or a signal; undefined if the result is "cannot tell". */
+export function unlessUnknown<T>(act: () => T): T | undefined {
+	try {
+		return act();
+	} catch (error) {
+		if (error instanceof UnknownError) return undefined;
+		throw error;
+	}
+}
+
 /** How often a read is tried. An error such as ENFILE may pass. */
 const maxReads = 3;
 
@@ -62,7 +72,7 @@ export function hasProc(): boolean {
 	const status = readKernel("/proc/self/stat", (path) =>
 		lstatSync(path, { throwIfNoEntry: false }),
 	);
-	if (status && readKernel("/proc/self", readlink) !== String(process.pid))
+	if (status && readKernelLink("/proc/self") !== String(process.pid))
 		throw new UnknownError(
 			"/proc is that of another pid namespace (mount -t proc proc /proc)",
 		);
@@ -77,7 +87,8 @@ export function assertProc(): void {
 }
 
 /** Reads a symbolic link of /proc. @throws UnknownError if it cannot be read. */
-export const readKernelLink = (path: string) => readKernel(path, readlink);
+export const readKernelLink = (path: string) =>
+	readKernel(path, () => readlinkSync(path));
 
 /**
  * Runs `ps` with times in UTC and English words; the output is empty if there is no such process.
@@ -108,8 +119,6 @@ export function captureOutput(
 }
 
 // --- internal ---
-
-const readlink = (path: string) => readlinkSync(path);
 
 const isGone = (error: unknown) =>
 	["ENOENT", "ESRCH"].includes(errorCode(error) ?? "");
