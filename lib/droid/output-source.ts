@@ -31,7 +31,7 @@ export function openSource(
 	attempt: number | undefined,
 ): Source {
 	const { id } = task;
-	const size = readableSize(store, task, attempt);
+	const size = readVisibleSize(store, task, attempt);
 	return {
 		id,
 		attempt,
@@ -50,7 +50,7 @@ export function openSource(
  * Returns how many bytes of a task's output may be shown. Bytes of an unfinished task past its
  * output limit are about to be cut.
  */
-export function readableSize(
+export function readVisibleSize(
 	store: Store,
 	task: Task,
 	attempt?: number,
@@ -61,7 +61,7 @@ export function readableSize(
 }
 
 /** Returns the command that shows a part of a task's output. */
-export function callOf(
+export function formatOutputCall(
 	id: string,
 	{ attempt }: { attempt?: number | undefined },
 	flags: string,
@@ -113,6 +113,6 @@ export function* renderLines(
 
 function markOf({ id, attempt }: Source, from: number, bytes: number): string {
 	const range = `--raw --since ${from} --max ${bytes}`;
-	const call = callOf(id, { attempt }, range);
+	const call = formatOutputCall(id, { attempt }, range);
 	return `[… left out: ${bytes} bytes of a line: ${call} shows them]`;
 }
