@@ -6,19 +6,13 @@
  * refused for what is not allowed. Nothing is written or started here.
  */
 import { isUtf8 } from "node:buffer";
-import {
-	accessSync,
-	closeSync,
-	constants,
-	openSync,
-	readSync,
-	statSync,
-} from "node:fs";
+import { accessSync, constants, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { droidNamePattern } from "../droid/definition.ts";
 import { errorCode, errorMessage, refused, usage } from "../error.ts";
 import { currentFolder, sleepSync } from "../process/runtime.ts";
 import { readOwnTaskId } from "../process/self.ts";
+import { withOpenFile } from "../process/system.ts";
 import { readLimits } from "../spawn/limits.ts";
 import { createSessionId, sessionPattern } from "../task/ids.ts";
 import { schemaVersion } from "../task/schema.ts";
@@ -164,7 +158,8 @@ export function checkWorktree(name: string | undefined): string | undefined {
  */
 export function readTextFile(flag: string, path: string): string {
 	try {
-		const bytes = readBoundedFile(path);
+		const bytes =
+			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
 		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
 		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
 		return bytes.toString();
@@ -219,19 +214,14 @@ function resolveStdin(cwd: string, given: string): string {
 	return path;
 }
 
-/** Reads a file, a pipe or standard input (`-`) to its end, or past the largest prompt: it may be endless. */
-function readBoundedFile(path: string): Buffer {
-	const fd = path === "-" ? 0 : openSync(path, "r");
+/** Reads a file, a pipe or standard input to its end, or past the largest prompt: it may be endless. */
+function readBounded(fd: number): Buffer {
 	const parts: Buffer[] = [];
-	try {
-		for (let length = 0; length <= maxPromptBytes; ) {
-			const part = readPart(fd);
-			if (part.length === 0) break;
-			parts.push(part);
-			length += part.length;
-		}
-	} finally {
-		if (path !== "-") closeSync(fd);
+	for (let length = 0; length <= maxPromptBytes; ) {
+		const part = readPart(fd);
+		if (part.length === 0) break;
+		parts.push(part);
+		length += part.length;
 	}
 	return Buffer.concat(parts);
 }

@@ -4,11 +4,9 @@
  */
 import {
 	appendFileSync,
-	closeSync,
 	constants,
 	existsSync,
 	fstatSync,
-	openSync,
 	readFileSync,
 } from "node:fs";
 import * as v from "valibot";
@@ -16,10 +14,11 @@ import { HookPayload, parseSubagent } from "../droid/payloads.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
+import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
 import { forwardNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
-import { findTask, updateTask } from "../store/records.ts";
+import { findTask } from "../store/records.ts";
 import {
 	indexSession,
 	readSessionNote,
@@ -38,10 +37,10 @@ import {
 	finishByHook,
 	handleSubagentStop,
 	listUnfinishedTasks,
-	measureTimeLeft,
+	noteEnd,
 	readTranscript,
 	recordSubagent,
-	writeEndNote,
+	updateInTime,
 } from "./subagents.ts";
 
 type Handler = (store: Store, payload: HookPayload, verb: string) => void;
@@ -96,21 +95,15 @@ function startSession(store: Store, payload: HookPayload): void {
 	if (caller) writeSessionNote(store, session_id, "caller", caller);
 	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
-		logFailure(() => recordDroidSession(store, task.id, session_id));
+		logFailure(() => {
+			indexSession(store, session_id, task.id);
+			updateInTime(store, task.id, (now) =>
+				now.droid_session_id === session_id
+					? now
+					: { ...now, droid_session_id: session_id },
+			);
+		});
 	deliverNotices(store, payload, notices);
-}
-
-function recordDroidSession(store: Store, id: string, session: string): void {
-	indexSession(store, session, id);
-	updateTask(
-		store,
-		id,
-		(now) =>
-			now.droid_session_id === session
-				? undefined
-				: { ...now, droid_session_id: session },
-		{ timeoutMs: measureTimeLeft() },
-	);
 }
 
 function endSession(store: Store, payload: HookPayload): void {
@@ -122,15 +115,14 @@ function endSession(store: Store, payload: HookPayload): void {
 	const isOwn =
 		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
 	// The note is written before the tasks are read: a record made between the two finds the note.
-	if (caller && !isOwn) writeEndNote(store, session_id, readResult());
+	if (caller && !isOwn) noteEnd(store, session_id, readResult());
 	if (caller) {
 		const notices = repairNotices(store, session_id);
 		forwardNotices(store, session_id, caller, { listed: notices });
 	}
-	const ended = listNativeTasks(store, session_id).filter(
-		({ droid_session_id }) => droid_session_id === session_id,
-	);
-	forEachTask(ended, ({ id }) => finishByHook(store, id, readResult()));
+	forEachNativeTask(store, session_id, ({ id, droid_session_id }) => {
+		if (droid_session_id === session_id) finishByHook(store, id, readResult());
+	});
 }
 
 /** With `BG_STOP=wait` a session is blocked once. */
@@ -139,20 +131,23 @@ function stopSession(
 	{ session_id, stop_hook_active }: HookPayload,
 ): void {
 	if (!session_id) return;
-	forEachTask(listNativeTasks(store, session_id), (task) =>
-		applyEndNote(store, task),
-	);
+	forEachNativeTask(store, session_id, (task) => applyEndNote(store, task));
 	const notices = repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);
 }
 
-const listNativeTasks = (store: Store, session: string) =>
-	listUnfinishedTasks(store, session).filter(({ kind }) => kind === "native");
-
-/** Acts on each task. A failure, such as a lock that stays held, does not keep it from the others. */
-function forEachTask(tasks: readonly Task[], act: (task: Task) => void): void {
-	for (const task of tasks) logFailure(() => act(task));
+/**
+ * Acts on each unfinished subagent of a session. A failure, such as a lock that stays held, does not keep it
+ * from the others.
+ */
+function forEachNativeTask(
+	store: Store,
+	session: string,
+	act: (task: Task) => void,
+): void {
+	for (const task of listUnfinishedTasks(store, session))
+		if (task.kind === "native") logFailure(() => act(task));
 }
 
 function logFailure(action: () => void): void {
@@ -173,8 +168,7 @@ function exportSession({ hook_event_name, session_id }: HookPayload): void {
 function appendExport(path: string, session: string): void {
 	const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_CREAT } = constants;
 	const flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT;
-	const fd = openSync(path, flags, 0o600);
-	try {
+	withOpenFile(path, flags, (fd) => {
 		const status = fstatSync(fd);
 		if (!status.isFile() || status.uid !== process.geteuid?.())
 			throw new Error("CLAUDE_ENV_FILE is not a regular file of this user");
@@ -183,7 +177,5 @@ function appendExport(path: string, session: string): void {
 		if (before.includes(line)) return;
 		const gap = before && !before.endsWith("\n") ? "\n" : "";
 		appendFileSync(fd, gap + line);
-	} finally {
-		closeSync(fd);
-	}
+	});
 }

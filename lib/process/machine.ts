@@ -3,12 +3,10 @@
  * changes, and is unique: with the same name, the tasks of another machine would count as lost.
  */
 import {
-	closeSync,
 	constants,
 	fstatSync,
 	linkSync,
 	lstatSync,
-	openSync,
 	readFileSync,
 	unlinkSync,
 	writeFileSync,
@@ -22,6 +20,7 @@ import {
 	readKernelLink,
 	readProcFile,
 	UnknownError,
+	withOpenFile,
 } from "./system.ts";
 
 /** The boot id of a system that reports none. It cannot be compared to another boot id. */
@@ -114,15 +113,12 @@ function readOwnName(): string | undefined {
 function readTrusted(path: string, uid: number): string | undefined {
 	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 	if (lstatSync(path).isSymbolicLink()) return undefined;
-	const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-	try {
+	return withOpenFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, (fd) => {
 		const status = fstatSync(fd);
 		const isOurs = status.uid === uid && !(status.mode & 0o022);
 		if (!isOurs || !status.isFile() || status.size > 100) return undefined;
 		return readFileSync(fd, "utf8").trim();
-	} finally {
-		closeSync(fd);
-	}
+	});
 }
 
 /** Writes a new name, unless another process does so first. Returns whether the folder takes files. */

@@ -2,7 +2,13 @@
  * What the system reports: files of /proc, `ps` and other short programs. Three answers: the text,
  * undefined for what is gone, and an error for "cannot tell", from which nothing may follow.
  */
-import { lstatSync, readFileSync, readlinkSync } from "node:fs";
+import {
+	closeSync,
+	lstatSync,
+	openSync,
+	readFileSync,
+	readlinkSync,
+} from "node:fs";
 import { BgError, errorCode, errorMessage } from "../error.ts";
 
 /** The answer "cannot tell", as an error (refused) that says why. */
@@ -54,6 +60,20 @@ export function readProcFile(path: string): string | undefined {
 	} catch (error) {
 		if (isGone(error)) return undefined;
 		throw error;
+	}
+}
+
+/** Opens a file, calls `use` with its descriptor, and closes it. A new file has the mode 0600. */
+export function withOpenFile<T>(
+	path: string,
+	flags: string | number,
+	use: (fd: number) => T,
+): T {
+	const fd = openSync(path, flags, 0o600);
+	try {
+		return use(fd);
+	} finally {
+		closeSync(fd);
 	}
 }
 

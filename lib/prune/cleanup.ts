@@ -41,23 +41,11 @@ export type CleanupOptions = {
 	onProgress?: (done: number, all: number) => void;
 };
 
-export type CleanupResult = {
-	cleaned: true;
-	archived: string[];
-	deleted: string[];
-	freedBytes: number;
-	/** The tasks that could not be archived or deleted now, and why. */
-	kept: { taskId: string; note: string }[];
-};
-
 /**
  * Archives all finished tasks, and deletes those that the options name.
  * @returns the ids in each group.
  */
-export function cleanUpTasks(
-	store: Store,
-	options: CleanupOptions,
-): CleanupResult {
+export function cleanUpTasks(store: Store, options: CleanupOptions) {
 	const { olderThan, maxSize, dryRun, onProgress } = options;
 	const all = [...iterateTasks(store)];
 	const finished = all.filter(
@@ -66,12 +54,13 @@ export function cleanUpTasks(
 	const awaited = new Set(
 		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
 	);
-	const cleaned: CleanupResult = {
+	const cleaned = {
 		cleaned: true,
-		archived: [],
-		deleted: [],
+		archived: [] as string[],
+		deleted: [] as string[],
 		freedBytes: 0,
-		kept: [],
+		/** The tasks that could not be archived or deleted now, and why. */
+		kept: [] as { taskId: string; note: string }[],
 	};
 	// Newest first: the tasks past the size limit are the oldest.
 	let size = 0;
