@@ -82,13 +82,11 @@ export function planResume(
 // --- internal ---
 
 /** The session that a task continued: only its argv names it, at its end. */
-function findResumedSession({
-	resume_of,
-	command = [],
-}: Task): DroidOptions["session"] {
-	if (!resume_of) return undefined;
-	const [flag, id] = command.slice(-2);
-	return id ? { id: checkSessionId(id), fork: flag === "--fork" } : undefined;
+function findResumedSession(task: Task): DroidOptions["session"] {
+	const [flag, id] = task.command?.slice(-2) ?? [];
+	return task.resume_of && id
+		? { id: checkSessionId(id), fork: flag === "--fork" }
+		: undefined;
 }
 
 /** A droid's stream may name any session: it must not be a flag in an argv. @throws BgError (refused). */

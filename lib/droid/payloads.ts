@@ -32,9 +32,13 @@ const SubagentLaunch = v.object({
 		description: v.optional(v.string(), ""),
 		prompt: v.optional(v.string(), ""),
 	}),
+	/** The session's id in it. */
 	tool_response: v.pipe(
 		v.string(),
 		v.startsWith("Task launched in background"),
+		v.transform((text) => /^task_id: (\S+)$/m.exec(text)?.[1]),
+		v.string(),
+		v.regex(sessionPattern),
 	),
 });
 
@@ -47,19 +51,17 @@ type Subagent = v.InferOutput<typeof SubagentLaunch>["tool_input"] & {
 export function parseSubagent(payload: HookPayload): Subagent | undefined {
 	const { success, output } = v.safeParse(SubagentLaunch, payload);
 	if (!success) return undefined;
-	const [, sessionId = ""] =
-		/^task_id: (\S+)$/m.exec(output.tool_response) ?? [];
-	return sessionPattern.test(sessionId)
-		? { ...output.tool_input, sessionId }
-		: undefined;
+	return { ...output.tool_input, sessionId: output.tool_response };
 }
 
+const TextParts = v.pipe(
+	v.array(v.object({ type: optionalText, text: v.optional(v.string(), "") })),
+	v.transform((parts) => parts.filter(({ type }) => type === "text")),
+	v.transform((parts) => parts.map(({ text }) => text).join("\n")),
+);
 const Message = v.object({
 	role: v.literal("assistant"),
-	content: v.union([
-		v.string(),
-		v.array(v.object({ type: optionalText, text: v.optional(v.string(), "") })),
-	]),
+	content: v.union([v.string(), TextParts]),
 });
 const TranscriptLine = v.pipe(
 	v.string(),
@@ -93,8 +95,5 @@ export function findLastAssistantText(bytes: Buffer): string | undefined {
 function parseAssistantText(line: string): string | undefined {
 	if (!line.includes('"assistant"')) return undefined;
 	const { success, output } = v.safeParse(TranscriptLine, line);
-	if (!success) return undefined;
-	if (typeof output.content === "string") return output.content;
-	const texts = output.content.filter(({ type }) => type === "text");
-	return texts.map(({ text }) => text).join("\n");
+	return success ? output.content : undefined;
 }

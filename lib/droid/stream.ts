@@ -193,11 +193,10 @@ function describeParameters(parameters: unknown): string {
 	return formatValue(parameters);
 }
 
-function describeCompletion({
-	numTurns,
-	durationMs,
-	usage,
-}: Extract<StreamEvent, { type: "completion" }>): string {
+function describeCompletion(
+	event: Extract<StreamEvent, { type: "completion" }>,
+): string {
+	const { numTurns, durationMs, usage } = event;
 	const parts = [
 		numTurns !== undefined && `${numTurns} turns`,
 		durationMs !== undefined && `${(durationMs / 1000).toFixed(1)}s`,

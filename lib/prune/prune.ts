@@ -134,14 +134,12 @@ type Overdue = { age: string; note?: string };
 export function decidePrune(
 	task: Task,
 	supervision: Supervision,
-	{
-		ttl,
-		ageAlone,
-		stale,
-		now,
-		wrote,
-	}: Omit<PruneOptions, "dryRun" | "cancel"> & { now: number; wrote: number },
+	options: Pick<PruneOptions, "ttl" | "ageAlone" | "stale"> & {
+		now: number;
+		wrote: number;
+	},
 ): "leave" | "unknown" | Overdue | PruneDecision {
+	const { ttl, ageAlone, stale, now, wrote } = options;
 	if (supervision === "lost") return { reason: "lost", by: "" };
 	if (supervision === "elsewhere" || supervision === "unclear")
 		return "unknown";
