@@ -39,9 +39,6 @@ const droidEntries = {
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
 };
-const droidOnlyKeys = Object.keys(
-	droidEntries,
-) as (keyof typeof droidEntries)[];
 
 const BatchLine = v.strictObject({
 	...droidEntries,
@@ -173,8 +170,9 @@ function planLine(
 ): LaunchPlan {
 	const { command, after, after_any, env, worktree, on_end, ...same } = line;
 	if (after && after_any) throw usage("after and after_any do not go together");
-	const wrong = command && droidOnlyKeys.find((key) => line[key] !== undefined);
-	if (wrong) throw usage(`${wrong} is for a droid, and this is a command`);
+	const wrong = Object.keys(droidEntries).find((key) => key in line);
+	if (command && wrong)
+		throw usage(`${wrong} is for a droid, and this is a command`);
 	const ids = listPredecessors(line).filter((name) => !named.has(name));
 	const given = ids.length ? ids.join(",") : undefined;
 	const options: DroidOptions = {

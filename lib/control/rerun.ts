@@ -22,7 +22,7 @@ const keptFields = [
  * @throws BgError (refused) if it has not ended or cannot be launched again.
  */
 export function planRetry(task: Task): LaunchPlan {
-	const { id, kind, description, cwd, stdin, command = [], prompt } = task;
+	const { id, kind, prompt } = task;
 	assertFinished(task, "retried");
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
@@ -30,22 +30,13 @@ export function planRetry(task: Task): LaunchPlan {
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
-	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
-	const same = { description, cwd, stdin, parentSession };
-	const { agent: droid, autonomy, model, worktree } = task;
+	const same = { ...copyOptions(task), stdin: task.stdin };
+	const { command = [], worktree } = task;
 	const session = findResumedSession(task);
 	const plan =
 		kind === "command"
 			? planCommand({ ...same, command })
-			: planDroid({
-					...same,
-					prompt,
-					droid,
-					autonomy,
-					model,
-					worktree,
-					session,
-				});
+			: planDroid({ ...same, prompt, worktree, session });
 	const kept = keptFields.map((key) => [key, task[key]]);
 	Object.assign(plan.task, omitUndefined(Object.fromEntries(kept)));
 	plan.task.retry_of = id;
@@ -61,7 +52,7 @@ export function planResume(
 	prompt: string,
 	fork: boolean,
 ): LaunchPlan {
-	const { id, description, cwd, agent, autonomy, model } = task;
+	const { id } = task;
 	if (task.kind !== "droid")
 		throw refused(
 			`${id} is not a droid's task: only those can be resumed (bg retry ${id} starts it again)`,
@@ -71,15 +62,23 @@ export function planResume(
 		throw refused(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
-	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
 	const session = { id: checkSessionId(task.droid_session_id), fork };
-	const same = { description, cwd, droid: agent, autonomy, model };
-	const plan = planDroid({ ...same, parentSession, prompt, session });
+	const plan = planDroid({ ...copyOptions(task), prompt, session });
 	plan.task.resume_of = id;
 	return plan;
 }
 
 // --- internal ---
+
+/** The options that a new task takes over from another one. */
+const copyOptions = (task: Task) => ({
+	description: task.description,
+	cwd: task.cwd,
+	droid: task.agent,
+	autonomy: task.autonomy,
+	model: task.model,
+	parentSession: process.env.BG_SESSION_ID || task.parent_session_id,
+});
 
 /** The session that a task continued: only its argv names it, at its end. */
 function findResumedSession(task: Task): DroidOptions["session"] {

@@ -64,7 +64,7 @@ export function handleEvent(
 ): void {
 	const given = Object.entries(raw).filter(([, value]) => value !== null);
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
-	exportSession(payload);
+	if (handler === "startSession") logFailure(() => exportSession(payload));
 	// Only an event that must be recorded creates a store.
 	const mustRecord = payload.calling_session_id || parseSubagent(payload);
 	if (mustRecord || existsSync(dir))
@@ -158,21 +158,17 @@ function logFailure(action: () => void): void {
 	}
 }
 
-/** SessionStart: makes the session's id known to every later command of the session. */
-function exportSession({ hook_event_name, session_id }: HookPayload): void {
+/** Makes the session's id known to every later command of the session. */
+function exportSession({ session_id }: HookPayload): void {
 	const path = process.env.CLAUDE_ENV_FILE;
-	if (hook_event_name === "SessionStart" && path && session_id)
-		logFailure(() => appendExport(path, session_id));
-}
-
-function appendExport(path: string, session: string): void {
+	if (!path || !session_id) return;
 	const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_CREAT } = constants;
 	const flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT;
 	withOpenFile(path, flags, (fd) => {
 		const status = fstatSync(fd);
 		if (!status.isFile() || status.uid !== process.geteuid?.())
 			throw new Error("CLAUDE_ENV_FILE is not a regular file of this user");
-		const line = `export BG_SESSION_ID=${session}\n`;
+		const line = `export BG_SESSION_ID=${session_id}\n`;
 		const before = readFileSync(fd, "utf8");
 		if (before.includes(line)) return;
 		const gap = before && !before.endsWith("\n") ? "\n" : "";
