@@ -110,12 +110,10 @@ export function parseEnvPairs(
 ): Record<string, string> {
 	const env: Record<string, string> = {};
 	for (const pair of pairs) {
-		const at = pair.indexOf("=");
-		const name = pair.slice(0, at);
-		if (at < 1 || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-			throw usage(`--env ${pair}: it takes NAME=VALUE`);
+		const [, name, value = ""] = /^([A-Za-z_]\w*)=(.*)$/s.exec(pair) ?? [];
+		if (!name) throw usage(`--env ${pair}: it takes NAME=VALUE`);
 		assertIntact(pair, `--env ${name}`, "set it in a script");
-		env[name] = pair.slice(at + 1);
+		env[name] = value;
 	}
 	return env;
 }

@@ -44,8 +44,11 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
 	const autonomy = limitAutonomy(options.autonomy, warnings);
-	const model = checkModel(options.model);
-	const worktree = checkWorktree(options.worktree);
+	const settings = {
+		autonomy,
+		model: checkModel(options.model),
+		worktree: checkWorktree(options.worktree),
+	};
 	const prompt = readPrompt(options);
 	const program = findDroid();
 	const definition = findDefinition(droid, base.cwd, warnings);
@@ -60,18 +63,14 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		kind: "droid",
 		prompt: options.private ? undefined : prompt,
 		agent: droid,
-		autonomy,
-		model,
-		worktree,
+		...settings,
 		command: buildExecCommand({
+			...settings,
 			program,
-			autonomy,
-			model,
 			definition,
 			systemPromptFile:
 				systemPrompt && systemPromptFile({ dir: storeDir() }, id),
 			session: options.session,
-			worktree,
 		}),
 		via,
 		concurrency_key: droid,

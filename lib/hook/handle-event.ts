@@ -49,7 +49,7 @@ const handlers = {
 	startSession,
 	deliverDue: (store, payload) => deliverNotices(store, payload),
 	finishToolCall: (store, payload) => {
-		recordSubagent(store, payload, readOwnTaskId());
+		recordSubagent(store, payload);
 		deliverNotices(store, payload);
 	},
 	stopSubagent: handleSubagentStop,

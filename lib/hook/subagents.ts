@@ -9,6 +9,7 @@ import {
 	parseSubagent,
 } from "../droid/payloads.ts";
 import { truncateBytes } from "../print/text.ts";
+import { readOwnTaskId } from "../process/self.ts";
 import { withOpenFile } from "../process/system.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { withPendingLaunch } from "../store/claims.ts";
@@ -45,11 +46,7 @@ const cutResult = (text: string) =>
 	truncateBytes(text, maxResultBytes, "first");
 
 /** Records a subagent that droid just started in the background as a task. */
-export function recordSubagent(
-	store: Store,
-	payload: HookPayload,
-	parent: string | undefined,
-): void {
+export function recordSubagent(store: Store, payload: HookPayload): void {
 	const subagent = parseSubagent(payload);
 	if (!subagent || !payload.session_id) return;
 	const { sessionId, description, prompt, subagent_type } = subagent;
@@ -65,7 +62,7 @@ export function recordSubagent(
 		session_id: createSessionId(),
 		droid_session_id: sessionId,
 		parent_session_id: payload.session_id,
-		parent_task_id: parent,
+		parent_task_id: readOwnTaskId(),
 		status: "running",
 		queued_at: at,
 		started_at: at,
@@ -77,10 +74,8 @@ export function recordSubagent(
 }
 
 /** Ends a subagent whose end was noted before its record existed, or while that was locked. */
-export function applyEndNote(
-	store: Store,
-	{ id, droid_session_id }: Task,
-): void {
+export function applyEndNote(store: Store, task: Task): void {
+	const { id, droid_session_id } = task;
 	if (!droid_session_id) return;
 	const ended = readSessionNote(store, droid_session_id, "ended");
 	if (ended !== undefined) finishByHook(store, id, ended);
