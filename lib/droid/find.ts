@@ -14,10 +14,10 @@ import { type DroidDefinition, parseDefinition } from "./definition.ts";
  */
 export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 	const given = env.BG_DROID;
-	const file = given && resolve(toAbsolute("BG_DROID", given));
+	const file = given
+		? resolve(toAbsolute("BG_DROID", given))
+		: findOnPath("droid", env.PATH);
 	if (file && isExecutable(file)) return file;
-	const found = given ? undefined : findOnPath("droid", env.PATH);
-	if (found) return found;
 	throw refused(
 		given
 			? `BG_DROID is ${given}, which is not an executable file: set it to the path of droid, or unset it`

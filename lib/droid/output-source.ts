@@ -99,20 +99,14 @@ export function* renderLines(
 		const line = bytes.toString("utf8", begin, newline < 0 ? end : newline);
 		isPart ||= newline < 0 && !isWhole;
 		let text = "";
-		if (line.trim())
-			text = isPart
-				? markOf(source, from + begin, end - begin)
-				: renderEvent(parseEvent(line));
+		if (line.trim() && isPart) {
+			const size = end - begin;
+			const range = `--raw --since ${from + begin} --max ${size}`;
+			const call = formatOutputCall(source.id, source, range);
+			text = `[… left out: ${size} bytes of a line: ${call} shows them]`;
+		} else if (line.trim()) text = renderEvent(parseEvent(line));
 		yield { text: text && `${text}\n`, end: from + end };
 		isPart = false;
 		begin = end;
 	}
-}
-
-// --- internal ---
-
-function markOf({ id, attempt }: Source, from: number, bytes: number): string {
-	const range = `--raw --since ${from} --max ${bytes}`;
-	const call = formatOutputCall(id, { attempt }, range);
-	return `[… left out: ${bytes} bytes of a line: ${call} shows them]`;
 }

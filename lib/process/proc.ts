@@ -3,7 +3,6 @@
  */
 import { lstatSync, readdirSync } from "node:fs";
 import {
-	assertProc,
 	hasProc,
 	isDenied,
 	readKernel,
@@ -119,8 +118,10 @@ function readProcStat(pid: number): Process | undefined {
 	const path = `/proc/${pid}/stat`;
 	const stat = readProcFile(path);
 	if (stat === undefined) {
-		assertProc();
-		return undefined;
+		// If /proc was unmounted, the process may still live.
+		if (lstatSync("/proc/self/stat", { throwIfNoEntry: false }))
+			return undefined;
+		throw new UnknownError("/proc was unmounted");
 	}
 	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 	const [state, parent, , session] = fields;

@@ -100,12 +100,6 @@ export function hasProc(): boolean {
 	return procExists;
 }
 
-/** @throws UnknownError if /proc was unmounted: a process that is missing in it may still live. */
-export function assertProc(): void {
-	if (!lstatSync("/proc/self/stat", { throwIfNoEntry: false }))
-		throw new UnknownError("/proc was unmounted");
-}
-
 /** Reads a symbolic link of /proc. @throws UnknownError if it cannot be read. */
 export const readKernelLink = (path: string) =>
 	readKernel(path, () => readlinkSync(path));

@@ -70,7 +70,9 @@ export function cleanUpTasks(store: Store, options: CleanupOptions) {
 		onProgress?.(done, finished.length);
 		const bytes = measureTask(store, task.id);
 		size += bytes;
-		const isTooOld = olderThan !== undefined && measureAge(task) > olderThan;
+		const age =
+			Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+		const isTooOld = olderThan !== undefined && age > olderThan;
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
 		try {
 			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
@@ -124,9 +126,6 @@ function checkOnEndRan(store: Store, { id, on_end }: Task): void {
 	if (on_end && existsSync(onEndMark(store, id)))
 		throw refused(`${id} is kept: its --on-end has not run yet`);
 }
-
-const measureAge = (task: Task): number =>
-	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
 
 /**
  * Runs a pending `--on-end` if the supervisor that would have run it is gone.
