@@ -49,11 +49,8 @@ export function readOutputText(
 	const page = readPage(store, task, { ...options, since });
 	const bytes = Buffer.byteLength(page.output);
 	if (task.kind !== "droid" || bytes <= max) return page;
-	const call = formatOutputCall(
-		task.id,
-		options,
-		`--since ${since} --max ${bytes}`,
-	);
+	const range = `--since ${since} --max ${bytes}`;
+	const call = formatOutputCall(task.id, options, range);
 	const mark = `\n[… cut: an event of ${bytes} bytes: ${call} shows it]\n`;
 	const space = Math.max(0, max - Buffer.byteLength(mark));
 	const output = truncateBytes(page.output, space, "first") + mark;

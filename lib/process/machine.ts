@@ -77,11 +77,8 @@ function readName(): string {
 
 /** macOS: IOPlatformUUID of ioreg(8). */
 function readPlatformUuid(): string {
-	const output = captureOutput("/usr/sbin/ioreg", [
-		"-rd1",
-		"-c",
-		"IOPlatformExpertDevice",
-	]);
+	const args = ["-rd1", "-c", "IOPlatformExpertDevice"];
+	const output = captureOutput("/usr/sbin/ioreg", args);
 	const uuid = /"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"/.exec(output)?.[1];
 	if (uuid) return uuid.toLowerCase();
 	throw new UnknownError("ioreg reports no IOPlatformUUID");
@@ -144,11 +141,9 @@ function writeOwnName(path: string): boolean {
 
 /** The boot id of the kernel. */
 function readBoot(): string {
+	const macArgs = ["-n", "kern.bootsessionuuid"];
 	if (process.platform === "darwin")
-		return captureOutput("/usr/sbin/sysctl", [
-			"-n",
-			"kern.bootsessionuuid",
-		]).trim();
+		return captureOutput("/usr/sbin/sysctl", macArgs).trim();
 	const path = "/proc/sys/kernel/random/boot_id";
 	const id = readProcFile(path)?.trim();
 	if (id === undefined) return noBoot;

@@ -2,6 +2,7 @@
  * Reads processes from /proc; without /proc, from ps. A failed read means "cannot tell" and throws.
  */
 import { lstatSync, readdirSync } from "node:fs";
+import type { LeftBehind } from "../task/schema.ts";
 import {
 	hasProc,
 	isDenied,
@@ -24,9 +25,7 @@ export type Process = {
 };
 
 /** Pids and command lines of processes for people. A line has at most 200 characters. */
-export function describeProcesses(
-	processes: readonly Process[],
-): { pid: number; command: string }[] {
+export function describeProcesses(processes: readonly Process[]): LeftBehind[] {
 	if (processes.length === 0) return [];
 	const lines = hasProc() ? undefined : readCommandLines("axww");
 	return processes.map(({ pid }) => {

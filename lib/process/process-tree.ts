@@ -30,20 +30,21 @@ export function findTree(
 	const isRootAlive = root !== undefined && isAlive(root);
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
+	const decide = (each: Process): boolean => {
+		const { pid, session } = each;
+		const mark = marksOf(pid);
+		if (mark.task === taskId && isOwn(pid)) return true;
+		if (mark.supervisor) return false;
+		if (known.has(processKey(each))) return true;
+		if (isRootAlive && (pid === root.pid || session === root.pid)) return true;
+		const parent = byPid.get(each.parent);
+		return parent !== undefined && belongs(parent);
+	};
 	const belongs = (each: Process): boolean => {
 		const decided = member.get(each.pid);
 		if (decided !== undefined) return decided;
 		member.set(each.pid, false);
-		const mark = marksOf(each.pid);
-		const parent = byPid.get(each.parent);
-		const isMarked = mark.task === taskId && isOwn(each.pid);
-		const isMember =
-			isMarked ||
-			(!mark.supervisor &&
-				(known.has(processKey(each)) ||
-					(isRootAlive &&
-						(each.pid === root.pid || each.session === root.pid)) ||
-					(parent !== undefined && belongs(parent))));
+		const isMember = decide(each);
 		member.set(each.pid, isMember);
 		return isMember;
 	};
