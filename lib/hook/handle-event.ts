@@ -25,7 +25,7 @@ import {
 	writeSessionNote,
 } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
-import type { HandlerName } from "./events.ts";
+import type { HookEventName } from "./events.ts";
 import {
 	blockStop,
 	deliverNotices,
@@ -46,29 +46,29 @@ import {
 type Handler = (store: Store, payload: HookPayload, verb: string) => void;
 
 const handlers = {
-	startSession,
-	deliverDue: (store, payload) => deliverNotices(store, payload),
-	finishToolCall: (store, payload) => {
+	SessionStart: startSession,
+	UserPromptSubmit: (store, payload) => deliverNotices(store, payload),
+	PostToolUse: (store, payload) => {
 		recordSubagent(store, payload);
 		deliverNotices(store, payload);
 	},
-	stopSubagent: handleSubagentStop,
-	stopSession,
-	endSession,
-} satisfies Record<HandlerName, Handler>;
+	SubagentStop: handleSubagentStop,
+	Stop: stopSession,
+	SessionEnd: endSession,
+} satisfies Record<HookEventName, Handler>;
 
 /** Runs the handler of an event, which prints the answer, if any. */
 export function handleEvent(
-	handler: HandlerName,
+	event: HookEventName,
 	{ dir, verb, raw }: { dir: string; verb: string; raw: object },
 ): void {
 	const given = Object.entries(raw).filter(([, value]) => value !== null);
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
-	if (handler === "startSession") logFailure(() => exportSession(payload));
+	if (event === "SessionStart") logFailure(() => exportSession(payload));
 	// Only an event that must be recorded creates a store.
 	const mustRecord = payload.calling_session_id || parseSubagent(payload);
 	if (mustRecord || existsSync(dir))
-		handlers[handler](openStore({ dir, write: true }), payload, verb);
+		handlers[event](openStore({ dir, write: true }), payload, verb);
 	else if (verb === "hook-complete")
 		writeHookReply({ error: "no task of this session" });
 }
