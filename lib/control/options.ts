@@ -27,25 +27,25 @@ import {
 /** The options of a droid and of a command. */
 export type LaunchOptions = {
 	description: string;
-	cwd?: string | undefined;
+	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
-	stdin?: string | undefined;
+	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
 
 export type DroidOptions = LaunchOptions & {
 	/** The prompt, or the file that holds it (`-`: standard input). */
-	prompt?: string | undefined;
-	promptPath?: string | undefined;
-	droid?: string | undefined;
-	parentSession?: string | undefined;
-	autonomy?: string | undefined;
-	model?: string | undefined;
+	prompt?: string;
+	promptPath?: string;
+	droid?: string;
+	parentSession?: string;
+	autonomy?: string;
+	model?: string;
 	/** Whether the prompt stays out of argv and of the record. */
-	private?: boolean | undefined;
+	private?: boolean;
 	/** The name of a git worktree for droid to work in; "" lets droid name it. */
-	worktree?: string | undefined;
+	worktree?: string;
 	/** The droid session to continue, and whether in a copy of it. */
 	session?: { id: string; fork: boolean } | undefined;
 };

@@ -13,16 +13,16 @@ import { taskVariable } from "../task/variables.ts";
 /** Values as typed. */
 export type ScheduleOptions = {
 	/** Comma-separated ids of tasks that must complete (`after`) or end (`afterAny`) first. */
-	after?: string | undefined;
-	afterAny?: string | undefined;
-	timeout?: string | undefined;
-	maxOutput?: string | undefined;
-	priority?: string | undefined;
-	retries?: string | undefined;
+	after?: string;
+	afterAny?: string;
+	timeout?: string;
+	maxOutput?: string;
+	priority?: string;
+	retries?: string;
 	/** A key that at most one unfinished task has. */
-	unique?: string | undefined;
+	unique?: string;
 	/** The command to run after the task ends: words, or a JSON array. */
-	onEnd?: string | undefined;
+	onEnd?: string;
 };
 
 const maxRetries = 100;

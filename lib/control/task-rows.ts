@@ -82,7 +82,7 @@ type KnownRow = {
 	/** Whether the record will not change by itself any more. */
 	isDone: boolean;
 	/** Absent if the task is archived. */
-	row?: TaskRow | undefined;
+	row?: TaskRow;
 };
 
 /** The last line a command wrote, also an unfinished one; "" if its output cannot be read. */

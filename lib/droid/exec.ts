@@ -10,13 +10,13 @@ export const maxArgvPromptBytes = 64 * 1024;
 export type ExecOptions = {
 	program: string;
 	autonomy: Autonomy;
-	model?: string | undefined;
-	definition?: DroidDefinition | undefined;
-	systemPromptFile?: string | undefined;
+	model?: string;
+	definition?: DroidDefinition;
+	systemPromptFile?: string;
 	/** A session to continue, or with `fork` to copy and continue. */
 	session?: { id: string; fork: boolean } | undefined;
 	/** The name of a git worktree to run in; "" to let droid choose it. */
-	worktree?: string | undefined;
+	worktree?: string;
 };
 
 /** Builds the argv of `droid exec` up to the prompt. */

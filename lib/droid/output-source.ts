@@ -16,7 +16,7 @@ const blockBytes = 64 * 1024;
 /** An output as far as it may be shown. */
 export type Source = {
 	id: string;
-	attempt: number | undefined;
+	attempt?: number;
 	size: number;
 	/** Whether a last line without its newline may still grow. */
 	isLive: boolean;
@@ -25,11 +25,7 @@ export type Source = {
 };
 
 /** Opens the output of a task, or of an earlier attempt. */
-export function openSource(
-	store: Store,
-	task: Task,
-	attempt: number | undefined,
-): Source {
+export function openSource(store: Store, task: Task, attempt?: number): Source {
 	const { id } = task;
 	const size = readVisibleSize(store, task, attempt);
 	return {
@@ -37,12 +33,10 @@ export function openSource(
 		attempt,
 		size,
 		isLive: !isFinal(task) && attempt === undefined,
-		read: (from, length) =>
-			readOutputBytes(store, id, {
-				from,
-				to: Math.min(size, from + length),
-				attempt,
-			}),
+		read: (from, length) => {
+			const to = Math.min(size, from + length);
+			return readOutputBytes(store, id, { from, to, attempt });
+		},
 	};
 }
 
@@ -63,7 +57,7 @@ export function readVisibleSize(
 /** Returns the command that shows a part of a task's output. */
 export function formatOutputCall(
 	id: string,
-	{ attempt }: { attempt?: number | undefined },
+	{ attempt }: { attempt?: number },
 	flags: string,
 ): string {
 	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;

@@ -21,13 +21,13 @@ import { windowBytes } from "./task-output.ts";
 
 export type OutputTextOptions = {
 	/** Start at this byte of `.out`. Without it, the text is the end of the output. */
-	since?: number | undefined;
+	since?: number;
 	/** At most this many bytes of text. */
 	max: number;
 	/** At most this many lines of `.out`. */
-	tail?: number | undefined;
+	tail?: number;
 	/** Read the output of an earlier attempt. */
-	attempt?: number | undefined;
+	attempt?: number;
 };
 
 export type OutputText = {

@@ -73,7 +73,7 @@ export function findFirst(
 }
 
 export type StopOptions = {
-	root?: Identity | undefined;
+	root?: Identity;
 	/** The first signal; SIGKILL follows. */
 	signal?: NodeJS.Signals;
 	/** The time between the first signal and SIGKILL, in ms. */

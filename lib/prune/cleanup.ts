@@ -32,9 +32,9 @@ import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
 	/** Delete tasks that ended longer ago than this, in ms. */
-	olderThan?: number | undefined;
+	olderThan?: number;
 	/** Delete the oldest tasks until the finished ones take at most this, in bytes. */
-	maxSize?: number | undefined;
+	maxSize?: number;
 	/** Whether to return what would be done without doing it. */
 	dryRun: boolean;
 	/** Called before each task with how many were handled, and how many there are. */
