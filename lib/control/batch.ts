@@ -64,6 +64,7 @@ const BatchLine = v.strictObject({
 	on_end: v.optional(textOrList),
 });
 type BatchLine = v.InferOutput<typeof BatchLine>;
+const JsonLine = v.pipe(v.string(), v.parseJson(), BatchLine);
 type NumberedLine = { number: number; line: BatchLine };
 
 /** A plan, and the name of its line if it has one. */
@@ -134,15 +135,10 @@ export function planBatch(text: string): NamedPlan[] {
 // --- internal ---
 
 function parseLine(json: string): BatchLine {
-	let value: unknown;
-	try {
-		value = JSON.parse(json);
-	} catch {
-		throw usage("it is not JSON");
-	}
-	const parsed = v.safeParse(BatchLine, value);
+	const parsed = v.safeParse(JsonLine, json);
 	if (parsed.success) return parsed.output;
 	const [issue] = parsed.issues;
+	if (issue.type === "parse_json") throw usage("it is not JSON");
 	const key = v.getDotPath(issue);
 	if (!key) throw usage("it is not a JSON object");
 	if (issue.expected === "never") throw usage(`there is no key ${key}`);
