@@ -3,7 +3,7 @@
  * writing raw bytes. To a terminal, nothing is written that a terminal would obey.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { readableSize } from "../droid/output-source.ts";
+import { readVisibleSize } from "../droid/output-source.ts";
 import {
 	type OutputText,
 	type OutputTextOptions,
@@ -68,7 +68,7 @@ export async function followRaw(
 	return followTask<Uint8Array>(store, id, {
 		from,
 		read: (task, since = 0, attempt) => {
-			const size = readableSize(store, task, attempt);
+			const size = readVisibleSize(store, task, attempt);
 			return readBytes(store, id, { since, to: size, attempt });
 		},
 		write: createRawWriter(),
@@ -84,7 +84,7 @@ export function writeRaw(
 ): boolean {
 	const { since, max = Number.POSITIVE_INFINITY, attempt } = options;
 	const write = createRawWriter();
-	const to = Math.min(readableSize(store, task, attempt), since + max);
+	const to = Math.min(readVisibleSize(store, task, attempt), since + max);
 	for (let at = since; at < to; ) {
 		const page = readBytes(store, task.id, { since: at, to, attempt });
 		if (page.nextOffset === at) break;

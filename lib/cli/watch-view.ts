@@ -169,14 +169,16 @@ function drawList(
 	const selected = all[at];
 	const foot =
 		view.mode === "confirm" && selected
-			? `cancel with everything it started? y/n  ${selected.short} ${selected.about}`
+			? `cancel with everything it started? y/n  ${selected.short} ${selected.description}`
 			: view.note || "↑↓ select  ⏎ output  c cancel  q quit";
 	return [[title, gutter[1] + table.head], body, foot];
 }
 
 function drawOutput(view: WatchView, size: TerminalSize): ViewParts {
 	const row = view.rows.find(({ id }) => id === view.selected);
-	const title = row ? `${row.id}  ${row.status} ${row.age}  ${row.about}` : "";
+	const title = row
+		? `${row.id}  ${row.status} ${row.age}  ${row.description}`
+		: "";
 	const lines = wrapOutput(view.output, size);
 	const end = Math.max(0, lines.length - view.back);
 	const body = lines.slice(Math.max(0, end - measureBody(size)), end);

@@ -14,21 +14,15 @@ import { isFinal } from "../task/states.ts";
 /** How much of the end of an output is read for its last line, in bytes. */
 const lastLineBytes = 2048;
 
-/**
- * Makes the row of a task, with the progress that its output shows now.
- * @param now in ms since the epoch.
- */
-export function readTaskRow(
-	store: Store,
-	task: Task,
-	now = Date.now(),
-): TaskRow {
+/** Makes the row of a task, with the progress that its output shows now. */
+export function readTaskRow(store: Store, task: Task): TaskRow {
 	const current = addProgress(store, task);
 	const isCommand = task.kind === "command" && task.status === "running";
 	const lastMessage = isCommand
 		? readLastLine(store, task.id)
 		: current.progress?.lastMessage;
-	return toTaskRow(current, { note: describeNote(task), lastMessage, now });
+	const note = describeNote(task);
+	return toTaskRow(current, { note, lastMessage, now: Date.now() });
 }
 
 /** Reads the rows of all tasks repeatedly; of each finished task only once. */
@@ -88,7 +82,7 @@ type KnownRow = {
 	/** Whether the record will not change by itself any more. */
 	isDone: boolean;
 	/** Absent if the task is archived. */
-	row?: TaskRow | undefined;
+	row?: TaskRow;
 };
 
 /** The last line a command wrote, also an unfinished one; "" if its output cannot be read. */
@@ -96,10 +90,8 @@ function readLastLine(store: Store, id: string): string {
 	try {
 		const size = readOutputSize(store, id);
 		const from = Math.max(0, size - lastLineBytes);
-		const text = readOutputBytes(store, id, { from, to: size }).toString(
-			"utf8",
-		);
-		return toPlain(text).trimEnd().split("\n").at(-1) ?? "";
+		const bytes = readOutputBytes(store, id, { from, to: size });
+		return toPlain(bytes.toString()).trimEnd().split("\n").at(-1) ?? "";
 	} catch {
 		return "";
 	}

@@ -30,8 +30,8 @@ const columns = {
 	mark: { title: "", cell: (row) => statusMark(row.status), maxWidth: 1 },
 	age: { title: "AGE", cell: ({ age }) => age, maxWidth: 6, side: "left" },
 	droid: { title: "DROID", cell: ({ droid }) => droid, maxWidth: 16 },
-	task: { title: "TASK", cell: ({ about }) => about, maxWidth: 48 },
-	progress: { title: "PROGRESS", cell: ({ words }) => words },
+	task: { title: "TASK", cell: ({ description }) => description, maxWidth: 48 },
+	progress: { title: "PROGRESS", cell: ({ progress }) => progress },
 	both: { title: "TASK", cell: joinProgress },
 } as const satisfies Record<string, Column>;
 
@@ -153,18 +153,19 @@ const joinCells = (cells: readonly string[]): string =>
 	cells.join(" ".repeat(gapColumns)).trimEnd();
 
 /** Joins the description and the progress. The description is cut so that both are visible. */
-function joinProgress({ about, words }: TaskRow, width: number): string {
-	if (!words) return about;
-	const left = width - measureWidth(words) - " · ".length;
+function joinProgress(row: TaskRow, width: number): string {
+	const { description, progress } = row;
+	if (!progress) return description;
+	const left = width - measureWidth(progress) - " · ".length;
 	const maxWidth = Math.max(
 		left,
 		minDescriptionColumns,
 		Math.ceil(width * 0.6),
 	);
-	const seen = fitText(about, maxWidth);
+	const seen = fitText(description, maxWidth);
 	return measureWidth(seen) + minProgressColumns > width
-		? about
-		: `${seen} · ${words}`;
+		? description
+		: `${seen} · ${progress}`;
 }
 
 function measureSharedPrefix(a: string, b: string): number {

@@ -11,10 +11,9 @@ export type TaskRow = {
 	status: Status;
 	age: string;
 	droid: string;
-	/** The description. */
-	about: string;
-	/** The error or the result; of an unfinished task, the progress. */
-	words: string;
+	description: string;
+	/** Of a finished task, the error or the result. */
+	progress: string;
 };
 
 /** Makes the row of a task. `now`: ms since 1970. */
@@ -31,7 +30,7 @@ export function toTaskRow(
 	},
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
-	const words = isFinal(task)
+	const progress = isFinal(task)
 		? [note, error, error ? undefined : result]
 		: [note, ...describeProgress(task), lastMessage];
 	return {
@@ -40,8 +39,8 @@ export function toTaskRow(
 		status,
 		age: formatTaskAge(task, now),
 		droid: truncateLine(agent ?? kind),
-		about: truncateLine(description),
-		words: words
+		description: truncateLine(description),
+		progress: progress
 			.filter((part) => part)
 			.map((part) => truncateLine(part ?? ""))
 			.join(" · "),

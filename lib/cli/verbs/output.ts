@@ -1,5 +1,5 @@
 import { parseNumberFlag, parseSizeFlag } from "../../control/schedule.ts";
-import { callOf } from "../../droid/output-source.ts";
+import { formatOutputCall } from "../../droid/output-source.ts";
 import {
 	type OutputText,
 	type OutputTextOptions,
@@ -193,5 +193,5 @@ function hintMore(
 			: max < 1024 ** 2
 				? "--max 1M"
 				: "--raw";
-	return callOf(id, { attempt }, flags);
+	return formatOutputCall(id, { attempt }, flags);
 }
