@@ -22,6 +22,7 @@ export type ValueSource =
  * `from`: the source of its values for completion.
  */
 export type Arg = ArgDef & {
+	alias?: string;
 	multiple?: boolean;
 	inline?: boolean;
 	dashes?: boolean;
@@ -29,8 +30,6 @@ export type Arg = ArgDef & {
 };
 
 export type Args = Record<string, Arg>;
-
-type Flag = Arg & { alias?: string };
 
 /** Separates the values of a `multiple` argument. argv cannot contain a NUL. */
 const separator = "\0";
@@ -140,17 +139,14 @@ export function refuseEmpty(
 }
 
 /** The flags among a verb's arguments. */
-export function selectFlags(args: Args): Record<string, Flag> {
+export function selectFlags(args: Args): Args {
 	return Object.fromEntries(
 		Object.entries(args).filter(([, { type }]) => type !== "positional"),
-	) as Record<string, Flag>;
+	);
 }
 
 /** Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. */
-export function tokenize(
-	flags: Record<string, Flag>,
-	argv: readonly string[],
-): Token[] {
+export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 	const tokens: Token[] = [];
 	const aliases = Object.entries(flags).flatMap(([name, { alias }]) =>
 		alias ? [[alias, name]] : [],

@@ -14,7 +14,12 @@ import {
 } from "../error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "../print/text.ts";
 import { insertProgramCommand } from "../process/self.ts";
-import { formatRawArgs, selectFlags, tokenize } from "./arguments.ts";
+import {
+	type Args,
+	formatRawArgs,
+	selectFlags,
+	tokenize,
+} from "./arguments.ts";
 import { checkCall, loadVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
@@ -54,7 +59,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text do not go together");
-	const command: CommandDef = {
+	const command: CommandDef<Args> = {
 		...verb,
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access.

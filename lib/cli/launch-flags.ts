@@ -5,81 +5,42 @@ import { PrintError } from "../error.ts";
 import { writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
 import { formatFlags, reply, warn } from "./reply.ts";
+import { flag, option } from "./verb.ts";
 
 /** Flags for the reply of a launch. */
 export const launchReplyFlags = {
-	quiet: { type: "boolean", alias: "q", description: "print only the id" },
+	quiet: flag("print only the id", { alias: "q" }),
 	...formatFlags,
 } as const;
 
 /** Flags of launch and run. */
 export const launchFlags = {
-	cwd: {
-		type: "string",
-		valueHint: "dir",
-		from: "folders",
-		description: "the working directory",
-	},
-	env: {
-		type: "string",
-		valueHint: "name=value",
+	cwd: option("dir", "the working directory", { from: "folders" }),
+	env: option("name=value", "an environment variable; may be repeated", {
 		multiple: true,
-		description: "an environment variable; may be repeated",
-	},
-	stdin: {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "the standard input (/dev/null)",
-	},
-	tag: {
-		type: "string",
-		valueHint: "tag",
+	}),
+	stdin: option("file", "the standard input (/dev/null)", { from: "files" }),
+	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
-		description: "a tag for bg list --tag; may be repeated",
-	},
-	timeout: {
-		type: "string",
-		valueHint: "90s|30m|2h",
-		description: "the maximum run time",
-	},
-	after: {
-		type: "string",
-		valueHint: "ids",
+	}),
+	timeout: option("90s|30m|2h", "the maximum run time"),
+	after: option("ids", "start after these tasks complete (comma-separated)", {
 		from: "tasks",
-		description: "start after these tasks complete (comma-separated)",
-	},
-	"after-any": {
-		type: "string",
-		valueHint: "ids",
+	}),
+	"after-any": option("ids", "start after these tasks end, in any status", {
 		from: "tasks",
-		description: "start after these tasks end, in any status",
-	},
-	priority: {
-		type: "string",
-		valueHint: "number",
-		description: "higher starts first (0)",
-	},
-	retries: {
-		type: "string",
-		valueHint: "number",
-		description: "how often to retry after an error (0)",
-	},
-	unique: {
-		type: "string",
-		valueHint: "key",
-		description: "if an unfinished task has this key, return it instead",
-	},
-	"max-output": {
-		type: "string",
-		valueHint: "size",
-		description: "the maximum size of the output (256M)",
-	},
-	"on-end": {
-		type: "string",
-		valueHint: "command",
-		description: "run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
-	},
+	}),
+	priority: option("number", "higher starts first (0)"),
+	retries: option("number", "how often to retry after an error (0)"),
+	unique: option(
+		"key",
+		"if an unfinished task has this key, return it instead",
+	),
+	"max-output": option("size", "the maximum size of the output (256M)"),
+	"on-end": option(
+		"command",
+		"run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
+	),
 	...launchReplyFlags,
 } as const;
 

@@ -17,25 +17,16 @@ import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { taskVariable } from "../task/variables.ts";
+import { flag } from "./verb.ts";
 
 export const formatFlags = {
-	json: {
-		type: "boolean",
-		description: "reply as JSON (the default in a pipe)",
-	},
-	text: {
-		type: "boolean",
-		description: "reply as text (the default in a terminal)",
-	},
+	json: flag("reply as JSON (the default in a pipe)"),
+	text: flag("reply as text (the default in a terminal)"),
 } as const;
 
 /** The flag of verbs that ask for confirmation. */
 export const yesFlag = {
-	yes: {
-		type: "boolean",
-		alias: "y",
-		description: "do not ask for confirmation",
-	},
+	yes: flag("do not ask for confirmation", { alias: "y" }),
 } as const;
 
 export type FormatArguments = {

@@ -5,6 +5,7 @@
 import { type CommandDef, defineCommand } from "citty";
 import { usage } from "../error.ts";
 import {
+	type Arg,
 	type Args,
 	type CheckedCall,
 	checkArguments,
@@ -43,28 +44,29 @@ export type VerbTable = Readonly<
 export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
 	defineCommand(verb as CommandDef<T>) as unknown as Verb;
 
-/** The positional of a verb that takes one task. */
-export const idArgument = (from: "tasks" | "unfinished") =>
-	({
-		type: "positional",
-		required: true,
-		from,
-		description: "task id",
-	}) as const;
+type ArgOptions = Pick<
+	Arg,
+	"alias" | "multiple" | "inline" | "dashes" | "from"
+>;
 
-/** The positional of a verb that takes several tasks. */
-export const idsArgument = <const R extends boolean>(
-	from: "tasks" | "unfinished",
-	required: R,
-	description = "task ids",
-) =>
-	({
-		type: "positional",
-		required,
-		multiple: true,
-		from,
-		description,
-	}) as const;
+/** Defines a flag without a value. */
+export const flag = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "boolean", description }) as const;
+
+/** Defines a flag with a value; `valueHint` stands for the value in the help. */
+export const option = (
+	valueHint: string,
+	description: string,
+	options?: ArgOptions,
+) => ({ ...options, type: "string", valueHint, description }) as const;
+
+/** Defines a positional that must be given. */
+export const required = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "positional", required: true, description }) as const;
+
+/** Defines a positional that may be omitted. */
+export const optional = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "positional", required: false, description }) as const;
 
 export const loadVerbs = (verbs: VerbTable): Promise<Verb[]> =>
 	Promise.all(Object.keys(verbs).map((name) => loadVerb(verbs, name)));

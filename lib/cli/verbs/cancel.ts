@@ -22,7 +22,7 @@ import {
 	truncateRecord,
 	yesFlag,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
@@ -38,25 +38,15 @@ export default defineVerb({
 		],
 	],
 	args: {
-		ids: idsArgument("unfinished", false),
-		all: {
-			type: "boolean",
-			description: "all unfinished tasks (of $BG_SESSION_ID if set)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "all unfinished tasks of this parent session",
-		},
-		signal: {
-			type: "string",
-			from: stopSignals,
-			description: "the first signal (TERM); KILL follows after 5 s",
-		},
-		only: {
-			type: "boolean",
-			description: "not the tasks that were launched from inside",
-		},
+		ids: optional("task ids", { multiple: true, from: "unfinished" }),
+		all: flag("all unfinished tasks (of $BG_SESSION_ID if set)"),
+		session: option("id", "all unfinished tasks of this parent session"),
+		signal: option(
+			"signal",
+			"the first signal (TERM); KILL follows after 5 s",
+			{ from: stopSignals },
+		),
+		only: flag("not the tasks that were launched from inside"),
 		...yesFlag,
 		...formatFlags,
 	},

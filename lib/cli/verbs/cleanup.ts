@@ -10,7 +10,7 @@ import {
 	warn,
 	yesFlag,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 const weekMs = 7 * 86_400_000;
 
@@ -28,24 +28,16 @@ export default defineVerb({
 		],
 	],
 	args: {
-		delete: {
-			type: "boolean",
-			description: "also delete finished tasks with their outputs",
-		},
-		"older-than": {
-			type: "string",
-			valueHint: "7d",
-			description: "with --delete, only tasks that ended longer ago (7d)",
-		},
-		"max-size": {
-			type: "string",
-			valueHint: "1G",
-			description: "with --delete, the oldest until the others fit this size",
-		},
-		"dry-run": {
-			type: "boolean",
-			description: "change nothing, show what would happen",
-		},
+		delete: flag("also delete finished tasks with their outputs"),
+		"older-than": option(
+			"7d",
+			"with --delete, only tasks that ended longer ago (7d)",
+		),
+		"max-size": option(
+			"1G",
+			"with --delete, the oldest until the others fit this size",
+		),
+		"dry-run": flag("change nothing, show what would happen"),
 		...yesFlag,
 		...formatFlags,
 	},

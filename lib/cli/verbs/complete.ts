@@ -6,7 +6,7 @@ import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../../task/states.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, optional, required } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
@@ -19,13 +19,9 @@ export default defineVerb({
 		['bg complete @last "" "It does not build."', "the task ends as error"],
 	],
 	args: {
-		id: idArgument("unfinished"),
-		result: { type: "positional", required: true, description: "the result" },
-		error: {
-			type: "positional",
-			required: false,
-			description: "the error; the task then ends as error",
-		},
+		id: required("task id", { from: "unfinished" }),
+		result: required("the result"),
+		error: optional("the error; the task then ends as error"),
 		...formatFlags,
 	},
 	run: ({ args }) => {

@@ -13,7 +13,14 @@ import {
 	renderScript,
 	shells,
 } from "../help/completion.ts";
-import { defineVerb, loadVerb, loadVerbs, type VerbTable } from "../verb.ts";
+import {
+	defineVerb,
+	loadVerb,
+	loadVerbs,
+	optional,
+	required,
+	type VerbTable,
+} from "../verb.ts";
 
 /** The most tasks that are offered, and the most records that are read. */
 const maxOffered = 50;
@@ -34,19 +41,11 @@ export default defineVerb({
 		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
 	],
 	args: {
-		shell: {
-			type: "positional",
-			required: true,
-			from: shells,
-			description: "the shell",
-		},
-		words: {
-			type: "positional",
-			required: false,
-			multiple: true,
-			dashes: true,
-			description: "the words so far; prints what may follow (for the script)",
-		},
+		shell: required("the shell", { from: shells }),
+		words: optional(
+			"the words so far; prints what may follow (for the script)",
+			{ multiple: true, dashes: true },
+		),
 	},
 	run: async ({ args, data: verbs }) => {
 		const shell = shells.find((each) => each === args.shell);

@@ -20,26 +20,13 @@ import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
 import type { Args } from "../arguments.ts";
 import { type FormatArguments, formatFlags, replyToPerson } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 export const targetFlags = {
-	user: {
-		type: "boolean",
-		description: "for yourself, in ~/.factory (the default)",
-	},
-	project: {
-		type: "boolean",
-		description: "for everyone who works in this folder, in ./.factory",
-	},
-	plugin: {
-		type: "string",
-		valueHint: "dir",
-		description: "as a droid plugin with a marketplace, in a folder",
-	},
-	"dry-run": {
-		type: "boolean",
-		description: "change nothing, show what would happen",
-	},
+	user: flag("for yourself, in ~/.factory (the default)"),
+	project: flag("for everyone who works in this folder, in ./.factory"),
+	plugin: option("dir", "as a droid plugin with a marketplace, in a folder"),
+	"dry-run": flag("change nothing, show what would happen"),
 	...formatFlags,
 } as const satisfies Args;
 

@@ -18,62 +18,33 @@ import {
 	toLaunchReply,
 } from "../launch-flags.ts";
 import { isJsonWanted, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option, optional, required } from "../verb.ts";
 
 const args = {
-	description: {
-		type: "positional",
-		required: true,
-		description: "what the task is about, in a few words",
-	},
-	prompt: {
-		type: "positional",
-		required: true,
-		description: "what the droid is to do (not with --prompt-file)",
-	},
-	droid: {
-		type: "positional",
-		required: false,
-		description: "the droid definition (executor-med)",
-	},
-	parent_session_id: {
-		type: "positional",
-		required: false,
-		description: "the parent session ($BG_SESSION_ID, else main)",
-	},
-	autonomy: {
-		type: "positional",
-		required: false,
+	description: required("what the task is about, in a few words"),
+	prompt: required("what the droid is to do (not with --prompt-file)"),
+	droid: optional("the droid definition (executor-med)"),
+	parent_session_id: optional("the parent session ($BG_SESSION_ID, else main)"),
+	autonomy: optional("what the droid may do without asking (medium)", {
 		from: autonomies,
-		description: "what the droid may do without asking (medium)",
-	},
-	model: {
-		type: "positional",
-		required: false,
-		description: "the model, instead of the definition's",
-	},
-	"prompt-file": {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "read the prompt from a file (-: standard input)",
-	},
-	private: {
-		type: "boolean",
-		description: "keep the prompt out of argv and of the record",
-	},
-	worktree: {
-		type: "string",
-		inline: true,
-		valueHint: "name",
-		description: "work in a git worktree (--worktree or --worktree=name)",
-	},
-	batch: {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "launch all tasks of a JSON Lines file (-: standard input)",
-	},
+	}),
+	model: optional("the model, instead of the definition's"),
+	"prompt-file": option(
+		"file",
+		"read the prompt from a file (-: standard input)",
+		{ from: "files" },
+	),
+	private: flag("keep the prompt out of argv and of the record"),
+	worktree: option(
+		"name",
+		"work in a git worktree (--worktree or --worktree=name)",
+		{ inline: true },
+	),
+	batch: option(
+		"file",
+		"launch all tasks of a JSON Lines file (-: standard input)",
+		{ from: "files" },
+	),
 	...launchFlags,
 } as const;
 

@@ -18,7 +18,7 @@ import {
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
 
@@ -50,39 +50,18 @@ export default defineVerb({
 		["bg list --tag nightly --full --json", "whole records as JSON"],
 	],
 	args: {
-		status: {
-			type: "string",
+		status: option("status", "only tasks with one of these (comma-separated)", {
 			from: statuses,
-			description: "only tasks with one of these (comma-separated)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "only tasks of this parent session",
-		},
-		cwd: {
-			type: "string",
-			valueHint: "dir",
+		}),
+		session: option("id", "only tasks of this parent session"),
+		cwd: option("dir", "only tasks that run in this folder", {
 			from: "folders",
-			description: "only tasks that run in this folder",
-		},
-		tag: {
-			type: "string",
-			valueHint: "tag",
-			description: "only tasks with this tag",
-		},
-		limit: {
-			type: "string",
-			valueHint: "n",
-			description: "only the n newest; counts cover all",
-		},
-		all: { type: "boolean", description: "include archived tasks" },
-		full: { type: "boolean", description: "whole records" },
-		format: {
-			type: "string",
-			from: formats,
-			description: "the format of the reply",
-		},
+		}),
+		tag: option("tag", "only tasks with this tag"),
+		limit: option("n", "only the n newest; counts cover all"),
+		all: flag("include archived tasks"),
+		full: flag("whole records"),
+		format: option("format", "the format of the reply", { from: formats }),
 		...formatFlags,
 	},
 	run: async ({ args }) => {

@@ -20,39 +20,22 @@ import {
 	maxReplyLength,
 	warn,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, required } from "../verb.ts";
 
 /** The default maximum of text. With its keys, the reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
 
 const args = {
-	ids: idsArgument("tasks", true),
-	tail: {
-		type: "string",
-		valueHint: "n",
-		description: "only the last n lines",
-	},
-	since: {
-		type: "string",
-		valueHint: "offset",
-		description: "only what follows this byte (an earlier nextOffset)",
-	},
-	max: {
-		type: "string",
-		valueHint: "bytes",
-		description: "the maximum size of the text (1600)",
-	},
-	attempt: {
-		type: "string",
-		valueHint: "n",
-		description: "the output of attempt n (the last one)",
-	},
-	raw: { type: "boolean", description: "all bytes, unchanged" },
-	follow: {
-		type: "boolean",
-		alias: "f",
-		description: "continue until the task ends",
-	},
+	ids: required("task ids", { multiple: true, from: "tasks" }),
+	tail: option("n", "only the last n lines"),
+	since: option(
+		"offset",
+		"only what follows this byte (an earlier nextOffset)",
+	),
+	max: option("bytes", "the maximum size of the text (1600)"),
+	attempt: option("n", "the output of attempt n (the last one)"),
+	raw: flag("all bytes, unchanged"),
+	follow: flag("continue until the task ends", { alias: "f" }),
 	...formatFlags,
 } as const;
 

@@ -7,14 +7,11 @@ import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
 import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, idsArgument, type Verb } from "../verb.ts";
+import { defineVerb, flag, optional, type Verb } from "../verb.ts";
 
 const args = {
-	ids: idsArgument("unfinished", false),
-	queue: {
-		type: "boolean",
-		description: "the whole queue: nothing new starts, running tasks continue",
-	},
+	ids: optional("task ids", { multiple: true, from: "unfinished" }),
+	queue: flag("the whole queue: nothing new starts, running tasks continue"),
 	...formatFlags,
 } as const;
 

@@ -7,7 +7,7 @@ import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
 	meta: { name: "report", description: "Summarize a session, as Markdown" },
@@ -17,12 +17,8 @@ export default defineVerb({
 		["bg report --all", "all tasks, archived ones included"],
 	],
 	args: {
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "the tasks of this parent session ($BG_SESSION_ID)",
-		},
-		all: { type: "boolean", description: "all tasks of all sessions" },
+		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
+		all: flag("all tasks of all sessions"),
 	},
 	run: ({ args }) => {
 		const session =

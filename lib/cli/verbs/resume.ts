@@ -1,7 +1,7 @@
 import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planResume } from "../../control/rerun.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, flag, required } from "../verb.ts";
 import { readFinished } from "./retry.ts";
 
 export default defineVerb({
@@ -17,16 +17,9 @@ export default defineVerb({
 		],
 	],
 	args: {
-		id: idArgument("tasks"),
-		prompt: {
-			type: "positional",
-			required: true,
-			description: "what the droid is to do next",
-		},
-		fork: {
-			type: "boolean",
-			description: "in a copy of the session; the original is unchanged",
-		},
+		id: required("task id", { from: "tasks" }),
+		prompt: required("what the droid is to do next"),
+		fork: flag("in a copy of the session; the original is unchanged"),
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {

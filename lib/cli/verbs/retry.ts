@@ -5,14 +5,14 @@ import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
 	meta: { name: "retry", description: "Launch a task again, as a new task" },
 	group: "start",
 	examples: [["bg retry @last", "the same call as a new task"]],
 	args: {
-		id: idArgument("tasks"),
+		id: required("task id", { from: "tasks" }),
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {

@@ -13,22 +13,15 @@ import {
 	replyLaunched,
 	toLaunchOptions,
 } from "../launch-flags.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, required } from "../verb.ts";
 
 const args = {
-	description: {
-		type: "positional",
-		required: true,
-		description: "what the task is about, in a few words",
-	},
-	command: {
-		type: "positional",
-		required: true,
+	description: required("what the task is about, in a few words"),
+	command: required("the program and its arguments, unchanged", {
 		multiple: true,
 		dashes: true,
 		from: "commands",
-		description: "the program and its arguments, unchanged",
-	},
+	}),
 	...launchFlags,
 } as const;
 

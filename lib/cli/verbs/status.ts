@@ -13,7 +13,7 @@ import {
 	reply,
 	truncateRecord,
 } from "../reply.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, flag, required } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */
 const unlimitedColumns = 500;
@@ -29,8 +29,8 @@ export default defineVerb({
 		["bg status @last --full --json", "the whole record"],
 	],
 	args: {
-		id: idArgument("tasks"),
-		full: { type: "boolean", description: "truncate nothing" },
+		id: required("task id", { from: "tasks" }),
+		full: flag("truncate nothing"),
 		...formatFlags,
 	},
 	run: async ({ args }) => {

@@ -25,7 +25,7 @@ import {
 	truncateRecord,
 	warn,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
 	meta: {
@@ -38,18 +38,13 @@ export default defineVerb({
 		["bg wait --any --timeout 10m", "until one ends, at most 10 minutes"],
 	],
 	args: {
-		ids: idsArgument("unfinished", false, "task ids (all unfinished tasks)"),
-		any: { type: "boolean", description: "until the first one ends" },
-		timeout: {
-			type: "string",
-			valueHint: "90s|30m|2h",
-			description: "the maximum time (exit code 124)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "only tasks of this parent session ($BG_SESSION_ID)",
-		},
+		ids: optional("task ids (all unfinished tasks)", {
+			multiple: true,
+			from: "unfinished",
+		}),
+		any: flag("until the first one ends"),
+		timeout: option("90s|30m|2h", "the maximum time (exit code 124)"),
+		session: option("id", "only tasks of this parent session ($BG_SESSION_ID)"),
 		...formatFlags,
 	},
 	run: async ({ args }) => {
