@@ -138,6 +138,21 @@ export function refuseEmpty(
 	return given;
 }
 
+/**
+ * Checks that a flag was given one of a list of words.
+ * @throws BgError (usage) that names them all.
+ */
+export function parseChoice<T extends string>(
+	name: string,
+	words: readonly T[],
+	given: string | undefined,
+): T | undefined {
+	const word = words.find((each) => each === given);
+	if (given !== undefined && !word)
+		throw usage(`${name} takes ${words.join(", ")}`);
+	return word;
+}
+
 /** The flags among a verb's arguments. */
 export function selectFlags(args: Args): Args {
 	return Object.fromEntries(

@@ -67,7 +67,8 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });
-	return typeof result === "number" ? result : exitCodes.ok;
+	if (typeof result === "number") return result;
+	return result === false ? exitCodes.failed : exitCodes.ok;
 }
 
 /** Without a verb: the newest tasks that fit the screen, and the next steps. */

@@ -29,10 +29,9 @@ export const yesFlag = {
 	yes: flag("do not ask for confirmation", { alias: "y" }),
 } as const;
 
-export type FormatArguments = {
-	json?: boolean | undefined;
-	text?: boolean | undefined;
-};
+export type FormatArguments = Partial<
+	Record<keyof typeof formatFlags, boolean>
+>;
 
 export function isJsonWanted({ json, text }: FormatArguments): boolean {
 	return json || (!text && !isTerminal(1));

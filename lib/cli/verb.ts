@@ -24,7 +24,7 @@ export const groups = {
 /** A line to type, and its effect. */
 export type Example = readonly [line: string, effect: string];
 
-/** `run` may return an exit code; `data` of its context is the VerbTable. */
+/** `run` may return an exit code, or false for `failed`; `data` of its context is the VerbTable. */
 export type Verb<T extends Args = Args> = CommandDef<T> & {
 	/** The overview shows the description up to its first comma. */
 	meta: { name: string; description: string };

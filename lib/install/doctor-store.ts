@@ -7,6 +7,7 @@ import {
 	statSync,
 } from "node:fs";
 import { join } from "node:path";
+import { joinFirst } from "../print/text.ts";
 import { quoteForShell } from "../process/self.ts";
 import {
 	checkSupervision,
@@ -79,7 +80,7 @@ export function checkTasks(store: Store | undefined): Finding {
 	] as const) {
 		const ids = listTasks(supervision).map(({ id }) => id);
 		if (ids.length)
-			return failed(`${problem}: ${joinFirst(ids)}`, formatFix("prune"));
+			return failed(`${problem}: ${joinFirst(ids, 5)}`, formatFix("prune"));
 	}
 	const [unclear] = listTasks("unclear");
 	if (unclear)
@@ -124,10 +125,6 @@ export function checkFaults(store: Store | undefined): Finding {
 
 /** With less free space than this, in bytes, records can soon no longer be written. */
 const minFreeBytes = 64 * 2 ** 20;
-
-const joinFirst = (ids: readonly string[]) =>
-	ids.slice(0, 5).join(" ") +
-	(ids.length > 5 ? ` and ${ids.length - 5} more` : "");
 
 const formatMebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 

@@ -1,4 +1,4 @@
-import { exitCodes, usage } from "../../error.ts";
+import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
@@ -46,7 +46,7 @@ export default defineVerb({
 		reply(args, json, () =>
 			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
 		);
-		return changed ? exitCodes.ok : exitCodes.failed;
+		return changed;
 	},
 });
 

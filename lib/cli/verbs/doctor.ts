@@ -1,4 +1,3 @@
-import { exitCodes } from "../../error.ts";
 import { runChecks } from "../../install/doctor.ts";
 import { formatTable } from "../../print/table.ts";
 import { toLine } from "../../print/text.ts";
@@ -32,6 +31,6 @@ export default defineVerb({
 			for (const [at, line] of table.split("\n").entries())
 				consola[rows[at]?.type ?? "log"](line);
 		});
-		return ok ? exitCodes.ok : exitCodes.failed;
+		return ok;
 	},
 });

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import type { ParsedArgs } from "citty";
 import { usage } from "../../error.ts";
 import {
 	applyChanges,
@@ -19,7 +20,7 @@ import { formatSize } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
 import type { Args } from "../arguments.ts";
-import { type FormatArguments, formatFlags, replyToPerson } from "../reply.ts";
+import { formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export const targetFlags = {
@@ -51,7 +52,7 @@ export default defineVerb({
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		await replyChanges(target, plan, { ...args, next });
+		await replyChanges(args, { target, plan, next });
 	},
 });
 
@@ -75,11 +76,9 @@ export function parseTarget({
 
 /** Carries out a plan, except in a dry run, and prints it. */
 export async function replyChanges(
-	target: InstallTarget,
-	plan: readonly FileChange[],
-	args: Arguments & { next?: string[] },
+	args: Arguments,
+	{ target, plan, next }: InstallReply,
 ): Promise<void> {
-	const { next } = args;
 	const dryRun = args["dry-run"] ?? false;
 	if (!dryRun) applyChanges(target, plan);
 	const json = {
@@ -101,11 +100,13 @@ export async function replyChanges(
 
 // --- internal ---
 
-type Arguments = FormatArguments & {
-	user?: boolean;
-	project?: boolean;
-	plugin?: string;
-	"dry-run"?: boolean;
+type Arguments = ParsedArgs<typeof targetFlags>;
+
+type InstallReply = {
+	target: InstallTarget;
+	plan: readonly FileChange[];
+	/** The commands to type next. */
+	next?: string[];
 };
 
 /** A change with the content of the file, unless it is a program. */
@@ -136,15 +137,13 @@ function describeChange(
 	{ path, action, next, edits }: FileChange,
 	dryRun: boolean,
 ): string[] {
-	const size =
+	const more =
 		next && action === "create"
 			? ` (${formatSize(next.bytes.length)} bytes)`
-			: "";
-	const why =
-		action === "foreign"
-			? ": not written by bg, or its marker was removed"
-			: "";
-	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
+			: action === "foreign"
+				? ": not written by bg, or its marker was removed"
+				: "";
+	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${more}`;
 	return [line, ...(dryRun ? (edits ?? []).flatMap(describeEdit) : [])];
 }
 

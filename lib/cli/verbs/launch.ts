@@ -1,23 +1,19 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { readTextFile } from "../../control/options.ts";
 import { planDroid } from "../../control/plan.ts";
-import { exitCodes, usage } from "../../error.ts";
-import { toJson, toLine, writeAll } from "../../print/text.ts";
+import { usage } from "../../error.ts";
+import { toLine } from "../../print/text.ts";
 import { autonomies } from "../../task/schema.ts";
 import {
-	type Args,
 	type CheckedCall,
 	checkArguments,
 	findFirstPositional,
+	selectFlags,
 } from "../arguments.ts";
 import {
+	launchAndReply,
 	launchFlags,
-	printLaunched,
-	replyLaunched,
 	toLaunchOptions,
-	toLaunchReply,
 } from "../launch-flags.ts";
-import { isJsonWanted, warn } from "../reply.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
 
 const args = {
@@ -52,9 +48,7 @@ const args = {
 const { prompt: _, ...argsWithoutPrompt } = args;
 
 /** The arguments with --batch: flags only. */
-const batchArgs = Object.fromEntries(
-	Object.entries(args).filter(([, { type }]) => type !== "positional"),
-) as Args;
+const batchArgs = selectFlags(args);
 
 export default defineVerb({
 	meta: { name: "launch", description: "Start a droid, in the background" },
@@ -76,7 +70,16 @@ export default defineVerb({
 	args,
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {
-		if (parsed.batch !== undefined) return launchBatch(parsed.batch, parsed);
+		if (parsed.batch !== undefined) {
+			const { planBatch } = await import("../../control/batch.ts");
+			const plans = planBatch(readTextFile("--batch", parsed.batch));
+			launchAndReply(
+				plans,
+				parsed,
+				({ task }) => `${task.id}  ${toLine(task.description, 60)}`,
+			);
+			return;
+		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
 			prompt: parsed.prompt,
@@ -88,8 +91,7 @@ export default defineVerb({
 			private: parsed.private,
 			worktree: parsed.worktree,
 		});
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
-		return exitCodes.ok;
+		launchAndReply([{ plan }], parsed);
 	},
 });
 
@@ -115,27 +117,4 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 			"bg launch needs <prompt>: what the droid is to do, right after the description",
 		);
 	return { args, values: { ...values, prompt } };
-}
-
-/** `launch --batch`: prints one line per task, in the order of the batch. */
-async function launchBatch(
-	path: string,
-	format: { quiet?: boolean; json?: boolean; text?: boolean },
-): Promise<number> {
-	const { planBatch } = await import("../../control/batch.ts");
-	const named = planBatch(readTextFile("--batch", path));
-	const launched = launchPlans(named.map(({ plan }) => plan));
-	const asJson = !format.quiet && isJsonWanted(format);
-	printLaunched(launched, () => {
-		const lines = launched.map((each, index) => {
-			const { name } = named[index] ?? {};
-			const { id, description } = each.task;
-			if (asJson)
-				return toJson({ ...toLaunchReply(each), ...(name && { name }) });
-			for (const warning of each.warnings) warn(warning);
-			return format.quiet ? id : `${id}  ${toLine(description, 60)}`;
-		});
-		writeAll(1, lines.map((line) => `${line}\n`).join(""));
-	});
-	return exitCodes.ok;
 }

@@ -1,6 +1,5 @@
 import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
-import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
@@ -16,7 +15,7 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
-import { refuseEmpty } from "../arguments.ts";
+import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
@@ -40,7 +39,8 @@ const shortKeys = [
 	"completed_at",
 	"progress",
 	"recorded",
-] as const satisfies readonly (keyof Task)[];
+	"note",
+] as const satisfies readonly (keyof ReportedTask)[];
 
 export default defineVerb({
 	meta: { name: "list", description: "Show tasks, newest first" },
@@ -67,12 +67,13 @@ export default defineVerb({
 	run: async ({ args }) => {
 		const { resolve } = await import("node:path");
 		const format =
-			parseFormat(args.format) ?? (isJsonWanted(args) ? "json" : "table");
-		const wanted = parseStatuses(args.status);
+			parseChoice("--format", formats, args.format) ??
+			(isJsonWanted(args) ? "json" : "table");
+		const wanted = args.status
+			?.split(",")
+			.map((word) => parseChoice("--status", statuses, word));
 		const cwd =
-			args.cwd === undefined
-				? undefined
-				: resolve(toAbsolute("--cwd", args.cwd));
+			args.cwd !== undefined && resolve(toAbsolute("--cwd", args.cwd));
 		const limit =
 			parseNumberFlag("--limit", args.limit, { lowest: 1 }) ??
 			Number.POSITIVE_INFINITY;
@@ -84,7 +85,6 @@ export default defineVerb({
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const row = args.full ? renderFullRow : renderShortRow;
 		const tasks: ReportedTask[] = [];
 		// A JSON reply keeps only rows: 10,000 records would take much memory.
 		const rows: string[] = [];
@@ -101,9 +101,10 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			if (!asJson)
-				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
-			else rows.push(row(addProgress(store, task), describeNote(task)));
+			const current = { ...addProgress(store, task), note: describeNote(task) };
+			if (!asJson) tasks.push(current);
+			else
+				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
 		}
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
@@ -129,31 +130,10 @@ export default defineVerb({
 
 // --- internal ---
 
-function parseFormat(given: string | undefined) {
-	const format = formats.find((each) => each === given);
-	if (given !== undefined && !format)
-		throw usage(`--format takes ${formats.join(", ")}`);
-	return format;
-}
-
-function parseStatuses(
-	given: string | undefined,
-): readonly Status[] | undefined {
-	return given?.split(",").map((word) => {
-		const status = statuses.find((each) => each === word);
-		if (!status) throw usage(`--status takes ${statuses.join(", ")}`);
-		return status;
-	});
-}
-
-const renderFullRow = (task: Task, note: string | undefined) =>
-	JSON.stringify({ ...task, note });
-
-function renderShortRow(task: Task, note: string | undefined) {
+function renderShort(task: ReportedTask): string {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
-	picked.note = note;
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 

@@ -1,6 +1,5 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planResume } from "../../control/rerun.ts";
-import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
+import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 import { readFinished } from "./retry.ts";
 
@@ -28,6 +27,6 @@ export default defineVerb({
 			args.prompt,
 			args.fork ?? false,
 		);
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
+		launchAndReply([{ plan }], args);
 	},
 });

@@ -1,10 +1,9 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planRetry } from "../../control/rerun.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
-import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
+import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
 import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
@@ -17,7 +16,7 @@ export default defineVerb({
 	},
 	run: ({ args }) => {
 		const plan = planRetry(readFinished(args.id));
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
+		launchAndReply([{ plan }], args);
 	},
 });
 

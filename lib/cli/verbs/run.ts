@@ -1,4 +1,3 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planCommand } from "../../control/plan.ts";
 import { usage } from "../../error.ts";
 import {
@@ -9,8 +8,8 @@ import {
 	splitValues,
 } from "../arguments.ts";
 import {
+	launchAndReply,
 	launchFlags,
-	replyLaunched,
 	toLaunchOptions,
 } from "../launch-flags.ts";
 import { defineVerb, required } from "../verb.ts";
@@ -44,7 +43,7 @@ export default defineVerb({
 			...toLaunchOptions(parsed),
 			command: splitValues(parsed.command),
 		});
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
+		launchAndReply([{ plan }], parsed);
 	},
 });
 

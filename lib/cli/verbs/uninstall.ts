@@ -1,4 +1,3 @@
-import { exitCodes } from "../../error.ts";
 import { createReader } from "../../install/apply.ts";
 import { planUninstall } from "../../install/install.ts";
 import { toLine } from "../../print/text.ts";
@@ -24,9 +23,8 @@ export default defineVerb({
 			changed.length
 				? `remove bg from ${toLine(target.folder, 1000)} (${changed.length} files)?`
 				: undefined;
-		if (!args["dry-run"] && !(await confirm(args, question)))
-			return exitCodes.failed;
-		await replyChanges(target, plan, args);
-		return exitCodes.ok;
+		if (!args["dry-run"] && !(await confirm(args, question))) return false;
+		await replyChanges(args, { target, plan });
+		return true;
 	},
 });
