@@ -67,9 +67,9 @@ export async function followRaw(
 ): Promise<Task | undefined> {
 	return followTask<Uint8Array>(store, id, {
 		from,
-		read: (task, since = 0, attempt) => {
-			const size = readableSize(store, task, attempt);
-			return readBytes(store, id, { since, to: size, attempt });
+		read: (task, at = 0, attempt) => {
+			const to = readableSize(store, task, attempt);
+			return readBytes(store, id, { from: at, to, attempt });
 		},
 		write: createRawWriter(),
 		restart: (sentence) => writeAll(2, `bg: ${toPlain(sentence)}\n`),
@@ -80,13 +80,16 @@ export async function followRaw(
 export function writeRaw(
 	store: Store,
 	task: Task,
-	options: Pick<OutputTextOptions, "attempt"> & { since: number; max?: number },
+	{
+		since,
+		max = Number.POSITIVE_INFINITY,
+		attempt,
+	}: Partial<OutputTextOptions> & { since: number },
 ): boolean {
-	const { since, max = Number.POSITIVE_INFINITY, attempt } = options;
 	const write = createRawWriter();
 	const to = Math.min(readableSize(store, task, attempt), since + max);
 	for (let at = since; at < to; ) {
-		const page = readBytes(store, task.id, { since: at, to, attempt });
+		const page = readBytes(store, task.id, { from: at, to, attempt });
 		if (page.nextOffset === at) break;
 		if (!write(page.output)) return false;
 		at = page.nextOffset;
@@ -101,16 +104,11 @@ type Page<T> = { output: T; nextOffset: number };
 function readBytes(
 	store: Store,
 	id: string,
-	range: Pick<OutputTextOptions, "attempt"> & { since: number; to: number },
+	range: { from: number; to: number; attempt?: number | undefined },
 ): Page<Uint8Array> {
-	const { since, to, attempt } = range;
-	const end = Math.min(to, since + chunkBytes);
-	const output = readOutputBytes(store, id, {
-		from: since,
-		to: end,
-		attempt,
-	});
-	return { output, nextOffset: since + output.length };
+	const to = Math.min(range.to, range.from + chunkBytes);
+	const output = readOutputBytes(store, id, { ...range, to });
+	return { output, nextOffset: range.from + output.length };
 }
 
 function createRawWriter(): (bytes: Uint8Array) => boolean {

@@ -43,8 +43,11 @@ export function reply(
 	json: unknown,
 	text: () => string,
 ): boolean {
-	return writeAll(1, `${isJsonWanted(format) ? toJson(json) : text()}\n`);
+	return isJsonWanted(format) ? writeJson(json) : writeAll(1, `${text()}\n`);
 }
+
+/** Prints a reply as JSON. @returns false if the reader is gone. */
+export const writeJson = (json: unknown) => writeAll(1, `${toJson(json)}\n`);
 
 /** Prints a reply as JSON, or as text that consola writes. */
 export async function replyToPerson(
@@ -52,12 +55,8 @@ export async function replyToPerson(
 	json: unknown,
 	write: (consola: ConsolaInstance) => void,
 ): Promise<void> {
-	if (isJsonWanted(format)) {
-		reply(format, json, () => "");
-		return;
-	}
-	const { openConsola } = await import("./ask.ts");
-	write(openConsola());
+	if (isJsonWanted(format)) writeJson(json);
+	else write((await import("./ask.ts")).openConsola());
 }
 
 /** Programs that run in these environments cannot answer a question. */

@@ -84,10 +84,7 @@ function inStore(
 }
 
 function checkProgram(): Finding {
-	const { bun, deno, node } = process.versions as Record<
-		string,
-		string | undefined
-	>;
+	const { bun, deno, node }: NodeJS.Dict<string> = process.versions;
 	const runtime = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
 	const form = isCompiled() ? "an executable" : "a script";
 	return passed(`bg ${version}, ${form} on ${runtime}: ${programFile()}`);

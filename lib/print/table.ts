@@ -115,7 +115,7 @@ export function layOutTable(
 
 /** Formats the number of tasks of each status: `3 running, 12 completed`. */
 export function summarizeCounts(
-	counts: Readonly<Record<Status, number>>,
+	counts: Readonly<Partial<Record<Status, number>>>,
 ): string {
 	return statuses
 		.filter((each) => counts[each])

@@ -32,12 +32,9 @@ export type Interrupt = {
 export function catchEndSignals(): Interrupt {
 	let ignore = () => {};
 	const signal = new Promise<(typeof endSignals)[number]>((resolve) => {
-		const listeners = endSignals.map(
-			(name) => [name, () => resolve(name)] as const,
-		);
-		for (const [name, listener] of listeners) process.on(name, listener);
+		for (const name of endSignals) process.on(name, resolve);
 		ignore = () => {
-			for (const [name, listener] of listeners) process.off(name, listener);
+			for (const name of endSignals) process.off(name, resolve);
 		};
 	});
 	return { signal, ignore };
@@ -160,12 +157,6 @@ export function openScreen(listener: ScreenListener): Screen {
 		change();
 	};
 	const onData = (bytes: Uint8Array) => listener.onText(bytes.toString());
-	const stops = [
-		() => process.off("exit", leave).off("SIGCONT", wake),
-		() => stdout.off("resize", change),
-		() => stdin.off("data", onData).off("end", listener.onEnd).pause(),
-		() => stdin.off("error", listener.onEnd),
-	];
 	process.on("exit", leave).on("SIGCONT", wake);
 	stdout.on("resize", change);
 	stdin.on("data", onData).on("end", listener.onEnd);
@@ -188,7 +179,10 @@ export function openScreen(listener: ScreenListener): Screen {
 		},
 		close: () => {
 			leave();
-			for (const stop of stops) stop();
+			process.off("exit", leave).off("SIGCONT", wake);
+			stdout.off("resize", change);
+			stdin.off("data", onData).off("end", listener.onEnd);
+			stdin.off("error", listener.onEnd).pause();
 		},
 	};
 }

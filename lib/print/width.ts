@@ -33,7 +33,8 @@ export function padText(
 export function wrapText(text: string, width: number): string[] {
 	const lines: string[] = [];
 	for (let left = text.trimEnd(); ; ) {
-		const head = takeColumns(left, width) || takeFirstCharacter(left);
+		const [first] = segmentText(left);
+		const head = takeColumns(left, width) || (first?.segment ?? "");
 		if (head.length === left.length) return [...lines, left];
 		const isBetween = left[head.length] === " ";
 		const space = isBetween ? head.length : head.lastIndexOf(" ");
@@ -53,11 +54,6 @@ let segmenter: Intl.Segmenter | undefined;
 function segmentText(text: string) {
 	segmenter ??= new Intl.Segmenter();
 	return segmenter.segment(text);
-}
-
-function takeFirstCharacter(text: string): string {
-	for (const { segment } of segmentText(text)) return segment;
-	return "";
 }
 
 /** The longest beginning that takes at most `width` columns. */

@@ -2,6 +2,7 @@
  * The text of `bg --help` and `bg help <verb>`: all verbs by group on one screen, or one verb with its
  * arguments and examples. Derived from the verbs, as the man page (man.ts) is. Pure.
  */
+import { wrapText } from "../../print/width.ts";
 import type { Arg } from "../arguments.ts";
 import { groups, type Verb } from "../verb.ts";
 
@@ -31,7 +32,7 @@ export function renderOverview(
 export function renderVerb(verb: Verb): string {
 	const { examples, meta } = verb;
 	return [
-		...wrapWords(`usage: ${formatSynopsis(verb)}`, 0, 7),
+		...indentText(formatSynopsis(verb), "usage: "),
 		"",
 		`${meta.description}.`,
 		...formatSection(listPositionals(verb)),
@@ -108,33 +109,19 @@ function formatPositional(name: string, arg: Arg): string {
 
 const indentColumns = 27;
 
+/** Wraps text behind a label to the width of a screen; the other lines are indented as far. */
+const indentText = (text: string, label: string) =>
+	wrapText(text, screenColumns - label.length).map(
+		(line, at) => (at ? " ".repeat(label.length) : label) + line,
+	);
+
 function formatSection(rows: readonly [string, string][]): string[] {
 	if (rows.length === 0) return [];
 	const lines = rows.flatMap(([name, description]) => {
-		const head = `  ${name}`;
-		const [first = "", ...more] = wrapWords(
-			description,
-			indentColumns,
-			indentColumns,
-		);
-		return head.length < indentColumns - 1
-			? [head + first.slice(head.length), ...more]
-			: [head, first, ...more];
+		const head = `  ${name}`.padEnd(indentColumns);
+		return head.length === indentColumns && head.endsWith(" ")
+			? indentText(description, head)
+			: [head.trimEnd(), ...indentText(description, " ".repeat(indentColumns))];
 	});
 	return ["", ...lines];
-}
-
-/** Breaks text into lines of the width of a screen, the first and the others indented as given. */
-function wrapWords(text: string, first: number, others: number): string[] {
-	const lines: string[] = [];
-	let line = " ".repeat(first);
-	for (const word of text.split(" ")) {
-		const next = line.trim() ? `${line} ${word}` : line + word;
-		if (next.length <= screenColumns || !line.trim()) line = next;
-		else {
-			lines.push(line);
-			line = " ".repeat(others) + word;
-		}
-	}
-	return [...lines, line];
 }

@@ -54,15 +54,11 @@ export default defineVerb({
 		const isDryRun = args["dry-run"] ?? false;
 		const store = openStore({ write: !isDryRun });
 		const line = await openProgressLine();
+		const onProgress = (done: number, all: number) =>
+			line?.show(`cleaning up: ${done} of ${all}`);
+		const options = { olderThan, maxSize, onProgress };
 		const cleanUp = (dryRun: boolean) => {
-			const onProgress = (done: number, all: number) =>
-				line?.show(`cleaning up: ${done} of ${all}`);
-			const cleaned = cleanUpTasks(store, {
-				olderThan,
-				maxSize,
-				dryRun,
-				onProgress,
-			});
+			const cleaned = cleanUpTasks(store, { ...options, dryRun });
 			line?.clear();
 			return cleaned;
 		};
@@ -76,7 +72,7 @@ export default defineVerb({
 			return `delete ${tasks} (${freedBytes} bytes)?`;
 		};
 		if (args.delete && !isDryRun && !(await confirm(args, askToDelete)))
-			return exitCodes.failed;
+			return false;
 		const cleaned = cleanUp(isDryRun);
 		const { archived, deleted, freedBytes, kept } = cleaned;
 		const json = { ...cleaned, ...(isDryRun && { dryRun: true }) };
@@ -87,6 +83,6 @@ export default defineVerb({
 			);
 		});
 		for (const { note } of kept) warn(note);
-		return kept.length ? exitCodes.refused : exitCodes.ok;
+		if (kept.length) return exitCodes.refused;
 	},
 });

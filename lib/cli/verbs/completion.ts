@@ -74,19 +74,12 @@ async function completeWords(
 		const { from } = place;
 		if (from === "files" || from === "folders" || from === "commands")
 			return `:${from}\n`;
-		if (from === "verbs") {
-			const known = await loadVerbs(verbs);
-			const choices = known.map(({ meta: { name, description } }) => ({
-				value: name,
-				about: description,
-			}));
-			return renderChoices(place, choices);
-		}
 		if (from === "tasks" || from === "unfinished")
 			return renderChoices(place, listTaskChoices(place, from));
+		const choices = from === "verbs" ? await listVerbChoices(verbs) : from;
 		return renderChoices(
 			place,
-			from.map((each) =>
+			choices.map((each) =>
 				typeof each === "string" ? { value: each, about: "" } : each,
 			),
 		);
@@ -94,6 +87,12 @@ async function completeWords(
 		return "";
 	}
 }
+
+const listVerbChoices = async (verbs: VerbTable): Promise<Choice[]> =>
+	(await loadVerbs(verbs)).map(({ meta: { name, description } }) => ({
+		value: name,
+		about: description,
+	}));
 
 /** The newest tasks whose id begins with the typed text. Reads only. */
 function listTaskChoices(

@@ -10,8 +10,8 @@ import {
 	dismissNotice,
 	formatFlags,
 	isJsonWanted,
-	reply,
 	truncateRecord,
+	writeJson,
 } from "../reply.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 
@@ -41,7 +41,7 @@ export default defineVerb({
 		const full = { ...addProgress(store, reconciled), note };
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
-			if (reply(args, task, () => "")) dismissNotice(store, reconciled);
+			if (writeJson(task)) dismissNotice(store, reconciled);
 			return;
 		}
 		const { renderTaskDetails } = await import("../../print/task-details.ts");

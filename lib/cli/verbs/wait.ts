@@ -21,9 +21,9 @@ import {
 	formatFlags,
 	isJsonWanted,
 	openProgressLine,
-	reply,
 	truncateRecord,
 	warn,
+	writeJson,
 } from "../reply.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
@@ -90,9 +90,8 @@ export default defineVerb({
 					`status ${id} --full`,
 				),
 		);
-		const lost = missing.length ? { missing } : {};
-		if (json)
-			isRead = reply(args, { tasks, running, timedOut, ...lost }, () => "");
+		const lost = missing.length && { missing };
+		if (json) isRead = writeJson({ tasks, running, timedOut, ...lost });
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
