@@ -4,7 +4,7 @@
  * Unknown flags are errors with a suggestion, and no byte of a positional or of text after `--` changes.
  */
 import type { ArgDef } from "citty";
-import { type BgError, usage } from "../error.ts";
+import { usage } from "../error.ts";
 
 /** The source of an argument's values for completion: fixed words, or a kind of thing. */
 export type ValueSource =
@@ -67,7 +67,11 @@ export function checkArguments(
 		if (raw === "--help" || raw === "-h")
 			return { args, values: { help: true } };
 		const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
-		if (!flag) throw unknownFlagError(verb, raw, Object.keys(flags));
+		if (!flag) {
+			const names = Object.keys(flags).map((each) => `--${each}`);
+			const hint = suggestWord(raw, names) || ` (bg ${verb} --help lists them)`;
+			throw usage(`bg ${verb} has no flag ${raw}${hint}`);
+		}
 		if (flag.type === "boolean") {
 			if (token.value !== undefined) throw usage(`${raw} takes no value`);
 			values[name] = true;
@@ -99,16 +103,6 @@ export function formatRawArgs({ args, values }: CheckedCall): string[] {
 	return [...flags, "--", ...positionals];
 }
 
-/** Splits argv at the first `--`; `after` is undefined if there is none. */
-export function splitAtDashes(
-	argv: readonly string[],
-): [before: string[], after: string[] | undefined] {
-	const at = argv.indexOf("--");
-	return at < 0
-		? [[...argv], undefined]
-		: [argv.slice(0, at), argv.slice(at + 1)];
-}
-
 /** The index of the first positional of argv; its length if there is none. */
 export function findFirstPositional(
 	args: Args,
@@ -116,7 +110,7 @@ export function findFirstPositional(
 ): number {
 	const tokens = tokenize(selectFlags(args), argv);
 	const first = tokens.find((token) => token.kind === "positional");
-	return first?.kind === "positional" ? first.index : argv.length;
+	return first?.index ?? argv.length;
 }
 
 /** The most similar word of a list as ` (did you mean …?)`; "" if none is similar. */
@@ -163,10 +157,11 @@ export function selectFlags(args: Args): Args {
 /** Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. */
 export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 	const tokens: Token[] = [];
-	const aliases = Object.entries(flags).flatMap(([name, { alias }]) =>
-		alias ? [[alias, name]] : [],
+	const byAlias = Object.fromEntries(
+		Object.entries(flags).flatMap(([name, { alias }]) =>
+			alias ? [[alias, name]] : [],
+		),
 	);
-	const byAlias = Object.fromEntries(aliases);
 	for (let index = 0; index < argv.length; index++) {
 		const word = argv[index] ?? "";
 		if (word === "--") {
@@ -198,16 +193,6 @@ type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
 
-function unknownFlagError(
-	verb: string,
-	given: string,
-	names: string[],
-): BgError {
-	const flags = names.map((name) => `--${name}`);
-	const help = suggestWord(given, flags) || ` (bg ${verb} --help lists them)`;
-	return usage(`bg ${verb} has no flag ${given}${help}`);
-}
-
 /** Assigns positionals to names in order; a `multiple` one takes all that remain. */
 function matchPositionals(
 	verb: string,
@@ -216,15 +201,12 @@ function matchPositionals(
 ): CheckedCall["values"] {
 	const left = [...positionals];
 	const values: CheckedCall["values"] = {};
-	for (const [
-		name,
-		{ type, multiple, required, description },
-	] of Object.entries(args)) {
-		if (type !== "positional") continue;
+	for (const [name, arg] of Object.entries(args)) {
+		if (arg.type !== "positional") continue;
 		if (left.length)
-			values[name] = multiple ? joinValues(left.splice(0)) : left.shift();
-		else if (required !== false)
-			throw usage(`bg ${verb} needs <${name}>: ${description ?? ""}`);
+			values[name] = arg.multiple ? joinValues(left.splice(0)) : left.shift();
+		else if (arg.required !== false)
+			throw usage(`bg ${verb} needs <${name}>: ${arg.description ?? ""}`);
 	}
 	const [extra] = left;
 	if (extra === undefined) return values;
@@ -238,14 +220,11 @@ function measureEditDistance(a: string, b: string): number {
 	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
 	for (const [i, char] of [...a].entries()) {
 		const next = [i + 1];
-		for (let j = 0; j < b.length; j++)
-			next.push(
-				Math.min(
-					(next[j] ?? 0) + 1,
-					(row[j + 1] ?? 0) + 1,
-					(row[j] ?? 0) + (char === b[j] ? 0 : 1),
-				),
-			);
+		for (let j = 0; j < b.length; j++) {
+			const replaced = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+			const inserted = Math.min(next[j] ?? 0, row[j + 1] ?? 0) + 1;
+			next.push(Math.min(inserted, replaced));
+		}
 		row = next;
 	}
 	return row[b.length] ?? 0;

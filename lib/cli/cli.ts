@@ -25,10 +25,11 @@ import { verbs } from "./verbs.ts";
 
 /** Runs one verb. A user error is reported in one line; a bug is thrown. */
 export async function runCli(argv: readonly string[]): Promise<number> {
-	const name = resolveVerbName(argv[0]);
+	const [first = "help", ...rest] = argv;
+	const name = /^(--help|-h)$/.test(first) ? "help" : first;
 	try {
 		if (argv.length === 0 && isTerminal(1)) return await printOverview();
-		return await runVerb(name, argv.slice(1));
+		return await runVerb(name, rest);
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
 		const text = errorMessage(error) + formatHint(name, error);
@@ -37,17 +38,12 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 		const message = toLine(hinted, 2000);
 		writeAll(2, `bg: ${message}\n`);
 		const isPrintable = !(error instanceof PrintError);
-		if (isPrintable && (await isJsonReply(name, argv.slice(1))))
-			printError(message);
+		if (isPrintable && (await isJsonReply(name, rest))) printError(message);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
 
 // --- internal ---
-
-/** The called verb; no word, `--help` and `-h` mean help. */
-const resolveVerbName = (first: string | undefined) =>
-	first === undefined || first === "--help" || first === "-h" ? "help" : first;
 
 async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (name === "--version" || name === "-v") {

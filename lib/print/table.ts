@@ -8,12 +8,6 @@ import { colourText, statusMark } from "./status.ts";
 import type { TaskRow } from "./task-row.ts";
 import { fitText, measureWidth, padText } from "./width.ts";
 
-export type TaskTable = {
-	head: string;
-	/** Formats one row. With `colour`, its status has a colour. */
-	line: (row: TaskRow, colour: boolean) => string;
-};
-
 type Column = {
 	title: string;
 	cell: (row: TaskRow, width: number) => string;
@@ -63,10 +57,7 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 }
 
 /** Lays tasks out in `width` columns. */
-export function layOutTable(
-	rows: readonly TaskRow[],
-	width: number,
-): TaskTable {
+export function layOutTable(rows: readonly TaskRow[], width: number) {
 	const fitting = columnSets.map(({ minWidth, names }) => {
 		const chosen: Column[] = names.map((name) => columns[name]);
 		const titles = chosen.map(({ title }) => title);
@@ -100,7 +91,8 @@ export function layOutTable(
 	};
 	return {
 		head: draw(({ title, side }, cellWidth) => padText(title, cellWidth, side)),
-		line: (row, colour) =>
+		/** Formats one row. With `colour`, its status has a colour. */
+		line: (row: TaskRow, colour: boolean) =>
 			draw((column, cellWidth) => {
 				const cell = padText(
 					column.cell(row, cellWidth),

@@ -33,8 +33,7 @@ export function padText(
 export function wrapText(text: string, width: number): string[] {
 	const lines: string[] = [];
 	for (let left = text.trimEnd(); ; ) {
-		const [first] = segmentText(left);
-		const head = takeColumns(left, width) || (first?.segment ?? "");
+		const head = takeColumns(left, width) || takeFirstCharacter(left);
 		if (head.length === left.length) return [...lines, left];
 		const isBetween = left[head.length] === " ";
 		const space = isBetween ? head.length : head.lastIndexOf(" ");
@@ -54,6 +53,11 @@ let segmenter: Intl.Segmenter | undefined;
 function segmentText(text: string) {
 	segmenter ??= new Intl.Segmenter();
 	return segmenter.segment(text);
+}
+
+function takeFirstCharacter(text: string): string {
+	const [first] = segmentText(text);
+	return first?.segment ?? "";
 }
 
 /** The longest beginning that takes at most `width` columns. */

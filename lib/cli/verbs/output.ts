@@ -66,20 +66,19 @@ export default defineVerb({
 		if (parsed.raw && tail !== undefined)
 			throw usage("--raw and --tail do not go together");
 		const [first] = ids;
-		const attempt = parseNumberFlag("--attempt", parsed.attempt);
-		const attemptOf = (id: string) => findEarlierAttempt(store, id, attempt);
-		if (parsed.follow && attempt !== undefined)
+		const wanted = parseNumberFlag("--attempt", parsed.attempt);
+		const attemptOf = (id: string) => findEarlierAttempt(store, id, wanted);
+		if (parsed.follow && wanted !== undefined)
 			throw usage("--follow and --attempt do not go together");
 		const found = ids.map((id) => readTask(store, id));
 		const tasks = [...reconcileTasks(store, found)];
 		if (parsed.raw) {
 			for (const task of tasks) {
-				const { id } = task;
 				const from = since ?? 0;
-				const options = { since: from, max: given, attempt: attemptOf(id) };
+				const attempt = attemptOf(task.id);
 				const shown = parsed.follow
-					? await followRaw(store, id, from)
-					: writeRaw(store, task, options) && task;
+					? await followRaw(store, task.id, from)
+					: writeRaw(store, task, { since: from, max: given, attempt }) && task;
 				if (!shown) return;
 				dismissNotice(store, shown);
 			}

@@ -4,7 +4,6 @@ import {
 	type CheckedCall,
 	checkArguments,
 	joinValues,
-	splitAtDashes,
 	splitValues,
 } from "../arguments.ts";
 import {
@@ -49,10 +48,12 @@ export default defineVerb({
 
 /** Everything after the first `--` is the command, unchanged. */
 function parseRun(argv: readonly string[]): CheckedCall {
-	const [before, command] = splitAtDashes(argv);
-	const call = checkArguments("run", argsBefore, before);
+	const dashes = argv.indexOf("--");
+	const end = dashes < 0 ? argv.length : dashes;
+	const call = checkArguments("run", argsBefore, argv.slice(0, end));
 	if (call.values.help) return call;
-	if (!command?.length)
+	const command = argv.slice(end + 1);
+	if (command.length === 0)
 		throw usage("no command to run: bg run <description> -- <command…>");
 	return { args, values: { ...call.values, command: joinValues(command) } };
 }
