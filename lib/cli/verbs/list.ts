@@ -1,12 +1,10 @@
 import { parseNumberFlag } from "../../control/schedule.ts";
-import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
-import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
 import {
@@ -16,7 +14,8 @@ import {
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
-import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
+import { formatFlags, isJsonWanted, truncateToJson } from "../reply.ts";
+import { describeTask, warnUnreadable } from "../tasks.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -101,7 +100,7 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			const current = { ...addProgress(store, task), note: describeNote(task) };
+			const current = describeTask(store, task);
 			if (!asJson) tasks.push(current);
 			else
 				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
@@ -123,8 +122,7 @@ export default defineVerb({
 		} else if (!isTerminal(1) || total === 0)
 			writeAll(1, `${await renderTable(tasks)}\n`);
 		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
-		for (const { taskId, problem } of unreadable)
-			warn(`unable to read the record of ${taskId}: ${problem}`);
+		warnUnreadable(unreadable);
 	},
 });
 

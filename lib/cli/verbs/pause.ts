@@ -4,9 +4,8 @@ import { setQueuePaused } from "../../spawn/queue.ts";
 import { isQueuePaused } from "../../spawn/slots.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
-import { resolveTaskId } from "../../store/records.ts";
-import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
+import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, optional, type Verb } from "../verb.ts";
 
 const args = {
@@ -27,14 +26,11 @@ export const definePauseVerb = (
 		examples,
 		args,
 		run: async ({ args: given }) => {
-			const words = splitValues(given.ids);
-			if (words.length > 0 === Boolean(given.queue))
+			if ((given.ids !== undefined) === Boolean(given.queue))
 				throw usage(`bg ${name} takes ids, or --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
-			for (const id of new Set(
-				words.map((word) => resolveTaskId(store, word)),
-			)) {
+			for (const id of new Set(resolveTaskIds(store, given.ids))) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
 				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
 			}

@@ -1,12 +1,11 @@
-import { addProgress } from "../../droid/task-output.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
-import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { refuseEmpty } from "../arguments.ts";
-import { dismissNotice, warn } from "../reply.ts";
+import { dismissNotice } from "../reply.ts";
+import { describeTask, warnUnreadable } from "../tasks.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
@@ -30,11 +29,10 @@ export default defineVerb({
 		for (const task of all) {
 			const isOthers = session && task.parent_session_id !== session;
 			if (!args.all && (task.archived_at || isOthers)) continue;
-			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			tasks.push(describeTask(store, task));
 		}
 		if (!writeAll(1, renderReport(tasks))) return;
 		for (const task of tasks) dismissNotice(store, task);
-		for (const { taskId, problem } of unreadable)
-			warn(`unable to read the record of ${taskId}: ${problem}`);
+		warnUnreadable(unreadable);
 	},
 });

@@ -1,7 +1,7 @@
 import { planResume } from "../../control/rerun.ts";
 import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import { openTask } from "../tasks.ts";
 import { defineVerb, flag, required } from "../verb.ts";
-import { readFinished } from "./retry.ts";
 
 export default defineVerb({
 	meta: {
@@ -22,11 +22,8 @@ export default defineVerb({
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planResume(
-			readFinished(args.id),
-			args.prompt,
-			args.fork ?? false,
-		);
+		const { task } = openTask(args.id, { write: true });
+		const plan = planResume(task, args.prompt, args.fork ?? false);
 		launchAndReply([{ plan }], args);
 	},
 });

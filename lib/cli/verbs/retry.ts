@@ -1,9 +1,6 @@
 import { planRetry } from "../../control/rerun.ts";
-import { reconcileTask } from "../../prune/reconcile.ts";
-import { openStore } from "../../store/directory.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
-import type { Task } from "../../task/schema.ts";
 import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import { openTask } from "../tasks.ts";
 import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
@@ -15,12 +12,7 @@ export default defineVerb({
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(readFinished(args.id));
+		const plan = planRetry(openTask(args.id, { write: true }).task);
 		launchAndReply([{ plan }], args);
 	},
 });
-
-export function readFinished(given: string): Task {
-	const store = openStore({ write: true });
-	return reconcileTask(store, readTask(store, resolveTaskId(store, given)));
-}

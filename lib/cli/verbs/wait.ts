@@ -7,15 +7,10 @@ import { formatTaskAge } from "../../print/units.ts";
 import { checkSupervision } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import {
-	findAncestors,
-	findTask,
-	readTask,
-	resolveTaskId,
-} from "../../store/records.ts";
+import { findAncestors, findTask, readTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { refuseEmpty, splitValues } from "../arguments.ts";
+import { refuseEmpty } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -25,6 +20,7 @@ import {
 	warn,
 	writeJson,
 } from "../reply.ts";
+import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
@@ -50,7 +46,7 @@ export default defineVerb({
 	run: async ({ args }) => {
 		const store = openStore();
 		const ancestors = findAncestors(store, process.env[taskVariable]);
-		const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
+		const given = resolveTaskIds(store, args.ids);
 		for (const id of given)
 			if (ancestors.has(id))
 				throw usage(`unable to wait for ${id}: this command runs inside it`);
