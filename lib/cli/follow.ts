@@ -80,12 +80,9 @@ export async function followRaw(
 export function writeRaw(
 	store: Store,
 	task: Task,
-	{
-		since,
-		max = Number.POSITIVE_INFINITY,
-		attempt,
-	}: Partial<OutputTextOptions> & { since: number },
+	options: { since: number; max?: number; attempt?: number },
 ): boolean {
+	const { since, max = Number.POSITIVE_INFINITY, attempt } = options;
 	const write = createRawWriter();
 	const to = Math.min(readableSize(store, task, attempt), since + max);
 	for (let at = since; at < to; ) {
@@ -104,7 +101,7 @@ type Page<T> = { output: T; nextOffset: number };
 function readBytes(
 	store: Store,
 	id: string,
-	range: { from: number; to: number; attempt?: number | undefined },
+	range: { from: number; to: number; attempt?: number },
 ): Page<Uint8Array> {
 	const to = Math.min(range.to, range.from + chunkBytes);
 	const output = readOutputBytes(store, id, { ...range, to });

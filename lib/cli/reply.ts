@@ -68,7 +68,7 @@ const unattendedVariables = [taskVariable, "BG_SESSION_ID", "CI"];
  * @returns whether to go on. Without a question: true.
  */
 export async function confirm(
-	args: FormatArguments & { yes?: boolean | undefined },
+	args: FormatArguments & { yes?: boolean },
 	question: () => string | undefined,
 ): Promise<boolean> {
 	const isAttended =

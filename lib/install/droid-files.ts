@@ -64,7 +64,10 @@ export function listDroidFiles(target: InstallTarget, name: string) {
 }
 
 /** Lists the files that droid reads hooks from, in the order of precedence. */
-export function listHookFiles({ kind, folder }: InstallTarget): HookFile[] {
+export function listHookFiles({
+	kind,
+	folder,
+}: InstallTarget): [HookFile, ...HookFile[]] {
 	if (kind === "plugin")
 		return [{ path: join(folder, pluginName, "hooks", "hooks.json") }];
 	return [

@@ -47,11 +47,7 @@ const minProgressColumns = 10;
 export function formatTable(rows: readonly (readonly string[])[]): string {
 	const widths = measureColumns(rows);
 	const lines = rows.map((row) =>
-		joinCells(
-			row.map((cell, at) =>
-				at === row.length - 1 ? cell : padText(cell, widths[at] ?? 0),
-			),
-		),
+		joinCells(row.map((cell, at) => padText(cell, widths[at] ?? 0))),
 	);
 	return lines.join("\n");
 }

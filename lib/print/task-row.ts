@@ -17,18 +17,12 @@ export type TaskRow = {
 	words: string;
 };
 
+type RowFacts = { note?: string; lastMessage?: string; now: number };
+
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{
-		note,
-		lastMessage,
-		now,
-	}: {
-		note?: string | undefined;
-		lastMessage?: string | undefined;
-		now: number;
-	},
+	{ note, lastMessage, now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const words = isFinal(task)

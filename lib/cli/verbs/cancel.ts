@@ -99,12 +99,8 @@ function listUnfinished(store: Store, session: string | undefined): string[] {
 		.map(({ id }) => id);
 }
 
-function describeResult({
-	taskId,
-	status,
-	note,
-	survivors,
-}: CancelResult): string {
+function describeResult(result: CancelResult): string {
+	const { taskId, status, note, survivors } = result;
 	const left = survivors
 		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
 		.join(", ");

@@ -56,11 +56,8 @@ export default defineVerb({
 	},
 });
 
-export function parseTarget({
-	user,
-	project,
-	plugin,
-}: Arguments): InstallTarget {
+export function parseTarget(args: Arguments): InstallTarget {
+	const { user, project, plugin } = args;
 	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
 		throw usage("--user, --project and --plugin do not go together");
 	if (project)

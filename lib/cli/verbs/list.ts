@@ -175,10 +175,10 @@ async function renderTerminalTable(
 	);
 	const { readTerminalSize } = await import("../../print/terminal.ts");
 	const shorten = shortenIds(listTaskIds(store));
-	const rows = tasks.map((task) => {
-		const row = readTaskRow(store, task);
-		return { ...row, short: shorten(task.id) };
-	});
+	const rows = tasks.map((task) => ({
+		...readTaskRow(store, task),
+		short: shorten(task.id),
+	}));
 	const { head, line } = layOutTable(rows, readTerminalSize().columns);
 	const colour = isColourWanted();
 	return [
