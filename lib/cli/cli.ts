@@ -56,7 +56,6 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text do not go together");
 	const command: CommandDef<Args> = {
-		...verb,
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access.
 		run: (context) => verb.run?.({ ...context, args: { ...context.args } }),

@@ -30,16 +30,18 @@ export function renderOverview(
 
 /** One verb: synopsis, description, arguments, examples. */
 export function renderVerb(verb: Verb): string {
-	const { examples, meta } = verb;
 	return [
 		...indentText(formatSynopsis(verb), "usage: "),
 		"",
-		`${meta.description}.`,
+		`${verb.description}.`,
 		...formatSection(listPositionals(verb)),
 		...formatSection(listFlags(verb)),
 		"",
 		"examples:",
-		...examples.flatMap(([line, effect]) => [`  ${line}`, `      ${effect}`]),
+		...Object.entries(verb.examples).flatMap(([line, effect]) => [
+			`  ${line}`,
+			`      ${effect}`,
+		]),
 		"",
 	].join("\n");
 }
@@ -52,7 +54,7 @@ export function formatSynopsis(verb: Verb): string {
 	const dashes = words.findIndex((word) => word.startsWith("-- "));
 	const at = dashes < 0 ? words.length : dashes;
 	const flags = listFlags(verb).length ? ["[flags]"] : [];
-	return ["bg", verb.meta.name]
+	return ["bg", verb.name]
 		.concat(words.slice(0, at), flags, words.slice(at))
 		.join(" ");
 }
@@ -77,7 +79,7 @@ export const listFlags = ({ args }: Verb): [string, string][] =>
 // --- internal ---
 
 /** A verb in the overview: its name, and its description up to the first comma. */
-const formatCell = ({ meta: { name, description } }: Verb) =>
+const formatCell = ({ name, description }: Verb) =>
 	`  ${name.padEnd(10)} ${description.replace(/,.*/, "")}`;
 
 /** Puts two cells on a line if each fits half a screen. */

@@ -67,10 +67,10 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 function formatVerb(verb: Verb): string[] {
 	return [
 		`.SS ${quoteText(formatSynopsis(verb))}`,
-		`${formatText(verb.meta.description)}.`,
+		`${formatText(verb.description)}.`,
 		...listPositionals(verb).flatMap(formatEntry),
 		...listFlags(verb).flatMap(formatEntry),
-		...verb.examples.flatMap(([line, effect]) => [
+		...Object.entries(verb.examples).flatMap(([line, effect]) => [
 			".PP",
 			formatText(`Example, ${effect}:`),
 			".PP",

@@ -21,18 +21,14 @@ import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "cancel",
-		description: "Stop tasks, with everything they started",
-	},
+	name: "cancel",
+	description: "Stop tasks, with everything they started",
 	group: "control",
-	examples: [
-		["bg cancel @last", "the newest task"],
-		[
-			"bg cancel --all --signal INT",
+	examples: {
+		"bg cancel @last": "the newest task",
+		"bg cancel --all --signal INT":
 			"all of this session, with INT as the first signal",
-		],
-	],
+	},
 	args: {
 		ids: optional("task ids", { multiple: true, from: "unfinished" }),
 		all: flag("all unfinished tasks (of $BG_SESSION_ID if set)"),

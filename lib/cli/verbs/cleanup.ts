@@ -15,18 +15,14 @@ import { defineVerb, flag, option } from "../verb.ts";
 const weekMs = 7 * 86_400_000;
 
 export default defineVerb({
-	meta: {
-		name: "cleanup",
-		description: "Archive finished tasks, or delete them with their outputs",
-	},
+	name: "cleanup",
+	description: "Archive finished tasks, or delete them with their outputs",
 	group: "maintain",
-	examples: [
-		["bg cleanup", "hides them from bg list; deletes no file"],
-		[
-			"bg cleanup --delete --older-than 30d",
+	examples: {
+		"bg cleanup": "hides them from bg list; deletes no file",
+		"bg cleanup --delete --older-than 30d":
 			"deletes old tasks with their outputs",
-		],
-	],
+	},
 	args: {
 		delete: flag("also delete finished tasks with their outputs"),
 		"older-than": option(

@@ -8,15 +8,13 @@ import { openTask } from "../tasks.ts";
 import { defineVerb, optional, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "complete",
-		description: "Record a task's result, without ending its process",
-	},
+	name: "complete",
+	description: "Record a task's result, without ending its process",
 	group: "control",
-	examples: [
-		['bg complete @last "It works."', "the task ends as completed"],
-		['bg complete @last "" "It does not build."', "the task ends as error"],
-	],
+	examples: {
+		'bg complete @last "It works."': "the task ends as completed",
+		'bg complete @last "" "It does not build."': "the task ends as error",
+	},
 	args: {
 		id: required("task id", { from: "unfinished" }),
 		result: required("the result"),

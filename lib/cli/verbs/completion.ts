@@ -27,19 +27,15 @@ const maxOffered = 50;
 const maxRead = 500;
 
 export default defineVerb({
-	meta: {
-		name: "completion",
-		description: "Print completions, as a script for a shell",
-	},
+	name: "completion",
+	description: "Print completions, as a script for a shell",
 	group: "script",
-	examples: [
-		[
-			'eval "$(env bg completion bash)"',
+	examples: {
+		'eval "$(env bg completion bash)"':
 			"in ~/.bashrc (env avoids the bg of bash)",
-		],
-		['eval "$(env bg completion zsh)"', "in ~/.zshrc, after compinit"],
-		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
-	],
+		'eval "$(env bg completion zsh)"': "in ~/.zshrc, after compinit",
+		"env bg completion fish | source": "in ~/.config/fish/config.fish",
+	},
 	args: {
 		shell: required("the shell", { from: shells }),
 		words: optional(
@@ -89,7 +85,7 @@ async function completeWords(
 }
 
 const listVerbChoices = async (verbs: VerbTable): Promise<Choice[]> =>
-	(await loadVerbs(verbs)).map(({ meta: { name, description } }) => ({
+	(await loadVerbs(verbs)).map(({ name, description }) => ({
 		value: name,
 		about: description,
 	}));

@@ -5,12 +5,12 @@ import { formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "doctor",
-		description: "Check the installation, and print a fix for each problem",
-	},
+	name: "doctor",
+	description: "Check the installation, and print a fix for each problem",
 	group: "maintain",
-	examples: [["bg doctor", "one line per check"]],
+	examples: {
+		"bg doctor": "one line per check",
+	},
 	args: formatFlags,
 	run: async ({ args }) => {
 		const checks = await runChecks();

@@ -5,12 +5,13 @@ import { renderOverview, renderVerb } from "../help/help.ts";
 import { defineVerb, flag, loadVerb, loadVerbs, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "help", description: "Show all verbs, or the help of one" },
+	name: "help",
+	description: "Show all verbs, or the help of one",
 	group: "script",
-	examples: [
-		["bg help wait", "the same as bg wait --help"],
-		["bg help --man > bg.1", "for man ./bg.1"],
-	],
+	examples: {
+		"bg help wait": "the same as bg wait --help",
+		"bg help --man > bg.1": "for man ./bg.1",
+	},
 	args: {
 		verb: optional("the verb (an overview of all)", {
 			from: "verbs",

@@ -32,18 +32,14 @@ export const targetFlags = {
 } as const satisfies Args;
 
 export default defineVerb({
-	meta: {
-		name: "install",
-		description: "Register bg with droid, as hooks, a skill and /task-bg",
-	},
+	name: "install",
+	description: "Register bg with droid, as hooks, a skill and /task-bg",
 	group: "maintain",
-	examples: [
-		["bg install", "for yourself, in ~/.factory"],
-		[
-			"bg install --plugin ~/bg-plugin",
+	examples: {
+		"bg install": "for yourself, in ~/.factory",
+		"bg install --plugin ~/bg-plugin":
 			"as a plugin; prints the commands to enable it",
-		],
-	],
+	},
 	args: targetFlags,
 	run: async ({ args }) => {
 		const target = parseTarget(args);

@@ -51,22 +51,17 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 const batchArgs = selectFlags(args);
 
 export default defineVerb({
-	meta: { name: "launch", description: "Start a droid, in the background" },
+	name: "launch",
+	description: "Start a droid, in the background",
 	group: "start",
-	examples: [
-		[
-			'bg launch "fix the tests" "Run the tests and fix what fails."',
+	examples: {
+		'bg launch "fix the tests" "Run the tests and fix what fails."':
 			"with the default droid",
-		],
-		[
-			'bg launch -q "review" "Review the last commit." reviewer main high',
+		'bg launch -q "review" "Review the last commit." reviewer main high':
 			"with the definition reviewer; prints only the id",
-		],
-		[
-			"bg launch --batch tasks.jsonl",
+		"bg launch --batch tasks.jsonl":
 			"all lines of a file; none if one is invalid",
-		],
-	],
+	},
 	args,
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {

@@ -42,12 +42,13 @@ const shortKeys = [
 ] as const satisfies readonly (keyof ReportedTask)[];
 
 export default defineVerb({
-	meta: { name: "list", description: "Show tasks, newest first" },
+	name: "list",
+	description: "Show tasks, newest first",
 	group: "inspect",
-	examples: [
-		["bg list --status queued,running", "unfinished tasks"],
-		["bg list --tag nightly --full --json", "whole records as JSON"],
-	],
+	examples: {
+		"bg list --status queued,running": "unfinished tasks",
+		"bg list --tag nightly --full --json": "whole records as JSON",
+	},
 	args: {
 		status: option("status", "only tasks with one of these (comma-separated)", {
 			from: statuses,

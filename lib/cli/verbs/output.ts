@@ -40,19 +40,14 @@ const args = {
 } as const;
 
 export default defineVerb({
-	meta: {
-		name: "output",
-		description: "Show what a task wrote, or what a droid said and did",
-	},
+	name: "output",
+	description: "Show what a task wrote, or what a droid said and did",
 	group: "inspect",
-	examples: [
-		["bg output @last --tail 20", "the last 20 lines"],
-		["bg output bg_19f0c2a4 --follow", "all output, until the task ends"],
-		[
-			"bg output @last --since 4096 --json",
-			"what follows an earlier nextOffset",
-		],
-	],
+	examples: {
+		"bg output @last --tail 20": "the last 20 lines",
+		"bg output bg_19f0c2a4 --follow": "all output, until the task ends",
+		"bg output @last --since 4096 --json": "what follows an earlier nextOffset",
+	},
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();

@@ -21,7 +21,8 @@ export const definePauseVerb = (
 	examples: Verb["examples"],
 ) =>
 	defineVerb({
-		meta: { name, description },
+		name,
+		description,
 		group: "control",
 		examples,
 		args,
@@ -57,8 +58,8 @@ export default definePauseVerb(
 	"pause",
 	"Pause tasks, or the whole queue",
 	true,
-	[
-		["bg pause @last", "its process stops, and its time limit with it"],
-		["bg pause --queue", "running tasks continue, nothing new starts"],
-	],
+	{
+		"bg pause @last": "its process stops, and its time limit with it",
+		"bg pause --queue": "running tasks continue, nothing new starts",
+	},
 );

@@ -11,15 +11,13 @@ const defaultTtlMs = 30 * 60_000;
 const defaultStaleMs = 10 * 60_000;
 
 export default defineVerb({
-	meta: {
-		name: "prune",
-		description: "Repair lost tasks, and stop old and idle ones",
-	},
+	name: "prune",
+	description: "Repair lost tasks, and stop old and idle ones",
 	group: "maintain",
-	examples: [
-		["bg prune --dry-run", "what would happen"],
-		["bg prune --ttl 2h", "end every older task, even an active one"],
-	],
+	examples: {
+		"bg prune --dry-run": "what would happen",
+		"bg prune --ttl 2h": "end every older task, even an active one",
+	},
 	args: {
 		ttl: option(
 			"90s|30m|2h",

@@ -9,12 +9,13 @@ import { describeTask, warnUnreadable } from "../tasks.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "report", description: "Summarize a session, as Markdown" },
+	name: "report",
+	description: "Summarize a session, as Markdown",
 	group: "inspect",
-	examples: [
-		["bg report", "the tasks of this session"],
-		["bg report --all", "all tasks, archived ones included"],
-	],
+	examples: {
+		"bg report": "the tasks of this session",
+		"bg report --all": "all tasks, archived ones included",
+	},
 	args: {
 		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
 		all: flag("all tasks of all sessions"),

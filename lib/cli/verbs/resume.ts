@@ -4,17 +4,13 @@ import { openTask } from "../tasks.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "resume",
-		description: "Continue a droid's session, as a new task",
-	},
+	name: "resume",
+	description: "Continue a droid's session, as a new task",
 	group: "start",
-	examples: [
-		[
-			'bg resume @last "Now write a test for it."',
+	examples: {
+		'bg resume @last "Now write a test for it."':
 			"the newest droid continues its session",
-		],
-	],
+	},
 	args: {
 		id: required("task id", { from: "tasks" }),
 		prompt: required("what the droid is to do next"),

@@ -4,9 +4,12 @@ import { openTask } from "../tasks.ts";
 import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "retry", description: "Launch a task again, as a new task" },
+	name: "retry",
+	description: "Launch a task again, as a new task",
 	group: "start",
-	examples: [["bg retry @last", "the same call as a new task"]],
+	examples: {
+		"bg retry @last": "the same call as a new task",
+	},
 	args: {
 		id: required("task id", { from: "tasks" }),
 		...launchReplyFlags,

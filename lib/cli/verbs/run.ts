@@ -26,15 +26,14 @@ const args = {
 const { command: _, ...argsBefore } = args;
 
 export default defineVerb({
-	meta: { name: "run", description: "Start a command, in the background" },
+	name: "run",
+	description: "Start a command, in the background",
 	group: "start",
-	examples: [
-		['bg run "build" -- make -j8', "the command after --"],
-		[
-			'bg run --timeout 10m --after @last "test" -- npm test',
+	examples: {
+		'bg run "build" -- make -j8': "the command after --",
+		'bg run --timeout 10m --after @last "test" -- npm test':
 			"starts when the newest task has completed",
-		],
-	],
+	},
 	args,
 	read: parseRun,
 	run: ({ args: parsed }) => {

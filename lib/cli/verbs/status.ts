@@ -15,15 +15,13 @@ import { defineVerb, flag, required } from "../verb.ts";
 const unlimitedColumns = 500;
 
 export default defineVerb({
-	meta: {
-		name: "status",
-		description: "Show a task's record, with its current progress",
-	},
+	name: "status",
+	description: "Show a task's record, with its current progress",
 	group: "inspect",
-	examples: [
-		["bg status @last", "the newest task"],
-		["bg status @last --full --json", "the whole record"],
-	],
+	examples: {
+		"bg status @last": "the newest task",
+		"bg status @last --full --json": "the whole record",
+	},
 	args: {
 		id: required("task id", { from: "tasks" }),
 		full: flag("truncate nothing"),

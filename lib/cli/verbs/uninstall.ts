@@ -6,12 +6,13 @@ import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: { name: "uninstall", description: "Remove what install wrote" },
+	name: "uninstall",
+	description: "Remove what install wrote",
 	group: "maintain",
-	examples: [
-		["bg uninstall --dry-run", "what would be removed"],
-		["bg uninstall --project", "from ./.factory"],
-	],
+	examples: {
+		"bg uninstall --dry-run": "what would be removed",
+		"bg uninstall --project": "from ./.factory",
+	},
 	args: { ...targetFlags, ...yesFlag },
 	run: async ({ args }) => {
 		const target = parseTarget(args);

@@ -24,15 +24,13 @@ import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "wait",
-		description: "Wait until tasks end, and show their results",
-	},
+	name: "wait",
+	description: "Wait until tasks end, and show their results",
 	group: "inspect",
-	examples: [
-		["bg wait", "all unfinished tasks"],
-		["bg wait --any --timeout 10m", "until one ends, at most 10 minutes"],
-	],
+	examples: {
+		"bg wait": "all unfinished tasks",
+		"bg wait --any --timeout 10m": "until one ends, at most 10 minutes",
+	},
 	args: {
 		ids: optional("task ids (all unfinished tasks)", {
 			multiple: true,

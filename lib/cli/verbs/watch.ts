@@ -34,14 +34,12 @@ const outputPollIntervalMs = 200;
 const maxShownBytes = 64 * 1024;
 
 export default defineVerb({
-	meta: {
-		name: "watch",
-		description: "Show tasks live, with keys to select, follow and cancel",
-	},
+	name: "watch",
+	description: "Show tasks live, with keys to select, follow and cancel",
 	group: "inspect",
-	examples: [
-		["bg watch", "arrows select, Enter shows the output, c cancels, q quits"],
-	],
+	examples: {
+		"bg watch": "arrows select, Enter shows the output, c cancels, q quits",
+	},
 	args: {},
 	run: async () => {
 		assertTerminal();
