@@ -27,7 +27,7 @@ export type Installation = {
 	/** The folder, or the name of a plugin. */
 	location: string;
 	/** A file that install would change; undefined if the installation is up to date. */
-	outdatedFile?: string;
+	outdatedFile?: string | undefined;
 };
 
 /**
@@ -53,9 +53,7 @@ function findInTarget(target: InstallTarget): Installation[] {
 	const [first] = program
 		? planInstall(target, program, readPath).filter(isDue)
 		: [{ path: join(folder, "hooks", programNames[0]) }];
-	return [
-		{ kind, location: folder, ...(first && { outdatedFile: first.path }) },
-	];
+	return [{ kind, location: folder, outdatedFile: first?.path }];
 }
 
 /** Whether bg wrote anything there. Nothing counts in a project that install would refuse. */

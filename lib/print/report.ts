@@ -21,28 +21,19 @@ export function renderReport(
 	tasks: readonly ReportedTask[],
 	now = Date.now(),
 ): string {
-	const section = (title: string, items: readonly string[]) => [
-		"",
-		`### ${title}`,
-		"",
-		...(items.length ? items : ["None."]),
-	];
+	const section = (title: string, wanted: boolean, render: RenderTask) => {
+		const chosen = tasks.filter((task) => isFinal(task) === wanted);
+		const items = chosen.map((task) => render(task, now));
+		return ["", `### ${title}`, "", ...(items.length ? items : ["None."])];
+	};
 	return [
 		"## Background Tasks",
 		"",
 		"| Task ID | Droid | Status | Result |",
 		"| --- | --- | --- | --- |",
 		...tasks.map(renderRow),
-		...section(
-			"Completed",
-			tasks.filter(isFinal).map((task) => renderFinished(task, now)),
-		),
-		...section(
-			"Still Running",
-			tasks
-				.filter((task) => !isFinal(task))
-				.map((task) => renderUnfinished(task, now)),
-		),
+		...section("Completed", true, renderFinished),
+		...section("Still Running", false, renderUnfinished),
 		"",
 	].join("\n");
 }
@@ -66,6 +57,8 @@ function renderRow(task: ReportedTask): string {
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;
 }
+
+type RenderTask = (task: ReportedTask, now: number) => string;
 
 type ItemText = {
 	title: string;

@@ -90,11 +90,8 @@ export function layOutTable(rows: readonly TaskRow[], width: number) {
 		/** Formats one row. With `colour`, its status has a colour. */
 		line: (row: TaskRow, colour: boolean) =>
 			draw((column, cellWidth) => {
-				const cell = padText(
-					column.cell(row, cellWidth),
-					cellWidth,
-					column.side,
-				);
+				const text = column.cell(row, cellWidth);
+				const cell = padText(text, cellWidth, column.side);
 				const isStatus = column === columns.status || column === columns.mark;
 				return colour && isStatus ? colourText(cell, row.status) : cell;
 			}),

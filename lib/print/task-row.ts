@@ -36,8 +36,7 @@ export function toTaskRow(
 		droid: truncateLine(agent ?? kind),
 		about: truncateLine(description),
 		words: words
-			.filter((part) => part)
-			.map((part) => truncateLine(part ?? ""))
+			.flatMap((part) => (part ? truncateLine(part) : []))
 			.join(" · "),
 	};
 }

@@ -157,8 +157,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 			formatTaskAge(task),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, task.note]
-				.filter((part) => part)
-				.map((part) => toLine(part ?? "", 80))
+				.flatMap((part) => (part ? toLine(part, 80) : []))
 				.join(" · "),
 		]),
 	);

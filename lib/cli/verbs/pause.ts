@@ -14,21 +14,18 @@ const args = {
 	...formatFlags,
 } as const;
 
-export const definePauseVerb = (
-	name: string,
-	description: string,
-	paused: boolean,
-	examples: Verb["examples"],
-) =>
+type PauseVerb = Pick<Verb, "name" | "description" | "examples"> & {
+	paused: boolean;
+};
+
+export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 	defineVerb({
-		name,
-		description,
+		...verb,
 		group: "control",
-		examples,
 		args,
 		run: async ({ args: given }) => {
 			if ((given.ids !== undefined) === Boolean(given.queue))
-				throw usage(`bg ${name} takes ids, or --queue`);
+				throw usage(`bg ${verb.name} takes ids, or --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
 			for (const id of new Set(resolveTaskIds(store, given.ids))) {
@@ -54,12 +51,12 @@ export const definePauseVerb = (
 		},
 	});
 
-export default definePauseVerb(
-	"pause",
-	"Pause tasks, or the whole queue",
-	true,
-	{
+export default definePauseVerb({
+	name: "pause",
+	description: "Pause tasks, or the whole queue",
+	paused: true,
+	examples: {
 		"bg pause @last": "its process stops, and its time limit with it",
 		"bg pause --queue": "running tasks continue, nothing new starts",
 	},
-);
+});
