@@ -104,10 +104,7 @@ export function formatRawArgs({ args, values }: CheckedCall): string[] {
 }
 
 /** The index of the first positional of argv; its length if there is none. */
-export function findFirstPositional(
-	args: Args,
-	argv: readonly string[],
-): number {
+export function findFirstPositional(args: Args, argv: readonly string[]) {
 	const tokens = tokenize(selectFlags(args), argv);
 	const first = tokens.find((token) => token.kind === "positional");
 	return first?.index ?? argv.length;
@@ -123,10 +120,7 @@ export function suggestWord(given: string, words: readonly string[]): string {
 }
 
 /** Refuses an empty value: an unset shell variable must not select everything. */
-export function refuseEmpty(
-	flag: string,
-	given: string | undefined,
-): string | undefined {
+export function refuseEmpty(flag: string, given?: string) {
 	if (given === "")
 		throw usage(`${flag} is empty: give a value, or omit the flag`);
 	return given;

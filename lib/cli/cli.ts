@@ -91,10 +91,7 @@ const hintWords = [...Object.keys(verbs), "--help"];
 const textFlags = ["quiet", "-q", "raw", "follow"];
 
 /** Whether the reply of a call is JSON; its error is then JSON too. */
-async function isJsonReply(
-	name: string,
-	argv: readonly string[],
-): Promise<boolean> {
+async function isJsonReply(name: string, argv: readonly string[]) {
 	const isKnown = Object.hasOwn(verbs, name);
 	const args = isKnown ? (await loadVerb(verbs, name)).args : undefined;
 	if (args && !("json" in args)) return false;

@@ -60,11 +60,7 @@ export async function followText(
 }
 
 /** Follows the bytes of a task's output from an offset. Returns the same as followText. */
-export async function followRaw(
-	store: Store,
-	id: string,
-	from: number,
-): Promise<Task | undefined> {
+export async function followRaw(store: Store, id: string, from: number) {
 	return followTask<Uint8Array>(store, id, {
 		from,
 		read: (task, at = 0, attempt) => {

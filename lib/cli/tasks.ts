@@ -1,11 +1,12 @@
 /** Tasks as verbs read them: those that a person named, and what is shown of each. */
 import { addProgress } from "../droid/task-output.ts";
 import type { ReportedTask } from "../print/report.ts";
-import { reconcileTask } from "../prune/reconcile.ts";
+import { reconcileTask, reconcileTasks } from "../prune/reconcile.ts";
 import { describeNote } from "../prune/supervision.ts";
 import { openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
 import {
+	iterateTasks,
 	readTask,
 	resolveTaskId,
 	type UnreadableRecord,
@@ -19,6 +20,14 @@ export function openTask(given: string, options?: { write: boolean }) {
 	const store = openStore(options);
 	const id = resolveTaskId(store, given);
 	return { store, task: reconcileTask(store, readTask(store, id)) };
+}
+
+/** Opens the store and all tasks, newest first; each is read and reconciled as the caller comes to it. */
+export function openTasks() {
+	const store = openStore();
+	const unreadable: UnreadableRecord[] = [];
+	const tasks = reconcileTasks(store, iterateTasks(store, unreadable));
+	return { store, tasks, unreadable };
 }
 
 /** The ids that the values of a `multiple` positional name. @throws BgError. */

@@ -16,7 +16,6 @@ import {
 } from "./droid-files.ts";
 import {
 	type FileChange,
-	type InstallProgram,
 	planInstall,
 	planUninstall,
 	type ReadPath,
@@ -70,10 +69,7 @@ const isDue = ({ action }: FileChange) =>
 	action !== "same" && action !== "foreign";
 
 /** The installed program; if this program has the same form, this one is what install would write. */
-function findProgram(
-	{ folder }: InstallTarget,
-	readPath: ReadPath,
-): InstallProgram | undefined {
+function findProgram({ folder }: InstallTarget, readPath: ReadPath) {
 	const own = isSource() ? undefined : readOwnProgram();
 	for (const name of programNames) {
 		const found = readPath(join(folder, "hooks", name));

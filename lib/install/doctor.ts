@@ -77,7 +77,7 @@ async function runCheck({ run, fix }: Check): Promise<Finding> {
 /** A check of the store, which gets undefined if there is no store yet. */
 function inStore(
 	check: (store: Store | undefined) => Finding | Promise<Finding>,
-): Check {
+) {
 	return { run: () => check(findStore()), fix: suggestStoreFix };
 }
 

@@ -98,10 +98,7 @@ export function planUninstall(
 // --- internal ---
 
 /** Assigns each event to the file that droid reads it from now. */
-function assignEvents(
-	target: InstallTarget,
-	readPath: ReadPath,
-): { file: HookFile; events: string[] }[] {
+function assignEvents(target: InstallTarget, readPath: ReadPath) {
 	const events = Object.keys(hookEvents);
 	const [first, legacy, settings] = listHookFiles(target);
 	const main =

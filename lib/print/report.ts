@@ -17,10 +17,7 @@ const maxCellLength = 100;
 const maxQuoteLength = 500;
 
 /** Renders the report. `now`: ms since 1970. */
-export function renderReport(
-	tasks: readonly ReportedTask[],
-	now = Date.now(),
-): string {
+export function renderReport(tasks: readonly ReportedTask[], now = Date.now()) {
 	const section = (title: string, wanted: boolean, render: RenderTask) => {
 		const chosen = tasks.filter((task) => isFinal(task) === wanted);
 		const items = chosen.map((task) => render(task, now));

@@ -26,10 +26,7 @@ const maxFieldLines = 12;
 const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
-export function renderTaskDetails(
-	task: Task,
-	options: DetailsOptions,
-): string[] {
+export function renderTaskDetails(task: Task, options: DetailsOptions) {
 	const { note, output, width, colour } = options;
 	const { status, progress, usage } = task;
 	const statusText = `${statusMark(status)} ${status}`;

@@ -121,11 +121,7 @@ export function truncateBytes(
 }
 
 /** Joins the first `most` words; of the others, says how many there are. */
-export const joinFirst = (
-	words: readonly string[],
-	most: number,
-	hint = "",
-): string =>
+export const joinFirst = (words: readonly string[], most: number, hint = "") =>
 	words.slice(0, most).join(" ") +
 	(words.length > most ? ` and ${words.length - most} more${hint}` : "");
 

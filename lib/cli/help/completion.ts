@@ -99,11 +99,7 @@ export function renderChoices(
 // --- internal ---
 
 /** The value of a flag, or the last of comma-separated values. */
-function findPlaceInValue(
-	flag: Arg | undefined,
-	typed: string,
-	before = "",
-): CompletionPlace {
+function findPlaceInValue(flag: Arg | undefined, typed: string, before = "") {
 	const at = typed.lastIndexOf(",") + 1;
 	return {
 		from: flag?.from ?? [],
@@ -114,11 +110,7 @@ function findPlaceInValue(
 }
 
 /** The positional at an index; a `multiple` one also takes all later indexes. */
-function findPositional(
-	args: Args,
-	count: number,
-	afterDashes: boolean,
-): Arg | undefined {
+function findPositional(args: Args, count: number, afterDashes: boolean) {
 	const all = Object.values(args).filter(({ type }) => type === "positional");
 	const many = all.findIndex(({ multiple }) => multiple);
 	const last = all.find(({ dashes }) => dashes);

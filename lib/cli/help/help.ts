@@ -10,10 +10,7 @@ import { groups, type Verb } from "../verb.ts";
 const screenColumns = 80;
 
 /** All verbs, two on a line if both fit: 24 lines with five more verbs than there are now. */
-export function renderOverview(
-	verbs: readonly Verb[],
-	version: string,
-): string {
+export function renderOverview(verbs: readonly Verb[], version: string) {
 	return [
 		`bg ${version}: background tasks for coding agents`,
 		"usage: bg <verb> …   (bg help <verb> shows all of one verb, with examples)",

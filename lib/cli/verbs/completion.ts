@@ -58,10 +58,7 @@ export default defineVerb({
 // --- internal ---
 
 /** Completes the last word. Errors are ignored: a shell has no place to show them. */
-async function completeWords(
-	verbs: VerbTable,
-	words: readonly string[],
-): Promise<string> {
+async function completeWords(verbs: VerbTable, words: readonly string[]) {
 	try {
 		const [name = "", ...rest] = words;
 		const place: CompletionPlace = rest.length

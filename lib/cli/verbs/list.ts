@@ -4,18 +4,12 @@ import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
-import { reconcileTasks } from "../../prune/reconcile.ts";
-import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import {
-	iterateTasks,
-	listTaskIds,
-	type UnreadableRecord,
-} from "../../store/records.ts";
+import { listTaskIds } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson } from "../reply.ts";
-import { describeTask, warnUnreadable } from "../tasks.ts";
+import { describeTask, openTasks, warnUnreadable } from "../tasks.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -79,8 +73,7 @@ export default defineVerb({
 			Number.POSITIVE_INFINITY;
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
-		const store = openStore();
-		const unreadable: UnreadableRecord[] = [];
+		const { store, tasks: all, unreadable } = openTasks();
 		const counts = Object.fromEntries(
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
@@ -89,7 +82,6 @@ export default defineVerb({
 		// A JSON reply keeps only rows: 10,000 records would take much memory.
 		const rows: string[] = [];
 		let total = 0;
-		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		for (const task of all) {
 			if (
 				(!args.all && task.archived_at) ||

@@ -117,11 +117,7 @@ export default defineVerb({
 // --- internal ---
 
 /** The number of an earlier attempt; undefined for the last one, whose output is the task's. */
-function findEarlierAttempt(
-	store: Store,
-	id: string,
-	attempt: number | undefined,
-): number | undefined {
+function findEarlierAttempt(store: Store, id: string, attempt?: number) {
 	const { attempt: last = 1 } = readTask(store, id);
 	if (attempt === undefined || attempt === last) return undefined;
 	if (attempt >= 1 && attempt < last) return attempt;

@@ -1,11 +1,8 @@
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
-import { reconcileTasks } from "../../prune/reconcile.ts";
-import { openStore } from "../../store/directory.ts";
-import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice } from "../reply.ts";
-import { describeTask, warnUnreadable } from "../tasks.ts";
+import { describeTask, openTasks, warnUnreadable } from "../tasks.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
@@ -23,10 +20,8 @@ export default defineVerb({
 	run: ({ args }) => {
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
-		const store = openStore();
-		const unreadable: UnreadableRecord[] = [];
+		const { store, tasks: all, unreadable } = openTasks();
 		const tasks: ReportedTask[] = [];
-		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		for (const task of all) {
 			const isOthers = session && task.parent_session_id !== session;
 			if (!args.all && (task.archived_at || isOthers)) continue;
