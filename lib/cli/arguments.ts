@@ -169,12 +169,9 @@ export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 		}
 		const [, raw = "", , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
 		const name = raw.startsWith("--") ? raw.slice(2) : byAlias[raw.slice(1)];
-		const takesNext =
-			inline === undefined &&
-			name &&
-			flags[name]?.type === "string" &&
-			!flags[name]?.inline;
-		const value = takesNext ? argv[++index] : inline;
+		const flag = flags[name ?? raw];
+		const takesNext = flag?.type === "string" && !flag.inline;
+		const value = inline ?? (takesNext ? argv[++index] : undefined);
 		tokens.push({ kind: "flag", name: name ?? raw, raw, value });
 	}
 	return tokens;

@@ -183,11 +183,8 @@ function drawOutput(view: WatchView, size: TerminalSize): ViewParts {
 	const lines = wrapOutput(view.output, size);
 	const end = Math.max(0, lines.length - view.back);
 	const body = lines.slice(Math.max(0, end - measureBody(size)), end);
-	return [
-		[title],
-		body,
-		`↑↓ scroll${view.back ? "  G to the end" : ""}  q back`,
-	];
+	const toEnd = view.back ? "  G to the end" : "";
+	return [[title], body, `↑↓ scroll${toEnd}  q back`];
 }
 
 /** The lines of an output that fit. */
