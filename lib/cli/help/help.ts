@@ -2,7 +2,6 @@
  * The text of `bg --help` and `bg help <verb>`: all verbs by group on one screen, or one verb with its
  * arguments and examples. Derived from the verbs, as the man page (man.ts) is. Pure.
  */
-import { wrapText } from "../../print/width.ts";
 import type { Arg } from "../arguments.ts";
 import { groups, type Verb } from "../verb.ts";
 
@@ -109,10 +108,13 @@ function formatPositional(name: string, arg: Arg): string {
 const indentColumns = 27;
 
 /** Wraps text behind a label to the width of a screen; the other lines are indented as far. */
-const indentText = (text: string, label: string) =>
-	wrapText(text, screenColumns - label.length).map(
-		(line, at) => (at ? " ".repeat(label.length) : label) + line,
-	);
+function indentText(text: string, label: string): string[] {
+	const most = screenColumns - label.length - 1;
+	const line = new RegExp(`\\S.{0,${most}}(?= |$)|\\S+`, "g");
+	const indent = " ".repeat(label.length);
+	const lines = text.match(line) ?? [""];
+	return lines.map((each, at) => (at ? indent : label) + each);
+}
 
 function formatSection(rows: readonly [string, string][]): string[] {
 	if (rows.length === 0) return [];

@@ -4,11 +4,16 @@ import { formatStatus } from "../../print/status.ts";
 import { toLine } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { findAncestors, iterateTasks, readTask } from "../../store/records.ts";
+import {
+	findAncestors,
+	iterateTasks,
+	readTask,
+	resolveTaskId,
+} from "../../store/records.ts";
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { parseChoice, refuseEmpty } from "../arguments.ts";
+import { parseChoice, refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	confirm,
 	dismissNotice,
@@ -17,7 +22,6 @@ import {
 	truncateRecord,
 	yesFlag,
 } from "../reply.ts";
-import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
@@ -43,9 +47,9 @@ export default defineVerb({
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const hasIds = args.ids !== undefined;
+		const given = splitValues(args.ids);
 		const session = refuseEmpty("--session", args.session);
-		if ([hasIds, args.all, session].filter(Boolean).length !== 1)
+		if ([given.length, args.all, session].filter(Boolean).length !== 1)
 			throw usage("bg cancel takes ids, or --all, or --session ID");
 		const signal = parseChoice(
 			"--signal",
@@ -53,11 +57,11 @@ export default defineVerb({
 			args.signal?.toUpperCase().replace(/^SIG/, ""),
 		);
 		const store = openStore({ write: true });
-		const ids = hasIds
-			? [...new Set(resolveTaskIds(store, args.ids))]
+		const ids = given.length
+			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
 			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
 		const question = () =>
-			!hasIds && ids.length > 1
+			!given.length && ids.length > 1
 				? `stop ${ids.length} tasks with everything they started?`
 				: undefined;
 		if (!(await confirm(args, question))) return false;

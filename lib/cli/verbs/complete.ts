@@ -1,10 +1,11 @@
 import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
-import { updateTask } from "../../store/records.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { openStore } from "../../store/directory.ts";
+import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../../task/states.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { openTask } from "../tasks.ts";
 import { defineVerb, optional, required } from "../verb.ts";
 
 export default defineVerb({
@@ -24,8 +25,9 @@ export default defineVerb({
 	run: ({ args }) => {
 		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
 			throw usage("the result is not valid UTF-8");
-		const { store, task: before } = openTask(args.id, { write: true });
-		const { id } = before;
+		const store = openStore({ write: true });
+		const id = resolveTaskId(store, args.id);
+		reconcileTask(store, readTask(store, id));
 		let changed = false;
 		const task = updateTask(store, id, (now) => {
 			if (isFinal(now) || now.stop) return undefined;

@@ -1,15 +1,22 @@
 import { parseNumberFlag } from "../../control/schedule.ts";
+import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { listTaskIds } from "../../store/records.ts";
+import {
+	iterateTasks,
+	listTaskIds,
+	type UnreadableRecord,
+} from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
-import { formatFlags, isJsonWanted, truncateToJson } from "../reply.ts";
-import { describeTask, openTasks, warnUnreadable } from "../tasks.ts";
+import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -73,7 +80,9 @@ export default defineVerb({
 			Number.POSITIVE_INFINITY;
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
-		const { store, tasks: all, unreadable } = openTasks();
+		const store = openStore();
+		const unreadable: UnreadableRecord[] = [];
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		const counts = Object.fromEntries(
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
@@ -93,7 +102,7 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			const current = describeTask(store, task);
+			const current = { ...addProgress(store, task), note: describeNote(task) };
 			if (!asJson) tasks.push(current);
 			else
 				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
@@ -115,7 +124,8 @@ export default defineVerb({
 		} else if (!isTerminal(1) || total === 0)
 			writeAll(1, `${await renderTable(tasks)}\n`);
 		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
-		warnUnreadable(unreadable);
+		for (const { taskId, problem } of unreadable)
+			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });
 

@@ -10,7 +10,8 @@ import { toJson, toPlain, truncateBytes, writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { readTask } from "../../store/records.ts";
+import { readTask, resolveTaskId } from "../../store/records.ts";
+import { splitValues } from "../arguments.ts";
 import { followRaw, followText, formatCutMark, writeRaw } from "../follow.ts";
 import {
 	dismissNotice,
@@ -19,7 +20,6 @@ import {
 	maxReplyLength,
 	warn,
 } from "../reply.ts";
-import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, required } from "../verb.ts";
 
 /** The default maximum of text. With its keys, the reply fits maxReplyLength. */
@@ -51,7 +51,7 @@ export default defineVerb({
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();
-		const ids = resolveTaskIds(store, parsed.ids);
+		const ids = splitValues(parsed.ids).map((id) => resolveTaskId(store, id));
 		const since = parseNumberFlag("--since", parsed.since);
 		const tail = parseNumberFlag("--tail", parsed.tail);
 		const given = parseSizeFlag("--max", parsed.max);

@@ -4,8 +4,9 @@ import { setQueuePaused } from "../../spawn/queue.ts";
 import { isQueuePaused } from "../../spawn/slots.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
+import { resolveTaskId } from "../../store/records.ts";
+import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, optional, type Verb } from "../verb.ts";
 
 const args = {
@@ -28,7 +29,8 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 				throw usage(`bg ${verb.name} takes ids, or --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
-			for (const id of new Set(resolveTaskIds(store, given.ids))) {
+			const ids = splitValues(given.ids).map((id) => resolveTaskId(store, id));
+			for (const id of new Set(ids)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
 				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
 			}

@@ -1,8 +1,12 @@
+import { addProgress } from "../../droid/task-output.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
+import { reconcileTasks } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
+import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { refuseEmpty } from "../arguments.ts";
-import { dismissNotice } from "../reply.ts";
-import { describeTask, openTasks, warnUnreadable } from "../tasks.ts";
+import { dismissNotice, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
@@ -20,15 +24,18 @@ export default defineVerb({
 	run: ({ args }) => {
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
-		const { store, tasks: all, unreadable } = openTasks();
+		const store = openStore();
+		const unreadable: UnreadableRecord[] = [];
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
 			const isOthers = session && task.parent_session_id !== session;
 			if (!args.all && (task.archived_at || isOthers)) continue;
-			tasks.push(describeTask(store, task));
+			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
 		}
 		if (!writeAll(1, renderReport(tasks))) return;
 		for (const task of tasks) dismissNotice(store, task);
-		warnUnreadable(unreadable);
+		for (const { taskId, problem } of unreadable)
+			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });

@@ -1,7 +1,7 @@
 import { planResume } from "../../control/rerun.ts";
 import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
-import { openTask } from "../tasks.ts";
 import { defineVerb, flag, required } from "../verb.ts";
+import { readReconciled } from "./retry.ts";
 
 export default defineVerb({
 	name: "resume",
@@ -18,7 +18,7 @@ export default defineVerb({
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const { task } = openTask(args.id, { write: true });
+		const task = readReconciled(args.id);
 		const plan = planResume(task, args.prompt, args.fork ?? false);
 		launchAndReply([{ plan }], args);
 	},

@@ -1,6 +1,8 @@
 import { planRetry } from "../../control/rerun.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { openStore } from "../../store/directory.ts";
+import { readTask, resolveTaskId } from "../../store/records.ts";
 import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
-import { openTask } from "../tasks.ts";
 import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
@@ -15,7 +17,12 @@ export default defineVerb({
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(openTask(args.id, { write: true }).task);
+		const plan = planRetry(readReconciled(args.id));
 		launchAndReply([{ plan }], args);
 	},
 });
+
+export function readReconciled(given: string) {
+	const store = openStore({ write: true });
+	return reconcileTask(store, readTask(store, resolveTaskId(store, given)));
+}

@@ -1,6 +1,11 @@
+import { addProgress } from "../../droid/task-output.ts";
 import { isColourWanted } from "../../print/status.ts";
 import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { describeNote } from "../../prune/supervision.ts";
+import { openStore } from "../../store/directory.ts";
 import { outputFile } from "../../store/paths.ts";
+import { readTask, resolveTaskId } from "../../store/records.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -8,7 +13,6 @@ import {
 	truncateRecord,
 	writeJson,
 } from "../reply.ts";
-import { describeTask, openTask } from "../tasks.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */
@@ -28,9 +32,11 @@ export default defineVerb({
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const { store, task: reconciled } = openTask(args.id);
-		const { id } = reconciled;
-		const full = describeTask(store, reconciled);
+		const store = openStore();
+		const id = resolveTaskId(store, args.id);
+		const reconciled = reconcileTask(store, readTask(store, id));
+		const note = describeNote(reconciled);
+		const full = { ...addProgress(store, reconciled), note };
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
 			if (writeJson(task)) dismissNotice(store, reconciled);
@@ -39,7 +45,7 @@ export default defineVerb({
 		const { renderTaskDetails } = await import("../../print/task-details.ts");
 		const { readTerminalSize } = await import("../../print/terminal.ts");
 		const details = renderTaskDetails(task, {
-			note: full.note,
+			note,
 			output: outputFile(store, id),
 			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
 			colour: isColourWanted(),

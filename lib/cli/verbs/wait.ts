@@ -7,10 +7,15 @@ import { formatTaskAge } from "../../print/units.ts";
 import { checkSupervision } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { findAncestors, findTask, readTask } from "../../store/records.ts";
+import {
+	findAncestors,
+	findTask,
+	readTask,
+	resolveTaskId,
+} from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { refuseEmpty } from "../arguments.ts";
+import { refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -20,7 +25,6 @@ import {
 	warn,
 	writeJson,
 } from "../reply.ts";
-import { resolveTaskIds } from "../tasks.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
@@ -44,7 +48,7 @@ export default defineVerb({
 	run: async ({ args }) => {
 		const store = openStore();
 		const ancestors = findAncestors(store, process.env[taskVariable]);
-		const given = resolveTaskIds(store, args.ids);
+		const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
 		for (const id of given)
 			if (ancestors.has(id))
 				throw usage(`unable to wait for ${id}: this command runs inside it`);
