@@ -161,10 +161,8 @@ function truncateValue(value: unknown, length: number): unknown {
 			.slice(0, Math.ceil(length / minTextLength))
 			.map((each) => truncateValue(each, length));
 	if (typeof value !== "object" || value === null) return value;
+	const fields = Object.entries(value);
 	return Object.fromEntries(
-		Object.entries(value).map(([key, each]) => [
-			key,
-			truncateValue(each, length),
-		]),
+		fields.map(([key, each]) => [key, truncateValue(each, length)]),
 	);
 }

@@ -51,15 +51,16 @@ export function listDroidFiles(target: InstallTarget, name: string) {
 		[join(root, "skills", "task-bg", "SKILL.md"), fillTemplate(skill, values)],
 		[join(root, "commands", "task-bg.md"), fillTemplate(command, values)],
 	];
-	if (kind !== "plugin") return { programs, hook, assets };
-	const marked = `${description} (${marker})`;
-	const about = { name: pluginName, version, description: marked };
-	const market = { name: basename(folder), owner: { name: pluginName } };
-	const plugins = [{ ...about, source: `./${pluginName}` }];
-	assets.push(
-		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
-		[marketplaceFile(folder), toText({ ...market, plugins })],
-	);
+	if (kind === "plugin") {
+		const marked = `${description} (${marker})`;
+		const about = { name: pluginName, version, description: marked };
+		const market = { name: basename(folder), owner: { name: pluginName } };
+		const plugins = [{ ...about, source: `./${pluginName}` }];
+		assets.push(
+			[join(root, ".factory-plugin", "plugin.json"), toText(about)],
+			[marketplaceFile(folder), toText({ ...market, plugins })],
+		);
+	}
 	return { programs, hook, assets };
 }
 

@@ -144,11 +144,8 @@ function fitReply<T extends OutputText>(answer: T, more: string): T {
 	let fitting = answer;
 	while (toJson(fitting).length > maxReplyLength && fitting.output) {
 		const { length } = Buffer.from(fitting.output);
-		const output = truncateBytes(
-			fitting.output,
-			Math.floor(length * 0.9),
-			"last",
-		);
+		const most = Math.floor(length * 0.9);
+		const output = truncateBytes(fitting.output, most, "last");
 		fitting = { ...fitting, output, truncated: true, more };
 	}
 	return fitting;

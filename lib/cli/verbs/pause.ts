@@ -42,11 +42,11 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 			reply(given, { tasks, queue: { paused: queue } }, () =>
 				[
 					...tasks.map(
-						({ taskId, status, paused: held }) =>
-							`${taskId}  ${status}${held ? ", paused" : ""}`,
+						(each) =>
+							`${each.taskId}  ${each.status}${each.paused ? ", paused" : ""}`,
 					),
 					...(given.queue
-						? [queue ? "the queue is paused" : "the queue is running"]
+						? [`the queue is ${queue ? "paused" : "running"}`]
 						: []),
 				].join("\n"),
 			);

@@ -71,15 +71,12 @@ export default defineVerb({
 		};
 		const type = (text: string) => {
 			for (const key of splitKeys(text)) {
-				const { view: next, act: action } = pressKey(
-					view,
-					key,
-					readTerminalSize(),
-				);
-				view = next;
-				if (action?.do === "cancel") cancel(action.id).catch(fail);
-				else if (action?.do === "suspend") screen.suspend();
-				else if (action) end(exitCodes.ok);
+				const pressed = pressKey(view, key, readTerminalSize());
+				view = pressed.view;
+				const { act } = pressed;
+				if (act?.do === "cancel") cancel(act.id).catch(fail);
+				else if (act?.do === "suspend") screen.suspend();
+				else if (act) end(exitCodes.ok);
 			}
 			follow();
 		};
