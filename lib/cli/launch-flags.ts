@@ -90,14 +90,12 @@ export function launchAndReply(
 		writeAll(1, lines.map((line) => `${line}\n`).join(""));
 	} catch (error) {
 		if (!(error instanceof PrintError)) throw error;
-		const idsOf = (each: readonly LaunchResult[]) =>
-			joinFirst(
-				each.map(({ task }) => task.id),
-				50,
-				" (bg list shows them)",
-			);
-		const fresh = idsOf(launched.filter(({ existing }) => !existing));
-		const known = idsOf(launched.filter(({ existing }) => existing));
+		const joinIds = (each: readonly LaunchResult[]) => {
+			const ids = each.map(({ task }) => task.id);
+			return joinFirst(ids, maxNamed, " (bg list shows them)");
+		};
+		const fresh = joinIds(launched.filter(({ existing }) => !existing));
+		const known = joinIds(launched.filter(({ existing }) => existing));
 		const parts = [
 			fresh && `launched ${fresh}`,
 			known && `${known} existed already`,
@@ -108,21 +106,21 @@ export function launchAndReply(
 
 // --- internal ---
 
+/** The most ids in one message. */
+const maxNamed = 50;
+
 function describeLaunched({ task, existing }: LaunchResult): string {
 	const what = existing ? `${task.status} already:` : "launched";
 	return `${what} ${task.id} (bg wait ${task.id}, bg output ${task.id})`;
 }
 
 /** A launched task in a JSON reply. */
-const toLaunchReply = (
-	{ task, warnings, existing }: LaunchResult,
-	name: string | undefined,
-) => ({
-	taskId: task.id,
-	sessionId: task.session_id,
-	description: task.description,
-	status: task.status,
-	...(existing && { existing }),
-	...(warnings.length && { warnings }),
+const toLaunchReply = (launched: LaunchResult, name?: string) => ({
+	taskId: launched.task.id,
+	sessionId: launched.task.session_id,
+	description: launched.task.description,
+	status: launched.task.status,
+	...(launched.existing && { existing: true }),
+	...(launched.warnings.length && { warnings: launched.warnings }),
 	...(name && { name }),
 });
