@@ -8,12 +8,6 @@ import { colourText, statusMark } from "./status.ts";
 import type { TaskRow } from "./task-row.ts";
 import { fitText, measureWidth, padText } from "./width.ts";
 
-export type TaskTable = {
-	head: string;
-	/** Formats one row. With `colour`, its status has a colour. */
-	line: (row: TaskRow, colour: boolean) => string;
-};
-
 type Column = {
 	title: string;
 	cell: (row: TaskRow, width: number) => string;
@@ -53,20 +47,13 @@ const minProgressColumns = 10;
 export function formatTable(rows: readonly (readonly string[])[]): string {
 	const widths = measureColumns(rows);
 	const lines = rows.map((row) =>
-		joinCells(
-			row.map((cell, at) =>
-				at === row.length - 1 ? cell : padText(cell, widths[at] ?? 0),
-			),
-		),
+		joinCells(row.map((cell, at) => padText(cell, widths[at] ?? 0))),
 	);
 	return lines.join("\n");
 }
 
 /** Lays tasks out in `width` columns. */
-export function layOutTable(
-	rows: readonly TaskRow[],
-	width: number,
-): TaskTable {
+export function layOutTable(rows: readonly TaskRow[], width: number) {
 	const fitting = columnSets.map(({ minWidth, names }) => {
 		const chosen: Column[] = names.map((name) => columns[name]);
 		const titles = chosen.map(({ title }) => title);
@@ -100,13 +87,11 @@ export function layOutTable(
 	};
 	return {
 		head: draw(({ title, side }, cellWidth) => padText(title, cellWidth, side)),
-		line: (row, colour) =>
+		/** Formats one row. With `colour`, its status has a colour. */
+		line: (row: TaskRow, colour: boolean) =>
 			draw((column, cellWidth) => {
-				const cell = padText(
-					column.cell(row, cellWidth),
-					cellWidth,
-					column.side,
-				);
+				const text = column.cell(row, cellWidth);
+				const cell = padText(text, cellWidth, column.side);
 				const isStatus = column === columns.status || column === columns.mark;
 				return colour && isStatus ? colourText(cell, row.status) : cell;
 			}),
@@ -115,7 +100,7 @@ export function layOutTable(
 
 /** Formats the number of tasks of each status: `3 running, 12 completed`. */
 export function summarizeCounts(
-	counts: Readonly<Record<Status, number>>,
+	counts: Readonly<Partial<Record<Status, number>>>,
 ): string {
 	return statuses
 		.filter((each) => counts[each])

@@ -16,18 +16,12 @@ export type TaskRow = {
 	progress: string;
 };
 
+type RowFacts = { note?: string; lastMessage?: string; now: number };
+
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{
-		note,
-		lastMessage,
-		now,
-	}: {
-		note?: string | undefined;
-		lastMessage?: string | undefined;
-		now: number;
-	},
+	{ note, lastMessage, now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const progress = isFinal(task)
@@ -41,8 +35,7 @@ export function toTaskRow(
 		droid: truncateLine(agent ?? kind),
 		description: truncateLine(description),
 		progress: progress
-			.filter((part) => part)
-			.map((part) => truncateLine(part ?? ""))
+			.flatMap((part) => (part ? truncateLine(part) : []))
 			.join(" · "),
 	};
 }

@@ -36,7 +36,7 @@ export const isOver = (box: Sandbox, id: string) =>
 /** Two polls of a supervisor: what has not started by then stays queued. Only time can show that. */
 export const aWhile = () => Bun.sleep(2500);
 
-export const entries = (box: Sandbox, folder: "queue" | "slots") =>
+export const entries = (box: Sandbox, folder: "queue" | "slots" | "parked") =>
 	readdirSync(join(box.dir, `.${folder}`));
 
 /** Waits until so many tasks wait for nothing but a slot. */
@@ -48,11 +48,14 @@ export const isReady = (box: Sandbox, count = 1) =>
 		"tasks that are ready",
 	);
 
+const namesOfQueue = (box: Sandbox) =>
+	(["queue", "slots", "parked"] as const).map((folder) => entries(box, folder));
+
 export const isEmpty = (box: Sandbox) =>
 	until(
-		() => entries(box, "queue").length + entries(box, "slots").length === 0,
+		() => namesOfQueue(box).flat().length === 0,
 		"no task queued, no place taken",
-		() => JSON.stringify([entries(box, "queue"), entries(box, "slots")]),
+		() => JSON.stringify(namesOfQueue(box)),
 	);
 
 export const linesOf = (path: string): string[] =>

@@ -1,6 +1,5 @@
 import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
-import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
@@ -16,9 +15,9 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
-import { refuseEmpty } from "../arguments.ts";
+import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
 
@@ -40,60 +39,42 @@ const shortKeys = [
 	"completed_at",
 	"progress",
 	"recorded",
-] as const satisfies readonly (keyof Task)[];
+	"note",
+] as const satisfies readonly (keyof ReportedTask)[];
 
 export default defineVerb({
-	meta: { name: "list", description: "Show tasks, newest first" },
+	name: "list",
+	description: "Show tasks, newest first",
 	group: "inspect",
-	examples: [
-		["bg list --status queued,running", "unfinished tasks"],
-		["bg list --tag nightly --full --json", "whole records as JSON"],
-	],
+	examples: {
+		"bg list --status queued,running": "unfinished tasks",
+		"bg list --tag nightly --full --json": "whole records as JSON",
+	},
 	args: {
-		status: {
-			type: "string",
+		status: option("status", "only tasks with one of these (comma-separated)", {
 			from: statuses,
-			description: "only tasks with one of these (comma-separated)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "only tasks of this parent session",
-		},
-		cwd: {
-			type: "string",
-			valueHint: "dir",
+		}),
+		session: option("id", "only tasks of this parent session"),
+		cwd: option("dir", "only tasks that run in this folder", {
 			from: "folders",
-			description: "only tasks that run in this folder",
-		},
-		tag: {
-			type: "string",
-			valueHint: "tag",
-			description: "only tasks with this tag",
-		},
-		limit: {
-			type: "string",
-			valueHint: "n",
-			description: "only the n newest; counts cover all",
-		},
-		all: { type: "boolean", description: "include archived tasks" },
-		full: { type: "boolean", description: "whole records" },
-		format: {
-			type: "string",
-			from: formats,
-			description: "the format of the reply",
-		},
+		}),
+		tag: option("tag", "only tasks with this tag"),
+		limit: option("n", "only the n newest; counts cover all"),
+		all: flag("include archived tasks"),
+		full: flag("whole records"),
+		format: option("format", "the format of the reply", { from: formats }),
 		...formatFlags,
 	},
 	run: async ({ args }) => {
 		const { resolve } = await import("node:path");
 		const format =
-			parseFormat(args.format) ?? (isJsonWanted(args) ? "json" : "table");
-		const wanted = parseStatuses(args.status);
+			parseChoice("--format", formats, args.format) ??
+			(isJsonWanted(args) ? "json" : "table");
+		const wanted = args.status
+			?.split(",")
+			.map((word) => parseChoice("--status", statuses, word));
 		const cwd =
-			args.cwd === undefined
-				? undefined
-				: resolve(toAbsolute("--cwd", args.cwd));
+			args.cwd !== undefined && resolve(toAbsolute("--cwd", args.cwd));
 		const limit =
 			parseNumberFlag("--limit", args.limit, { lowest: 1 }) ??
 			Number.POSITIVE_INFINITY;
@@ -101,16 +82,15 @@ export default defineVerb({
 		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
 		const unreadable: UnreadableRecord[] = [];
+		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		const counts = Object.fromEntries(
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const row = args.full ? renderFullRow : renderShortRow;
 		const tasks: ReportedTask[] = [];
 		// A JSON reply keeps only rows: 10,000 records would take much memory.
 		const rows: string[] = [];
 		let total = 0;
-		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		for (const task of all) {
 			if (
 				(!args.all && task.archived_at) ||
@@ -122,9 +102,10 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			if (!asJson)
-				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
-			else rows.push(row(addProgress(store, task), describeNote(task)));
+			const current = { ...addProgress(store, task), note: describeNote(task) };
+			if (!asJson) tasks.push(current);
+			else
+				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
 		}
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
@@ -150,31 +131,10 @@ export default defineVerb({
 
 // --- internal ---
 
-function parseFormat(given: string | undefined) {
-	const format = formats.find((each) => each === given);
-	if (given !== undefined && !format)
-		throw usage(`--format takes ${formats.join(", ")}`);
-	return format;
-}
-
-function parseStatuses(
-	given: string | undefined,
-): readonly Status[] | undefined {
-	return given?.split(",").map((word) => {
-		const status = statuses.find((each) => each === word);
-		if (!status) throw usage(`--status takes ${statuses.join(", ")}`);
-		return status;
-	});
-}
-
-const renderFullRow = (task: Task, note: string | undefined) =>
-	JSON.stringify({ ...task, note });
-
-function renderShortRow(task: Task, note: string | undefined) {
+function renderShort(task: ReportedTask): string {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
-	picked.note = note;
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
@@ -199,8 +159,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 			formatTaskAge(task),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, task.note]
-				.filter((part) => part)
-				.map((part) => toLine(part ?? "", 80))
+				.flatMap((part) => (part ? toLine(part, 80) : []))
 				.join(" · "),
 		]),
 	);
@@ -218,10 +177,10 @@ async function renderTerminalTable(
 	);
 	const { readTerminalSize } = await import("../../print/terminal.ts");
 	const shorten = shortenIds(listTaskIds(store));
-	const rows = tasks.map((task) => {
-		const row = readTaskRow(store, task);
-		return { ...row, short: shorten(task.id) };
-	});
+	const rows = tasks.map((task) => ({
+		...readTaskRow(store, task),
+		short: shorten(task.id),
+	}));
 	const { head, line } = layOutTable(rows, readTerminalSize().columns);
 	const colour = isColourWanted();
 	return [
