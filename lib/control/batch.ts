@@ -68,7 +68,7 @@ const JsonLine = v.pipe(v.string(), v.parseJson(), BatchLine);
 type NumberedLine = { number: number; line: BatchLine };
 
 /** A plan, and the name of its line if it has one. */
-export type NamedPlan = { name: string | undefined; plan: LaunchPlan };
+export type NamedPlan = { name?: string | undefined; plan: LaunchPlan };
 
 /**
  * Plans a whole batch.

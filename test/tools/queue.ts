@@ -39,13 +39,19 @@ export const aWhile = () => Bun.sleep(2500);
 export const entries = (box: Sandbox, folder: "queue" | "slots" | "parked") =>
 	readdirSync(join(box.dir, `.${folder}`));
 
-/** Waits until so many tasks wait for nothing but a slot. */
+/** Waits until so many tasks wait for nothing but a slot, and the first in line is awake. */
 export const isReady = (box: Sandbox, count = 1) =>
 	until(
-		() =>
-			entries(box, "queue").filter((name) => name.startsWith("ready")).length >=
-			count,
+		() => {
+			const ready = entries(box, "queue").filter((name) =>
+				name.startsWith("ready"),
+			);
+			const marks = entries(box, "parked");
+			const isAwake = !marks.some((name) => name.endsWith(".woken"));
+			return ready.length >= count && marks.includes("beat") && isAwake;
+		},
 		"tasks that are ready",
+		() => JSON.stringify(namesOfQueue(box)),
 	);
 
 const namesOfQueue = (box: Sandbox) =>
