@@ -19,7 +19,12 @@ import { followEnd } from "../spawn/dependencies.ts";
 import { dismissTask } from "../spawn/parked.ts";
 import { postStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
-import { iterateTasks, readTask, updateTask } from "../store/records.ts";
+import {
+	findAncestors,
+	iterateTasks,
+	readTask,
+	updateTask,
+} from "../store/records.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type {
 	LeftBehind,
@@ -242,13 +247,11 @@ function findUnfinishedDescendants(
 	ids: ReadonlySet<string>,
 ): string[] {
 	if (ids.size === 0) return [];
-	const family = new Set(ids);
-	const unfinished: string[] = [];
-	// Oldest first: a parent is always older than its children.
-	for (const task of [...iterateTasks(store)].reverse()) {
-		if (!family.has(task.parent_task_id ?? "")) continue;
-		family.add(task.id);
-		if (!isFinal(task)) unfinished.push(task.id);
-	}
-	return unfinished;
+	// A task in between may have ended and be archived: its descendants are found from below.
+	return [...iterateTasks(store)]
+		.filter((task) => !isFinal(task))
+		.filter(({ parent_task_id }) =>
+			[...findAncestors(store, parent_task_id)].some((id) => ids.has(id)),
+		)
+		.map(({ id }) => id);
 }

@@ -14,7 +14,7 @@ import { currentFolder, sleepSync } from "../process/runtime.ts";
 import { readOwnTaskId } from "../process/self.ts";
 import { withOpenFile } from "../process/system.ts";
 import { readLimits } from "../spawn/limits.ts";
-import { createSessionId, sessionPattern } from "../task/ids.ts";
+import { sessionPattern } from "../task/ids.ts";
 import { schemaVersion } from "../task/schema.ts";
 import { omitUndefined, timestamp } from "../task/states.ts";
 import {
@@ -73,7 +73,6 @@ export function checkCommonOptions(options: LaunchOptions) {
 		description: options.description,
 		cwd,
 		stdin: options.stdin ? resolveStdin(cwd, options.stdin) : undefined,
-		session_id: createSessionId(),
 		parent_session_id: resolveParentSession(options),
 		parent_task_id: readOwnTaskId(),
 		depth,

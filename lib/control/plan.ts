@@ -12,7 +12,7 @@ import {
 	systemPromptFile,
 } from "../store/paths.ts";
 import { readTask } from "../store/records.ts";
-import { createTaskId } from "../task/ids.ts";
+import { createSessionId, createTaskId } from "../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
 import {
 	checkCommand,
@@ -60,6 +60,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 	const task: Task = {
 		...base,
 		id,
+		session_id: createSessionId(id),
 		kind: "droid",
 		prompt: options.private ? undefined : prompt,
 		agent: droid,
@@ -95,7 +96,15 @@ export function planCommand(
 			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
 		);
 	const id = createTaskId();
-	const task: Task = { ...base, id, kind: "command", autonomy, command };
+	const session_id = createSessionId(id);
+	const task: Task = {
+		...base,
+		id,
+		session_id,
+		kind: "command",
+		autonomy,
+		command,
+	};
 	const env = parseEnvPairs(options.env ?? []);
 	return { task, env, warnings: [], writeFiles: () => {} };
 }

@@ -52,14 +52,15 @@ export function recordSubagent(store: Store, payload: HookPayload): void {
 	const { sessionId, description, prompt, subagent_type } = subagent;
 	if (!claimSession(store, sessionId)) return;
 	const at = timestamp();
+	const id = createTaskId();
 	const task: Task = {
 		schema: schemaVersion,
-		id: createTaskId(),
+		id,
 		kind: "native",
 		description: cutName(description),
 		prompt: cutResult(prompt),
 		agent: cutName(subagent_type),
-		session_id: createSessionId(),
+		session_id: createSessionId(id),
 		droid_session_id: sessionId,
 		parent_session_id: payload.session_id,
 		parent_task_id: readOwnTaskId(),

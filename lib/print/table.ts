@@ -108,19 +108,25 @@ export function summarizeCounts(
 		.join(", ");
 }
 
-/** The least characters of a short id. They differ for launches that are 0.25 s apart. */
-const minIdLength = "bg_".length + 9;
+/** The least digits of a short id. Fewer are not accepted. */
+const minIdLength = 4;
 
-/** Shortens ids to beginnings that are unique among `all`, and therefore accepted by `bg`. */
+/** Shortens ids to ends that are unique among `all`, and therefore accepted by `bg`. */
 export function shortenIds(all: readonly string[]): (id: string) => string {
-	const sorted = [...all].sort();
+	const reverse = (id: string) =>
+		[...id.slice("bg_".length)].reverse().join("");
+	const sorted = all.map(reverse).sort();
 	const lengths = new Map<string, number>();
 	for (const [at, id] of sorted.entries()) {
 		const near = [sorted[at - 1], sorted[at + 1]];
 		const shared = near.map((other) => measureSharedPrefix(id, other ?? ""));
 		lengths.set(id, Math.max(minIdLength, ...shared.map((each) => each + 1)));
 	}
-	return (id) => id.slice(0, lengths.get(id));
+	return (id) => {
+		const end = id.slice(-(lengths.get(reverse(id)) ?? id.length));
+		// All of an id may be the end of a longer one.
+		return end.length > id.length - "bg_".length ? id : end;
+	};
 }
 
 // --- internal ---

@@ -6,7 +6,7 @@ import { formatTaskAge } from "./units.ts";
 
 export type TaskRow = {
 	id: string;
-	/** A beginning of the id that is unique among the tasks shown. */
+	/** An end of the id that is unique in the folder. */
 	short: string;
 	status: Status;
 	age: string;

@@ -1,15 +1,19 @@
 /**
- * Archives finished tasks: they leave the list and stay on disk. On request they are deleted with all
- * their files, the oldest first. A task that has a process, or that an unfinished task names in `after`,
+ * Takes finished tasks off the list; they stay on disk, where they are. On request they are deleted with all
+ * their files, the oldest first, also those in the archive (prune/archive.ts). A task that has a process, or that an unfinished task names in `after`,
  * is not deleted.
  */
 import { existsSync, lstatSync, rmSync } from "node:fs";
 import { BgError, refused } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
+import { removeEmptyFolder } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
 import { discardNotice } from "../store/notices.ts";
 import {
+	archivedOutput,
+	archivedRecord,
+	archiveFolder,
 	onEndMark,
 	outputFile,
 	progressFile,
@@ -21,10 +25,13 @@ import {
 import {
 	findTask,
 	iterateTasks,
+	listArchivedIds,
+	listTaskIds,
 	lockTimeoutMs,
 	updateTask,
 } from "../store/records.ts";
 import { unindexSession } from "../store/session-index.ts";
+import { compareIds } from "../task/ids.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
@@ -42,18 +49,17 @@ export type CleanupOptions = {
 };
 
 /**
- * Archives all finished tasks, and deletes those that the options name.
+ * Takes all finished tasks of the folder off the list, and deletes those that the options name. A task in the
+ * archive is off the list already, and is read only to be deleted.
  * @returns the ids in each group.
  */
 export function cleanUpTasks(store: Store, options: CleanupOptions) {
 	const { olderThan, maxSize, dryRun, onProgress } = options;
-	const all = [...iterateTasks(store)];
-	const finished = all.filter(
-		(task) => checkSupervision(task) === "over" && !hasNewerSchema(task),
-	);
-	const awaited = new Set(
-		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
-	);
+	const mayDelete = olderThan !== undefined || maxSize !== undefined;
+	const here = new Set(listTaskIds(store));
+	const archived = mayDelete ? listArchivedIds(store) : [];
+	const ids = [...new Set([...here, ...archived])].sort(compareIds).reverse();
+	const awaited = mayDelete ? listAwaitedTasks(store) : new Set<string>();
 	const cleaned = {
 		cleaned: true,
 		archived: [] as string[],
@@ -66,36 +72,38 @@ export function cleanUpTasks(store: Store, options: CleanupOptions) {
 	let size = 0;
 	let isTooMuch = false;
 	const archived_at = timestamp();
-	for (const [done, task] of finished.entries()) {
-		onProgress?.(done, finished.length);
-		const bytes = measureTask(store, task.id);
+	for (const [done, id] of ids.entries()) {
+		const task = findTask(store, id);
+		if (!task || checkSupervision(task) !== "over" || hasNewerSchema(task))
+			continue;
+		onProgress?.(done, ids.length);
+		const bytes = mayDelete ? measureTask(store, task) : 0;
 		size += bytes;
 		const age =
 			Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
 		const isTooOld = olderThan !== undefined && age > olderThan;
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
 		try {
-			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
+			if ((isTooOld || isTooMuch) && !awaited.has(id)) {
 				runPendingOnEnd(store, task, dryRun);
-				if (!dryRun && !deleteTask(store, task.id)) continue;
-				cleaned.deleted.push(task.id);
+				if (!dryRun && !deleteTask(store, id)) continue;
+				cleaned.deleted.push(id);
 				cleaned.freedBytes += bytes;
-			} else if (!task.archived_at) {
-				if (!dryRun)
-					updateTask(store, task.id, (now) => ({ ...now, archived_at }));
-				cleaned.archived.push(task.id);
+			} else if (!task.archived_at && here.has(id)) {
+				if (!dryRun) updateTask(store, id, (now) => ({ ...now, archived_at }));
+				cleaned.archived.push(id);
 			}
 		} catch (error) {
 			if (!(error instanceof BgError)) throw error;
-			cleaned.kept.push({ taskId: task.id, note: error.message });
+			cleaned.kept.push({ taskId: id, note: error.message });
 		}
 	}
 	return cleaned;
 }
 
 /** The size of a finished task on disk, in bytes. */
-function measureTask(store: Store, id: string): number {
-	return listTaskFiles(store, id)
+function measureTask(store: Store, task: Task): number {
+	return listTaskFiles(store, task)
 		.map((path) => lstatSync(path, { throwIfNoEntry: false })?.size ?? 0)
 		.reduce((sum, size) => sum + size, 0);
 }
@@ -114,7 +122,9 @@ function deleteTask(store: Store, id: string): boolean {
 			if (key) unindexSession(store, key, id);
 		discardNotice(store, parent_session_id, id);
 		// The record comes last, so that an interrupted deletion can be repeated.
-		for (const path of listTaskFiles(store, id)) rmSync(path, { force: true });
+		for (const path of listTaskFiles(store, task))
+			rmSync(path, { force: true });
+		removeEmptyFolder(archiveFolder(store, id));
 		return true;
 	});
 }
@@ -139,16 +149,27 @@ function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
 	else if (!dryRun) runOnEnd(store, id);
 }
 
-/** All files of a task, its record last. */
-function listTaskFiles(store: Store, id: string): string[] {
-	const attempts = findTask(store, id)?.attempts ?? [];
+/** The tasks that unfinished tasks come after. */
+const listAwaitedTasks = (store: Store): Set<string> =>
+	new Set(
+		[...iterateTasks(store)]
+			.filter((task) => !isFinal(task))
+			.flatMap(({ after = [] }) => after),
+	);
+
+/** All files of a task in the folder and in the archive, its records last. */
+function listTaskFiles(store: Store, { id, attempts = [] }: Task): string[] {
+	const numbers = [...attempts.map(({ attempt }) => attempt), undefined];
 	return [
-		...attempts.map(({ attempt }) => outputFile(store, id, attempt)),
-		outputFile(store, id),
+		...numbers.flatMap((attempt) => [
+			outputFile(store, id, attempt),
+			archivedOutput(store, id, attempt),
+		]),
 		progressFile(store, id),
 		promptFile(store, id),
 		systemPromptFile(store, id),
 		onEndMark(store, id),
+		archivedRecord(store, id),
 		recordFile(store, id),
 	];
 }

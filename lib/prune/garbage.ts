@@ -4,12 +4,19 @@
  */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
+import { ifExists } from "../error.ts";
 import { runOnEnd } from "../spawn/command.ts";
 import { sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
-import { listNames, removeEmptyFolder, touch } from "../store/files.ts";
+import {
+	listNames,
+	readFile,
+	removeEmptyFolder,
+	replaceFile,
+	touch,
+} from "../store/files.ts";
 import { removeDeadClaims } from "../store/locks.ts";
 import { sweepNotices } from "../store/notices.ts";
 import {
@@ -19,6 +26,7 @@ import {
 	recordFile,
 	type Store,
 	sweptMark,
+	sweptSession,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import { idPattern } from "../task/ids.ts";
@@ -29,6 +37,10 @@ const noteRetentionMs = 7 * 86_400_000;
 
 /** How often the store is swept, in ms. */
 const sweepIntervalMs = 3_600_000;
+
+/** The most sessions, and the most names of each, that one sweep looks at. */
+const maxSweptSessions = 1000;
+const maxSweptNames = 2000;
 
 /** Sweeps the store if the last sweep was more than an hour ago. */
 export function sweepIfDue(store: Store): void {
@@ -71,12 +83,22 @@ export function sweepStore(store: Store): void {
 	}
 	// Launcher and supervisor may both die between these files and the record, which is written later.
 	const recorded = new Set(listTaskIds(store));
-	removeFromSessions(
-		store,
-		(id) => !recorded.has(id) && hasNoRecord(store, id),
-	);
-	for (const key of listNames(store, folderPath(store, "sessions")))
-		removeOldNotes(`${folderPath(store, "sessions")}/${key}`);
+	const isUnrecorded = (id: string) =>
+		!recorded.has(id) && hasNoRecord(store, id);
+	for (const session of listNames(store, folderPath(store, "notices")))
+		removeFromSession(
+			store,
+			{ folder: "notices", session, most: maxSweptNames },
+			isUnrecorded,
+		);
+	for (const session of chooseSessions(store)) {
+		removeFromSession(
+			store,
+			{ folder: "sessions", session, most: maxSweptNames },
+			isUnrecorded,
+		);
+		removeOldNotes(`${folderPath(store, "sessions")}/${session}`);
+	}
 }
 
 /**
@@ -95,31 +117,54 @@ export function removeUnlaunchedTasks(
 			rmSync(path, { force: true });
 		removePromptFiles(store, id);
 	}
-	removeFromSessions(store, (id) => all.has(id));
+	for (const folder of ["sessions", "notices"] as const)
+		for (const session of listNames(store, folderPath(store, folder)))
+			removeFromSession(store, { folder, session }, (id) => all.has(id));
 	removeEntries(store, "queue", all);
 	for (const id of ids) removeParkedMarks(store, id);
 }
 
 // --- internal ---
 
-/** Removes tasks from the folders of all sessions. */
-function removeFromSessions(
+/**
+ * The sessions that this sweep looks at: all if they are few, else the next ones in their order, because a
+ * store with 100,000 tasks may have as many sessions.
+ */
+function chooseSessions(store: Store): string[] {
+	const all = listNames(store, folderPath(store, "sessions"));
+	if (all.length <= maxSweptSessions) return all;
+	const path = sweptSession(store);
+	const last = ifExists(() => readFile(store, path)) ?? "";
+	all.sort();
+	const start = all.findIndex((each) => each > last);
+	const chosen = all.slice(Math.max(0, start)).slice(0, maxSweptSessions);
+	replaceFile(store, { path, text: chosen.at(-1) ?? "" });
+	return chosen;
+}
+
+/** Removes tasks from the folder of a session. Of more than `most` names a part is looked at, each time another. */
+function removeFromSession(
 	store: Store,
+	{
+		folder,
+		session,
+		most = Number.POSITIVE_INFINITY,
+	}: { folder: "sessions" | "notices"; session: string; most?: number },
 	isMeant: (id: string) => boolean,
 ): void {
-	for (const folder of ["sessions", "notices"] as const)
-		for (const key of listNames(store, folderPath(store, folder))) {
-			const path = `${folderPath(store, folder)}/${key}`;
-			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
-			const names = listNames(store, path);
-			const meant = names.filter((name) => {
-				const [id = ""] = name.split(".");
-				return idPattern.test(id) && isMeant(id);
-			});
-			for (const name of meant) rmSync(`${path}/${name}`, { force: true });
-			// A task may be added at this moment: only an empty folder is removed.
-			if (meant.length) removeEmptyFolder(path);
-		}
+	const path = `${folderPath(store, folder)}/${session}`;
+	if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+	const names = listNames(store, path);
+	const start = Math.floor(
+		Math.random() * Math.max(0, names.length - most + 1),
+	);
+	const meant = names.slice(start, start + most).filter((name) => {
+		const [id = ""] = name.split(".");
+		return idPattern.test(id) && isMeant(id);
+	});
+	for (const name of meant) rmSync(`${path}/${name}`, { force: true });
+	// A task may be added at this moment: only an empty folder is removed.
+	if (meant.length) removeEmptyFolder(path);
 }
 
 /** The names in a folder that begin with a task id. */

@@ -1,5 +1,5 @@
 /**
- * The limits on running and queued tasks, and the priorities of the queue. The environment of a launch
+ * The limits on running, queued and kept tasks, and the priorities of the queue. The environment of a launch
  * sets limits for its tasks; limits that `bg limit` sets for the store come before those.
  */
 import { rmSync } from "node:fs";
@@ -36,16 +36,20 @@ export type StoreLimits = v.InferOutput<typeof StoreLimits>;
  * @throws BgError (usage) if one is not a number.
  */
 export function readLimits(env: NodeJS.ProcessEnv = process.env): Limits {
-	const entries = Object.entries(defaultLimits).map(([name, usual]) => {
-		const given = env[name] || String(usual);
-		if (!/^\d{1,6}$/.test(given))
-			throw usage(
-				`${name} is ${JSON.stringify(given)}: it takes a number, 0 for no limit`,
-			);
-		return [name, toLimit(Number(given))];
-	});
+	readKeptCount(env);
+	const entries = Object.entries(defaultLimits).map(([name, usual]) => [
+		name,
+		readLimit(name, usual, env),
+	]);
 	return Object.fromEntries(entries) as Limits;
 }
+
+/**
+ * Reads how many finished tasks stay in the folder; older ones are archived (prune/archive.ts).
+ * @throws BgError (usage) if it is not a number.
+ */
+export const readKeptCount = (env: NodeJS.ProcessEnv = process.env): number =>
+	readLimit("BG_KEEP", 1000, env);
 
 /** A count as a limit: 0 is none. */
 export const toLimit = (count: number) => count || Number.POSITIVE_INFINITY;
@@ -71,4 +75,15 @@ export function writeStoreLimits(store: Store, limits: StoreLimits): void {
 		running === undefined && Object.keys({ ...droid, ...model }).length === 0;
 	if (isEmpty) rmSync(path, { force: true });
 	else replaceFile(store, { path, text: `${JSON.stringify(limits)}\n` });
+}
+
+// --- internal ---
+
+function readLimit(name: string, usual: number, env: NodeJS.ProcessEnv) {
+	const given = env[name] || String(usual);
+	if (!/^\d{1,6}$/.test(given))
+		throw usage(
+			`${name} is ${JSON.stringify(given)}: it takes a number, 0 for no limit`,
+		);
+	return toLimit(Number(given));
 }

@@ -1,6 +1,7 @@
 /**
  * The output files of tasks and the notes of how far they were read. They lie beside the records and are
- * opened like them: links are not followed, pipes not waited for.
+ * opened like them: links are not followed, pipes not waited for. An output moves to the archive before its
+ * record: each read looks for it in the folder, in the archive, and in the folder again.
  */
 import {
 	closeSync,
@@ -17,11 +18,28 @@ import {
 import { ifExists } from "../error.ts";
 import { appendFlags, openFile } from "./directory.ts";
 import { moveFile, readFile, replaceFile } from "./files.ts";
-import { outputFile, progressFile, type Store } from "./paths.ts";
+import {
+	archivedOutput,
+	outputFile,
+	progressFile,
+	type Store,
+} from "./paths.ts";
 
 /** Opens a task's output to append to it. Returns the descriptor. */
 export const openOutput = (store: Store, id: string): number =>
 	openFile(store, outputFile(store, id), appendFlags);
+
+/** The path of the output of a task, or of an earlier attempt: in the archive only if it is there. */
+export function locateOutput(
+	store: Store,
+	id: string,
+	attempt?: number,
+): string {
+	const here = outputFile(store, id, attempt);
+	if (existsSync(here)) return here;
+	const archived = archivedOutput(store, id, attempt);
+	return existsSync(archived) ? archived : here;
+}
 
 /** Whether a task's output exists. It is created right before the process starts. */
 export const hasOutput = (store: Store, id: string): boolean =>
@@ -33,8 +51,10 @@ export function readOutputSize(
 	id: string,
 	attempt?: number,
 ): number {
-	const path = outputFile(store, id, attempt);
-	return lstatSync(path, { throwIfNoEntry: false })?.size ?? 0;
+	const read = (path: string) => lstatSync(path, { throwIfNoEntry: false });
+	const here = outputFile(store, id, attempt);
+	const archived = archivedOutput(store, id, attempt);
+	return (read(here) ?? read(archived) ?? read(here))?.size ?? 0;
 }
 
 /**
@@ -83,7 +103,7 @@ export function truncateOutput(
 	id: string,
 	{ bytes, line }: { bytes: number; line: string },
 ): void {
-	const fd = openOutput(store, id);
+	const fd = openFile(store, locateOutput(store, id), appendFlags);
 	try {
 		ftruncateSync(fd, bytes);
 		writeSync(fd, `\n${line}\n`);
@@ -105,8 +125,11 @@ export function readOutputBytes(
 		attempt,
 	}: { from: number; to: number; attempt?: number | undefined },
 ): Buffer {
-	const path = outputFile(store, id, attempt);
-	const fd = ifExists(() => openFile(store, path, constants.O_RDONLY));
+	const open = (path: string) =>
+		ifExists(() => openFile(store, path, constants.O_RDONLY));
+	const here = outputFile(store, id, attempt);
+	const fd =
+		open(here) ?? open(archivedOutput(store, id, attempt)) ?? open(here);
 	if (fd === undefined) return Buffer.alloc(0);
 	try {
 		const length = Math.max(0, Math.min(to, fstatSync(fd).size) - from);

@@ -41,6 +41,12 @@
  *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
  *     .tmp/<holder>              a file or lock that is being written
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
+ *     .tmp/swept-session         the last session that a sweep looked at, if it did not look at all
+ *     .tmp/archived              the last task that was archived, if more are left; its mtime is the time of the
+ *                                last search for tasks to archive
+ *     .archive/<day>/<id>.json   the record of a finished task past the newest 1,000 (prune/archive.ts);
+ *                                <day>: of its launch in UTC, by its id, or `undated`
+ *     .archive/<day>/<id>.out    its output, likewise its attempts'
  *     .supervisor.log            faults of supervisors, which have no terminal
  *     .hook.log                  faults of hooks, likewise
  *
@@ -48,7 +54,7 @@
  */
 
 import { toAbsolute } from "../process/runtime.ts";
-import { idPattern } from "../task/ids.ts";
+import { dayOfId, idPattern } from "../task/ids.ts";
 
 export type Store = {
 	readonly dir: string;
@@ -76,6 +82,7 @@ export const folders = {
 	stops: ".stops",
 	broken: ".broken",
 	temporary: ".tmp",
+	archive: ".archive",
 } as const;
 
 /** The writers of a log of faults. */
@@ -118,9 +125,25 @@ export const folderPath = (store: Store, folder: keyof typeof folders) =>
 export const recordFile = (store: Store, id: string) =>
 	`${store.dir}/${checkId(id)}.json`;
 
-/** The output of a task; with `attempt`, of that earlier attempt. */
+/** The output of a task in the folder; with `attempt`, of that earlier attempt. */
 export const outputFile = (store: Store, id: string, attempt?: number) =>
 	`${store.dir}/${checkId(id)}${attempt ? `.${attempt}` : ""}.out`;
+
+/** The folder of the archive that a task belongs to, wherever it is now. */
+export const archiveFolder = (store: Store, id: string) =>
+	`${folderPath(store, "archive")}/${dayOfId(checkId(id))}`;
+
+/** The output that belongs to a record at `path`. */
+export const outputBeside = (path: string) =>
+	`${path.slice(0, -".json".length)}.out`;
+
+/** The record of an archived task. */
+export const archivedRecord = (store: Store, id: string) =>
+	recordFile({ dir: archiveFolder(store, id) }, id);
+
+/** The output of an archived task. */
+export const archivedOutput = (store: Store, id: string, attempt?: number) =>
+	outputFile({ dir: archiveFolder(store, id) }, id, attempt);
 
 /** The prompt of a droid task that is not given in argv. */
 export const promptFile = (store: Store, id: string) =>
@@ -176,6 +199,14 @@ export const uniqueFile = (store: Store, hash: string) =>
 /** Its mtime is the time of the last sweep. */
 export const sweptMark = (store: Store) =>
 	`${folderPath(store, "temporary")}/swept`;
+
+/** The last session that a sweep looked at, if there are too many for one sweep. */
+export const sweptSession = (store: Store) =>
+	`${folderPath(store, "temporary")}/swept-session`;
+
+/** Its mtime is the time of the last search for tasks to archive. */
+export const archivedMark = (store: Store) =>
+	`${folderPath(store, "temporary")}/archived`;
 
 /**
  * One of eight files that ends of tasks replace in turn: Bun's watcher does not report a second rename

@@ -1,6 +1,9 @@
 /**
  * The records: how they are found, read and changed. A record changes in one way only: lock, read,
  * decide, write a temporary file, rename, unlock. The file names are in store/paths.ts.
+ *
+ * A record is in the folder or in the archive (prune/archive.ts), and is moved under its lock. A reader without
+ * the lock looks in the folder, in the archive, and in the folder again.
  */
 import { existsSync, lstatSync, renameSync } from "node:fs";
 import {
@@ -12,12 +15,18 @@ import {
 	isTooLarge,
 	refused,
 	toWriteError,
-	usage,
 	wrapWriteErrors,
 } from "../error.ts";
-import { compareIds, idPattern, idPrefixPattern } from "../task/ids.ts";
+import {
+	compareIds,
+	createSessionId,
+	daysOfPrefix,
+	idPattern,
+	undated,
+} from "../task/ids.ts";
 import { hasNewerSchema, NewerSchemaError, parseTask } from "../task/parse.ts";
 import { formatRecordText, formatShortText } from "../task/record-size.ts";
+import { type ResolveOptions, resolveId } from "../task/resolve-id.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { publishEnd } from "./ends.ts";
@@ -31,7 +40,13 @@ import {
 } from "./files.ts";
 import { withLock, withLockAsync } from "./locks.ts";
 import { expectNotice } from "./notices.ts";
-import { folderPath, recordFile, type Store } from "./paths.ts";
+import {
+	archivedRecord,
+	folderPath,
+	outputBeside,
+	recordFile,
+	type Store,
+} from "./paths.ts";
 import { indexSession } from "./session-index.ts";
 
 /** How long a verb waits for a lock, in ms. */
@@ -76,18 +91,33 @@ export function readRecordVersion(
 	store: Store,
 	id: string,
 ): string | undefined {
-	const status = lstatSync(recordFile(store, id), { throwIfNoEntry: false });
+	const read = (path: string) => lstatSync(path, { throwIfNoEntry: false });
+	const status = recordPlaces(store, id).reduce(
+		(found: ReturnType<typeof read>, path) => found ?? read(path),
+		undefined,
+	);
 	return status && `${status.ino}:${status.mtimeMs}`;
 }
 
-/** Iterates over all records, newest first. Adds those that cannot be read to `unreadable`. */
+/**
+ * Iterates over the records in the folder, newest first, with `archived` also over those in the archive. Adds
+ * those that cannot be read to `unreadable`.
+ */
 export function* iterateTasks(
 	store: Store,
 	unreadable: UnreadableRecord[] = [],
+	{ archived = false }: { archived?: boolean } = {},
 ): Generator<Task> {
-	for (const id of listTaskIds(store).reverse()) {
+	// The folder is listed first: a task that is moved meanwhile is in both lists.
+	const ids = listTaskIds(store);
+	const moved = archived ? listArchivedIds(store) : [];
+	const here = new Set(moved.length ? ids : []);
+	const places = new Set(moved.filter((id) => !here.has(id)));
+	if (places.size) ids.push(...places);
+	if (places.size) ids.sort(compareIds);
+	for (const id of ids.reverse()) {
 		try {
-			yield loadListedTask(store, id);
+			yield loadListedTask(store, id, places.has(id));
 		} catch (error) {
 			// ENOENT: the record was deleted between the listing and the read.
 			if (errorCode(error) !== "ENOENT")
@@ -96,51 +126,56 @@ export function* iterateTasks(
 	}
 }
 
-/** Lists the ids of all records, oldest first. */
-export function listTaskIds(store: Store): string[] {
-	const ids: string[] = [];
-	for (const name of listNames(store, store.dir)) {
-		const id = name.slice(0, -".json".length);
-		if (name.endsWith(".json") && idPattern.test(id)) ids.push(id);
-	}
-	return ids.sort(compareIds);
+/** Lists the ids of the records in the folder, oldest first. All unfinished tasks are among them. */
+export const listTaskIds = (store: Store): string[] =>
+	listIdsIn(store, store.dir).sort(compareIds);
+
+/** Lists the ids of archived tasks that begin with `prefix`, oldest first. */
+export function listArchivedIds(store: Store, prefix = "bg_"): string[] {
+	const archive = folderPath(store, "archive");
+	const { first = "", last = "9999" } = daysOfPrefix(prefix) ?? {};
+	return listNames(store, archive)
+		.filter((day) =>
+			/^\d{4}-\d\d-\d\d$/.test(day)
+				? first <= day && day <= last
+				: day === undated,
+		)
+		.flatMap((day) => listIdsIn(store, `${archive}/${day}`))
+		.filter((id) => id.startsWith(prefix))
+		.sort(compareIds);
 }
 
-/**
- * Resolves an id that a person typed: a whole id, a unique beginning, or `@last`.
- * @throws BgError: usage if it cannot be an id, missing if it matches no task or more than one.
- */
-export function resolveTaskId(store: Store, given: string): string {
-	if (given === "@last") {
-		const newest = listTaskIds(store).at(-1);
-		if (newest) return newest;
-		throw missing("no task yet (bg launch and bg run make some)");
-	}
-	if (!idPrefixPattern.test(given))
-		throw usage(
-			`${JSON.stringify(given)} is not a task id: give an id such as bg_19f0c2a4b1c…, a unique beginning of one, or @last for the newest`,
-		);
-	if (idPattern.test(given) && existsSync(recordFile(store, given)))
-		return given;
-	const matches = listTaskIds(store).filter((id) => id.startsWith(given));
-	const [only, another] = matches;
-	if (!only) throw missing(`no task "${given}" (bg list shows them)`);
-	if (!another) return only;
-	const examples = [...matches.slice(0, 3), ...(matches[3] ? ["…"] : [])];
-	throw missing(
-		`"${given}" could be ${matches.length} tasks (${examples.join(", ")}): type more of it (bg list shows them)`,
+/** Resolves an id that a person typed, see task/resolve-id.ts. @throws BgError as there. */
+export const resolveTaskId = (
+	store: Store,
+	given: string,
+	options?: ResolveOptions,
+): string =>
+	resolveId(
+		given,
+		{
+			has: (id) => existsSync(locateRecord(store, id)),
+			list: (prefix) =>
+				prefix === undefined ? listTaskIds(store) : listIdsFrom(store, prefix),
+			hasEnded: (id) => {
+				const task = findTask(store, id);
+				return task !== undefined && isFinal(task);
+			},
+		},
+		options,
 	);
-}
 
 /** Writes a new record, after its entries in the session index and among the notices. */
 export function createTask(store: Store, task: Task): void {
 	const { id, kind, session_id, parent_session_id } = task;
 	wrapWriteErrors(store.dir, () => {
-		if (session_id) indexSession(store, session_id, id);
+		// The session id that bg derives from the task's needs no index.
+		if (session_id && session_id !== createSessionId(id))
+			indexSession(store, session_id, id);
 		// Droid itself reports the end of its own subagents.
 		if (kind !== "native") expectNotice(store, parent_session_id, id);
 	});
-	writeRecord(store, task, true);
+	writeRecord(task, recordFile(store, id), { store, durable: true });
 }
 
 /** How a record is changed. */
@@ -165,7 +200,7 @@ export function updateTask(
 ): Task {
 	return withLock(store, { name: id, timeoutMs }, () => {
 		const { task, change } = decideChange(store, id, decide, fallback);
-		if (change) writeRecord(store, task, change === "end");
+		if (change) rewriteRecord(store, task, change === "end");
 		if (change === "end") publishEnd(store, task);
 		return task;
 	});
@@ -185,7 +220,7 @@ export function updateTaskAsync(
 	return withLockAsync(store, { name: id, timeoutMs }, () => {
 		const { task, change } = decideChange(store, id, decide, fallback);
 		if (change === "end") return recordEnd(store, task);
-		if (change) writeRecord(store, task, false);
+		if (change) rewriteRecord(store, task, false);
 		return task;
 	});
 }
@@ -206,6 +241,37 @@ export function findAncestors(
 // --- internal ---
 
 const missing = (message: string) => new BgError("missing", message);
+
+/** Where to look for a record, in this order. */
+const recordPlaces = (store: Store, id: string) => {
+	const here = recordFile(store, id);
+	return [here, archivedRecord(store, id), here];
+};
+
+/** The path of a record: in the archive only if it is there and not in the folder. */
+function locateRecord(store: Store, id: string): string {
+	const places = recordPlaces(store, id);
+	return places.find((path) => existsSync(path)) ?? recordFile(store, id);
+}
+
+/** The ids of the records in one folder. */
+function listIdsIn(store: Store, folder: string): string[] {
+	const ids: string[] = [];
+	for (const name of listNames(store, folder)) {
+		if (!name.endsWith(".json")) continue;
+		const id = name.slice(0, -".json".length);
+		if (idPattern.test(id)) ids.push(id);
+	}
+	return ids;
+}
+
+/** The ids that begin with a text, in the folder and in the archive. */
+const listIdsFrom = (store: Store, prefix: string): string[] => [
+	...new Set([
+		...listTaskIds(store).filter((id) => id.startsWith(prefix)),
+		...listArchivedIds(store, prefix),
+	]),
+];
 
 /** Decides how to change a record whose lock is held. Returns the task as it will be. */
 function decideChange(
@@ -228,7 +294,7 @@ function decideChange(
 
 /** Writes and publishes the end of a task whose record is locked. */
 async function recordEnd(store: Store, task: Task): Promise<Task> {
-	const path = recordFile(store, task.id);
+	const path = locateRecord(store, task.id);
 	const write = (text: string) => replaceFileAsync(store, { path, text });
 	try {
 		await write(formatRecordText(task)).catch((error) => {
@@ -248,7 +314,7 @@ function toReadError(store: Store, id: string, error: unknown): BgError {
 	const hint =
 		error instanceof NewerSchemaError
 			? "update bg"
-			: `fix or remove ${recordFile(store, id)}`;
+			: `fix or remove ${locateRecord(store, id)}`;
 	return refused(
 		`the record of ${id} cannot be read: ${errorMessage(error)} (${hint})`,
 	);
@@ -258,8 +324,10 @@ function toReadError(store: Store, id: string, error: unknown): BgError {
  * Loads a record of a list, which may have 10,000. The file's owner is checked only for an unfinished
  * task: a finished one is shown and leads to no action.
  */
-function loadListedTask(store: Store, id: string): Task {
-	const task = loadTask(store, id, readTrusted);
+function loadListedTask(store: Store, id: string, isArchived: boolean): Task {
+	const places = recordPlaces(store, id);
+	if (isArchived) places.shift();
+	const task = loadTask(store, id, { read: readTrusted, places });
 	return isFinal(task) ? task : loadTask(store, id);
 }
 
@@ -267,11 +335,22 @@ function loadListedTask(store: Store, id: string): Task {
 function loadTask(
 	store: Store,
 	id: string,
-	read = (path: string) => readFile(store, path),
+	{
+		read = (path: string) => readFile(store, path),
+		places = recordPlaces(store, id),
+	} = {},
 ): Task {
-	const task = parseTask(read(recordFile(store, id)));
-	if (task.id === id) return task;
-	throw new Error(`it is the record of ${task.id}`);
+	for (const [at, path] of places.entries()) {
+		const load = () => parseTask(read(path));
+		const task = at < places.length - 1 ? ifExists(load) : load();
+		if (!task) continue;
+		if (task.id !== id) throw new Error(`it is the record of ${task.id}`);
+		// The recorded path may be that of before a move.
+		if (task.progress?.outputFile)
+			task.progress.outputFile = outputBeside(path);
+		return task;
+	}
+	throw new Error("there is no place to read from");
 }
 
 /**
@@ -283,7 +362,7 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	try {
 		return ifExists(() => loadTask(store, id)) ?? fallback;
 	} catch (error) {
-		const path = recordFile(store, id);
+		const path = locateRecord(store, id);
 		// A system error may pass, and a newer bg can read its own schema: neither means broken.
 		const isIntact = isSystemError(error) || error instanceof NewerSchemaError;
 		if (isIntact && !isSpecial(path)) throw toReadError(store, id, error);
@@ -293,9 +372,16 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 	}
 }
 
+/** Writes a record, which is locked, where it is. */
+const rewriteRecord = (store: Store, task: Task, durable: boolean) =>
+	writeRecord(task, locateRecord(store, task.id), { store, durable });
+
 /** Writes a record; a shorter one if the file would be larger than allowed (`ulimit -f`). */
-function writeRecord(store: Store, task: Task, durable: boolean): void {
-	const path = recordFile(store, task.id);
+function writeRecord(
+	task: Task,
+	path: string,
+	{ store, durable }: { store: Store; durable: boolean },
+): void {
 	const write = (text: string) => replaceFile(store, { path, text, durable });
 	wrapWriteErrors(path, () => {
 		try {

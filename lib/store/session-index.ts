@@ -6,7 +6,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { ifExists } from "../error.ts";
-import { idPattern, sessionPattern } from "../task/ids.ts";
+import { idPattern, sessionPattern, taskEndOfSession } from "../task/ids.ts";
 import { makeFolder } from "./directory.ts";
 import {
 	createExclusive,
@@ -32,11 +32,20 @@ export function unindexSession(store: Store, key: string, id: string): void {
 	removeEmptyFolder(sessionFolder(store, key));
 }
 
-/** Lists the ids of a session's tasks. */
+/**
+ * Lists the ids of a session's tasks. The session id that bg derived from a task's id is in no index: that task
+ * is found by its name, among those in the folder.
+ */
 export function listSessionTasks(store: Store, key: string): string[] {
 	if (!sessionPattern.test(key)) return [];
 	const names = listNames(store, sessionFolder(store, key));
-	return names.filter((name) => idPattern.test(name));
+	const ids = names.filter((name) => idPattern.test(name));
+	const end = taskEndOfSession(key);
+	if (end === undefined || ids.length) return ids;
+	return listNames(store, store.dir)
+		.filter((name) => name.endsWith(`${end}.json`))
+		.map((name) => name.slice(0, -".json".length))
+		.filter((id) => idPattern.test(id));
 }
 
 /** A note about a session (store/paths.ts): `.sessions/<key>/.<note>`. */

@@ -16,6 +16,7 @@ import {
 	shutdownSignals,
 	wakeSignal,
 } from "../process/signals.ts";
+import { archiveIfDue } from "../prune/archive.ts";
 import { sweepIfDue } from "../prune/garbage.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { startCommand } from "../spawn/command.ts";
@@ -108,9 +109,11 @@ async function superviseLaunch(
 				logSupervisorFault(store, task.id, error);
 			}
 			monitors.delete(task.id);
+			if (monitors.size) archiveIfDue(store, { isBusy: true });
 		}),
 	);
 	sweepIfDue(store);
+	archiveIfDue(store);
 }
 
 /** Handles signals: one asks to poll the records, the others to stop all tasks. */
@@ -261,6 +264,7 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
 	const scanner = new LeftoverScanner(() => false);
 	await concludeTask({ store, monitor, scanner, waiting }, task);
+	archiveIfDue(store);
 }
 
 // --- internal ---

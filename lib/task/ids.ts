@@ -5,7 +5,17 @@
 
 export const idPattern = /^bg_[0-9a-f]{8,32}$/;
 export const idPrefixPattern = /^bg_[0-9a-f]{0,32}$/;
+
+/** The end of an id, as a person may type it: without `bg_`, long enough to be unique most of the time. */
+export const idEndPattern = /^[0-9a-f]{4,32}$/;
+
 export const sessionPattern = /^[A-Za-z0-9_-]{1,128}$/;
+
+/** The day of ids that have no time. */
+export const undated = "undated";
+
+/** How many hex digits of an id are its time: 11 from 2004 until 2527. */
+const msDigits = 11;
 
 let lastId = { ms: 0, low: 0 };
 
@@ -22,9 +32,37 @@ export function createTaskId(now = Date.now()): string {
 	return `bg_${lastId.ms.toString(16)}${low.toString(16).padStart(6, "0")}`;
 }
 
-/** Creates bg's own session id for a task, in the format of `background-manager.py`. */
-export function createSessionId(): string {
-	return `ses_${crypto.randomUUID().replaceAll("-", "").slice(0, 12)}`;
+/**
+ * bg's own session id for a task, in the format of `background-manager.py`. It is derived from the task's id:
+ * the task is found by it without an index.
+ */
+export function createSessionId(id = createTaskId()): string {
+	return `ses_${id.slice(-12)}`;
+}
+
+/** The end of the id of the task that a session id of bg's own belongs to; undefined for any other session. */
+export const taskEndOfSession = (session: string): string | undefined =>
+	/^ses_([0-9a-f]{12})$/.exec(session)?.[1];
+
+/**
+ * The day (UTC) on which a task was launched, by its id: `2026-01-31`. An id of `background-manager.py` has no
+ * time: `undated`.
+ */
+export function dayOfId(id: string): string {
+	if (id.length !== "bg_".length + msDigits + 6) return undated;
+	const ms = Number.parseInt(id.slice("bg_".length, -6), 16);
+	return new Date(ms).toISOString().slice(0, 10);
+}
+
+/** The days that tasks whose ids begin with `prefix` may have; undefined if it is any day. */
+export function daysOfPrefix(
+	prefix: string,
+): { first: string; last: string } | undefined {
+	const digits = prefix.slice("bg_".length, "bg_".length + msDigits);
+	if (!digits) return undefined;
+	const day = (fill: string) =>
+		dayOfId(`bg_${digits.padEnd(msDigits, fill)}000000`);
+	return { first: day("0"), last: day("f") };
 }
 
 /** Compares ids by age, oldest first. Ids of `background-manager.py` are shorter and come first. */

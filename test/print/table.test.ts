@@ -165,15 +165,15 @@ test("colours are among the 16 of a theme, and readable on white and on black", 
 	}
 });
 
-test("a short id is not the beginning of another id", () => {
+test("a short id is not the end of another id", () => {
 	const ids = ["bg_19f0c2a4b1c01", "bg_19f0c2a4b1c02", "bg_1a2b3c4d", "bg_1a"];
 	const shorten = shortenIds(ids);
-	expect(ids.map(shorten)).toEqual([
-		"bg_19f0c2a4b1c01",
-		"bg_19f0c2a4b1c02",
-		"bg_1a2b3c4d",
-		"bg_1a",
-	]);
+	expect(ids.map(shorten)).toEqual(["1c01", "1c02", "3c4d", "bg_1a"]);
+	expect(
+		["bg_0aaaa", "bg_1aaaa", "bg_aaaa"].map(
+			shortenIds(["bg_0aaaa", "bg_1aaaa", "bg_aaaa"]),
+		),
+	).toEqual(["0aaaa", "1aaaa", "bg_aaaa"]);
 	fc.assert(
 		fc.property(
 			fc.uniqueArray(fc.stringMatching(/^bg_[0-9a-f]{8,20}$/), {
@@ -182,8 +182,9 @@ test("a short id is not the beginning of another id", () => {
 			(all) => {
 				const short = shortenIds(all);
 				for (const id of all) {
-					const meant = all.filter((each) => each.startsWith(short(id)));
+					const meant = all.filter((each) => each.endsWith(short(id)));
 					expect(all.includes(short(id)) ? [id] : meant).toEqual([id]);
+					expect(short(id)).toMatch(/^(bg_[0-9a-f]+|[0-9a-f]{4,})$/);
 				}
 			},
 		),

@@ -106,7 +106,7 @@ test("colours are left out with NO_COLOR and in a dumb terminal", async () => {
 			expect((await shown(box, args, { env })).text).not.toContain("\u001b");
 	}
 	const watch = openPty(box, ["watch"], { env: { NO_COLOR: "1" } });
-	await watch.untilScreen(/› bg_/);
+	await watch.untilScreen(/› [0-9a-f]{4,} /);
 	expect(watch.text()).not.toMatch(/\[[\d;]*m/);
 	watch.type("q");
 	expect(await watch.ended).toBe(0);
@@ -161,13 +161,13 @@ test("an unchanged frame is not drawn", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 3; n++) put(box);
 	const pty = openPty(box, ["watch"]);
-	await pty.untilScreen(/› bg_/);
+	await pty.untilScreen(/› [0-9a-f]{4,} /);
 	const frames = () => pty.text().split("\u001b[?2026h").length;
 	const before = frames();
 	pty.type("x");
 	pty.type("x");
 	pty.type("j");
-	await pty.untilScreen(/AGE.*\n {2}bg_.*\n› bg_/);
+	await pty.untilScreen(/AGE.*\n {2}[0-9a-f]{4,} .*\n› [0-9a-f]{4,} /);
 	expect(frames()).toBe(before + 1);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);
@@ -189,12 +189,12 @@ test("watch restores the terminal at Ctrl-C and on an error, which it prints", a
 	const box = sandbox();
 	put(box);
 	const stopped = openPty(box, ["watch"]);
-	await stopped.untilScreen(/› bg_/);
+	await stopped.untilScreen(/› [0-9a-f]{4,} /);
 	stopped.type("\u0003");
 	expect(await stopped.ended).toBe(0);
 	expect([stopped.isTaken(), stopped.isCooked()]).toEqual([false, true]);
 	const faulty = openPty(box, ["watch"]);
-	await faulty.untilScreen(/› bg_/);
+	await faulty.untilScreen(/› [0-9a-f]{4,} /);
 	rmSync(box.dir, { recursive: true });
 	writeFileSync(box.dir, "");
 	expect(await faulty.ended).toBe(111);
@@ -208,7 +208,7 @@ test("Ctrl-Z restores the terminal until the shell continues the job", async () 
 	const argv = ["bash", "--norc", "--noprofile", "-i"];
 	const pty = openPty(box, [], { argv });
 	pty.type(`${program.join(" ")} watch\r`);
-	await pty.untilScreen(/› bg_/);
+	await pty.untilScreen(/› [0-9a-f]{4,} /);
 	expect(pty.isTaken()).toBe(true);
 	pty.type("\u001a");
 	await pty.untilText(/\[\?1049l[\s\S]*Stopped/);

@@ -7,10 +7,10 @@ test("watch shows tasks live; keys select one, show its output and cancel it", a
 	const command = ["sh", "-c", "echo a word of it; exec sleep 600"];
 	const id = await box.run(command);
 	const pty = openPty(box, ["watch"]);
-	await pty.untilScreen(/1 running[\s\S]*› bg_\w+ +▶ running/);
+	await pty.untilScreen(/1 running[\s\S]*› [0-9a-f]{4,} +▶ running/);
 	const other = await box.run(["true"]);
 	await pty.untilScreen(/1 running, 1 completed/);
-	await pty.untilScreen(/› bg_\w+ +▶ running/);
+	await pty.untilScreen(/› [0-9a-f]{4,} +▶ running/);
 	pty.type("\r");
 	await pty.untilScreen(new RegExp(`^${id} [\\s\\S]*a word of it`));
 	pty.type("q");

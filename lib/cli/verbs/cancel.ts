@@ -58,7 +58,11 @@ export default defineVerb({
 		);
 		const store = openStore({ write: true });
 		const ids = given.length
-			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
+			? [
+					...new Set(
+						given.map((id) => resolveTaskId(store, id, { unfinished: true })),
+					),
+				]
 			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
 		const question = () =>
 			!given.length && ids.length > 1

@@ -27,7 +27,7 @@ export default defineVerb({
 		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
 			throw usage("the result is not valid UTF-8");
 		const store = openStore({ write: true });
-		const id = resolveTaskId(store, args.id);
+		const id = resolveTaskId(store, args.id, { unfinished: true });
 		reconcileTask(store, readTask(store, id));
 		let changed = false;
 		const task = updateTask(store, id, (now) => {

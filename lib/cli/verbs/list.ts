@@ -2,9 +2,16 @@ import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
-import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
+import {
+	escapeJson,
+	formatProgramCall,
+	isTerminal,
+	toLine,
+	writeAll,
+} from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
+import { quoteForShell } from "../../process/self.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
@@ -39,15 +46,15 @@ const shortKeys = [
 	"completed_at",
 	"progress",
 	"recorded",
-	"note",
 ] as const satisfies readonly (keyof ReportedTask)[];
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, newest first",
+	description: "Show tasks, those that run first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",
+		"bg list --all --limit 0": "all tasks, archived ones included",
 		"bg list --tag nightly --full --json": "whole records as JSON",
 	},
 	args: {
@@ -59,7 +66,7 @@ export default defineVerb({
 			from: "folders",
 		}),
 		tag: option("tag", "only tasks with this tag"),
-		limit: option("n", "only the n newest; counts cover all"),
+		limit: option("n", "at most n tasks (50, and all that run; 0: all)"),
 		all: flag("include archived tasks"),
 		full: flag("whole records"),
 		format: option("format", "the format of the reply", { from: formats }),
@@ -75,23 +82,20 @@ export default defineVerb({
 			.map((word) => parseChoice("--status", statuses, word));
 		const cwd =
 			args.cwd !== undefined && resolve(toAbsolute("--cwd", args.cwd));
-		const limit =
-			parseNumberFlag("--limit", args.limit, { lowest: 1 }) ??
-			Number.POSITIVE_INFINITY;
+		const limit = parseNumberFlag("--limit", args.limit);
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
 		const unreadable: UnreadableRecord[] = [];
-		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		const archived = args.all ?? false;
+		const found = iterateTasks(store, unreadable, { archived });
 		const counts = Object.fromEntries(
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const tasks: ReportedTask[] = [];
-		// A JSON reply keeps only rows: 10,000 records would take much memory.
-		const rows: string[] = [];
+		const selection = new Selection<ReportedTask | string>(limit);
 		let total = 0;
-		for (const task of all) {
+		for (const task of reconcileTasks(store, found)) {
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
@@ -101,29 +105,42 @@ export default defineVerb({
 			)
 				continue;
 			counts[task.status]++;
-			if (++total > limit) continue;
-			const current = { ...addProgress(store, task), note: describeNote(task) };
-			if (!asJson) tasks.push(current);
-			else
-				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
+			total++;
+			// A JSON reply keeps only rows: 10,000 records would take much memory.
+			selection.add(task.status, () => {
+				const current: ReportedTask = addProgress(store, task);
+				const note = describeNote(task);
+				if (!asJson) return { ...current, note };
+				return args.full
+					? JSON.stringify({ ...current, note })
+					: renderShort(current, note);
+			});
 		}
+		const shown = selection.shown();
+		const left = total - shown.length;
+		const more = left ? formatProgramCall(describeCall(args)) : "";
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
-			const broken = unreadable.length
-				? `,"unreadable":${JSON.stringify(unreadable)}`
-				: "";
+			const tail = JSON.stringify({
+				...(left && { truncated: true, omitted: left, more }),
+				...(unreadable.length && { unreadable }),
+			}).slice(1);
 			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-			writeRows(rows, ",");
-			writeAll(1, escapeJson(`]${broken}}\n`));
+			writeRows(shown as string[], ",");
+			writeAll(1, escapeJson(`]${tail === "}" ? "" : ","}${tail}\n`));
 			return;
 		}
-		if (format === "jsonl") writeRows([...rows, ""], "\n");
+		const tasks = shown as ReportedTask[];
+		if (format === "jsonl") writeRows([...(shown as string[]), ""], "\n");
 		else if (format === "md") {
 			const { renderReport } = await import("../../print/report.ts");
 			writeAll(1, renderReport(tasks));
 		} else if (!isTerminal(1) || total === 0)
 			writeAll(1, `${await renderTable(tasks)}\n`);
 		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
+		// A limit that was typed needs no explanation.
+		if (left && limit === undefined)
+			warn(`${left} more of ${total} tasks: ${more}`);
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
@@ -131,10 +148,68 @@ export default defineVerb({
 
 // --- internal ---
 
-function renderShort(task: ReportedTask): string {
+/** How many tasks are shown without `--limit`, unless more of them run. */
+const usualLimit = 50;
+
+/**
+ * Selects the tasks to show: those that run, then queued ones, then finished ones, the newest first of each.
+ * Without a limit that was typed, all that run are shown.
+ */
+class Selection<T> {
+	readonly #groups: T[][] = [[], [], []];
+	readonly #limits: number[];
+	readonly #limit: number;
+
+	/** @param given the limit that was typed; 0: none. */
+	constructor(given: number | undefined) {
+		this.#limit =
+			given === 0 ? Number.POSITIVE_INFINITY : (given ?? usualLimit);
+		const running =
+			given === undefined ? Number.POSITIVE_INFINITY : this.#limit;
+		this.#limits = [running, this.#limit, this.#limit];
+	}
+
+	/** Adds a task that is older than those before. It is rendered only if it may be shown. */
+	add(status: Status, render: () => T): void {
+		const at = status === "running" ? 0 : status === "queued" ? 1 : 2;
+		const group = this.#groups[at] ?? [];
+		if (group.length < (this.#limits[at] ?? 0)) group.push(render());
+	}
+
+	shown(): T[] {
+		const [running = []] = this.#groups;
+		const most = Math.max(
+			this.#limit,
+			Math.min(running.length, this.#limits[0] ?? 0),
+		);
+		return this.#groups.flat().slice(0, most);
+	}
+}
+
+type ListFlags = Partial<
+	Record<"status" | "session" | "cwd" | "tag" | "format", string> &
+		Record<"all" | "full" | "json" | "text", boolean>
+>;
+
+/** The call that shows all tasks that a call selects. */
+function describeCall(flags: ListFlags): string {
+	const names = [
+		...(["status", "session", "cwd", "tag", "format"] as const),
+		...(["all", "full", "json", "text"] as const),
+	];
+	const given = names.flatMap((name) => {
+		const value = flags[name];
+		if (value === undefined || value === false) return [];
+		return value === true ? [`--${name}`] : [`--${name}`, quoteForShell(value)];
+	});
+	return ["list", ...given, "--limit 0"].join(" ");
+}
+
+function renderShort(task: ReportedTask, note: string | undefined): string {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
+	if (note !== undefined) picked.note = note;
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 

@@ -29,7 +29,9 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 				throw usage(`bg ${verb.name} takes ids, or --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
-			const ids = splitValues(given.ids).map((id) => resolveTaskId(store, id));
+			const ids = splitValues(given.ids).map((id) =>
+				resolveTaskId(store, id, { unfinished: true }),
+			);
 			for (const id of new Set(ids)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
 				tasks.push({ taskId: id, status, paused: paused_at !== undefined });

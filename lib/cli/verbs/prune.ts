@@ -1,6 +1,7 @@
 import { cancelTasks } from "../../control/cancel.ts";
 import { parseDurationFlag } from "../../control/schedule.ts";
 import { toPlain } from "../../print/text.ts";
+import { archiveSlice } from "../../prune/archive.ts";
 import { sweepStore } from "../../prune/garbage.ts";
 import { type PruneResult, pruneTasks } from "../../prune/prune.ts";
 import { openStore } from "../../store/directory.ts";
@@ -45,7 +46,10 @@ export default defineVerb({
 			stale,
 			dryRun,
 		});
-		if (!dryRun) sweepStore(store);
+		if (!dryRun) {
+			sweepStore(store);
+			archiveSlice(store);
+		}
 		line?.clear();
 		const { unreadable, ...rest } = pruned;
 		const json = unreadable.length ? pruned : rest;

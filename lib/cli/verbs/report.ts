@@ -26,7 +26,8 @@ export default defineVerb({
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
 		const unreadable: UnreadableRecord[] = [];
-		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		const found = iterateTasks(store, unreadable, { archived: args.all });
+		const all = reconcileTasks(store, found);
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
 			const isOthers = session && task.parent_session_id !== session;

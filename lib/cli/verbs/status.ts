@@ -4,7 +4,7 @@ import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
-import { outputFile } from "../../store/paths.ts";
+import { locateOutput } from "../../store/output-files.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import {
 	dismissNotice,
@@ -46,7 +46,7 @@ export default defineVerb({
 		const { readTerminalSize } = await import("../../print/terminal.ts");
 		const details = renderTaskDetails(task, {
 			note,
-			output: outputFile(store, id),
+			output: locateOutput(store, id),
 			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
 			colour: isColourWanted(),
 		});

@@ -1,0 +1,219 @@
+/**
+ * The archive. The folder holds the unfinished tasks and the newest finished ones (BG_KEEP); older finished tasks
+ * move to `.archive/<day>/`, some at a time, by calls that write anyway: never by a hook, and for a bounded time.
+ *
+ * A task moves under the lock of its record, by renames: its outputs first, its record last. A process that is
+ * killed in between leaves the record in the folder, and the next call goes on. Readers look for each file in
+ * the folder, in the archive, and in the folder again.
+ *
+ * A task stays in the folder as long as anything may still need it there: a notice that was not told, a pending
+ * `--on-end`, a process, a supervisor that is about to write, or an unfinished task that names it in `after`. An
+ * older bg, which does not know the archive, finds in the folder all that it acts on.
+ */
+import { existsSync, lstatSync, rmSync } from "node:fs";
+import { errorMessage, ifExists } from "../error.ts";
+import { checkLiveness } from "../process/identity.ts";
+import { readProcess } from "../process/proc.ts";
+import { unlessUnknown } from "../process/system.ts";
+import { readKeptCount } from "../spawn/limits.ts";
+import { listEntries } from "../spawn/queue.ts";
+import { logFault, makeFolder } from "../store/directory.ts";
+import { listNames, moveFile, readFile, replaceFile } from "../store/files.ts";
+import { LockHeldError, withLock } from "../store/locks.ts";
+import {
+	archivedMark,
+	archivedOutput,
+	archivedRecord,
+	archiveFolder,
+	folderPath,
+	outputFile,
+	progressFile,
+	recordFile,
+	type Store,
+} from "../store/paths.ts";
+import { findTask, listTaskIds } from "../store/records.ts";
+import { unindexSession } from "../store/session-index.ts";
+import { compareIds, idPattern, taskEndOfSession } from "../task/ids.ts";
+import { hasNewerSchema } from "../task/parse.ts";
+import type { Task } from "../task/schema.ts";
+import { isFinal } from "../task/states.ts";
+
+/** How long one call moves tasks, in ms. With the last move, it is below 200 ms. */
+const sliceMs = 150;
+
+/** How long a supervisor that has other tasks moves tasks, in ms. */
+const shortSliceMs = 30;
+
+/** How many tasks each call tries to move. */
+const minTried = 50;
+
+/** How often supervisors search for tasks to move, in ms. */
+const searchIntervalMs = 10_000;
+
+/** How long after its end the supervisor of a task may still write, in ms: it retries for 10 min. */
+const settledMs = 10 * 60_000;
+
+/**
+ * Archives old finished tasks for a short time, unless a search within the last 10 s left nothing to do. For
+ * supervisors.
+ * @param options `isBusy`: the supervisor has other tasks.
+ */
+export function archiveIfDue(
+	store: Store,
+	{ isBusy = false }: { isBusy?: boolean } = {},
+): void {
+	const status = lstatSync(archivedMark(store), { throwIfNoEntry: false });
+	const age = Math.abs(Date.now() - (status?.mtimeMs ?? 0));
+	if (status?.size === 0 && age < searchIntervalMs) return;
+	archiveSlice(store, isBusy ? shortSliceMs : sliceMs);
+}
+
+/** Archives old finished tasks for a bounded time. A failure is logged, and the next call goes on. */
+export function archiveSlice(store: Store, timeoutMs = sliceMs): void {
+	try {
+		archiveTasks(store, { timeoutMs });
+	} catch (error) {
+		logFault(store, "supervisor", `archive: ${errorMessage(error)}`);
+	}
+}
+
+/**
+ * Archives finished tasks past the newest ones, oldest first, for a bounded time. A call that runs out of time
+ * notes where it stopped.
+ * @param options `keep`: how many finished tasks stay in the folder.
+ * @returns how many were moved.
+ */
+export function archiveTasks(
+	store: Store,
+	{
+		keep = readKeptCount(),
+		timeoutMs = sliceMs,
+	}: { keep?: number; timeoutMs?: number } = {},
+): number {
+	const deadline = performance.now() + timeoutMs;
+	const isLate = () => performance.now() > deadline;
+	const ids = listTaskIds(store);
+	let moved = 0;
+	let stoppedAt = "";
+	if (ids.length > keep) {
+		const waiting = listWaiting(store);
+		const others = ids.filter((id) => !waiting.has(id));
+		// Tasks that cannot be moved are among the oldest ones as well.
+		const oldest = others.slice(0, Math.max(0, others.length - keep));
+		const pinned = oldest.length ? listPinned(store, waiting, isLate) : "late";
+		// If more tasks wait than can be read in this time, nothing is moved until they are fewer.
+		if (pinned !== "late") {
+			const last = readMark(store);
+			const left = last
+				? oldest.filter((id) => compareIds(id, last) > 0)
+				: oldest;
+			let tried = 0;
+			// The listing of a large folder may take all the time: some are moved nevertheless.
+			for (const id of left) {
+				if (tried >= minTried && isLate()) break;
+				tried++;
+				if (!pinned.has(id) && tryToMove(store, id)) moved++;
+			}
+			if (tried < left.length) stoppedAt = left[tried - 1] ?? "";
+		}
+	}
+	replaceFile(store, { path: archivedMark(store), text: stoppedAt });
+	return moved;
+}
+
+// --- internal ---
+
+/** The tasks that wait for a place or have one: all unfinished ones but those that nobody supervises. */
+const listWaiting = (store: Store): Set<string> =>
+	new Set(
+		(["queue", "slots"] as const).flatMap((folder) =>
+			listEntries(store, folder).map(({ id }) => id),
+		),
+	);
+
+/**
+ * The tasks that stay in the folder because of others: those with something that is still to be done, and those
+ * that an unfinished task comes after.
+ * @returns "late" if that cannot be read in time.
+ */
+function listPinned(
+	store: Store,
+	unfinished: ReadonlySet<string>,
+	isLate: () => boolean,
+): Set<string> | "late" {
+	const names = (["after", "onEnd", "stops", "prompts"] as const).flatMap(
+		(folder) => listNames(store, folderPath(store, folder)),
+	);
+	const notices = folderPath(store, "notices");
+	for (const session of listNames(store, notices))
+		names.push(...listNames(store, `${notices}/${session}`));
+	const pinned = new Set(names.map((name) => name.split(".", 1)[0] ?? ""));
+	for (const id of unfinished) {
+		if (isLate()) return "late";
+		for (const other of findTask(store, id)?.after ?? []) pinned.add(other);
+	}
+	return pinned;
+}
+
+/** Where the last call ran out of time; empty if it did not. */
+function readMark(store: Store): string {
+	const id = ifExists(() => readFile(store, archivedMark(store))) ?? "";
+	return idPattern.test(id) ? id : "";
+}
+
+/** Moves a task if nothing needs it in the folder. A lock that is held is not waited for. */
+function tryToMove(store: Store, id: string): boolean {
+	try {
+		return withLock(store, { name: id, timeoutMs: 0 }, () => {
+			const task = findTask(store, id);
+			return task !== undefined && isMovable(task) && moveTask(store, task);
+		});
+	} catch (error) {
+		if (error instanceof LockHeldError) return false;
+		throw error;
+	}
+}
+
+/** Whether a task has ended and no process of it lives or is about to write. */
+function isMovable(task: Task): boolean {
+	if (!isFinal(task) || hasNewerSchema(task)) return false;
+	const { process, supervisor, exit_code, signal, completed_at } = task;
+	// An exit code or a signal is recorded only after the process has ended.
+	const hasExited = (exit_code ?? signal) !== undefined;
+	if (!hasExited && process && checkLiveness(process) !== "gone") return false;
+	const isAnyLeft = task.left_behind?.some(
+		({ pid }) => unlessUnknown(() => !readProcess(pid)) !== true,
+	);
+	if (isAnyLeft) return false;
+	return (
+		!supervisor ||
+		Date.now() - Date.parse(completed_at ?? "") > settledMs ||
+		checkLiveness(supervisor) === "gone"
+	);
+}
+
+/**
+ * Moves the files of a task, whose record is locked. A file that is in the archive already is never replaced: an
+ * older bg may have written it in the folder again, and then the task stays.
+ */
+function moveTask(store: Store, task: Task): boolean {
+	const { id, attempts = [], session_id } = task;
+	makeFolder(store, archiveFolder(store, id));
+	const numbers = [...attempts.map(({ attempt }) => attempt), undefined];
+	const moves = [
+		...numbers.map((attempt) => ({
+			from: outputFile(store, id, attempt),
+			to: archivedOutput(store, id, attempt),
+		})),
+		{ from: recordFile(store, id), to: archivedRecord(store, id) },
+	];
+	if (moves.some(({ from, to }) => existsSync(to) && existsSync(from)))
+		return false;
+	const isMoved = moves.map(({ from, to }) => moveFile(from, to)).at(-1);
+	if (!isMoved) return false;
+	// How far the stream was read is in the record. An older bg indexed the session id that bg made up.
+	rmSync(progressFile(store, id), { force: true });
+	if (session_id && taskEndOfSession(session_id))
+		unindexSession(store, session_id, id);
+	return true;
+}
