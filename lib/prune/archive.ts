@@ -10,7 +10,7 @@
  * `--on-end`, a process, a supervisor that is about to write, or an unfinished task that names it in `after`. An
  * older bg, which does not know the archive, finds in the folder all that it acts on.
  */
-import { existsSync, lstatSync, rmSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { errorMessage, ifExists } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { readProcess } from "../process/proc.ts";
@@ -18,8 +18,14 @@ import { unlessUnknown } from "../process/system.ts";
 import { readKeptCount } from "../spawn/limits.ts";
 import { listEntries } from "../spawn/queue.ts";
 import { logFault, makeFolder } from "../store/directory.ts";
-import { listNames, moveFile, readFile, replaceFile } from "../store/files.ts";
-import { LockHeldError, withLock } from "../store/locks.ts";
+import {
+	discard,
+	listNames,
+	moveFile,
+	readFile,
+	replaceFile,
+} from "../store/files.ts";
+import { withEachLock } from "../store/locks.ts";
 import {
 	archivedMark,
 	archivedOutput,
@@ -33,7 +39,12 @@ import {
 } from "../store/paths.ts";
 import { findTask, listTaskIds } from "../store/records.ts";
 import { unindexSession } from "../store/session-index.ts";
-import { compareIds, idPattern, taskEndOfSession } from "../task/ids.ts";
+import {
+	compareIds,
+	createSessionId,
+	idPattern,
+	taskEndOfSession,
+} from "../task/ids.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
@@ -92,44 +103,51 @@ export function archiveTasks(
 ): number {
 	const deadline = performance.now() + timeoutMs;
 	const isLate = () => performance.now() > deadline;
-	const ids = listTaskIds(store);
+	const candidates = listCandidates(store, keep, isLate);
+	const last = candidates.length ? readMark(store) : "";
+	const left = candidates.filter((id) => !last || compareIds(id, last) > 0);
+	const days = new Set<string>();
 	let moved = 0;
+	let tried = 0;
 	let stoppedAt = "";
-	if (ids.length > keep) {
-		const waiting = listWaiting(store);
-		const others = ids.filter((id) => !waiting.has(id));
-		// Tasks that cannot be moved are among the oldest ones as well.
-		const oldest = others.slice(0, Math.max(0, others.length - keep));
-		const pinned = oldest.length ? listPinned(store, waiting, isLate) : "late";
-		// If more tasks wait than can be read in this time, nothing is moved until they are fewer.
-		if (pinned !== "late") {
-			const last = readMark(store);
-			const left = last
-				? oldest.filter((id) => compareIds(id, last) > 0)
-				: oldest;
-			let tried = 0;
-			// The listing of a large folder may take all the time: some are moved nevertheless.
-			for (const id of left) {
-				if (tried >= minTried && isLate()) break;
-				tried++;
-				if (!pinned.has(id) && tryToMove(store, id)) moved++;
-			}
-			if (tried < left.length) stoppedAt = left[tried - 1] ?? "";
-		}
-	}
+	withEachLock(store, left, (id) => {
+		const task = findTask(store, id);
+		if (task && isMovable(task) && moveTask(store, task, days)) moved++;
+		// The listing of a large folder may take all the time: some are moved nevertheless.
+		if (++tried < minTried || !isLate()) return true;
+		stoppedAt = id;
+		return false;
+	});
 	replaceFile(store, { path: archivedMark(store), text: stoppedAt });
 	return moved;
 }
 
 // --- internal ---
 
-/** The tasks that wait for a place or have one: all unfinished ones but those that nobody supervises. */
-const listWaiting = (store: Store): Set<string> =>
-	new Set(
+/**
+ * The tasks in the folder past the newest ones that have ended and that nothing names, oldest first. Some may
+ * still be unfinished, or have a process.
+ */
+function listCandidates(
+	store: Store,
+	keep: number,
+	isLate: () => boolean,
+): string[] {
+	const ids = listTaskIds(store);
+	if (ids.length <= keep) return [];
+	// Tasks that wait for a place or have one: all unfinished ones but those that nothing supervises.
+	const unfinished = new Set(
 		(["queue", "slots"] as const).flatMap((folder) =>
 			listEntries(store, folder).map(({ id }) => id),
 		),
 	);
+	const others = ids.filter((id) => !unfinished.has(id));
+	const oldest = others.slice(0, Math.max(0, others.length - keep));
+	if (oldest.length === 0) return [];
+	const pinned = listPinned(store, unfinished, isLate);
+	// If more tasks wait than can be read in this time, nothing is moved until they are fewer.
+	return pinned === "late" ? [] : oldest.filter((id) => !pinned.has(id));
+}
 
 /**
  * The tasks that stay in the folder because of others: those with something that is still to be done, and those
@@ -161,19 +179,6 @@ function readMark(store: Store): string {
 	return idPattern.test(id) ? id : "";
 }
 
-/** Moves a task if nothing needs it in the folder. A lock that is held is not waited for. */
-function tryToMove(store: Store, id: string): boolean {
-	try {
-		return withLock(store, { name: id, timeoutMs: 0 }, () => {
-			const task = findTask(store, id);
-			return task !== undefined && isMovable(task) && moveTask(store, task);
-		});
-	} catch (error) {
-		if (error instanceof LockHeldError) return false;
-		throw error;
-	}
-}
-
 /** Whether a task has ended and no process of it lives or is about to write. */
 function isMovable(task: Task): boolean {
 	if (!isFinal(task) || hasNewerSchema(task)) return false;
@@ -193,12 +198,14 @@ function isMovable(task: Task): boolean {
 }
 
 /**
- * Moves the files of a task, whose record is locked. A file that is in the archive already is never replaced: an
+ * Moves the files of a task, whose record is locked. `days`: the folders of the archive that exist. A file that is in the archive already is never replaced: an
  * older bg may have written it in the folder again, and then the task stays.
  */
-function moveTask(store: Store, task: Task): boolean {
-	const { id, attempts = [], session_id } = task;
-	makeFolder(store, archiveFolder(store, id));
+function moveTask(store: Store, task: Task, days: Set<string>): boolean {
+	const { id, kind, attempts = [], session_id } = task;
+	const day = archiveFolder(store, id);
+	if (!days.has(day)) makeFolder(store, day);
+	days.add(day);
 	const numbers = [...attempts.map(({ attempt }) => attempt), undefined];
 	const moves = [
 		...numbers.map((attempt) => ({
@@ -212,8 +219,12 @@ function moveTask(store: Store, task: Task): boolean {
 	const isMoved = moves.map(({ from, to }) => moveFile(from, to)).at(-1);
 	if (!isMoved) return false;
 	// How far the stream was read is in the record. An older bg indexed the session id that bg made up.
-	rmSync(progressFile(store, id), { force: true });
-	if (session_id && taskEndOfSession(session_id))
+	if (kind === "droid") discard(progressFile(store, id));
+	if (
+		session_id &&
+		session_id !== createSessionId(id) &&
+		taskEndOfSession(session_id)
+	)
 		unindexSession(store, session_id, id);
 	return true;
 }

@@ -59,6 +59,32 @@ export function withLock<T>(
 }
 
 /**
+ * Runs an action under one lock after the other. A lock that is held is left out. The claim is moved from lock to
+ * lock by one rename each, which releases the one and takes the other: making a claim for each would take most of
+ * the time of a short action.
+ * @param action gets the name of its lock; false ends the run.
+ * @throws BgError (refused) if a lock cannot be taken for another reason than being held.
+ */
+export function withEachLock(
+	store: Store,
+	names: Iterable<string>,
+	action: (name: string) => boolean,
+): void {
+	let claim: Claim | undefined;
+	try {
+		for (const name of names) {
+			claim ??= prepareClaim(store, name);
+			claim.lock = lockFolder(store, name);
+			if (!tryAcquire(store, claim)) continue;
+			claim.prepared = claim.lock;
+			if (!action(name)) return;
+		}
+	} finally {
+		if (claim) release({ ...claim, lock: claim.prepared });
+	}
+}
+
+/**
  * Like withLock, but other work of this process goes on while it waits. If the lock is free, the action has
  * begun when this function returns its promise, and has run if it is synchronous.
  */
