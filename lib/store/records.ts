@@ -18,10 +18,10 @@ import {
 	wrapWriteErrors,
 } from "../error.ts";
 import {
-	compareIds,
 	createSessionId,
 	daysOfPrefix,
 	idPattern,
+	sortIds,
 	undated,
 } from "../task/ids.ts";
 import { hasNewerSchema, NewerSchemaError, parseTask } from "../task/parse.ts";
@@ -92,10 +92,8 @@ export function readRecordVersion(
 	id: string,
 ): string | undefined {
 	const read = (path: string) => lstatSync(path, { throwIfNoEntry: false });
-	const status = recordPlaces(store, id).reduce(
-		(found: ReturnType<typeof read>, path) => found ?? read(path),
-		undefined,
-	);
+	const here = recordFile(store, id);
+	const status = read(here) ?? read(archivedRecord(store, id)) ?? read(here);
 	return status && `${status.ino}:${status.mtimeMs}`;
 }
 
@@ -114,7 +112,7 @@ export function* iterateTasks(
 	const here = new Set(moved.length ? ids : []);
 	const places = new Set(moved.filter((id) => !here.has(id)));
 	if (places.size) ids.push(...places);
-	if (places.size) ids.sort(compareIds);
+	if (places.size) sortIds(ids);
 	for (const id of ids.reverse()) {
 		try {
 			yield loadListedTask(store, id, places.has(id));
@@ -128,21 +126,21 @@ export function* iterateTasks(
 
 /** Lists the ids of the records in the folder, oldest first. All unfinished tasks are among them. */
 export const listTaskIds = (store: Store): string[] =>
-	listIdsIn(store, store.dir).sort(compareIds);
+	sortIds(listIdsIn(store, store.dir));
 
 /** Lists the ids of archived tasks that begin with `prefix`, oldest first. */
 export function listArchivedIds(store: Store, prefix = "bg_"): string[] {
 	const archive = folderPath(store, "archive");
 	const { first = "", last = "9999" } = daysOfPrefix(prefix) ?? {};
-	return listNames(store, archive)
+	const ids = listNames(store, archive)
 		.filter((day) =>
 			/^\d{4}-\d\d-\d\d$/.test(day)
 				? first <= day && day <= last
 				: day === undated,
 		)
 		.flatMap((day) => listIdsIn(store, `${archive}/${day}`))
-		.filter((id) => id.startsWith(prefix))
-		.sort(compareIds);
+		.filter((id) => id.startsWith(prefix));
+	return sortIds(ids);
 }
 
 /** Resolves an id that a person typed, see task/resolve-id.ts. @throws BgError as there. */
@@ -242,16 +240,12 @@ export function findAncestors(
 
 const missing = (message: string) => new BgError("missing", message);
 
-/** Where to look for a record, in this order. */
-const recordPlaces = (store: Store, id: string) => {
-	const here = recordFile(store, id);
-	return [here, archivedRecord(store, id), here];
-};
-
 /** The path of a record: in the archive only if it is there and not in the folder. */
 function locateRecord(store: Store, id: string): string {
-	const places = recordPlaces(store, id);
-	return places.find((path) => existsSync(path)) ?? recordFile(store, id);
+	const here = recordFile(store, id);
+	if (existsSync(here)) return here;
+	const archived = archivedRecord(store, id);
+	return existsSync(archived) ? archived : here;
 }
 
 /** The ids of the records in one folder. */
@@ -325,32 +319,31 @@ function toReadError(store: Store, id: string, error: unknown): BgError {
  * task: a finished one is shown and leads to no action.
  */
 function loadListedTask(store: Store, id: string, isArchived: boolean): Task {
-	const places = recordPlaces(store, id);
-	if (isArchived) places.shift();
-	const task = loadTask(store, id, { read: readTrusted, places });
+	const path = isArchived ? archivedRecord(store, id) : recordFile(store, id);
+	const task =
+		ifExists(() => parseRecord(readTrusted(path), path, id)) ??
+		loadTask(store, id);
 	return isFinal(task) ? task : loadTask(store, id);
 }
 
 /** @throws Error if the record cannot be read, with code ENOENT if it is missing. */
-function loadTask(
-	store: Store,
-	id: string,
-	{
-		read = (path: string) => readFile(store, path),
-		places = recordPlaces(store, id),
-	} = {},
-): Task {
-	for (const [at, path] of places.entries()) {
-		const load = () => parseTask(read(path));
-		const task = at < places.length - 1 ? ifExists(load) : load();
-		if (!task) continue;
-		if (task.id !== id) throw new Error(`it is the record of ${task.id}`);
-		// The recorded path may be that of before a move.
-		if (task.progress?.outputFile)
-			task.progress.outputFile = outputBeside(path);
-		return task;
-	}
-	throw new Error("there is no place to read from");
+function loadTask(store: Store, id: string): Task {
+	const load = (path: string) => parseRecord(readFile(store, path), path, id);
+	const here = recordFile(store, id);
+	return (
+		ifExists(() => load(here)) ??
+		ifExists(() => load(archivedRecord(store, id))) ??
+		load(here)
+	);
+}
+
+/** Parses the text of the record at `path`. @throws Error if it is not the record of `id`. */
+function parseRecord(text: string, path: string, id: string): Task {
+	const task = parseTask(text);
+	if (task.id !== id) throw new Error(`it is the record of ${task.id}`);
+	// The recorded path may be that of before a move.
+	if (task.progress?.outputFile) task.progress.outputFile = outputBeside(path);
+	return task;
 }
 
 /**

@@ -3,9 +3,9 @@ import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import {
-	escapeJson,
 	formatProgramCall,
 	isTerminal,
+	toJson,
 	toLine,
 	writeAll,
 } from "../../print/text.ts";
@@ -112,7 +112,7 @@ export default defineVerb({
 				const note = describeNote(task);
 				if (!asJson) return { ...current, note };
 				return args.full
-					? JSON.stringify({ ...current, note })
+					? toJson({ ...current, note })
 					: renderShort(current, note);
 			});
 		}
@@ -121,13 +121,13 @@ export default defineVerb({
 		const more = left ? formatProgramCall(describeCall(args)) : "";
 		if (format === "json") {
 			const head = JSON.stringify({ total, ...counts });
-			const tail = JSON.stringify({
+			const tail = toJson({
 				...(left && { truncated: true, omitted: left, more }),
 				...(unreadable.length && { unreadable }),
 			}).slice(1);
 			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
 			writeRows(shown as string[], ",");
-			writeAll(1, escapeJson(`]${tail === "}" ? "" : ","}${tail}\n`));
+			writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
 			return;
 		}
 		const tasks = shown as ReportedTask[];
@@ -219,7 +219,7 @@ function writeRows(rows: readonly string[], separator: string): void {
 	for (let at = 0; at < rows.length; at += size) {
 		const piece = rows.slice(at, at + size).join(separator);
 		const more = at + size < rows.length ? separator : "";
-		if (!writeAll(1, escapeJson(piece + more))) return;
+		if (!writeAll(1, piece + more)) return;
 	}
 }
 
