@@ -206,18 +206,15 @@ function moveTask(store: Store, task: Task, days: Set<string>): boolean {
 	const day = archiveFolder(store, id);
 	if (!days.has(day)) makeFolder(store, day);
 	days.add(day);
-	const numbers = [...attempts.map(({ attempt }) => attempt), undefined];
-	const moves = [
-		...numbers.map((attempt) => ({
+	const moves = [...attempts.map(({ attempt }) => attempt), undefined].map(
+		(attempt) => ({
 			from: outputFile(store, id, attempt),
 			to: archivedOutput(store, id, attempt),
-		})),
-		{ from: recordFile(store, id), to: archivedRecord(store, id) },
-	];
+		}),
+	);
+	moves.push({ from: recordFile(store, id), to: archivedRecord(store, id) });
 	if (moves.some(({ from, to }) => existsSync(to) && existsSync(from)))
 		return false;
-	const isMoved = moves.map(({ from, to }) => moveFile(from, to)).at(-1);
-	if (!isMoved) return false;
 	// How far the stream was read is in the record. An older bg indexed the session id that bg made up.
 	if (kind === "droid") discard(progressFile(store, id));
 	if (
@@ -226,5 +223,6 @@ function moveTask(store: Store, task: Task, days: Set<string>): boolean {
 		taskEndOfSession(session_id)
 	)
 		unindexSession(store, session_id, id);
-	return true;
+	// The record comes last: it is what the next call looks for if this one is killed.
+	return moves.map(({ from, to }) => moveFile(from, to)).at(-1) ?? false;
 }

@@ -1,6 +1,18 @@
 import { expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { archiveTasks } from "../../lib/prune/archive.ts";
+import { sweepStore } from "../../lib/prune/garbage.ts";
+import { openStore } from "../../lib/store/directory.ts";
+import { readOutputBytes } from "../../lib/store/output-files.ts";
+import { outputFile } from "../../lib/store/paths.ts";
+import {
+	iterateTasks,
+	listTaskIds,
+	readTask,
+	updateTask,
+} from "../../lib/store/records.ts";
+import { createSessionId } from "../../lib/task/ids.ts";
 import { type Answer, root, sandbox } from "../tools/harness.ts";
 import {
 	addEnd,
@@ -71,3 +83,64 @@ test.each(["status", "output", "wait"])(
 		expect(deaths).toHaveLength(step - 2);
 	},
 );
+
+test("a move to the archive that is killed at any step loses nothing, and the next one goes on", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const script = join(box.home, "archive.ts");
+	writeFileSync(
+		script,
+		`import { archiveTasks } from ${JSON.stringify(join(root, "lib/prune/archive.ts"))};
+		archiveTasks({ dir: process.env.BG_DIR }, { keep: 0 });`,
+	);
+	const attempts = [{ attempt: 1, error: "exited 1" }];
+	const add = () => {
+		const id = addTask(box, {
+			status: "completed",
+			exit_code: 0,
+			attempt: 2,
+			attempts,
+			// As an older bg made it up: in the index, and not derived from the task's id.
+			session_id: createSessionId(),
+		});
+		writeFileSync(outputFile(store, id), "second\n");
+		writeFileSync(outputFile(store, id, 1), "first\n");
+		return id;
+	};
+	const range = { from: 0, to: 100 };
+	const isWhole = (id: string) =>
+		readTask(store, id).attempt === 2 &&
+		readOutputBytes(store, id, range).toString() === "second\n" &&
+		readOutputBytes(store, id, { ...range, attempt: 1 }).toString() ===
+			"first\n";
+	const all: string[] = [];
+	let answer: Answer;
+	let step = 1;
+	do {
+		const ids = [add(), add()];
+		all.push(...ids);
+		answer = await box.bg([], {
+			argv: crash,
+			env: {
+				CHAOS_PROGRAM: script,
+				CHAOS_CRASH: `verb:${step++}`,
+				CHAOS_LOG: join(box.home, "crashes"),
+			},
+		});
+		expect(all.filter((id) => !isWhole(id))).toEqual([]);
+		const listed = [...iterateTasks(store, [], { archived: true })];
+		expect(listed.map(({ id }) => id).sort()).toEqual(all.toSorted());
+		// Another process does what the dead one left, and takes over its lock.
+		for (const id of ids)
+			updateTask(store, id, (task) => ({ ...task, tags: ["seen"] }));
+		archiveTasks(store, { keep: 0 });
+		expect(listTaskIds(store)).toEqual([]);
+		expect(all.filter((id) => !isWhole(id))).toEqual([]);
+	} while (answer.code !== 0);
+	expect(step).toBeGreaterThan(15);
+	sweepStore(store);
+	const left = ["locks", "tmp", "sessions"].flatMap((name) =>
+		readdirSync(join(box.dir, `.${name}`)).filter((each) => each !== ".whole"),
+	);
+	expect(left.sort()).toEqual(["archived"]);
+});
