@@ -50,7 +50,7 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, those that run first",
+	description: "Show tasks, newest first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",
@@ -152,37 +152,40 @@ export default defineVerb({
 const usualLimit = 50;
 
 /**
- * Selects the tasks to show: those that run, then queued ones, then finished ones, the newest first of each.
- * Without a limit that was typed, all that run are shown.
+ * Selects the tasks to show: those that run, then the newest queued ones, then the newest finished ones. Without a
+ * limit that was typed, all that run are shown.
  */
 class Selection<T> {
-	readonly #groups: T[][] = [[], [], []];
-	readonly #limits: number[];
+	/** Running, queued, finished ones. */
+	readonly #groups: { at: number; item: T }[][] = [[], [], []];
 	readonly #limit: number;
+	readonly #maxRunning: number;
+	#count = 0;
 
-	/** @param given the limit that was typed; 0: none. */
-	constructor(given: number | undefined) {
-		this.#limit =
-			given === 0 ? Number.POSITIVE_INFINITY : (given ?? usualLimit);
-		const running =
-			given === undefined ? Number.POSITIVE_INFINITY : this.#limit;
-		this.#limits = [running, this.#limit, this.#limit];
+	/** @param typed the limit that was typed; 0: none. */
+	constructor(typed: number | undefined) {
+		this.#limit = (typed ?? usualLimit) || Number.POSITIVE_INFINITY;
+		this.#maxRunning =
+			typed === undefined ? Number.POSITIVE_INFINITY : this.#limit;
 	}
 
 	/** Adds a task that is older than those before. It is rendered only if it may be shown. */
 	add(status: Status, render: () => T): void {
-		const at = status === "running" ? 0 : status === "queued" ? 1 : 2;
-		const group = this.#groups[at] ?? [];
-		if (group.length < (this.#limits[at] ?? 0)) group.push(render());
+		const group = status === "running" ? 0 : status === "queued" ? 1 : 2;
+		const items = this.#groups[group] ?? [];
+		const most = group === 0 ? this.#maxRunning : this.#limit;
+		const at = this.#count++;
+		if (items.length < most) items.push({ at, item: render() });
 	}
 
+	/** What is shown, the newest first. */
 	shown(): T[] {
 		const [running = []] = this.#groups;
-		const most = Math.max(
-			this.#limit,
-			Math.min(running.length, this.#limits[0] ?? 0),
-		);
-		return this.#groups.flat().slice(0, most);
+		return this.#groups
+			.flat()
+			.slice(0, Math.max(this.#limit, running.length))
+			.sort((a, b) => a.at - b.at)
+			.map(({ item }) => item);
 	}
 }
 
