@@ -76,13 +76,20 @@ export function archiveIfDue(
 	const status = lstatSync(archivedMark(store), { throwIfNoEntry: false });
 	const age = Math.abs(Date.now() - (status?.mtimeMs ?? 0));
 	if (status?.size === 0 && age < searchIntervalMs) return;
-	archiveSlice(store, isBusy ? shortSliceMs : sliceMs);
+	archiveSlice(store, { timeoutMs: isBusy ? shortSliceMs : sliceMs });
 }
 
-/** Archives old finished tasks for a bounded time. A failure is logged, and the next call goes on. */
-export function archiveSlice(store: Store, timeoutMs = sliceMs): void {
+type ArchiveOptions = {
+	/** How many finished tasks stay in the folder. */
+	keep?: number;
+	/** For how long tasks are moved, in ms. */
+	timeoutMs?: number;
+};
+
+/** The same as archiveTasks. A failure is logged, and the next call goes on. */
+export function archiveSlice(store: Store, options: ArchiveOptions = {}): void {
 	try {
-		archiveTasks(store, { timeoutMs });
+		archiveTasks(store, options);
 	} catch (error) {
 		logFault(store, "supervisor", `archive: ${errorMessage(error)}`);
 	}
@@ -91,15 +98,11 @@ export function archiveSlice(store: Store, timeoutMs = sliceMs): void {
 /**
  * Archives finished tasks past the newest ones, oldest first, for a bounded time. A call that runs out of time
  * notes where it stopped.
- * @param options `keep`: how many finished tasks stay in the folder.
  * @returns how many were moved.
  */
 export function archiveTasks(
 	store: Store,
-	{
-		keep = readKeptCount(),
-		timeoutMs = sliceMs,
-	}: { keep?: number; timeoutMs?: number } = {},
+	{ keep = readKeptCount(), timeoutMs = sliceMs }: ArchiveOptions = {},
 ): number {
 	const deadline = performance.now() + timeoutMs;
 	const isLate = () => performance.now() > deadline;

@@ -4,6 +4,7 @@ import { toPlain } from "../../print/text.ts";
 import { archiveSlice } from "../../prune/archive.ts";
 import { sweepStore } from "../../prune/garbage.ts";
 import { type PruneResult, pruneTasks } from "../../prune/prune.ts";
+import { readKeptCount } from "../../spawn/limits.ts";
 import { openStore } from "../../store/directory.ts";
 import { formatFlags, openProgressLine, reply } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
@@ -34,6 +35,7 @@ export default defineVerb({
 	run: async ({ args }) => {
 		const dryRun = args["dry-run"] ?? false;
 		const ttl = parseDurationFlag("--ttl", args.ttl);
+		const keep = readKeptCount();
 		const stale = parseDurationFlag("--stale", args.stale) ?? defaultStaleMs;
 		const store = openStore({ write: !dryRun });
 		const line = await openProgressLine();
@@ -48,7 +50,7 @@ export default defineVerb({
 		});
 		if (!dryRun) {
 			sweepStore(store);
-			archiveSlice(store);
+			archiveSlice(store, { keep });
 		}
 		line?.clear();
 		const { unreadable, ...rest } = pruned;
