@@ -75,7 +75,8 @@ export function archiveIfDue(
 ): void {
 	const status = lstatSync(archivedMark(store), { throwIfNoEntry: false });
 	const age = Math.abs(Date.now() - (status?.mtimeMs ?? 0));
-	if (status?.size === 0 && age < searchIntervalMs) return;
+	const isLeft = status !== undefined && status.size > 0 && !isBusy;
+	if (age < searchIntervalMs && !isLeft) return;
 	archiveSlice(store, { timeoutMs: isBusy ? shortSliceMs : sliceMs });
 }
 

@@ -2,7 +2,7 @@
  * Checks one round of the chaos test: compares the final store with what an observer outside of it
  * saw. It only reads.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { folders } from "../../lib/store/paths.ts";
 import { parseTask } from "../../lib/task/parse.ts";
@@ -36,10 +36,17 @@ export type Round = {
 export function judgeRound(round: Round): string[] {
 	const records = new Map<string, Task>();
 	const problems: string[] = [];
-	for (const name of readdirSync(round.dir)) {
+	const archive = join(round.dir, folders.archive);
+	const archived = existsSync(archive)
+		? readdirSync(archive, { recursive: true }).map((name) =>
+				join(archive, String(name)),
+			)
+		: [];
+	const here = readdirSync(round.dir).map((name) => join(round.dir, name));
+	for (const name of [...archived, ...here]) {
 		if (!name.endsWith(".json")) continue;
 		try {
-			const task = parseTask(readFileSync(join(round.dir, name), "utf8"));
+			const task = parseTask(readFileSync(name, "utf8"));
 			records.set(task.id, task);
 		} catch (error) {
 			problems.push(`${name} cannot be read: ${error}`);

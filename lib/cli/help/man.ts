@@ -29,6 +29,8 @@ const variables = {
 	BG_MAX_PER_DROID: "the most tasks of one droid that run at once (no limit)",
 	BG_MAX_DEPTH: "the depth to which tasks may launch tasks (3)",
 	BG_MAX_QUEUED: "the most queued tasks (1000)",
+	BG_KEEP:
+		"how many finished tasks stay in the folder; older ones move to .archive (1000; 0: all stay)",
 	NO_COLOR: "if set, no colours",
 } as const;
 
@@ -42,7 +44,7 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 		"\\fIverb\\fR [\\fIflags\\fR] [\\fIarguments\\fR]",
 		...formatHeading("DESCRIPTION"),
 		formatText(
-			"Launches tasks that outlive their launcher, supervises each until it ends, and keeps every output. A task is named by its id, by a unique beginning of its id, or by @last, the newest task. Replies are text in a terminal and JSON in a pipe; --json and --text override that.",
+			"Launches tasks that outlive their launcher, supervises each until it ends, and keeps every output. A task is named by its id, by a unique beginning or end (4 digits or more) of its id, or by @last, the newest task. Replies are text in a terminal and JSON in a pipe; --json and --text override that.",
 		),
 		".PP",
 		formatText(
