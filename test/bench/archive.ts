@@ -1,5 +1,5 @@
 /** The stores of the rows about the archive: finished `true` tasks, written directly, as bg leaves them. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { openStore as openDirectory } from "../../lib/store/directory.ts";
 import {
 	archivedRecord,
@@ -46,6 +46,31 @@ export async function writeTrueTasks(
 		writeFileSync(path, text, { mode: 0o600 });
 		writeFileSync(outputBeside(path), "", { mode: 0o600 });
 	}
+}
+
+/**
+ * The disk space of a store in bytes, without the records and the outputs: of all other files and of the folders;
+ * and apart from that, of the folders that hold only records and outputs.
+ */
+export function measureOverhead(dir: string): {
+	overhead: number;
+	names: number;
+} {
+	let [overhead, names] = [0, 0];
+	const add = (folder: string) => {
+		const { blocks } = lstatSync(folder);
+		const isOfRecords = folder === dir || folder.includes("/.archive");
+		if (isOfRecords) names += blocks * 512;
+		else overhead += blocks * 512;
+		for (const entry of readdirSync(folder, { withFileTypes: true })) {
+			const path = `${folder}/${entry.name}`;
+			if (entry.isDirectory()) add(path);
+			else if (!/^bg_.*\.(json|out)$/.test(entry.name))
+				overhead += lstatSync(path).blocks * 512;
+		}
+	};
+	add(dir);
+	return { overhead, names };
 }
 
 // --- internal ---

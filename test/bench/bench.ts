@@ -4,16 +4,17 @@
  * could not be measured. Reads `dist`, writes only to temporary folders.
  *
  *     --seconds N   how long the CPU time of waiting launches is measured (60)
- *     --small       a tenth of the sizes of the rows about the queue, one round, 5 s: shows that they work
+ *     --small       a tenth of the sizes of the rows about the queue and the archive, one round, 5 s: shows that they work
  */
 import { loadavg } from "node:os";
 import { parseArgs } from "node:util";
+import { archiveRows } from "./archive-rows.ts";
 import type { Figure } from "./method.ts";
 import { queueRows } from "./queue-rows.ts";
 import { rows } from "./rows.ts";
 import { closeBench, openBench, type Size } from "./setup.ts";
 
-const all = { ...rows, ...queueRows };
+const all = { ...rows, ...archiveRows, ...queueRows };
 
 const { values, positionals: names } = parseArgs({
 	allowPositionals: true,

@@ -115,10 +115,10 @@ export const rows: Rows = {
 		const reader = await compileSource(bench, "reader", readAndParse);
 		const ratio = await compare(
 			bench,
-			{ argv: [bench.bg, "list"], env },
+			{ argv: [bench.bg, "list", "--limit", "0", "--all"], env },
 			{ argv: [reader, store], env },
 		);
-		const what = `list over ${count} tasks / reading and parsing them`;
+		const what = `list --limit 0 --all over ${count} / reading and parsing them`;
 		return [ratioFigure(what, 1.8, ratio)];
 	},
 

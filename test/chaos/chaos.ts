@@ -158,6 +158,8 @@ function environmentOf(
 		BG_DIR: dir,
 		BG_DROID: join(import.meta.dir, "..", "tools", "stand-in.ts"),
 		BG_MAX_RUNNING: String(maxRunning),
+		// Small, so that tasks are archived.
+		BG_KEEP: "5",
 		CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
 		CHAOS_LOG: crashes,
 		CHAOS_UNTIL: String(Date.now() + fire + lateCrashMs),

@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { locateOutput } from "../../lib/store/output-files.ts";
 import { folders } from "../../lib/store/paths.ts";
 import { parseTask } from "../../lib/task/parse.ts";
 import type { Reason, Task } from "../../lib/task/schema.ts";
@@ -225,8 +226,9 @@ function* judgeOutput(
 ): Generator<string> {
 	if (isHalfDeleted(calls)) return;
 	for (const number of seen(id).starts.keys()) {
-		const files = [`${id}.out`, `${id}.${number}.out`];
-		const text = files.map((name) => readOrNothing(join(dir, name))).join("");
+		const text = [undefined, number]
+			.map((attempt) => readOrNothing(locateOutput({ dir }, id, attempt)))
+			.join("");
 		// A droid prints the output of a tool after the tool has ended.
 		const words = kind === "droid" ? '"init"' : `out ${id} ${number}`;
 		if (!text.includes(words))
