@@ -2,7 +2,6 @@
 import { buildExecCommand, maxArgvPromptBytes } from "../droid/exec.ts";
 import { findDefinition, findDroid } from "../droid/find.ts";
 import { refused, usage } from "../error.ts";
-import { openStore } from "../store/directory.ts";
 import { writePrivateFile } from "../store/files.ts";
 import {
 	promptFile,
@@ -10,10 +9,9 @@ import {
 	storeDir,
 	systemPromptFile,
 } from "../store/paths.ts";
-import { readTask } from "../store/records.ts";
-import { createTaskId, idPattern } from "../task/ids.ts";
+import { createTaskId } from "../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
-import { taskVariable } from "../task/variables.ts";
+import { readParentAutonomy } from "./autonomy.ts";
 import {
 	checkCommand,
 	checkCommonOptions,
@@ -129,17 +127,4 @@ function checkCommandAutonomy(): Autonomy | undefined {
 			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
 		);
 	return cap;
-}
-
-// --- internal ---
-
-/** The level of the task this runs in. A guard rail only: a forged environment evades it. */
-function readParentAutonomy(): Autonomy | undefined {
-	const id = process.env[taskVariable];
-	if (!id || !idPattern.test(id)) return undefined;
-	try {
-		return readTask(openStore(), id).autonomy;
-	} catch {
-		return undefined;
-	}
 }
