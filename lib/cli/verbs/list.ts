@@ -6,7 +6,8 @@ import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
-import { reconcileTasks } from "../../prune/reconcile.ts";
+import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
+import { type ReconciledTask, reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
@@ -16,6 +17,7 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
+import { isFinal } from "../../task/states.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
@@ -107,11 +109,14 @@ export default defineVerb({
 		const asJson = format === "json" || format === "jsonl";
 		const row = args.full ? renderFullRow : renderShortRow;
 		const tasks: ReportedTask[] = [];
-		// A JSON reply keeps only rows: 10,000 records would take much memory.
-		const rows: string[] = [];
+		// A JSON reply keeps only rows: 10,000 records would take much memory. A queued task becomes one at the
+		// end, when the tasks that it comes after were read.
+		const rows: (string | ReconciledTask)[] = [];
+		const unfinished = new Map<string, Status>();
 		let total = 0;
 		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		for (const task of all) {
+			if (!isFinal(task)) unfinished.set(task.id, task.status);
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
@@ -124,25 +129,39 @@ export default defineVerb({
 			if (++total > limit) continue;
 			if (!asJson)
 				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			else if (task.status === "queued") rows.push(task);
 			else rows.push(row(addProgress(store, task), describeNote(task)));
 		}
+		const state = counts.queued ? findQueueState(store) : undefined;
+		const describeWait = (task: Task) =>
+			state?.describeWait(task, (id) => unfinished.get(id));
+		const { limits, queue, line } = readQueueSettings(store);
+		const renderRow = (each: string | ReconciledTask) =>
+			typeof each === "string"
+				? each
+				: row(addProgress(store, each), describeNote(each), describeWait(each));
 		if (format === "json") {
-			const head = JSON.stringify({ total, ...counts });
+			const head = JSON.stringify({ total, ...counts, limits, queue });
 			const broken = unreadable.length
 				? `,"unreadable":${JSON.stringify(unreadable)}`
 				: "";
 			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-			writeRows(rows, ",");
+			writeRows(rows.map(renderRow), ",");
 			writeAll(1, escapeJson(`]${broken}}\n`));
 			return;
 		}
-		if (format === "jsonl") writeRows([...rows, ""], "\n");
+		if (format === "jsonl") writeRows([...rows.map(renderRow), ""], "\n");
 		else if (format === "md") {
 			const { renderReport } = await import("../../print/report.ts");
 			writeAll(1, renderReport(tasks));
-		} else if (!isTerminal(1) || total === 0)
-			writeAll(1, `${await renderTable(tasks)}\n`);
-		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
+		} else if (!isTerminal(1) || total === 0) {
+			const table = await renderTable(tasks, describeWait);
+			writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
+		} else {
+			const options = { counts, line, describeWait };
+			const table = await renderTerminalTable(store, tasks, options);
+			writeAll(1, `${table}\n`);
+		}
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
@@ -167,14 +186,15 @@ function parseStatuses(
 	});
 }
 
-const renderFullRow = (task: Task, note: string | undefined) =>
-	JSON.stringify({ ...task, note });
+const renderFullRow = (task: Task, note?: string, waitsFor?: string) =>
+	JSON.stringify({ ...task, note, waits_for: waitsFor });
 
-function renderShortRow(task: Task, note: string | undefined) {
+function renderShortRow(task: Task, note?: string, waitsFor?: string) {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
 	picked.note = note;
+	picked.waits_for = waitsFor;
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
@@ -188,21 +208,35 @@ function writeRows(rows: readonly string[], separator: string): void {
 	}
 }
 
-async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
+/** Why a queued task waits; undefined for another one. */
+type DescribeWait = (task: Task) => string | undefined;
+
+async function renderTable(
+	tasks: readonly ReportedTask[],
+	describeWait: DescribeWait,
+): Promise<string> {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
 	return formatTable(
-		tasks.map((task) => [
-			task.id,
-			formatStatus(task.status),
-			formatTaskAge(task),
-			toLine(task.agent ?? task.kind, 20),
-			[task.description, task.error, task.note]
-				.filter((part) => part)
-				.map((part) => toLine(part ?? "", 80))
-				.join(" · "),
-		]),
+		tasks.map((task) => {
+			const waitsFor = describeWait(task);
+			return [
+				task.id,
+				formatStatus(task.status),
+				formatTaskAge(task),
+				toLine(task.agent ?? task.kind, 20),
+				[
+					task.description,
+					task.error,
+					task.note,
+					waitsFor === task.note ? undefined : waitsFor,
+				]
+					.filter((part) => part)
+					.map((part) => toLine(part ?? "", 80))
+					.join(" · "),
+			];
+		}),
 	);
 }
 
@@ -210,24 +244,35 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 async function renderTerminalTable(
 	store: Store,
 	tasks: readonly Task[],
-	counts: Readonly<Record<Status, number>>,
+	{
+		counts,
+		line: queueLine,
+		describeWait,
+	}: {
+		counts: Readonly<Record<Status, number>>;
+		/** What is in force in the queue. */
+		line: string;
+		describeWait: DescribeWait;
+	},
 ): Promise<string> {
-	const { readTaskRow } = await import("../../control/task-rows.ts");
+	const { readTaskRow } = await import("../task-rows.ts");
 	const { layOutTable, shortenIds, summarizeCounts } = await import(
 		"../../print/table.ts"
 	);
 	const { readTerminalSize } = await import("../../print/terminal.ts");
 	const shorten = shortenIds(listTaskIds(store));
 	const rows = tasks.map((task) => {
-		const row = readTaskRow(store, task);
+		const row = readTaskRow(store, task, describeWait(task));
 		return { ...row, short: shorten(task.id) };
 	});
-	const { head, line } = layOutTable(rows, readTerminalSize().columns);
+	const { columns } = readTerminalSize();
+	const { fitText } = await import("../../print/width.ts");
+	const { head, line } = layOutTable(rows, columns);
 	const colour = isColourWanted();
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		summarizeCounts(counts),
+		fitText(`${summarizeCounts(counts)} · ${queueLine}`, columns),
 	].join("\n");
 }
