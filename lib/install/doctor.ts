@@ -23,6 +23,7 @@ import {
 	checkFaults,
 	checkQueue,
 	checkStore,
+	checkStoreLimits,
 	checkTasks,
 	findStore,
 	suggestStoreFix,
@@ -152,7 +153,8 @@ function checkLimits(): Finding {
 	const given = Object.entries(readLimits()).map(
 		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
 	);
-	return passed(given.join(", "));
+	const store = findStore();
+	return checkStoreLimits(store, given.join(", "));
 }
 
 function suggestLimitsFix(): string {
