@@ -2,9 +2,9 @@
 import type { LaunchResult } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
-import { writeAll } from "../print/text.ts";
+import { isTerminal, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
-import { formatFlags, reply, warn } from "./reply.ts";
+import { formatFlags, queuePausedWarning, reply, warn } from "./reply.ts";
 
 /** Flags for the reply of a launch. */
 export const launchReplyFlags = {
@@ -116,6 +116,7 @@ export function toLaunchReply({
 	task,
 	warnings,
 	existing,
+	waitsFor,
 }: LaunchResult): object {
 	return {
 		taskId: task.id,
@@ -123,29 +124,41 @@ export function toLaunchReply({
 		description: task.description,
 		status: task.status,
 		...(existing && { existing }),
+		...(waitsFor && { waits_for: waitsFor }),
 		...(warnings.length && { warnings }),
 	};
 }
 
 /** Prints the reply of a launch. */
 export function replyLaunched(
-	{ task, warnings, existing }: LaunchResult,
+	result: LaunchResult,
 	format: { quiet?: boolean; json?: boolean; text?: boolean },
 ): void {
+	const { task, warnings, existing } = result;
 	const { id, status } = task;
-	const launched = { task, warnings, ...(existing && { existing }) };
-	printLaunched([launched], () => {
+	printLaunched([result], () => {
 		if (format.quiet) {
 			for (const warning of warnings) warn(warning);
 			writeAll(1, `${id}\n`);
+			warnIfPaused([result], { quiet: true });
 			return;
 		}
-		reply(format, toLaunchReply(launched), () => {
+		reply(format, toLaunchReply(result), () => {
 			for (const warning of warnings) warn(warning);
+			warnIfPaused([result]);
 			const what = existing ? `${status} already:` : "launched";
 			return `${what} ${id} (bg wait ${id}, bg output ${id})`;
 		});
 	});
+}
+
+/** Says once that the queue is paused. A script that asked for ids alone reads it nowhere, a person does. */
+export function warnIfPaused(
+	launched: readonly LaunchResult[],
+	{ quiet = false } = {},
+): void {
+	if (quiet && !isTerminal(2)) return;
+	if (launched.some(({ waitsFor }) => waitsFor)) warn(queuePausedWarning);
 }
 
 /** Prints the reply of a launch. If that fails, the error names the tasks, which were launched. */

@@ -12,6 +12,8 @@ import { fitText, wrapText } from "./width.ts";
 export type DetailsOptions = {
 	/** A note that is not in the record. */
 	note?: string | undefined;
+	/** Why it waits to start; also not in the record. */
+	waitsFor?: string | undefined;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -30,13 +32,14 @@ export function renderTaskDetails(
 	task: Task,
 	options: DetailsOptions,
 ): string[] {
-	const { note, output, width, colour } = options;
+	const { note, waitsFor, output, width, colour } = options;
 	const { status, progress, usage } = task;
 	const statusText = `${statusMark(status)} ${status}`;
 	const fields: Record<string, string | undefined> = {
 		id: task.id,
 		why: task.error,
 		note,
+		waits: waitsFor === note ? undefined : waitsFor,
 		age: formatTaskAge(task),
 		droid: task.agent,
 		model: task.model,

@@ -22,10 +22,13 @@ export function toTaskRow(
 	task: Task,
 	{
 		note,
+		waitsFor,
 		lastMessage,
 		now,
 	}: {
 		note?: string | undefined;
+		/** Why it waits to start. */
+		waitsFor?: string | undefined;
 		lastMessage?: string | undefined;
 		now: number;
 	},
@@ -33,7 +36,12 @@ export function toTaskRow(
 	const { id, status, agent, kind, description, error, result } = task;
 	const words = isFinal(task)
 		? [note, error, error ? undefined : result]
-		: [note, ...describeProgress(task), lastMessage];
+		: [
+				note,
+				waitsFor === note ? undefined : waitsFor,
+				...describeProgress(task),
+				lastMessage,
+			];
 	return {
 		id,
 		short: id,

@@ -16,6 +16,7 @@ import {
 	replyLaunched,
 	toLaunchOptions,
 	toLaunchReply,
+	warnIfPaused,
 } from "../launch-flags.ts";
 import { isJsonWanted, warn } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
@@ -156,6 +157,7 @@ async function launchBatch(
 	const launched = launchPlans(named.map(({ plan }) => plan));
 	const asJson = !format.quiet && isJsonWanted(format);
 	printLaunched(launched, () => {
+		if (!asJson) warnIfPaused(launched, format);
 		const lines = launched.map((each, index) => {
 			const { name } = named[index] ?? {};
 			const { id, description } = each.task;

@@ -1,3 +1,4 @@
+import { assertOutsideTasks } from "../../control/autonomy.ts";
 import { pauseTask } from "../../control/pause.ts";
 import { usage } from "../../error.ts";
 import { handOver } from "../../spawn/hand-over.ts";
@@ -33,6 +34,7 @@ export const definePauseVerb = (
 			const words = splitValues(given.ids);
 			if (words.length > 0 === Boolean(given.queue))
 				throw usage(`bg ${name} takes ids, or --queue`);
+			if (given.queue) assertOutsideTasks(`bg ${name} --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
 			for (const id of new Set(
