@@ -158,7 +158,9 @@ export default defineVerb({
 			const table = await renderTable(tasks, describeWait);
 			writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
 		} else {
-			const options = { counts, line, describeWait };
+			const isInUse = counts.queued + counts.running > 0 || queue.paused;
+			const queueLine = isInUse ? [line] : [];
+			const options = { counts, queueLine, describeWait };
 			const table = await renderTerminalTable(store, tasks, options);
 			writeAll(1, `${table}\n`);
 		}
@@ -246,12 +248,12 @@ async function renderTerminalTable(
 	tasks: readonly Task[],
 	{
 		counts,
-		line: queueLine,
+		queueLine,
 		describeWait,
 	}: {
 		counts: Readonly<Record<Status, number>>;
-		/** What is in force in the queue. */
-		line: string;
+		/** What is in force in the queue, if it matters. */
+		queueLine: readonly string[];
 		describeWait: DescribeWait;
 	},
 ): Promise<string> {
@@ -273,6 +275,6 @@ async function renderTerminalTable(
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		fitText(`${summarizeCounts(counts)} · ${queueLine}`, columns),
+		fitText([summarizeCounts(counts), ...queueLine].join(" · "), columns),
 	].join("\n");
 }
