@@ -4,7 +4,7 @@
  * Unknown flags are errors with a suggestion, and no byte of a positional or of text after `--` changes.
  */
 import type { ArgDef } from "citty";
-import { type BgError, usage } from "../error.ts";
+import { usage } from "../error.ts";
 
 /** The source of an argument's values for completion: fixed words, or a kind of thing. */
 export type ValueSource =
@@ -22,6 +22,7 @@ export type ValueSource =
  * `from`: the source of its values for completion.
  */
 export type Arg = ArgDef & {
+	alias?: string;
 	multiple?: boolean;
 	inline?: boolean;
 	dashes?: boolean;
@@ -29,8 +30,6 @@ export type Arg = ArgDef & {
 };
 
 export type Args = Record<string, Arg>;
-
-type Flag = Arg & { alias?: string };
 
 /** Separates the values of a `multiple` argument. argv cannot contain a NUL. */
 const separator = "\0";
@@ -68,7 +67,11 @@ export function checkArguments(
 		if (raw === "--help" || raw === "-h")
 			return { args, values: { help: true } };
 		const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
-		if (!flag) throw unknownFlagError(verb, raw, Object.keys(flags));
+		if (!flag) {
+			const names = Object.keys(flags).map((each) => `--${each}`);
+			const hint = suggestWord(raw, names) || ` (bg ${verb} --help lists them)`;
+			throw usage(`bg ${verb} has no flag ${raw}${hint}`);
+		}
 		if (flag.type === "boolean") {
 			if (token.value !== undefined) throw usage(`${raw} takes no value`);
 			values[name] = true;
@@ -100,24 +103,11 @@ export function formatRawArgs({ args, values }: CheckedCall): string[] {
 	return [...flags, "--", ...positionals];
 }
 
-/** Splits argv at the first `--`; `after` is undefined if there is none. */
-export function splitAtDashes(
-	argv: readonly string[],
-): [before: string[], after: string[] | undefined] {
-	const at = argv.indexOf("--");
-	return at < 0
-		? [[...argv], undefined]
-		: [argv.slice(0, at), argv.slice(at + 1)];
-}
-
 /** The index of the first positional of argv; its length if there is none. */
-export function findFirstPositional(
-	args: Args,
-	argv: readonly string[],
-): number {
+export function findFirstPositional(args: Args, argv: readonly string[]) {
 	const tokens = tokenize(selectFlags(args), argv);
 	const first = tokens.find((token) => token.kind === "positional");
-	return first?.kind === "positional" ? first.index : argv.length;
+	return first?.index ?? argv.length;
 }
 
 /** The most similar word of a list as ` (did you mean …?)`; "" if none is similar. */
@@ -130,32 +120,42 @@ export function suggestWord(given: string, words: readonly string[]): string {
 }
 
 /** Refuses an empty value: an unset shell variable must not select everything. */
-export function refuseEmpty(
-	flag: string,
-	given: string | undefined,
-): string | undefined {
+export function refuseEmpty(flag: string, given?: string) {
 	if (given === "")
 		throw usage(`${flag} is empty: give a value, or omit the flag`);
 	return given;
 }
 
+/**
+ * Checks that a flag was given one of a list of words.
+ * @throws BgError (usage) that names them all.
+ */
+export function parseChoice<T extends string>(
+	name: string,
+	words: readonly T[],
+	given: string | undefined,
+): T | undefined {
+	const word = words.find((each) => each === given);
+	if (given !== undefined && !word)
+		throw usage(`${name} takes ${words.join(", ")}`);
+	return word;
+}
+
 /** The flags among a verb's arguments. */
-export function selectFlags(args: Args): Record<string, Flag> {
+export function selectFlags(args: Args): Args {
 	return Object.fromEntries(
 		Object.entries(args).filter(([, { type }]) => type !== "positional"),
-	) as Record<string, Flag>;
+	);
 }
 
 /** Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. */
-export function tokenize(
-	flags: Record<string, Flag>,
-	argv: readonly string[],
-): Token[] {
+export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 	const tokens: Token[] = [];
-	const aliases = Object.entries(flags).flatMap(([name, { alias }]) =>
-		alias ? [[alias, name]] : [],
+	const byAlias = Object.fromEntries(
+		Object.entries(flags).flatMap(([name, { alias }]) =>
+			alias ? [[alias, name]] : [],
+		),
 	);
-	const byAlias = Object.fromEntries(aliases);
 	for (let index = 0; index < argv.length; index++) {
 		const word = argv[index] ?? "";
 		if (word === "--") {
@@ -169,12 +169,9 @@ export function tokenize(
 		}
 		const [, raw = "", , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
 		const name = raw.startsWith("--") ? raw.slice(2) : byAlias[raw.slice(1)];
-		const takesNext =
-			inline === undefined &&
-			name &&
-			flags[name]?.type === "string" &&
-			!flags[name]?.inline;
-		const value = takesNext ? argv[++index] : inline;
+		const flag = flags[name ?? raw];
+		const takesNext = flag?.type === "string" && !flag.inline;
+		const value = inline ?? (takesNext ? argv[++index] : undefined);
 		tokens.push({ kind: "flag", name: name ?? raw, raw, value });
 	}
 	return tokens;
@@ -187,16 +184,6 @@ type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
 
-function unknownFlagError(
-	verb: string,
-	given: string,
-	names: string[],
-): BgError {
-	const flags = names.map((name) => `--${name}`);
-	const help = suggestWord(given, flags) || ` (bg ${verb} --help lists them)`;
-	return usage(`bg ${verb} has no flag ${given}${help}`);
-}
-
 /** Assigns positionals to names in order; a `multiple` one takes all that remain. */
 function matchPositionals(
 	verb: string,
@@ -205,15 +192,12 @@ function matchPositionals(
 ): CheckedCall["values"] {
 	const left = [...positionals];
 	const values: CheckedCall["values"] = {};
-	for (const [
-		name,
-		{ type, multiple, required, description },
-	] of Object.entries(args)) {
-		if (type !== "positional") continue;
+	for (const [name, arg] of Object.entries(args)) {
+		if (arg.type !== "positional") continue;
 		if (left.length)
-			values[name] = multiple ? joinValues(left.splice(0)) : left.shift();
-		else if (required !== false)
-			throw usage(`bg ${verb} needs <${name}>: ${description ?? ""}`);
+			values[name] = arg.multiple ? joinValues(left.splice(0)) : left.shift();
+		else if (arg.required !== false)
+			throw usage(`bg ${verb} needs <${name}>: ${arg.description ?? ""}`);
 	}
 	const [extra] = left;
 	if (extra === undefined) return values;
@@ -227,14 +211,11 @@ function measureEditDistance(a: string, b: string): number {
 	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
 	for (const [i, char] of [...a].entries()) {
 		const next = [i + 1];
-		for (let j = 0; j < b.length; j++)
-			next.push(
-				Math.min(
-					(next[j] ?? 0) + 1,
-					(row[j + 1] ?? 0) + 1,
-					(row[j] ?? 0) + (char === b[j] ? 0 : 1),
-				),
-			);
+		for (let j = 0; j < b.length; j++) {
+			const replaced = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+			const inserted = Math.min(next[j] ?? 0, row[j + 1] ?? 0) + 1;
+			next.push(Math.min(inserted, replaced));
+		}
 		row = next;
 	}
 	return row[b.length] ?? 0;

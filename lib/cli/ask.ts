@@ -24,10 +24,8 @@ export const openConsola = (): ConsolaInstance =>
 		throttleMin: Number.POSITIVE_INFINITY,
 		reporters: [
 			{
-				log: ({ type, args }) => {
-					const text = toPlain(args.join(" "));
-					writeAll(1, `${formatMark(type)}${text}\n`);
-				},
+				log: ({ type, args }) =>
+					writeAll(1, `${formatMark(type)}${toPlain(args.join(" "))}\n`),
 			},
 		],
 		prompt: async (message: string) => {
@@ -46,9 +44,8 @@ export async function ask(question: string): Promise<boolean> {
 // --- internal ---
 
 function formatMark(type: string): string {
-	const [mark, colour] = marks[type] ?? [];
-	if (!mark) return "";
-	return isColourWanted() ? `\u001b[${colour}m${mark}\u001b[39m` : mark;
+	const [mark = "", colour] = marks[type] ?? [];
+	return mark && isColourWanted() ? `\u001b[${colour}m${mark}\u001b[39m` : mark;
 }
 
 /** Reads a line of standard input, which is a terminal in line mode. */

@@ -14,16 +14,22 @@ import {
 } from "../error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "../print/text.ts";
 import { insertProgramCommand } from "../process/self.ts";
-import { formatRawArgs, selectFlags, tokenize } from "./arguments.ts";
+import {
+	type Args,
+	formatRawArgs,
+	selectFlags,
+	tokenize,
+} from "./arguments.ts";
 import { checkCall, loadVerb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
 /** Runs one verb. A user error is reported in one line; a bug is thrown. */
 export async function runCli(argv: readonly string[]): Promise<number> {
-	const name = resolveVerbName(argv[0]);
+	const [first = "help", ...rest] = argv;
+	const name = /^(--help|-h)$/.test(first) ? "help" : first;
 	try {
 		if (argv.length === 0 && isTerminal(1)) return await printOverview();
-		return await runVerb(name, argv.slice(1));
+		return await runVerb(name, rest);
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
 		const text = errorMessage(error) + formatHint(name, error);
@@ -32,17 +38,12 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 		const message = toLine(hinted, 2000);
 		writeAll(2, `bg: ${message}\n`);
 		const isPrintable = !(error instanceof PrintError);
-		if (isPrintable && (await isJsonReply(name, argv.slice(1))))
-			printError(message);
+		if (isPrintable && (await isJsonReply(name, rest))) printError(message);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
 
 // --- internal ---
-
-/** The called verb; no word, `--help` and `-h` mean help. */
-const resolveVerbName = (first: string | undefined) =>
-	first === undefined || first === "--help" || first === "-h" ? "help" : first;
 
 async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (name === "--version" || name === "-v") {
@@ -54,15 +55,15 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text do not go together");
-	const command: CommandDef = {
-		...verb,
+	const command: CommandDef<Args> = {
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access.
 		run: (context) => verb.run?.({ ...context, args: { ...context.args } }),
 	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });
-	return typeof result === "number" ? result : exitCodes.ok;
+	if (typeof result === "number") return result;
+	return result === false ? exitCodes.failed : exitCodes.ok;
 }
 
 /** Without a verb: the newest tasks that fit the screen, and the next steps. */
@@ -90,10 +91,7 @@ const hintWords = [...Object.keys(verbs), "--help"];
 const textFlags = ["quiet", "-q", "raw", "follow"];
 
 /** Whether the reply of a call is JSON; its error is then JSON too. */
-async function isJsonReply(
-	name: string,
-	argv: readonly string[],
-): Promise<boolean> {
+async function isJsonReply(name: string, argv: readonly string[]) {
 	const isKnown = Object.hasOwn(verbs, name);
 	const args = isKnown ? (await loadVerb(verbs, name)).args : undefined;
 	if (args && !("json" in args)) return false;

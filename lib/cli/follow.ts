@@ -3,7 +3,7 @@
  * writing raw bytes. To a terminal, nothing is written that a terminal would obey.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { readableSize } from "../droid/output-source.ts";
+import { readVisibleSize } from "../droid/output-source.ts";
 import {
 	type OutputText,
 	type OutputTextOptions,
@@ -60,16 +60,12 @@ export async function followText(
 }
 
 /** Follows the bytes of a task's output from an offset. Returns the same as followText. */
-export async function followRaw(
-	store: Store,
-	id: string,
-	from: number,
-): Promise<Task | undefined> {
+export async function followRaw(store: Store, id: string, from: number) {
 	return followTask<Uint8Array>(store, id, {
 		from,
-		read: (task, since = 0, attempt) => {
-			const size = readableSize(store, task, attempt);
-			return readBytes(store, id, { since, to: size, attempt });
+		read: (task, at = 0, attempt) => {
+			const to = readVisibleSize(store, task, attempt);
+			return readBytes(store, id, { from: at, to, attempt });
 		},
 		write: createRawWriter(),
 		restart: (sentence) => writeAll(2, `bg: ${toPlain(sentence)}\n`),
@@ -80,13 +76,13 @@ export async function followRaw(
 export function writeRaw(
 	store: Store,
 	task: Task,
-	options: Pick<OutputTextOptions, "attempt"> & { since: number; max?: number },
+	options: { since: number; max?: number; attempt?: number },
 ): boolean {
 	const { since, max = Number.POSITIVE_INFINITY, attempt } = options;
 	const write = createRawWriter();
-	const to = Math.min(readableSize(store, task, attempt), since + max);
+	const to = Math.min(readVisibleSize(store, task, attempt), since + max);
 	for (let at = since; at < to; ) {
-		const page = readBytes(store, task.id, { since: at, to, attempt });
+		const page = readBytes(store, task.id, { from: at, to, attempt });
 		if (page.nextOffset === at) break;
 		if (!write(page.output)) return false;
 		at = page.nextOffset;
@@ -101,16 +97,11 @@ type Page<T> = { output: T; nextOffset: number };
 function readBytes(
 	store: Store,
 	id: string,
-	range: Pick<OutputTextOptions, "attempt"> & { since: number; to: number },
+	range: { from: number; to: number; attempt?: number },
 ): Page<Uint8Array> {
-	const { since, to, attempt } = range;
-	const end = Math.min(to, since + chunkBytes);
-	const output = readOutputBytes(store, id, {
-		from: since,
-		to: end,
-		attempt,
-	});
-	return { output, nextOffset: since + output.length };
+	const to = Math.min(range.to, range.from + chunkBytes);
+	const output = readOutputBytes(store, id, { ...range, to });
+	return { output, nextOffset: range.from + output.length };
 }
 
 function createRawWriter(): (bytes: Uint8Array) => boolean {

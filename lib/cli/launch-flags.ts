@@ -1,183 +1,109 @@
 /** Flags and replies of the verbs that launch tasks. */
-import type { LaunchResult } from "../control/launch.ts";
+import type { ParsedArgs } from "citty";
+import type { NamedPlan } from "../control/batch.ts";
+import { type LaunchResult, launchPlans } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
-import { isTerminal, writeAll } from "../print/text.ts";
+import { isTerminal, joinFirst, toJson, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
-import { formatFlags, queuePausedWarning, reply, warn } from "./reply.ts";
+import {
+	type FormatArguments,
+	formatFlags,
+	isJsonWanted,
+	queuePausedWarning,
+	warn,
+} from "./reply.ts";
+import { flag, option } from "./verb.ts";
 
 /** Flags for the reply of a launch. */
 export const launchReplyFlags = {
-	quiet: { type: "boolean", alias: "q", description: "print only the id" },
+	quiet: flag("print only the id", { alias: "q" }),
 	...formatFlags,
 } as const;
 
 /** Flags of launch and run. */
 export const launchFlags = {
-	cwd: {
-		type: "string",
-		valueHint: "dir",
-		from: "folders",
-		description: "the working directory",
-	},
-	env: {
-		type: "string",
-		valueHint: "name=value",
+	cwd: option("dir", "the working directory", { from: "folders" }),
+	env: option("name=value", "an environment variable; may be repeated", {
 		multiple: true,
-		description: "an environment variable; may be repeated",
-	},
-	stdin: {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "the standard input (/dev/null)",
-	},
-	tag: {
-		type: "string",
-		valueHint: "tag",
+	}),
+	stdin: option("file", "the standard input (/dev/null)", { from: "files" }),
+	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
-		description: "a tag for bg list --tag; may be repeated",
-	},
-	timeout: {
-		type: "string",
-		valueHint: "90s|30m|2h",
-		description: "the maximum run time",
-	},
-	after: {
-		type: "string",
-		valueHint: "ids",
+	}),
+	timeout: option("90s|30m|2h", "the maximum run time"),
+	after: option("ids", "start after these tasks complete (comma-separated)", {
 		from: "tasks",
-		description: "start after these tasks complete (comma-separated)",
-	},
-	"after-any": {
-		type: "string",
-		valueHint: "ids",
+	}),
+	"after-any": option("ids", "start after these tasks end, in any status", {
 		from: "tasks",
-		description: "start after these tasks end, in any status",
-	},
-	priority: {
-		type: "string",
-		valueHint: "number",
-		description: "higher starts first (0)",
-	},
-	retries: {
-		type: "string",
-		valueHint: "number",
-		description: "how often to retry after an error (0)",
-	},
-	unique: {
-		type: "string",
-		valueHint: "key",
-		description: "if an unfinished task has this key, return it instead",
-	},
-	"max-output": {
-		type: "string",
-		valueHint: "size",
-		description: "the maximum size of the output (256M)",
-	},
-	"on-end": {
-		type: "string",
-		valueHint: "command",
-		description: "run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
-	},
+	}),
+	priority: option("number", "higher starts first (0)"),
+	retries: option("number", "how often to retry after an error (0)"),
+	unique: option(
+		"key",
+		"if an unfinished task has this key, return it instead",
+	),
+	"max-output": option("size", "the maximum size of the output (256M)"),
+	"on-end": option(
+		"command",
+		"run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
+	),
 	...launchReplyFlags,
 } as const;
 
 /** The flags of launch and run as options. */
-export function toLaunchOptions(
-	args: Readonly<
-		Record<"description", string> &
-			Partial<
-				Record<Exclude<keyof typeof launchFlags, BooleanFlagName>, string>
-			>
-	>,
-): LaunchOptions {
-	return {
-		description: args.description,
-		cwd: args.cwd,
-		env: splitValues(args.env),
-		stdin: args.stdin,
-		tags: splitValues(args.tag),
-		timeout: args.timeout,
-		after: args.after,
-		afterAny: args["after-any"],
-		priority: args.priority,
-		retries: args.retries,
-		unique: args.unique,
-		maxOutput: args["max-output"],
-		onEnd: args["on-end"],
-	};
-}
+export const toLaunchOptions = (
+	args: ParsedArgs<typeof launchFlags> & { description: string },
+): LaunchOptions => ({
+	description: args.description,
+	cwd: args.cwd,
+	env: splitValues(args.env),
+	stdin: args.stdin,
+	tags: splitValues(args.tag),
+	timeout: args.timeout,
+	after: args.after,
+	afterAny: args["after-any"],
+	priority: args.priority,
+	retries: args.retries,
+	unique: args.unique,
+	maxOutput: args["max-output"],
+	onEnd: args["on-end"],
+});
 
-type BooleanFlagName = "quiet" | keyof typeof formatFlags;
-
-/** A launched task in a JSON reply. */
-export function toLaunchReply({
-	task,
-	warnings,
-	existing,
-	waitsFor,
-}: LaunchResult): object {
-	return {
-		taskId: task.id,
-		sessionId: task.session_id,
-		description: task.description,
-		status: task.status,
-		...(existing && { existing }),
-		...(waitsFor && { waits_for: waitsFor }),
-		...(warnings.length && { warnings }),
-	};
-}
-
-/** Prints the reply of a launch. */
-export function replyLaunched(
-	result: LaunchResult,
-	format: { quiet?: boolean; json?: boolean; text?: boolean },
+/**
+ * Launches all plans or none, and prints a line for each. If that fails, the error names the tasks, which
+ * were launched. `describe`: the line of a text reply.
+ */
+export function launchAndReply(
+	plans: readonly NamedPlan[],
+	format: FormatArguments & { quiet?: boolean },
+	describe = describeLaunched,
 ): void {
-	const { task, warnings, existing } = result;
-	const { id, status } = task;
-	printLaunched([result], () => {
-		if (format.quiet) {
-			for (const warning of warnings) warn(warning);
-			writeAll(1, `${id}\n`);
-			warnIfPaused([result], { quiet: true });
-			return;
-		}
-		reply(format, toLaunchReply(result), () => {
-			for (const warning of warnings) warn(warning);
-			warnIfPaused([result]);
-			const what = existing ? `${status} already:` : "launched";
-			return `${what} ${id} (bg wait ${id}, bg output ${id})`;
-		});
+	const launched = launchPlans(plans.map(({ plan }) => plan));
+	const asJson = !format.quiet && isJsonWanted(format);
+	const lines = launched.map((each, index) => {
+		if (asJson) return toJson(toLaunchReply(each, plans[index]?.name));
+		for (const warning of each.warnings) warn(warning);
+		return format.quiet ? each.task.id : describe(each);
 	});
-}
-
-/** Says once that the queue is paused. A script that asked for ids alone reads it nowhere, a person does. */
-export function warnIfPaused(
-	launched: readonly LaunchResult[],
-	{ quiet = false } = {},
-): void {
-	if (quiet && !isTerminal(2)) return;
-	if (launched.some(({ waitsFor }) => waitsFor)) warn(queuePausedWarning);
-}
-
-/** Prints the reply of a launch. If that fails, the error names the tasks, which were launched. */
-export function printLaunched(
-	launched: readonly LaunchResult[],
-	print: () => void,
-): void {
+	// A script that asks for ids alone expects nothing else.
+	const isWarned = !asJson && (!format.quiet || isTerminal(2));
+	if (isWarned && launched.some(({ waitsFor }) => waitsFor))
+		warn(queuePausedWarning);
 	try {
-		print();
+		writeAll(1, lines.map((line) => `${line}\n`).join(""));
 	} catch (error) {
 		if (!(error instanceof PrintError)) throw error;
-		const idsOf = (existing: boolean) =>
-			launched
-				.filter((each) => (each.existing ?? false) === existing)
-				.map(({ task }) => task.id);
-		const [fresh, known] = [idsOf(false), idsOf(true)];
+		const joinIds = (each: readonly LaunchResult[]) => {
+			const ids = each.map(({ task }) => task.id);
+			return joinFirst(ids, maxNamed, " (bg list shows them)");
+		};
+		const fresh = joinIds(launched.filter(({ existing }) => !existing));
+		const known = joinIds(launched.filter(({ existing }) => existing));
 		const parts = [
-			fresh.length && `launched ${few(fresh)}`,
-			known.length && `${few(known)} existed already`,
+			fresh && `launched ${fresh}`,
+			known && `${known} existed already`,
 		].filter((part) => part);
 		throw new PrintError(`${parts.join(", ")}, but ${error.message}`);
 	}
@@ -188,8 +114,19 @@ export function printLaunched(
 /** The most ids in one message. */
 const maxNamed = 50;
 
-const few = (ids: readonly string[]) =>
-	ids.slice(0, maxNamed).join(" ") +
-	(ids.length > maxNamed
-		? ` and ${ids.length - maxNamed} more (bg list shows them)`
-		: "");
+function describeLaunched({ task, existing }: LaunchResult): string {
+	const what = existing ? `${task.status} already:` : "launched";
+	return `${what} ${task.id} (bg wait ${task.id}, bg output ${task.id})`;
+}
+
+/** A launched task in a JSON reply. */
+const toLaunchReply = (launched: LaunchResult, name?: string) => ({
+	taskId: launched.task.id,
+	sessionId: launched.task.session_id,
+	description: launched.task.description,
+	status: launched.task.status,
+	...(launched.existing && { existing: true }),
+	...(launched.waitsFor && { waits_for: launched.waitsFor }),
+	...(launched.warnings.length && { warnings: launched.warnings }),
+	...(name && { name }),
+});

@@ -17,31 +17,21 @@ import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { taskVariable } from "../task/variables.ts";
+import { flag } from "./verb.ts";
 
 export const formatFlags = {
-	json: {
-		type: "boolean",
-		description: "reply as JSON (the default in a pipe)",
-	},
-	text: {
-		type: "boolean",
-		description: "reply as text (the default in a terminal)",
-	},
+	json: flag("reply as JSON (the default in a pipe)"),
+	text: flag("reply as text (the default in a terminal)"),
 } as const;
 
 /** The flag of verbs that ask for confirmation. */
 export const yesFlag = {
-	yes: {
-		type: "boolean",
-		alias: "y",
-		description: "do not ask for confirmation",
-	},
+	yes: flag("do not ask for confirmation", { alias: "y" }),
 } as const;
 
-export type FormatArguments = {
-	json?: boolean | undefined;
-	text?: boolean | undefined;
-};
+export type FormatArguments = Partial<
+	Record<keyof typeof formatFlags, boolean>
+>;
 
 export function isJsonWanted({ json, text }: FormatArguments): boolean {
 	return json || (!text && !isTerminal(1));
@@ -53,8 +43,11 @@ export function reply(
 	json: unknown,
 	text: () => string,
 ): boolean {
-	return writeAll(1, `${isJsonWanted(format) ? toJson(json) : text()}\n`);
+	return isJsonWanted(format) ? writeJson(json) : writeAll(1, `${text()}\n`);
 }
+
+/** Prints a reply as JSON. @returns false if the reader is gone. */
+export const writeJson = (json: unknown) => writeAll(1, `${toJson(json)}\n`);
 
 /** Prints a reply as JSON, or as text that consola writes. */
 export async function replyToPerson(
@@ -62,12 +55,8 @@ export async function replyToPerson(
 	json: unknown,
 	write: (consola: ConsolaInstance) => void,
 ): Promise<void> {
-	if (isJsonWanted(format)) {
-		reply(format, json, () => "");
-		return;
-	}
-	const { openConsola } = await import("./ask.ts");
-	write(openConsola());
+	if (isJsonWanted(format)) writeJson(json);
+	else write((await import("./ask.ts")).openConsola());
 }
 
 /** Programs that run in these environments cannot answer a question. */
@@ -79,7 +68,7 @@ const unattendedVariables = [taskVariable, "BG_SESSION_ID", "CI"];
  * @returns whether to go on. Without a question: true.
  */
 export async function confirm(
-	args: FormatArguments & { yes?: boolean | undefined },
+	args: FormatArguments & { yes?: boolean },
 	question: () => string | undefined,
 ): Promise<boolean> {
 	const isAttended =
@@ -176,10 +165,8 @@ function truncateValue(value: unknown, length: number): unknown {
 			.slice(0, Math.ceil(length / minTextLength))
 			.map((each) => truncateValue(each, length));
 	if (typeof value !== "object" || value === null) return value;
+	const fields = Object.entries(value);
 	return Object.fromEntries(
-		Object.entries(value).map(([key, each]) => [
-			key,
-			truncateValue(each, length),
-		]),
+		fields.map(([key, each]) => [key, truncateValue(each, length)]),
 	);
 }

@@ -18,13 +18,11 @@ const lastLineBytes = 2048;
 /**
  * Makes the row of a task, with the progress that its output shows now.
  * @param waitsFor why it waits to start.
- * @param now in ms since the epoch.
  */
 export function readTaskRow(
 	store: Store,
 	task: Task,
 	waitsFor?: string,
-	now = Date.now(),
 ): TaskRow {
 	const current = addProgress(store, task);
 	const isCommand = task.kind === "command" && task.status === "running";
@@ -32,7 +30,7 @@ export function readTaskRow(
 		? readLastLine(store, task.id)
 		: current.progress?.lastMessage;
 	const note = describeNote(task);
-	return toTaskRow(current, { note, waitsFor, lastMessage, now });
+	return toTaskRow(current, { note, waitsFor, lastMessage, now: Date.now() });
 }
 
 /** Reads the rows of all tasks repeatedly; of each finished task only once. */
@@ -100,7 +98,7 @@ type KnownRow = {
 	/** Whether the record will not change by itself any more. */
 	isDone: boolean;
 	/** Absent if the task is archived. */
-	row?: TaskRow | undefined;
+	row?: TaskRow;
 };
 
 /** The last line a command wrote, also an unfinished one; "" if its output cannot be read. */
@@ -108,10 +106,8 @@ function readLastLine(store: Store, id: string): string {
 	try {
 		const size = readOutputSize(store, id);
 		const from = Math.max(0, size - lastLineBytes);
-		const text = readOutputBytes(store, id, { from, to: size }).toString(
-			"utf8",
-		);
-		return toPlain(text).trimEnd().split("\n").at(-1) ?? "";
+		const bytes = readOutputBytes(store, id, { from, to: size });
+		return toPlain(bytes.toString()).trimEnd().split("\n").at(-1) ?? "";
 	} catch {
 		return "";
 	}

@@ -1,10 +1,11 @@
 /**
- * A verb: a citty command with its group, its examples, and its own argv reader if the common rule does not
+ * A verb: the arguments and the run of a citty command, with its group, its examples, and its own argv reader if the common rule does not
  * apply. Help, completion and the man page are derived from it.
  */
-import { type CommandDef, defineCommand } from "citty";
+import type { CommandDef } from "citty";
 import { usage } from "../error.ts";
 import {
+	type Arg,
 	type Args,
 	type CheckedCall,
 	checkArguments,
@@ -20,16 +21,15 @@ export const groups = {
 	script: "For scripts and shells",
 } as const;
 
-/** A line to type, and its effect. */
-export type Example = readonly [line: string, effect: string];
-
-/** `run` may return an exit code; `data` of its context is the VerbTable. */
-export type Verb<T extends Args = Args> = CommandDef<T> & {
-	/** The overview shows the description up to its first comma. */
-	meta: { name: string; description: string };
+/** `run` may return an exit code, or false for `failed`; `data` of its context is the VerbTable. */
+export type Verb<T extends Args = Args> = Pick<CommandDef<T>, "run"> & {
+	name: string;
+	/** The overview shows it up to its first comma. */
+	description: string;
 	group: keyof typeof groups;
 	args: T;
-	examples: readonly [Example, ...Example[]];
+	/** Lines to type, and the effect of each. */
+	examples: Readonly<Record<string, string>>;
 	/** Checks argv for a verb to which checkArguments does not apply. */
 	read?: (argv: readonly string[]) => CheckedCall;
 };
@@ -41,30 +41,31 @@ export type VerbTable = Readonly<
 
 /** Defines a verb: its `run` has typed arguments, the result has the type of the table. */
 export const defineVerb = <const T extends Args>(verb: Verb<T>): Verb =>
-	defineCommand(verb as CommandDef<T>) as unknown as Verb;
+	verb as unknown as Verb;
 
-/** The positional of a verb that takes one task. */
-export const idArgument = (from: "tasks" | "unfinished") =>
-	({
-		type: "positional",
-		required: true,
-		from,
-		description: "task id",
-	}) as const;
+type ArgOptions = Pick<
+	Arg,
+	"alias" | "multiple" | "inline" | "dashes" | "from"
+>;
 
-/** The positional of a verb that takes several tasks. */
-export const idsArgument = <const R extends boolean>(
-	from: "tasks" | "unfinished",
-	required: R,
-	description = "task ids",
-) =>
-	({
-		type: "positional",
-		required,
-		multiple: true,
-		from,
-		description,
-	}) as const;
+/** Defines a flag without a value. */
+export const flag = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "boolean", description }) as const;
+
+/** Defines a flag with a value; `valueHint` stands for the value in the help. */
+export const option = (
+	valueHint: string,
+	description: string,
+	options?: ArgOptions,
+) => ({ ...options, type: "string", valueHint, description }) as const;
+
+/** Defines a positional that must be given. */
+export const required = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "positional", required: true, description }) as const;
+
+/** Defines a positional that may be omitted. */
+export const optional = (description: string, options?: ArgOptions) =>
+	({ ...options, type: "positional", required: false, description }) as const;
 
 export const loadVerbs = (verbs: VerbTable): Promise<Verb[]> =>
 	Promise.all(Object.keys(verbs).map((name) => loadVerb(verbs, name)));
@@ -80,4 +81,4 @@ export async function loadVerb(verbs: VerbTable, name: string): Promise<Verb> {
 
 /** Checks the arguments of a verb. @throws BgError (usage). */
 export const checkCall = (verb: Verb, argv: readonly string[]): CheckedCall =>
-	verb.read?.(argv) ?? checkArguments(verb.meta.name, verb.args, argv);
+	verb.read?.(argv) ?? checkArguments(verb.name, verb.args, argv);

@@ -8,7 +8,7 @@ import type { TaskRow } from "../print/task-row.ts";
 import type { TerminalSize } from "../print/terminal.ts";
 import { toPlain } from "../print/text.ts";
 import { fitText, padText, wrapText } from "../print/width.ts";
-import { type Status, statuses } from "../task/schema.ts";
+import type { Status } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
 export type WatchView = {
@@ -79,7 +79,7 @@ export function pressKey(
 	if (key === "\u001a") return { view, act: { do: "suspend" } };
 	const { mode, selected } = view;
 	if (mode === "confirm") {
-		const list: WatchView = { ...view, mode: "list" };
+		const list = toList(view);
 		if (key !== "y" || !selected) return { view: list };
 		return { view: list, act: { do: "cancel", id: selected } };
 	}
@@ -91,9 +91,7 @@ export function pressKey(
 			return { view: { ...view, back } };
 		}
 		const leaves = ["q", "\u001b", "o", "\r", "\u001b[D", "\u007f"];
-		return leaves.includes(key)
-			? { view: { ...view, mode: "list", output: "", back: 0 } }
-			: { view };
+		return { view: leaves.includes(key) ? toList(view) : view };
 	}
 	if (key === "q") return { view, act: { do: "quit" } };
 	const clean: WatchView = { ...view, note: "" };
@@ -119,7 +117,7 @@ export function showRows(
 	if (rows.some(({ id }) => id === selected)) return next;
 	const at = view.rows.findIndex(({ id }) => id === selected);
 	const { id } = rows[Math.min(Math.max(0, at), rows.length - 1)] ?? {};
-	return { ...next, selected: id, mode: "list", output: "", back: 0 };
+	return toList({ ...next, selected: id });
 }
 
 export type DrawOptions = TerminalSize & { colour: boolean };
@@ -145,6 +143,13 @@ export function drawView(view: WatchView, options: DrawOptions): string[] {
 
 // --- internal ---
 
+const toList = (view: WatchView): WatchView => ({
+	...view,
+	mode: "list",
+	output: "",
+	back: 0,
+});
+
 type ViewParts = [head: string[], body: string[], foot: string];
 
 /** The prefix of the selected row, and of the others. */
@@ -155,10 +160,8 @@ function drawList(
 	{ columns, rows, colour }: DrawOptions,
 ): ViewParts {
 	const all = view.rows;
-	const counts = Object.fromEntries(
-		statuses.map((each) => [each, 0]),
-	) as Record<Status, number>;
-	for (const { status } of all) counts[status]++;
+	const counts: Partial<Record<Status, number>> = {};
+	for (const { status } of all) counts[status] = (counts[status] ?? 0) + 1;
 	const summary = summarizeCounts(counts) || "no task yet";
 	const title = `bg watch  ${[summary, view.queue].filter(Boolean).join(" · ")}`;
 	const at = all.findIndex(({ id }) => id === view.selected);
@@ -178,22 +181,21 @@ function drawList(
 	const selected = all[at];
 	const foot =
 		view.mode === "confirm" && selected
-			? `cancel with everything it started? y/n  ${selected.short} ${selected.about}`
+			? `cancel with everything it started? y/n  ${selected.short} ${selected.description}`
 			: view.note || "↑↓ select  ⏎ output  c cancel  q quit";
 	return [[title, gutter[1] + table.head], body, foot];
 }
 
 function drawOutput(view: WatchView, size: TerminalSize): ViewParts {
 	const row = view.rows.find(({ id }) => id === view.selected);
-	const title = row ? `${row.id}  ${row.status} ${row.age}  ${row.about}` : "";
+	const title = row
+		? `${row.id}  ${row.status} ${row.age}  ${row.description}`
+		: "";
 	const lines = wrapOutput(view.output, size);
 	const end = Math.max(0, lines.length - view.back);
 	const body = lines.slice(Math.max(0, end - measureBody(size)), end);
-	return [
-		[title],
-		body,
-		`↑↓ scroll${view.back ? "  G to the end" : ""}  q back`,
-	];
+	const toEnd = view.back ? "  G to the end" : "";
+	return [[title], body, `↑↓ scroll${toEnd}  q back`];
 }
 
 /** The lines of an output that fit. */

@@ -3,18 +3,17 @@
  * passes them.
  */
 import { refused } from "../error.ts";
+import { readOwnTaskId } from "../process/self.ts";
 import { openStore } from "../store/directory.ts";
 import { readTask } from "../store/records.ts";
-import { idPattern } from "../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
 import { taskVariable } from "../task/variables.ts";
 
 /** The autonomy of the task that this runs in; undefined outside of tasks, or if it has none. */
 export function readParentAutonomy(): Autonomy | undefined {
-	const id = process.env[taskVariable];
-	if (!id || !idPattern.test(id)) return undefined;
+	const id = readOwnTaskId();
 	try {
-		return readTask(openStore(), id).autonomy;
+		return id ? readTask(openStore(), id).autonomy : undefined;
 	} catch {
 		return undefined;
 	}

@@ -15,8 +15,19 @@ const maxLines = 10_000;
 /** The most faults that one message names. */
 const maxFaults = 10;
 
-const optionalList = v.optional(v.union([v.string(), v.array(v.string())]));
-const optionalNumber = v.optional(v.union([v.string(), v.number()]));
+const textOrList = v.union([v.string(), v.array(v.string())]);
+const list = v.pipe(
+	textOrList,
+	v.transform((given) =>
+		typeof given === "string"
+			? given.split(",").map((each) => each.trim())
+			: given,
+	),
+);
+const numberText = v.pipe(
+	v.union([v.string(), v.number()]),
+	v.transform(String),
+);
 
 /** The keys that only a droid takes. */
 const droidEntries = {
@@ -28,9 +39,6 @@ const droidEntries = {
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
 };
-const droidOnlyKeys = Object.keys(
-	droidEntries,
-) as (keyof typeof droidEntries)[];
 
 const BatchLine = v.strictObject({
 	...droidEntries,
@@ -46,20 +54,21 @@ const BatchLine = v.strictObject({
 	),
 	stdin: optionalText,
 	tags: v.optional(v.array(v.string())),
-	after: optionalList,
-	after_any: optionalList,
+	after: v.optional(list),
+	after_any: v.optional(list),
 	timeout: optionalText,
-	priority: optionalNumber,
-	retries: optionalNumber,
+	priority: v.optional(numberText),
+	retries: v.optional(numberText),
 	unique: optionalText,
-	max_output: optionalNumber,
-	on_end: optionalList,
+	max_output: v.optional(numberText),
+	on_end: v.optional(textOrList),
 });
 type BatchLine = v.InferOutput<typeof BatchLine>;
+const JsonLine = v.pipe(v.string(), v.parseJson(), BatchLine);
 type NumberedLine = { number: number; line: BatchLine };
 
 /** A plan, and the name of its line if it has one. */
-export type NamedPlan = { name?: string; plan: LaunchPlan };
+export type NamedPlan = { name?: string | undefined; plan: LaunchPlan };
 
 /**
  * Plans a whole batch.
@@ -68,15 +77,20 @@ export type NamedPlan = { name?: string; plan: LaunchPlan };
  */
 export function planBatch(text: string): NamedPlan[] {
 	const faults: { number: number; problem: string }[] = [];
-	const attempt = <T>(number: number, act: () => T): T | undefined => {
-		try {
-			return act();
-		} catch (error) {
-			if (!isRefusal(error)) throw error;
-			faults.push({ number, problem: errorMessage(error) });
-			return undefined;
-		}
-	};
+	/** Calls `act` for each line. A line it refuses becomes a fault and is left out. */
+	const attemptEach = <L extends { number: number }, T>(
+		lines: readonly L[],
+		act: (line: L) => T,
+	): T[] =>
+		lines.flatMap((each) => {
+			try {
+				return [act(each)];
+			} catch (error) {
+				if (!isRefusal(error)) throw error;
+				faults.push({ number: each.number, problem: errorMessage(error) });
+				return [];
+			}
+		});
 	const lines = text
 		.split("\n")
 		.map((json, index) => ({ json, number: index + 1 }))
@@ -84,22 +98,21 @@ export function planBatch(text: string): NamedPlan[] {
 	if (lines.length === 0) throw usage("the batch is empty");
 	if (lines.length > maxLines)
 		throw usage(`the batch has more than ${maxLines} lines`);
-	const read = lines.flatMap(({ json, number }) => {
-		const line = attempt(number, () => parseLine(json));
-		return line ? [{ number, line }] : [];
-	});
+	const read = attemptEach(lines, ({ json, number }) => ({
+		number,
+		line: parseLine(json),
+	}));
 	const named = new Map<string, NumberedLine>();
-	for (const each of read)
-		attempt(each.number, () => {
-			const { name } = each.line;
-			const first = name && named.get(name);
-			if (first) throw usage(`line ${first.number} is named ${name} as well`);
-			if (name) named.set(name, each);
-		});
-	const planned = read.flatMap(({ number, line }) => {
-		const plan = attempt(number, () => planLine(line, named));
-		return plan ? [{ number, line, plan }] : [];
+	attemptEach(read, (each) => {
+		const { name } = each.line;
+		const first = name && named.get(name);
+		if (first) throw usage(`line ${first.number} is named ${name} as well`);
+		if (name) named.set(name, each);
 	});
+	const planned = attemptEach(read, (each) => ({
+		...each,
+		plan: planLine(each.line, named),
+	}));
 	const cycle = findCycle(read, named);
 	if (cycle)
 		faults.push({
@@ -109,32 +122,23 @@ export function planBatch(text: string): NamedPlan[] {
 	const ids = new Map(
 		planned.map(({ line, plan }) => [line.name, plan.task.id]),
 	);
-	for (const { number, line, plan } of planned) {
+	attemptEach(planned, ({ line, plan: { task } }) => {
 		const local = listPredecessors(line).flatMap((name) => ids.get(name) ?? []);
-		if (local.length) plan.task.after = [...(plan.task.after ?? []), ...local];
-		if (local.length && line.after_any !== undefined)
-			plan.task.after_mode = "any";
-		attempt(number, () => checkLaunchSize(plan.task));
-	}
+		if (local.length) task.after = [...(task.after ?? []), ...local];
+		if (local.length && line.after_any) task.after_mode = "any";
+		checkLaunchSize(task);
+	});
 	if (faults.length) throw usage(describeFaults(faults));
-	return planned.map(({ line: { name }, plan }) => ({
-		plan,
-		...(name && { name }),
-	}));
+	return planned.map(({ line: { name }, plan }) => ({ plan, name }));
 }
 
 // --- internal ---
 
 function parseLine(json: string): BatchLine {
-	let value: unknown;
-	try {
-		value = JSON.parse(json);
-	} catch {
-		throw usage("it is not JSON");
-	}
-	const parsed = v.safeParse(BatchLine, value);
+	const parsed = v.safeParse(JsonLine, json);
 	if (parsed.success) return parsed.output;
 	const [issue] = parsed.issues;
+	if (issue.type === "parse_json") throw usage("it is not JSON");
 	const key = v.getDotPath(issue);
 	if (!key) throw usage("it is not a JSON object");
 	if (issue.expected === "never") throw usage(`there is no key ${key}`);
@@ -152,58 +156,33 @@ function describeFaults(faults: { number: number; problem: string }[]): string {
 	return `nothing was launched: ${described.join("; ")}`;
 }
 
-const toList = (given: string | string[] | undefined): string[] =>
-	typeof given === "string"
-		? given.split(",").map((each) => each.trim())
-		: (given ?? []);
-
-const listPredecessors = (line: BatchLine) =>
-	toList(line.after ?? line.after_any);
-
-const toText = (given: string | number | undefined) =>
-	given === undefined ? undefined : String(given);
+const listPredecessors = ({ after, after_any }: BatchLine) =>
+	after ?? after_any ?? [];
 
 /** Plans one line. An `after` that names no line of the batch is an id. */
 function planLine(
 	line: BatchLine,
 	named: ReadonlyMap<string, unknown>,
 ): LaunchPlan {
-	if (line.after !== undefined && line.after_any !== undefined)
-		throw usage("after and after_any do not go together");
+	const { command, after, after_any, env, worktree, on_end, ...same } = line;
+	if (after && after_any) throw usage("after and after_any do not go together");
+	const wrong = Object.keys(droidEntries).find((key) => key in line);
+	if (command && wrong)
+		throw usage(`${wrong} is for a droid, and this is a command`);
 	const ids = listPredecessors(line).filter((name) => !named.has(name));
-	const after = ids.length ? ids.join(",") : undefined;
-	const { worktree, on_end } = line;
+	const given = ids.length ? ids.join(",") : undefined;
 	const options: DroidOptions = {
-		description: line.description,
-		cwd: line.cwd,
-		env: Object.entries(line.env ?? {}).map((pair) => pair.join("=")),
-		stdin: line.stdin,
-		tags: line.tags ?? [],
-		...(line.after_any === undefined ? { after } : { afterAny: after }),
-		timeout: line.timeout,
-		priority: toText(line.priority),
-		retries: toText(line.retries),
-		unique: line.unique,
-		maxOutput: toText(line.max_output),
+		...same,
+		...(after_any ? { afterAny: given } : { after: given }),
+		env: Object.entries(env ?? {}).map((pair) => pair.join("=")),
+		maxOutput: line.max_output,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
 		parentSession: line.parent_session_id,
-	};
-	if (line.command) {
-		const wrong = droidOnlyKeys.find((key) => line[key] !== undefined);
-		if (wrong) throw usage(`${wrong} is for a droid, and this is a command`);
-		return planCommand({ ...options, command: line.command });
-	}
-	return planDroid({
-		...options,
-		prompt: line.prompt,
 		promptPath: line.prompt_file,
-		private: line.private,
-		droid: line.droid,
-		autonomy: line.autonomy,
-		model: line.model,
 		worktree:
-			typeof worktree === "boolean" ? (worktree ? "" : undefined) : worktree,
-	});
+			worktree === true ? "" : worktree === false ? undefined : worktree,
+	};
+	return command ? planCommand({ ...options, command }) : planDroid(options);
 }
 
 /**
@@ -214,23 +193,18 @@ function findCycle(
 	read: readonly NumberedLine[],
 	named: ReadonlyMap<string, NumberedLine>,
 ): NumberedLine[] | undefined {
-	const byKey = new Map<string, NumberedLine>();
-	for (const each of read) {
-		const { unique } = each.line;
-		if (unique !== undefined && !byKey.has(unique)) byKey.set(unique, each);
-	}
+	const byKey = new Map(
+		read.toReversed().map((each) => [each.line.unique, each]),
+	);
 	const launched = (each: NumberedLine) =>
-		byKey.get(each.line.unique ?? "") ?? each;
+		(each.line.unique !== undefined && byKey.get(each.line.unique)) || each;
 	const left = new Map<NumberedLine, NumberedLine[]>();
-	for (const each of read)
-		if (launched(each) === each)
-			left.set(
-				each,
-				listPredecessors(each.line).flatMap((name) => {
-					const other = named.get(name);
-					return other ? [launched(other)] : [];
-				}),
-			);
+	for (const each of read) {
+		const others = listPredecessors(each.line).flatMap(
+			(name) => named.get(name) ?? [],
+		);
+		if (launched(each) === each) left.set(each, others.map(launched));
+	}
 	// A line that waits for none of the lines left can start and is removed.
 	for (let size = -1; size !== left.size; ) {
 		size = left.size;

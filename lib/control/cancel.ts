@@ -15,8 +15,7 @@ import {
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
-import { releaseDependents } from "../spawn/dependencies.ts";
-import { handOver } from "../spawn/hand-over.ts";
+import { followEnd } from "../spawn/dependencies.ts";
 import { dismissTask } from "../spawn/parked.ts";
 import { postStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
@@ -84,8 +83,7 @@ export async function cancelTasks(
 					(id) => !done.has(id),
 				);
 	}
-	for (const id of requested) await releaseDependents(store, id);
-	handOver(store);
+	for (const id of requested) await followEnd(store, id);
 	return [...done.values()];
 }
 

@@ -141,12 +141,11 @@ function settleLaunch(store: Store, task: Task): void {
 	try {
 		const readiness = checkReadiness(task, (id) => findEnd(store, id));
 		if (readiness === "free") setRunnable(store, task, true);
-		if (typeof readiness === "object") wakeTask(store, task);
-		handOver(store);
+		if (typeof readiness === "string" && handOver(store)) return;
 	} catch (error) {
 		logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
-		wakeTask(store, task);
 	}
+	wakeTask(store, task);
 }
 
 /** Checks the length of the queue, which has the `added` tasks already. @throws BgError (refused). */

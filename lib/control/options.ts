@@ -5,23 +5,18 @@
  * A check returns what is safe to record and to start, or throws BgError: usage for what is invalid,
  * refused for what is not allowed. Nothing is written or started here.
  */
-import {
-	accessSync,
-	closeSync,
-	constants,
-	openSync,
-	readSync,
-	statSync,
-} from "node:fs";
+import { isUtf8 } from "node:buffer";
+import { accessSync, constants, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { droidNamePattern } from "../droid/definition.ts";
 import { errorCode, errorMessage, refused, usage } from "../error.ts";
 import { currentFolder, sleepSync } from "../process/runtime.ts";
+import { readOwnTaskId } from "../process/self.ts";
+import { withOpenFile } from "../process/system.ts";
 import { readLimits } from "../spawn/limits.ts";
-import { createSessionId, idPattern, sessionPattern } from "../task/ids.ts";
+import { createSessionId, sessionPattern } from "../task/ids.ts";
 import { schemaVersion } from "../task/schema.ts";
-import { timestamp } from "../task/states.ts";
-import { taskVariable } from "../task/variables.ts";
+import { omitUndefined, timestamp } from "../task/states.ts";
 import {
 	assertIntact,
 	checkKey,
@@ -32,25 +27,25 @@ import {
 /** The options of a droid and of a command. */
 export type LaunchOptions = {
 	description: string;
-	cwd?: string | undefined;
+	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
-	stdin?: string | undefined;
+	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
 
 export type DroidOptions = LaunchOptions & {
 	/** The prompt, or the file that holds it (`-`: standard input). */
-	prompt?: string | undefined;
-	promptPath?: string | undefined;
-	droid?: string | undefined;
-	parentSession?: string | undefined;
-	autonomy?: string | undefined;
-	model?: string | undefined;
+	prompt?: string;
+	promptPath?: string;
+	droid?: string;
+	parentSession?: string;
+	autonomy?: string;
+	model?: string;
 	/** Whether the prompt stays out of argv and of the record. */
-	private?: boolean | undefined;
+	private?: boolean;
 	/** The name of a git worktree for droid to work in; "" lets droid name it. */
-	worktree?: string | undefined;
+	worktree?: string;
 	/** The droid session to continue, and whether in a copy of it. */
 	session?: { id: string; fork: boolean } | undefined;
 };
@@ -65,30 +60,30 @@ const maxPromptBytes = 16 * 1024 * 1024;
 export function checkCommonOptions(options: LaunchOptions) {
 	assertIntact(options.description, "the description", "say it in UTF-8");
 	if (!options.description.trim()) throw usage("the description is empty");
-	const parent = process.env[taskVariable];
 	const cwd = resolveFolder(options.cwd);
-	const depth = parseDepth(process.env.BG_DEPTH) + 1;
+	const [parentDepth = 0] = /^\d{1,3}$/.exec(process.env.BG_DEPTH ?? "") ?? [];
+	const depth = Number(parentDepth) + 1;
 	const { BG_MAX_DEPTH } = readLimits();
 	if (depth > BG_MAX_DEPTH)
 		throw refused(
 			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the task above launch it`,
 		);
-	return {
+	return omitUndefined({
 		schema: schemaVersion,
 		description: options.description,
 		cwd,
-		...(options.stdin && { stdin: resolveStdin(cwd, options.stdin) }),
+		stdin: options.stdin ? resolveStdin(cwd, options.stdin) : undefined,
 		session_id: createSessionId(),
 		parent_session_id: resolveParentSession(options),
-		...(parent && idPattern.test(parent) && { parent_task_id: parent }),
+		parent_task_id: readOwnTaskId(),
 		depth,
 		status: "queued" as const,
 		queued_at: timestamp(),
-		...(options.tags?.length && {
-			tags: options.tags.map((tag) => checkKey("--tag", "tag", tag)),
-		}),
+		tags: options.tags?.length
+			? options.tags.map((tag) => checkKey("--tag", "tag", tag))
+			: undefined,
 		...checkSchedule(options),
-	};
+	});
 }
 
 /** Checks the name of a droid, which becomes part of a path. @throws BgError (usage). */
@@ -115,12 +110,10 @@ export function parseEnvPairs(
 ): Record<string, string> {
 	const env: Record<string, string> = {};
 	for (const pair of pairs) {
-		const at = pair.indexOf("=");
-		const name = pair.slice(0, at);
-		if (at < 1 || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name))
-			throw usage(`--env ${pair}: it takes NAME=VALUE`);
+		const [, name, value = ""] = /^([A-Za-z_]\w*)=(.*)$/s.exec(pair) ?? [];
+		if (!name) throw usage(`--env ${pair}: it takes NAME=VALUE`);
 		assertIntact(pair, `--env ${name}`, "set it in a script");
-		env[name] = pair.slice(at + 1);
+		env[name] = value;
 	}
 	return env;
 }
@@ -162,28 +155,18 @@ export function checkWorktree(name: string | undefined): string | undefined {
  * @throws BgError (usage).
  */
 export function readTextFile(flag: string, path: string): string {
-	let bytes: Buffer;
 	try {
-		bytes = readBoundedFile(path);
+		const bytes =
+			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
+		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
+		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
+		return bytes.toString();
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
-	}
-	if (bytes.length > maxPromptBytes)
-		throw usage(`${flag} ${path}: more than 16 MiB`);
-	try {
-		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
-			bytes,
-		);
-	} catch {
-		throw usage(`${flag} ${path}: it is not UTF-8`);
 	}
 }
 
 // --- internal ---
-
-function parseDepth(value: string | undefined): number {
-	return value && /^\d{1,3}$/.test(value) ? Number(value) : 0;
-}
 
 function resolveParentSession({ parentSession }: DroidOptions): string {
 	const named = parentSession && parentSession !== "main";
@@ -229,19 +212,14 @@ function resolveStdin(cwd: string, given: string): string {
 	return path;
 }
 
-/** Reads a file, a pipe or standard input (`-`) to its end, or past the largest prompt: it may be endless. */
-function readBoundedFile(path: string): Buffer {
-	const fd = path === "-" ? 0 : openSync(path, "r");
+/** Reads a file, a pipe or standard input to its end, or past the largest prompt: it may be endless. */
+function readBounded(fd: number): Buffer {
 	const parts: Buffer[] = [];
-	try {
-		for (let length = 0; length <= maxPromptBytes; ) {
-			const part = readPart(fd);
-			if (part.length === 0) break;
-			parts.push(part);
-			length += part.length;
-		}
-	} finally {
-		if (path !== "-") closeSync(fd);
+	for (let length = 0; length <= maxPromptBytes; ) {
+		const part = readPart(fd);
+		if (part.length === 0) break;
+		parts.push(part);
+		length += part.length;
 	}
 	return Buffer.concat(parts);
 }

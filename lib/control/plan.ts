@@ -42,41 +42,39 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
 	const autonomy = limitAutonomy(options.autonomy, warnings);
-	const model = checkModel(options.model);
-	const worktree = checkWorktree(options.worktree);
+	const settings = {
+		autonomy,
+		model: checkModel(options.model),
+		worktree: checkWorktree(options.worktree),
+	};
 	const prompt = readPrompt(options);
 	const program = findDroid();
 	const definition = findDefinition(droid, base.cwd, warnings);
 	const id = createTaskId();
-	const byFile =
-		options.private ||
-		options.promptPath !== undefined ||
-		Buffer.byteLength(prompt) > maxArgvPromptBytes;
+	const isShort = Buffer.byteLength(prompt) <= maxArgvPromptBytes;
+	const asFile = options.promptPath !== undefined || !isShort;
+	const via = options.private ? "private" : asFile ? "file" : "argv";
 	const systemPrompt = definition?.body;
 	const task: Task = {
 		...base,
 		id,
 		kind: "droid",
-		...(!options.private && { prompt }),
+		prompt: options.private ? undefined : prompt,
 		agent: droid,
-		autonomy,
-		...(model && { model }),
-		...(worktree !== undefined && { worktree }),
+		...settings,
 		command: buildExecCommand({
+			...settings,
 			program,
-			autonomy,
-			model,
 			definition,
 			systemPromptFile:
 				systemPrompt && systemPromptFile({ dir: storeDir() }, id),
 			session: options.session,
-			worktree,
 		}),
-		via: options.private ? "private" : byFile ? "file" : "argv",
+		via,
 		concurrency_key: droid,
 	};
 	const writeFiles = (store: Store) => {
-		if (byFile) writePrivateFile(promptFile(store, id), prompt);
+		if (via !== "argv") writePrivateFile(promptFile(store, id), prompt);
 		if (systemPrompt)
 			writePrivateFile(systemPromptFile(store, id), systemPrompt);
 	};
@@ -89,17 +87,18 @@ export function planCommand(
 ): LaunchPlan {
 	const base = checkCommonOptions(options);
 	const command = checkCommand(options.command);
-	const cap = checkCommandAutonomy();
-	const task: Task = {
-		...base,
-		id: createTaskId(),
-		kind: "command",
-		...(cap && { autonomy: cap }),
-		command,
-	};
+	const autonomy = readParentAutonomy();
+	if (autonomy === "low")
+		throw refused(
+			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
+		);
+	const id = createTaskId();
+	const task: Task = { ...base, id, kind: "command", autonomy, command };
 	const env = parseEnvPairs(options.env ?? []);
 	return { task, env, warnings: [], writeFiles: () => {} };
 }
+
+// --- internal ---
 
 /** The level that was asked for, at most that of the task this launch comes from. */
 function limitAutonomy(
@@ -116,15 +115,5 @@ function limitAutonomy(
 		return asked;
 	if (given)
 		warnings.push(`autonomy is ${cap}, that of the task it comes from`);
-	return cap;
-}
-
-/** The level that a command runs under: that of the task this launch comes from, if any. */
-function checkCommandAutonomy(): Autonomy | undefined {
-	const cap = readParentAutonomy();
-	if (cap === "low")
-		throw refused(
-			"run is refused under autonomy low: launch a droid (bg launch), or ask for more autonomy",
-		);
 	return cap;
 }

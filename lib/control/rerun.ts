@@ -2,7 +2,7 @@
 import { refused } from "../error.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
-import { isFinal } from "../task/states.ts";
+import { isFinal, omitUndefined } from "../task/states.ts";
 import type { DroidOptions } from "./options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
 
@@ -22,27 +22,25 @@ const keptFields = [
  * @throws BgError (refused) if it has not ended or cannot be launched again.
  */
 export function planRetry(task: Task): LaunchPlan {
-	const { id, description, cwd, stdin } = task;
+	const { id, kind, prompt } = task;
 	assertFinished(task, "retried");
-	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
-	const same = { description, cwd, stdin, parentSession };
-	const link = { retry_of: id };
-	if (task.kind === "command")
-		return linkPlan(
-			planCommand({ ...same, command: task.command ?? [] }),
-			task,
-			link,
-		);
-	if (task.kind === "native")
+	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
-	if (task.prompt === undefined)
+	if (kind === "droid" && prompt === undefined)
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
-	const { prompt, agent, autonomy, model, worktree } = task;
-	const droid = { prompt, droid: agent, autonomy, model, worktree };
+	const same = { ...copyOptions(task), stdin: task.stdin };
+	const { command = [], worktree } = task;
 	const session = findResumedSession(task);
-	return linkPlan(planDroid({ ...same, ...droid, session }), task, link);
+	const plan =
+		kind === "command"
+			? planCommand({ ...same, command })
+			: planDroid({ ...same, prompt, worktree, session });
+	const kept = keptFields.map((key) => [key, task[key]]);
+	Object.assign(plan.task, omitUndefined(Object.fromEntries(kept)));
+	plan.task.retry_of = id;
+	return plan;
 }
 
 /**
@@ -54,7 +52,7 @@ export function planResume(
 	prompt: string,
 	fork: boolean,
 ): LaunchPlan {
-	const { id, description, cwd, agent, autonomy, model } = task;
+	const { id } = task;
 	if (task.kind !== "droid")
 		throw refused(
 			`${id} is not a droid's task: only those can be resumed (bg retry ${id} starts it again)`,
@@ -64,23 +62,30 @@ export function planResume(
 		throw refused(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
-	const parentSession = process.env.BG_SESSION_ID || task.parent_session_id;
 	const session = { id: checkSessionId(task.droid_session_id), fork };
-	const same = { description, cwd, droid: agent, autonomy, model };
-	const plan = planDroid({ ...same, parentSession, prompt, session });
-	return linkPlan(plan, {}, { resume_of: id });
+	const plan = planDroid({ ...copyOptions(task), prompt, session });
+	plan.task.resume_of = id;
+	return plan;
 }
 
 // --- internal ---
 
+/** The options that a new task takes over from another one. */
+const copyOptions = (task: Task) => ({
+	description: task.description,
+	cwd: task.cwd,
+	droid: task.agent,
+	autonomy: task.autonomy,
+	model: task.model,
+	parentSession: process.env.BG_SESSION_ID || task.parent_session_id,
+});
+
 /** The session that a task continued: only its argv names it, at its end. */
-function findResumedSession({
-	resume_of,
-	command = [],
-}: Task): DroidOptions["session"] {
-	if (!resume_of) return undefined;
-	const [flag, id] = command.slice(-2);
-	return id ? { id: checkSessionId(id), fork: flag === "--fork" } : undefined;
+function findResumedSession(task: Task): DroidOptions["session"] {
+	const [flag, id] = task.command?.slice(-2) ?? [];
+	return task.resume_of && id
+		? { id: checkSessionId(id), fork: flag === "--fork" }
+		: undefined;
 }
 
 /** A droid's stream may name any session: it must not be a flag in an argv. @throws BgError (refused). */
@@ -94,17 +99,4 @@ function assertFinished(task: Task, what: string): void {
 		throw refused(
 			`${task.id} is ${task.status}: it can be ${what} after it has ended (bg wait ${task.id})`,
 		);
-}
-
-function linkPlan(
-	plan: LaunchPlan,
-	from: Partial<Task>,
-	link: Partial<Task>,
-): LaunchPlan {
-	const same = Object.fromEntries(
-		keptFields.flatMap((key) =>
-			from[key] === undefined ? [] : [[key, from[key]]],
-		),
-	);
-	return { ...plan, task: { ...plan.task, ...same, ...link } };
 }

@@ -13,16 +13,16 @@ import { taskVariable } from "../task/variables.ts";
 /** Values as typed. */
 export type ScheduleOptions = {
 	/** Comma-separated ids of tasks that must complete (`after`) or end (`afterAny`) first. */
-	after?: string | undefined;
-	afterAny?: string | undefined;
-	timeout?: string | undefined;
-	maxOutput?: string | undefined;
-	priority?: string | undefined;
-	retries?: string | undefined;
+	after?: string;
+	afterAny?: string;
+	timeout?: string;
+	maxOutput?: string;
+	priority?: string;
+	retries?: string;
 	/** A key that at most one unfinished task has. */
-	unique?: string | undefined;
+	unique?: string;
 	/** The command to run after the task ends: words, or a JSON array. */
-	onEnd?: string | undefined;
+	onEnd?: string;
 };
 
 const maxRetries = 100;
@@ -33,6 +33,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, unique, onEnd } = options;
 	if (after !== undefined && afterAny !== undefined)
 		throw usage("--after and --after-any do not go together");
+	const flag = afterAny === undefined ? "--after" : "--after-any";
 	const given = after ?? afterAny;
 	const priority = parseNumberFlag("--priority", options.priority, priorities);
 	const retries = parseNumberFlag("--retries", options.retries, {
@@ -46,21 +47,20 @@ export function checkSchedule(options: ScheduleOptions) {
 		"a size above 0 like 100K, 64M or 1G",
 	);
 	return {
-		...(given !== undefined && {
-			after: resolvePredecessors(
-				after !== undefined ? "--after" : "--after-any",
-				given,
-			),
-		}),
-		...(afterAny !== undefined && { after_mode: "any" as const }),
-		...(timeout && { timeout_ms: timeout }),
-		...(maxOutput && { max_output_bytes: maxOutput }),
-		...(priority && { priority }),
-		...(retries && { retries }),
-		...(unique !== undefined && {
-			unique_key: checkKey("--unique", "key", unique),
-		}),
-		...(onEnd !== undefined && { on_end: parseOnEnd(onEnd) }),
+		after: given === undefined ? undefined : resolvePredecessors(flag, given),
+		after_mode: afterAny === undefined ? undefined : ("any" as const),
+		timeout_ms: timeout,
+		max_output_bytes: maxOutput,
+		priority: priority || undefined,
+		retries: retries || undefined,
+		unique_key:
+			unique === undefined ? undefined : checkKey("--unique", "key", unique),
+		on_end: parseFlag(
+			"--on-end",
+			onEnd,
+			parseArgv,
+			"a program and its arguments, as words or as a JSON array of strings",
+		),
 	};
 }
 
@@ -165,19 +165,15 @@ function resolvePredecessors(flag: string, given: string): string[] {
 	return [...new Set(ids)];
 }
 
-/** The argv of --on-end: a JSON array of strings, or words without quoting. */
-function parseOnEnd(given: string): string[] {
-	let argv: unknown = given.trim().split(/\s+/);
-	if (given.trim().startsWith("["))
-		try {
-			argv = JSON.parse(given);
-		} catch {
-			argv = undefined;
-		}
-	if (isArgv(argv) && argv[0]) return argv;
-	throw usage(
-		`--on-end ${given}: it takes a program and its arguments, as words or as a JSON array of strings`,
-	);
+/** Parses a JSON array of strings, or words without quoting; undefined if no program is named. */
+function parseArgv(given: string): string[] | undefined {
+	try {
+		const text = given.trim();
+		const argv = text.startsWith("[") ? JSON.parse(text) : text.split(/\s+/);
+		return isArgv(argv) && argv[0] ? argv : undefined;
+	} catch {
+		return undefined;
+	}
 }
 
 const isArgv = (value: unknown): value is string[] =>

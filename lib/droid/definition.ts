@@ -39,39 +39,22 @@ export function parseDefinition(text: string): DroidDefinition {
 			warnings: ["its definition has no front matter"],
 		};
 	const { fields, warnings } = parseFrontMatter(lines.slice(1, end));
+	const bodyLines = lines.slice(end + 1);
 	const definition: DroidDefinition = {
-		body: lines
-			.slice(end + 1)
-			.join("\n")
-			.trim(),
+		model: findWord(fields, "model", warnings),
+		reasoningEffort: findWord(fields, "reasoningEffort", warnings),
+		tools: findTools(fields, warnings),
+		body: bodyLines.join("\n").trim(),
 		warnings,
 	};
-	const word = (key: "model" | "reasoningEffort") => {
-		const value = fields.get(key);
-		if (value === undefined || value === "" || value === "inherit") return;
-		if (typeof value === "string" && wordPattern.test(value))
-			definition[key] = value;
-		else warnings.push(`its definition has an unusable ${key}`);
-	};
-	word("model");
-	word("reasoningEffort");
-	const tools = fields.get("tools");
-	if (tools === "read-only") definition.tools = readOnlyTools;
-	else if (tools !== undefined && tools !== "" && tools !== "all") {
-		const list =
-			typeof tools === "string"
-				? tools.split(",").map((each) => each.trim())
-				: tools;
-		if (list.length > 0 && list.every((tool) => toolPattern.test(tool)))
-			definition.tools = list;
-		else warnings.push("its definition has an unusable list of tools");
-	}
 	const more = warnings.splice(maxWarnings).length;
 	if (more) warnings.push(`and ${more} more faults of its definition`);
 	return definition;
 }
 
 // --- internal ---
+
+type Fields = ReadonlyMap<string, string | string[]>;
 
 function parseFrontMatter(lines: string[]) {
 	const fields = new Map<string, string | string[]>();
@@ -84,25 +67,42 @@ function parseFrontMatter(lines: string[]) {
 		if (item && list) list.push(unquote(item[1] as string));
 		else if (field) {
 			const [, key = "", value = ""] = field;
-			const bracketed = /^\[(.*)\]$/.exec(value.trim());
-			list = value.trim() ? undefined : [];
-			fields.set(
-				key,
-				bracketed
-					? (bracketed[1] as string)
-							.split(",")
-							.map(unquote)
-							.filter((each) => each)
-					: (list ?? unquote(value)),
-			);
+			const [, inBrackets] = /^\[(.*)\]$/.exec(value.trim()) ?? [];
+			const words = inBrackets?.split(",").map(unquote);
+			list = value.trim() ? words?.filter((word) => word) : [];
+			fields.set(key, list ?? unquote(value));
+			if (words) list = undefined;
 		} else
 			warnings.push(
 				`its definition has a line bg cannot read: ${line.slice(0, 100)}`,
 			);
 	}
-	for (const [key, value] of fields)
-		if (Array.isArray(value) && value.length === 0) fields.set(key, "");
 	return { fields, warnings };
+}
+
+function findWord(
+	fields: Fields,
+	key: string,
+	warnings: string[],
+): string | undefined {
+	const value = fields.get(key);
+	if (!value?.length || value === "inherit") return undefined;
+	if (typeof value === "string" && wordPattern.test(value)) return value;
+	warnings.push(`its definition has an unusable ${key}`);
+	return undefined;
+}
+
+function findTools(fields: Fields, warnings: string[]): string[] | undefined {
+	const value = fields.get("tools");
+	if (!value?.length || value === "all") return undefined;
+	if (value === "read-only") return readOnlyTools;
+	const list =
+		typeof value === "string"
+			? value.split(",").map((each) => each.trim())
+			: value;
+	if (list.every((tool) => toolPattern.test(tool))) return list;
+	warnings.push("its definition has an unusable list of tools");
+	return undefined;
 }
 
 function unquote(value: string): string {

@@ -10,38 +10,33 @@ export const maxArgvPromptBytes = 64 * 1024;
 export type ExecOptions = {
 	program: string;
 	autonomy: Autonomy;
-	model?: string | undefined;
-	definition?: DroidDefinition | undefined;
-	systemPromptFile?: string | undefined;
+	model?: string;
+	definition?: DroidDefinition;
+	systemPromptFile?: string;
 	/** A session to continue, or with `fork` to copy and continue. */
 	session?: { id: string; fork: boolean } | undefined;
 	/** The name of a git worktree to run in; "" to let droid choose it. */
-	worktree?: string | undefined;
+	worktree?: string;
 };
 
 /** Builds the argv of `droid exec` up to the prompt. */
-export function buildExecCommand({
-	program,
-	autonomy,
-	model,
-	definition,
-	systemPromptFile,
-	session,
-	worktree,
-}: ExecOptions): string[] {
+export function buildExecCommand(options: ExecOptions): string[] {
+	const { program, autonomy, model, definition, session, worktree } = options;
 	const command = [program, "exec"];
 	// First, because its value is optional: the next word must be a flag.
 	if (worktree !== undefined) command.push("-w");
 	if (worktree) command.push(worktree);
-	command.push("--auto", autonomy, "-o", "stream-json");
-	const add = (flag: string, value: string | undefined) => {
-		if (value) command.push(flag, value);
+	const flags = {
+		"--auto": autonomy,
+		"-o": "stream-json",
+		"-m": model ?? definition?.model,
+		"-r": definition?.reasoningEffort,
+		"--only-tools": definition?.tools?.join(","),
+		"--append-system-prompt-file": options.systemPromptFile,
+		[session?.fork ? "--fork" : "-s"]: session?.id,
 	};
-	add("-m", model ?? definition?.model);
-	add("-r", definition?.reasoningEffort);
-	add("--only-tools", definition?.tools?.join(","));
-	add("--append-system-prompt-file", systemPromptFile);
-	if (session) add(session.fork ? "--fork" : "-s", session.id);
+	for (const [flag, value] of Object.entries(flags))
+		if (value) command.push(flag, value);
 	return command;
 }
 

@@ -12,12 +12,12 @@ import { type DroidDefinition, parseDefinition } from "./definition.ts";
  * Finds droid: `$BG_DROID`, else `droid` on PATH. An absolute path.
  * @throws BgError (refused) that says how to install it.
  */
-export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
-	const given = env.BG_DROID;
-	const file = given && resolve(toAbsolute("BG_DROID", given));
+export function findDroid(): string {
+	const given = process.env.BG_DROID;
+	const file = given
+		? resolve(toAbsolute("BG_DROID", given))
+		: findOnPath("droid");
 	if (file && isExecutable(file)) return file;
-	const found = given ? undefined : findOnPath("droid", env.PATH);
-	if (found) return found;
 	throw refused(
 		given
 			? `BG_DROID is ${given}, which is not an executable file: set it to the path of droid, or unset it`
@@ -26,10 +26,7 @@ export function findDroid(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** The folders of definitions, in search order: project, home, the plugin that contains this program. */
-function listDefinitionFolders(
-	cwd: string,
-	home: string | undefined,
-): string[] {
+function listDefinitionFolders(cwd: string): string[] {
 	const folders: string[] = [];
 	for (let at = cwd; ; at = dirname(at)) {
 		folders.push(join(at, ".factory", "droids"));
@@ -39,6 +36,7 @@ function listDefinitionFolders(
 			break;
 		}
 	}
+	const home = homeFolder();
 	if (home) folders.push(join(home, ".factory", "droids"));
 	folders.push(resolve(dirname(programFile()), "..", "droids"));
 	return folders;
@@ -52,7 +50,7 @@ export function findDefinition(
 	cwd: string,
 	warnings: string[],
 ): DroidDefinition | undefined {
-	for (const folder of listDefinitionFolders(cwd, homeFolder())) {
+	for (const folder of listDefinitionFolders(cwd)) {
 		const path = join(folder, `${droid}.md`);
 		try {
 			const status = statSync(path, { throwIfNoEntry: false });

@@ -16,7 +16,7 @@ const blockBytes = 64 * 1024;
 /** An output as far as it may be shown. */
 export type Source = {
 	id: string;
-	attempt: number | undefined;
+	attempt?: number;
 	size: number;
 	/** Whether a last line without its newline may still grow. */
 	isLive: boolean;
@@ -25,24 +25,18 @@ export type Source = {
 };
 
 /** Opens the output of a task, or of an earlier attempt. */
-export function openSource(
-	store: Store,
-	task: Task,
-	attempt: number | undefined,
-): Source {
+export function openSource(store: Store, task: Task, attempt?: number): Source {
 	const { id } = task;
-	const size = readableSize(store, task, attempt);
+	const size = readVisibleSize(store, task, attempt);
 	return {
 		id,
 		attempt,
 		size,
 		isLive: !isFinal(task) && attempt === undefined,
-		read: (from, length) =>
-			readOutputBytes(store, id, {
-				from,
-				to: Math.min(size, from + length),
-				attempt,
-			}),
+		read: (from, length) => {
+			const to = Math.min(size, from + length);
+			return readOutputBytes(store, id, { from, to, attempt });
+		},
 	};
 }
 
@@ -50,7 +44,7 @@ export function openSource(
  * Returns how many bytes of a task's output may be shown. Bytes of an unfinished task past its
  * output limit are about to be cut.
  */
-export function readableSize(
+export function readVisibleSize(
 	store: Store,
 	task: Task,
 	attempt?: number,
@@ -61,9 +55,9 @@ export function readableSize(
 }
 
 /** Returns the command that shows a part of a task's output. */
-export function callOf(
+export function formatOutputCall(
 	id: string,
-	{ attempt }: { attempt?: number | undefined },
+	{ attempt }: { attempt?: number },
 	flags: string,
 ): string {
 	const which = attempt === undefined ? id : `${id} --attempt ${attempt}`;
@@ -99,20 +93,14 @@ export function* renderLines(
 		const line = bytes.toString("utf8", begin, newline < 0 ? end : newline);
 		isPart ||= newline < 0 && !isWhole;
 		let text = "";
-		if (line.trim())
-			text = isPart
-				? markOf(source, from + begin, end - begin)
-				: renderEvent(parseEvent(line));
+		if (line.trim() && isPart) {
+			const size = end - begin;
+			const range = `--raw --since ${from + begin} --max ${size}`;
+			const call = formatOutputCall(source.id, source, range);
+			text = `[… left out: ${size} bytes of a line: ${call} shows them]`;
+		} else if (line.trim()) text = renderEvent(parseEvent(line));
 		yield { text: text && `${text}\n`, end: from + end };
 		isPart = false;
 		begin = end;
 	}
-}
-
-// --- internal ---
-
-function markOf({ id, attempt }: Source, from: number, bytes: number): string {
-	const range = `--raw --since ${from} --max ${bytes}`;
-	const call = callOf(id, { attempt }, range);
-	return `[… left out: ${bytes} bytes of a line: ${call} shows them]`;
 }

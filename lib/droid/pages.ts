@@ -11,7 +11,7 @@ import {
 	maxCharacterBytes,
 } from "./boundaries.ts";
 import {
-	callOf,
+	formatOutputCall,
 	openSource,
 	readLines,
 	renderLines,
@@ -21,13 +21,13 @@ import { windowBytes } from "./task-output.ts";
 
 export type OutputTextOptions = {
 	/** Start at this byte of `.out`. Without it, the text is the end of the output. */
-	since?: number | undefined;
+	since?: number;
 	/** At most this many bytes of text. */
 	max: number;
 	/** At most this many lines of `.out`. */
-	tail?: number | undefined;
+	tail?: number;
 	/** Read the output of an earlier attempt. */
-	attempt?: number | undefined;
+	attempt?: number;
 };
 
 export type OutputText = {
@@ -49,7 +49,8 @@ export function readOutputText(
 	const page = readPage(store, task, { ...options, since });
 	const bytes = Buffer.byteLength(page.output);
 	if (task.kind !== "droid" || bytes <= max) return page;
-	const call = callOf(task.id, options, `--since ${since} --max ${bytes}`);
+	const range = `--since ${since} --max ${bytes}`;
+	const call = formatOutputCall(task.id, options, range);
 	const mark = `\n[… cut: an event of ${bytes} bytes: ${call} shows it]\n`;
 	const space = Math.max(0, max - Buffer.byteLength(mark));
 	const output = truncateBytes(page.output, space, "first") + mark;
@@ -153,26 +154,22 @@ function readBytes(source: Source, { since, max }: Range): OutputText {
 
 function readEvents(source: Source, { since, max }: Range): OutputText {
 	const to = Math.min(source.size, since + windowBytes);
-	const output: string[] = [];
+	let output = "";
 	let isTorn = since > 0 && source.read(since - 1, 1)[0] !== 0x0a;
 	let space = max;
 	let at = since;
 	while (at < to) {
 		const bytes = readLines(source, at);
-		if (bytes.length === 0)
-			return { output: output.join(""), nextOffset: at, truncated: false };
-		for (const { text, end } of renderLines(source, bytes, {
-			from: at,
-			isTorn,
-		})) {
+		if (bytes.length === 0) return { output, nextOffset: at, truncated: false };
+		const lines = renderLines(source, bytes, { from: at, isTorn });
+		for (const { text, end } of lines) {
 			space -= Buffer.byteLength(text);
-			if (space < 0 && output.length)
-				return { output: output.join(""), nextOffset: at, truncated: true };
-			if (text) output.push(text);
+			if (space < 0 && output)
+				return { output, nextOffset: at, truncated: true };
+			output += text;
 			at = end;
 		}
 		isTorn = bytes.at(-1) !== 0x0a;
 	}
-	const truncated = at < source.size;
-	return { output: output.join(""), nextOffset: at, truncated };
+	return { output, nextOffset: at, truncated: at < source.size };
 }

@@ -25,41 +25,55 @@ export const HookPayload = v.object({
 });
 export type HookPayload = v.InferOutput<typeof HookPayload>;
 
-const ToolInput = v.object({
-	subagent_type: v.optional(v.string(), "worker"),
-	description: v.optional(v.string(), ""),
-	prompt: v.optional(v.string(), ""),
+const SubagentLaunch = v.object({
+	tool_name: v.literal("Task"),
+	tool_input: v.object({
+		subagent_type: v.optional(v.string(), "worker"),
+		description: v.optional(v.string(), ""),
+		prompt: v.optional(v.string(), ""),
+	}),
+	/** The session's id in it. */
+	tool_response: v.pipe(
+		v.string(),
+		v.startsWith("Task launched in background"),
+		v.transform((text) => /^task_id: (\S+)$/m.exec(text)?.[1]),
+		v.string(),
+		v.regex(sessionPattern),
+	),
 });
 
 /** A subagent that droid started in the background. */
-export type Subagent = v.InferOutput<typeof ToolInput> & { sessionId: string };
+type Subagent = v.InferOutput<typeof SubagentLaunch>["tool_input"] & {
+	sessionId: string;
+};
 
 /** The subagent that a call of the Task tool started in the background; undefined for other calls. */
 export function parseSubagent(payload: HookPayload): Subagent | undefined {
-	const { tool_name, tool_response } = payload;
-	const input = v.safeParse(ToolInput, payload.tool_input);
-	if (tool_name !== "Task" || !input.success) return undefined;
-	if (typeof tool_response !== "string") return undefined;
-	if (!tool_response.startsWith("Task launched in background"))
-		return undefined;
-	const sessionId = /^task_id: (\S+)$/m.exec(tool_response)?.[1] ?? "";
-	return sessionPattern.test(sessionId)
-		? { ...input.output, sessionId }
-		: undefined;
+	const { success, output } = v.safeParse(SubagentLaunch, payload);
+	if (!success) return undefined;
+	return { ...output.tool_input, sessionId: output.tool_response };
 }
 
-const Content = v.union([
+const TextParts = v.pipe(
+	v.array(v.object({ type: optionalText, text: v.optional(v.string(), "") })),
+	v.transform((parts) => parts.filter(({ type }) => type === "text")),
+	v.transform((parts) => parts.map(({ text }) => text).join("\n")),
+);
+const Message = v.object({
+	role: v.literal("assistant"),
+	content: v.union([v.string(), TextParts]),
+});
+const TranscriptLine = v.pipe(
 	v.string(),
-	v.array(v.object({ type: optionalText, text: optionalText })),
-]);
-const Message = v.object({ role: v.literal("assistant"), content: Content });
-const TranscriptLine = v.union([
-	v.pipe(
-		v.object({ message: Message }),
-		v.transform(({ message }) => message),
-	),
-	Message,
-]);
+	v.parseJson(),
+	v.union([
+		v.pipe(
+			v.object({ message: Message }),
+			v.transform(({ message }) => message),
+		),
+		Message,
+	]),
+);
 
 /**
  * Finds the last text of the assistant in the last bytes of a transcript. Lines that are torn or have
@@ -80,16 +94,6 @@ export function findLastAssistantText(bytes: Buffer): string | undefined {
 
 function parseAssistantText(line: string): string | undefined {
 	if (!line.includes('"assistant"')) return undefined;
-	try {
-		const parsed = v.safeParse(TranscriptLine, JSON.parse(line));
-		if (!parsed.success) return undefined;
-		const { content } = parsed.output;
-		if (typeof content === "string") return content;
-		return content
-			.filter((part) => part.type === "text")
-			.map((part) => part.text ?? "")
-			.join("\n");
-	} catch {
-		return undefined;
-	}
+	const { success, output } = v.safeParse(TranscriptLine, line);
+	return success ? output.content : undefined;
 }

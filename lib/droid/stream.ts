@@ -49,19 +49,19 @@ const StreamEvent = v.variant("type", [
 		usage: v.optional(v.record(v.string(), v.unknown())),
 	}),
 ]);
+const StreamLine = v.pipe(v.string(), v.parseJson(), StreamEvent);
 export type StreamEvent =
 	| v.InferOutput<typeof StreamEvent>
 	| { type: "text"; text: string };
 
 /** Parses one line of droid's output. A line that is not an event is text. */
 export function parseEvent(line: string): StreamEvent {
-	if (line.startsWith("{")) {
-		try {
-			const parsed = v.safeParse(StreamEvent, JSON.parse(line));
-			if (parsed.success && !isTooDeep(parsed.output)) return parsed.output;
-		} catch {}
-	}
-	return { type: "text", text: line };
+	const parsed = line.startsWith("{")
+		? v.safeParse(StreamLine, line)
+		: undefined;
+	return parsed?.success && !isTooDeep(parsed.output)
+		? parsed.output
+		: { type: "text", text: line };
 }
 
 /** A summary of a stream up to a byte, from which a reader continues. */
@@ -145,8 +145,10 @@ function addLines(digest: Digest, lines: readonly string[]): Digest {
 
 function addEvent(digest: Digest, event: StreamEvent): void {
 	const { progress } = digest;
+	// The JSON of a time past the range of dates is null.
 	if ("timestamp" in event && event.timestamp !== undefined)
-		progress.lastUpdate = formatTime(event.timestamp) ?? progress.lastUpdate;
+		progress.lastUpdate =
+			new Date(event.timestamp).toJSON() ?? progress.lastUpdate;
 	switch (event.type) {
 		case "system":
 			if ((event.session_id?.length ?? 0) <= maxSession)
@@ -178,35 +180,23 @@ function addEvent(digest: Digest, event: StreamEvent): void {
 	}
 }
 
-function formatTime(ms: number): string | undefined {
-	const time = new Date(ms);
-	return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
-}
-
 const formatValue = (value: unknown) =>
-	typeof value === "string"
-		? value
-		: value === undefined
-			? ""
-			: JSON.stringify(value);
+	typeof value === "string" ? value : (JSON.stringify(value) ?? "");
 
 const indentLines = (value: string) => value.trimEnd().replace(/^/gm, "  ");
 
 /** Describes a tool's parameters in one line: by the most telling one if it has it, else as JSON. */
 function describeParameters(parameters: unknown): string {
-	if (typeof parameters !== "object" || parameters === null)
-		return formatValue(parameters);
-	const fields = parameters as Record<string, unknown>;
+	const fields: Record<string, unknown> = Object(parameters);
 	for (const key of ["command", "file_path", "pattern", "url", "description"])
 		if (typeof fields[key] === "string") return fields[key];
-	return JSON.stringify(parameters);
+	return formatValue(parameters);
 }
 
-function describeCompletion({
-	numTurns,
-	durationMs,
-	usage,
-}: Extract<StreamEvent, { type: "completion" }>): string {
+function describeCompletion(
+	event: Extract<StreamEvent, { type: "completion" }>,
+): string {
+	const { numTurns, durationMs, usage } = event;
 	const parts = [
 		numTurns !== undefined && `${numTurns} turns`,
 		durationMs !== undefined && `${(durationMs / 1000).toFixed(1)}s`,

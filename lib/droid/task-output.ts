@@ -44,19 +44,18 @@ export function readCurrentDigest(store: Store, task: Task): Digest {
 /** Returns an unfinished droid task with its progress as of now; any other task as it is. */
 export function addProgress(store: Store, task: Task): Task {
 	if (task.kind !== "droid" || !task.command || isFinal(task)) return task;
-	let digest: Digest;
 	try {
-		digest = readCurrentDigest(store, task);
+		const { sessionId, usage, progress } = readCurrentDigest(store, task);
+		return {
+			...task,
+			...(sessionId && { droid_session_id: sessionId }),
+			...(usage && { usage }),
+			progress: { ...progress, outputFile: outputFile(store, task.id) },
+		};
 	} catch {
 		// The output cannot be read: the record's own progress stays.
 		return task;
 	}
-	return {
-		...task,
-		...(digest.sessionId && { droid_session_id: digest.sessionId }),
-		...(digest.usage && { usage: digest.usage }),
-		progress: { ...digest.progress, outputFile: outputFile(store, task.id) },
-	};
 }
 
 export type TaskResult = {
@@ -85,25 +84,18 @@ function readTail(store: Store, task: Task): TaskResult {
 	const bytes = readOutputBytes(store, task.id, { from, to: size });
 	const tail = from === 0 ? bytes : bytes.subarray(bytes.indexOf(0x0a) + 1);
 	if (task.kind !== "droid") {
-		const result = toPlain(tail.toString("utf8")).trimEnd();
-		return {
-			facts: { result: truncateBytes(result, maxResultBytes, "last") },
-			completed: false,
-		};
+		const text = toPlain(tail.toString("utf8")).trimEnd();
+		const result = truncateBytes(text, maxResultBytes, "last");
+		return { facts: { result }, completed: false };
 	}
 	const last = digestTail(tail);
 	const { droid_session_id, progress, usage } = addProgress(store, task);
-	const result =
+	const text =
 		last.finalText ?? last.progress.lastMessage ?? progress?.lastMessage ?? "";
-	const error = last.lastError ?? last.firstText;
+	const result = truncateBytes(text, maxResultBytes, "first");
 	return {
-		facts: {
-			result: truncateBytes(result, maxResultBytes, "first"),
-			droid_session_id,
-			progress,
-			usage: last.usage ?? usage,
-		},
+		facts: { result, droid_session_id, progress, usage: last.usage ?? usage },
 		completed: last.finalText !== undefined,
-		...(error && { error }),
+		error: (last.lastError ?? last.firstText) || undefined,
 	};
 }

@@ -4,30 +4,28 @@
  */
 import {
 	appendFileSync,
-	closeSync,
 	constants,
 	existsSync,
 	fstatSync,
-	openSync,
 	readFileSync,
 } from "node:fs";
 import * as v from "valibot";
 import { HookPayload, parseSubagent } from "../droid/payloads.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
+import { readOwnTaskId } from "../process/self.ts";
+import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
 import { forwardNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
-import { findTask, updateTask } from "../store/records.ts";
+import { findTask } from "../store/records.ts";
 import {
 	indexSession,
 	readSessionNote,
 	writeSessionNote,
 } from "../store/session-index.ts";
-import { idPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
-import { taskVariable } from "../task/variables.ts";
-import type { HandlerName } from "./events.ts";
+import type { HookEventName } from "./events.ts";
 import {
 	blockStop,
 	deliverNotices,
@@ -39,38 +37,38 @@ import {
 	finishByHook,
 	handleSubagentStop,
 	listUnfinishedTasks,
-	measureTimeLeft,
+	noteEnd,
 	readTranscript,
 	recordSubagent,
-	writeEndNote,
+	updateInTime,
 } from "./subagents.ts";
 
 type Handler = (store: Store, payload: HookPayload, verb: string) => void;
 
 const handlers = {
-	startSession,
-	deliverDue: (store, payload) => deliverNotices(store, payload),
-	finishToolCall: (store, payload) => {
-		recordSubagent(store, payload, readOwnTaskId());
+	SessionStart: startSession,
+	UserPromptSubmit: (store, payload) => deliverNotices(store, payload),
+	PostToolUse: (store, payload) => {
+		recordSubagent(store, payload);
 		deliverNotices(store, payload);
 	},
-	stopSubagent: handleSubagentStop,
-	stopSession,
-	endSession,
-} satisfies Record<HandlerName, Handler>;
+	SubagentStop: handleSubagentStop,
+	Stop: stopSession,
+	SessionEnd: endSession,
+} satisfies Record<HookEventName, Handler>;
 
 /** Runs the handler of an event, which prints the answer, if any. */
 export function handleEvent(
-	handler: HandlerName,
+	event: HookEventName,
 	{ dir, verb, raw }: { dir: string; verb: string; raw: object },
 ): void {
 	const given = Object.entries(raw).filter(([, value]) => value !== null);
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
-	exportSession(payload);
+	if (event === "SessionStart") logFailure(() => exportSession(payload));
 	// Only an event that must be recorded creates a store.
 	const mustRecord = payload.calling_session_id || parseSubagent(payload);
 	if (mustRecord || existsSync(dir))
-		handlers[handler](openStore({ dir, write: true }), payload, verb);
+		handlers[event](openStore({ dir, write: true }), payload, verb);
 	else if (verb === "hook-complete")
 		writeHookReply({ error: "no task of this session" });
 }
@@ -97,21 +95,15 @@ function startSession(store: Store, payload: HookPayload): void {
 	if (caller) writeSessionNote(store, session_id, "caller", caller);
 	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
-		logFailure(() => recordDroidSession(store, task.id, session_id));
+		logFailure(() => {
+			indexSession(store, session_id, task.id);
+			updateInTime(store, task.id, (now) =>
+				now.droid_session_id === session_id
+					? now
+					: { ...now, droid_session_id: session_id },
+			);
+		});
 	deliverNotices(store, payload, notices);
-}
-
-function recordDroidSession(store: Store, id: string, session: string): void {
-	indexSession(store, session, id);
-	updateTask(
-		store,
-		id,
-		(now) =>
-			now.droid_session_id === session
-				? undefined
-				: { ...now, droid_session_id: session },
-		{ timeoutMs: measureTimeLeft() },
-	);
 }
 
 function endSession(store: Store, payload: HookPayload): void {
@@ -123,15 +115,14 @@ function endSession(store: Store, payload: HookPayload): void {
 	const isOwn =
 		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
 	// The note is written before the tasks are read: a record made between the two finds the note.
-	if (caller && !isOwn) writeEndNote(store, session_id, readResult());
+	if (caller && !isOwn) noteEnd(store, session_id, readResult());
 	if (caller) {
 		const notices = repairNotices(store, session_id);
 		forwardNotices(store, session_id, caller, { listed: notices });
 	}
-	const ended = listNativeTasks(store, session_id).filter(
-		({ droid_session_id }) => droid_session_id === session_id,
-	);
-	forEachTask(ended, ({ id }) => finishByHook(store, id, readResult()));
+	forEachNativeTask(store, session_id, ({ id, droid_session_id }) => {
+		if (droid_session_id === session_id) finishByHook(store, id, readResult());
+	});
 }
 
 /** With `BG_STOP=wait` a session is blocked once. */
@@ -140,26 +131,23 @@ function stopSession(
 	{ session_id, stop_hook_active }: HookPayload,
 ): void {
 	if (!session_id) return;
-	forEachTask(listNativeTasks(store, session_id), (task) =>
-		applyEndNote(store, task),
-	);
+	forEachNativeTask(store, session_id, (task) => applyEndNote(store, task));
 	const notices = repairNotices(store, session_id);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);
 }
 
-/** The task this hook runs inside of. */
-function readOwnTaskId(): string | undefined {
-	const id = process.env[taskVariable];
-	return id && idPattern.test(id) ? id : undefined;
-}
-
-const listNativeTasks = (store: Store, session: string) =>
-	listUnfinishedTasks(store, session).filter(({ kind }) => kind === "native");
-
-/** Acts on each task. A failure, such as a lock that stays held, does not keep it from the others. */
-function forEachTask(tasks: readonly Task[], act: (task: Task) => void): void {
-	for (const task of tasks) logFailure(() => act(task));
+/**
+ * Acts on each unfinished subagent of a session. A failure, such as a lock that stays held, does not keep it
+ * from the others.
+ */
+function forEachNativeTask(
+	store: Store,
+	session: string,
+	act: (task: Task) => void,
+): void {
+	for (const task of listUnfinishedTasks(store, session))
+		if (task.kind === "native") logFailure(() => act(task));
 }
 
 function logFailure(action: () => void): void {
@@ -170,27 +158,20 @@ function logFailure(action: () => void): void {
 	}
 }
 
-/** SessionStart: makes the session's id known to every later command of the session. */
-function exportSession({ hook_event_name, session_id }: HookPayload): void {
+/** Makes the session's id known to every later command of the session. */
+function exportSession({ session_id }: HookPayload): void {
 	const path = process.env.CLAUDE_ENV_FILE;
-	if (hook_event_name === "SessionStart" && path && session_id)
-		logFailure(() => appendExport(path, session_id));
-}
-
-function appendExport(path: string, session: string): void {
+	if (!path || !session_id) return;
 	const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_CREAT } = constants;
 	const flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CREAT;
-	const fd = openSync(path, flags, 0o600);
-	try {
+	withOpenFile(path, flags, (fd) => {
 		const status = fstatSync(fd);
 		if (!status.isFile() || status.uid !== process.geteuid?.())
 			throw new Error("CLAUDE_ENV_FILE is not a regular file of this user");
-		const line = `export BG_SESSION_ID=${session}\n`;
+		const line = `export BG_SESSION_ID=${session_id}\n`;
 		const before = readFileSync(fd, "utf8");
 		if (before.includes(line)) return;
 		const gap = before && !before.endsWith("\n") ? "\n" : "";
 		appendFileSync(fd, gap + line);
-	} finally {
-		closeSync(fd);
-	}
+	});
 }

@@ -13,7 +13,7 @@ import {
 } from "../process/runtime.ts";
 import { dueMark, type Store, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
-import { findHookEvent, type HookEvent } from "./events.ts";
+import { type HookEvent, hookEvents, isHookEvent } from "./events.ts";
 
 /** How long the payload may take to arrive, in ms. */
 const inputTimeoutMs = 750;
@@ -38,14 +38,13 @@ export async function runHook(verb: string): Promise<void> {
 			verb === "hook-complete"
 				? "SubagentStop"
 				: String(payload.hook_event_name ?? "SubagentStop");
-		const event = findHookEvent(name);
-		if (!event) return;
+		if (!isHookEvent(name)) return;
 		const [BG_DIR, HOME] = [readVariable("BG_DIR"), readVariable("HOME")];
 		const dir = storeDir({ BG_DIR, HOME });
-		if (!(await hasWork({ dir }, event, payload))) return;
+		if (!(await hasWork({ dir }, hookEvents[name], payload))) return;
 		const { handleEvent } = await import("./handle-event.ts");
 		const raw = { ...payload, hook_event_name: name };
-		handleEvent(event.handler, { dir, verb, raw });
+		handleEvent(name, { dir, verb, raw });
 	} catch (error) {
 		isRead = true;
 		await reportFault(error, verb);

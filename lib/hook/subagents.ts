@@ -2,13 +2,15 @@
  * Ends that hooks report: of a task whose droid session stops, and of subagents that droid runs in
  * the background by itself. Such a subagent is recorded as a task of kind `native`.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { constants, fstatSync, readSync } from "node:fs";
 import {
 	findLastAssistantText,
 	type HookPayload,
 	parseSubagent,
 } from "../droid/payloads.ts";
 import { truncateBytes } from "../print/text.ts";
+import { readOwnTaskId } from "../process/self.ts";
+import { withOpenFile } from "../process/system.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { withPendingLaunch } from "../store/claims.ts";
 import type { Store } from "../store/paths.ts";
@@ -29,8 +31,7 @@ import { writeHookReply } from "./notify.ts";
 const deadlineMs = 900;
 
 /** How long this hook may still wait for a lock, in ms. */
-export const measureTimeLeft = () =>
-	Math.max(50, deadlineMs - performance.now());
+const measureTimeLeft = () => Math.max(50, deadlineMs - performance.now());
 
 /** How long a hook may spend on building the index, in ms. */
 const indexTimeoutMs = 300;
@@ -41,13 +42,11 @@ const maxTranscriptBytes = 4 * 1024 * 1024;
 const maxNameBytes = 1000;
 
 const cutName = (name: string) => truncateBytes(name, maxNameBytes, "first");
+const cutResult = (text: string) =>
+	truncateBytes(text, maxResultBytes, "first");
 
 /** Records a subagent that droid just started in the background as a task. */
-export function recordSubagent(
-	store: Store,
-	payload: HookPayload,
-	parent: string | undefined,
-): void {
+export function recordSubagent(store: Store, payload: HookPayload): void {
 	const subagent = parseSubagent(payload);
 	if (!subagent || !payload.session_id) return;
 	const { sessionId, description, prompt, subagent_type } = subagent;
@@ -58,12 +57,12 @@ export function recordSubagent(
 		id: createTaskId(),
 		kind: "native",
 		description: cutName(description),
-		prompt: truncateBytes(prompt, maxResultBytes, "first"),
+		prompt: cutResult(prompt),
 		agent: cutName(subagent_type),
 		session_id: createSessionId(),
 		droid_session_id: sessionId,
 		parent_session_id: payload.session_id,
-		...(parent && { parent_task_id: parent }),
+		parent_task_id: readOwnTaskId(),
 		status: "running",
 		queued_at: at,
 		started_at: at,
@@ -75,10 +74,8 @@ export function recordSubagent(
 }
 
 /** Ends a subagent whose end was noted before its record existed, or while that was locked. */
-export function applyEndNote(
-	store: Store,
-	{ id, droid_session_id }: Task,
-): void {
+export function applyEndNote(store: Store, task: Task): void {
+	const { id, droid_session_id } = task;
 	if (!droid_session_id) return;
 	const ended = readSessionNote(store, droid_session_id, "ended");
 	if (ended !== undefined) finishByHook(store, id, ended);
@@ -122,30 +119,24 @@ export function handleSubagentStop(
 
 /** Ends a task with a result, unless it has ended or is being stopped. Returns the task. */
 export function finishByHook(store: Store, id: string, result: string): Task {
-	return updateTask(
-		store,
-		id,
-		(now) =>
-			isFinal(now) || now.stop
-				? undefined
-				: finishTask(now, {
-						reason: "hook",
-						at: timestamp(),
-						facts: { result: truncateBytes(result, maxResultBytes, "first") },
-					}),
-		{ timeoutMs: measureTimeLeft() },
+	const facts = { result: cutResult(result) };
+	return updateInTime(store, id, (now) =>
+		isFinal(now) || now.stop
+			? now
+			: finishTask(now, { reason: "hook", at: timestamp(), facts }),
 	);
 }
 
-/** Notes the result of a subagent that may be recorded later. */
-export function writeEndNote(
+/** Updates a record within the time that this hook has left. */
+export const updateInTime = (
 	store: Store,
-	session: string,
-	result: string,
-): void {
-	const text = truncateBytes(result, maxResultBytes, "first");
-	writeSessionNote(store, session, "ended", text);
-}
+	id: string,
+	decide: (task: Task) => Task,
+) => updateTask(store, id, decide, { timeoutMs: measureTimeLeft() });
+
+/** Notes the result of a subagent that may be recorded later. */
+export const noteEnd = (store: Store, session: string, result: string) =>
+	writeSessionNote(store, session, "ended", cutResult(result));
 
 /** Lists the unfinished tasks of a session. */
 export function listUnfinishedTasks(store: Store, session: string): Task[] {
@@ -157,18 +148,16 @@ export function listUnfinishedTasks(store: Store, session: string): Task[] {
 /** The last assistant text in the end of a transcript; undefined if it cannot be read. */
 export function readTranscript(path: string | undefined): string | undefined {
 	if (!path) return undefined;
+	const flags = constants.O_RDONLY | constants.O_NONBLOCK;
 	try {
-		const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-		try {
+		return withOpenFile(path, flags, (fd) => {
 			const status = fstatSync(fd);
 			if (!status.isFile()) return undefined;
 			const length = Math.min(status.size, maxTranscriptBytes);
 			const bytes = Buffer.alloc(length);
 			const read = readSync(fd, bytes, 0, length, status.size - length);
 			return findLastAssistantText(bytes.subarray(0, read));
-		} finally {
-			closeSync(fd);
-		}
+		});
 	} catch {
 		return undefined;
 	}

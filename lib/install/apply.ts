@@ -54,7 +54,7 @@ export const createReader =
 	(path) => {
 		if (!isOwnPath(target, path)) return undefined;
 		const status = statSync(path);
-		if (!status.isFile()) throw pathError(path, "is not a file: move it away");
+		if (!status.isFile()) throw refused(`${path} is not a file: move it away`);
 		return { bytes: readFileSync(path), mode: status.mode & 0o777 };
 	};
 
@@ -68,7 +68,7 @@ export function applyChanges(
 		if (action === "same" || action === "foreign") continue;
 		const now = readPath(path)?.bytes;
 		if (before && now ? !before.equals(now) : before !== now)
-			throw pathError(path, "was changed meanwhile: try again");
+			throw refused(`${path} was changed meanwhile: try again`);
 		wrapWriteErrors(path, () => {
 			if (action === "remove") rmSync(path);
 			else if (next) replaceOwnFile(path, next, before !== undefined);
@@ -80,9 +80,6 @@ export function applyChanges(
 
 // --- internal ---
 
-const pathError = (path: string, problem: string) =>
-	refused(`${path} ${problem}`);
-
 /** Whether a path exists. @throws BgError (refused) if it or a folder above it must not be used. */
 function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 	const parts = relative(folder, path).split("/");
@@ -93,8 +90,8 @@ function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 		assertPathOwner(at, status);
 		if (!status.isSymbolicLink()) continue;
 		if (kind !== "user")
-			throw pathError(at, "is a link: put the file itself there, or remove it");
-		if (!existsSync(at)) throw pathError(at, "is a broken link: remove it");
+			throw refused(`${at} is a link: put the file itself there, or remove it`);
+		if (!existsSync(at)) throw refused(`${at} is a broken link: remove it`);
 		assertPathOwner(at, statSync(at));
 	}
 	return true;
@@ -102,9 +99,8 @@ function isOwnPath({ kind, folder }: InstallTarget, path: string): boolean {
 
 function assertPathOwner(path: string, { uid }: Stats): void {
 	if (uid !== process.geteuid?.())
-		throw pathError(
-			path,
-			`belongs to another user (uid ${uid}): call bg as that user`,
+		throw refused(
+			`${path} belongs to another user (uid ${uid}): call bg as that user`,
 		);
 }
 

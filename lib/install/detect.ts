@@ -16,7 +16,6 @@ import {
 } from "./droid-files.ts";
 import {
 	type FileChange,
-	type InstallProgram,
 	planInstall,
 	planUninstall,
 	type ReadPath,
@@ -27,7 +26,7 @@ export type Installation = {
 	/** The folder, or the name of a plugin. */
 	location: string;
 	/** A file that install would change; undefined if the installation is up to date. */
-	outdatedFile?: string;
+	outdatedFile?: string | undefined;
 };
 
 /**
@@ -53,9 +52,7 @@ function findInTarget(target: InstallTarget): Installation[] {
 	const [first] = program
 		? planInstall(target, program, readPath).filter(isDue)
 		: [{ path: join(folder, "hooks", programNames[0]) }];
-	return [
-		{ kind, location: folder, ...(first && { outdatedFile: first.path }) },
-	];
+	return [{ kind, location: folder, outdatedFile: first?.path }];
 }
 
 /** Whether bg wrote anything there. Nothing counts in a project that install would refuse. */
@@ -72,10 +69,7 @@ const isDue = ({ action }: FileChange) =>
 	action !== "same" && action !== "foreign";
 
 /** The installed program; if this program has the same form, this one is what install would write. */
-function findProgram(
-	{ folder }: InstallTarget,
-	readPath: ReadPath,
-): InstallProgram | undefined {
+function findProgram({ folder }: InstallTarget, readPath: ReadPath) {
 	const own = isSource() ? undefined : readOwnProgram();
 	for (const name of programNames) {
 		const found = readPath(join(folder, "hooks", name));

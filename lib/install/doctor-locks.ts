@@ -10,7 +10,7 @@ import { describeMachine } from "../process/machine.ts";
 import { quoteForShell } from "../process/self.ts";
 import { listNames } from "../store/files.ts";
 import { folderPath, type Store } from "../store/paths.ts";
-import { type Finding, failed, passed } from "./finding.ts";
+import type { Finding } from "./finding.ts";
 
 /** A lock held for longer than this, in ms, is stuck. A few ms are usual. */
 const minStuckMs = 3000;
@@ -24,14 +24,14 @@ const maxNamed = 5;
  */
 export async function checkLocks(store: Store | undefined): Promise<Finding> {
 	const stuck = store ? await findStuckLocks(store) : [];
-	if (stuck.length === 0) return passed("none stuck");
+	if (stuck.length === 0) return { says: "none stuck" };
 	const named = stuck.slice(0, maxNamed).map(({ says }) => says);
 	const left = stuck.length - named.length;
 	if (left > 0) named.push(`${left} more`);
-	return failed(
-		`stuck: ${named.join(", ")}; if the holder hangs or no longer exists:`,
-		stuck.map(({ fix }) => fix).join(" && "),
-	);
+	return {
+		says: `stuck: ${named.join(", ")}; if the holder hangs or no longer exists:`,
+		fix: stuck.map(({ fix }) => fix).join(" && "),
+	};
 }
 
 // --- internal ---

@@ -8,6 +8,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { errorMessage, isRefusal } from "../error.ts";
+import { joinFirst } from "../print/text.ts";
 import { quoteForShell } from "../process/self.ts";
 import {
 	checkSupervision,
@@ -28,7 +29,7 @@ import {
 } from "../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../store/records.ts";
 import { isFinal } from "../task/states.ts";
-import { type Finding, failed, formatFix, passed } from "./finding.ts";
+import { type Finding, formatFix } from "./finding.ts";
 
 /** Opens the store; undefined if there is none yet. */
 export function findStore(): Store | undefined {
@@ -49,15 +50,15 @@ export function suggestStoreFix(): string {
 
 /** Checks that only its owner has access to the store. */
 export function checkStore(store: Store | undefined): Finding {
-	if (!store) return passed(`none yet: ${storeDir()}`);
+	if (!store) return { says: `none yet: ${storeDir()}` };
 	const { dir } = store;
 	const mode = statSync(dir).mode & 0o777;
 	return mode & 0o077
-		? failed(
-				`${dir} can be read by others (mode ${mode.toString(8)})`,
-				`chmod 700 ${quoteForShell(dir)}`,
-			)
-		: passed(`${dir} (private)`);
+		? {
+				says: `${dir} can be read by others (mode ${mode.toString(8)})`,
+				fix: `chmod 700 ${quoteForShell(dir)}`,
+			}
+		: { says: `${dir} (private)` };
 }
 
 /** Checks that every record can be read, and that every unfinished task has a supervisor. */
@@ -67,10 +68,10 @@ export function checkTasks(store: Store | undefined): Finding {
 	const [broken] = unreadable;
 	if (store && broken) {
 		const path = quoteForShell(recordFile(store, broken.taskId));
-		return failed(
-			`${unreadable.length} records cannot be read: ${broken.problem}`,
-			`mv ${path} ${path}.broken`,
-		);
+		return {
+			says: `${unreadable.length} records cannot be read: ${broken.problem}`,
+			fix: `mv ${path} ${path}.broken`,
+		};
 	}
 	const unfinished = tasks.filter((task) => !isFinal(task));
 	const supervisions = unfinished.map((task) => checkSupervision(task));
@@ -82,22 +83,27 @@ export function checkTasks(store: Store | undefined): Finding {
 	] as const) {
 		const ids = listTasks(supervision).map(({ id }) => id);
 		if (ids.length)
-			return failed(`${problem}: ${joinFirst(ids)}`, formatFix("prune"));
+			return {
+				says: `${problem}: ${joinFirst(ids, 5)}`,
+				fix: formatFix("prune"),
+			};
 	}
 	const [unclear] = listTasks("unclear");
 	if (unclear)
-		return failed(
-			`${unclear.id}: ${describeSupervision(unclear, "unclear")}`,
-			formatFix(`status ${unclear.id}`),
-		);
-	return passed(`${tasks.length}, ${unfinished.length} unfinished, none lost`);
+		return {
+			says: `${unclear.id}: ${describeSupervision(unclear, "unclear")}`,
+			fix: formatFix(`status ${unclear.id}`),
+		};
+	return {
+		says: `${tasks.length}, ${unfinished.length} unfinished, none lost`,
+	};
 }
 
 /** Checks that the queue is not paused. */
 export const checkQueue = (store: Store | undefined): Finding =>
 	store && isQueuePaused(store)
-		? failed("paused: no task starts", formatFix("unpause --queue"))
-		: passed("not paused");
+		? { says: "paused: no task starts", fix: formatFix("unpause --queue") }
+		: { says: "not paused" };
 
 /**
  * Checks that the limits of the store can be read: otherwise no task starts.
@@ -107,7 +113,7 @@ export function checkStoreLimits(
 	store: Store | undefined,
 	given: string,
 ): Finding {
-	if (!store) return passed(given);
+	if (!store) return { says: given };
 	try {
 		const { running, droid, model } = readStoreLimits(store);
 		const set = [
@@ -115,13 +121,13 @@ export function checkStoreLimits(
 			...Object.entries(droid).map(([name, count]) => [`droid ${name}`, count]),
 			...Object.entries(model).map(([name, count]) => [`model ${name}`, count]),
 		].map(([what, count]) => `${what} ${count || "none"}`);
-		return passed(
-			set.length ? `${set.join(", ")} (bg limit); ${given}` : given,
-		);
+		return {
+			says: set.length ? `${set.join(", ")} (bg limit); ${given}` : given,
+		};
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
 		const path = quoteForShell(limitsFile(store));
-		return failed(errorMessage(error), `mv ${path} ${path}.broken`);
+		return { says: errorMessage(error), fix: `mv ${path} ${path}.broken` };
 	}
 }
 
@@ -131,32 +137,28 @@ export function checkDisk(store: Store | undefined): Finding {
 	const [used, free] = [store ? measurePath(store.dir) : 0, bavail * bsize];
 	const says = `${formatMebibytes(used)} used, ${formatMebibytes(free)} free`;
 	return free < minFreeBytes
-		? failed(says, formatFix("cleanup --delete --max-size 100M"))
-		: passed(says);
+		? { says, fix: formatFix("cleanup --delete --max-size 100M") }
+		: { says };
 }
 
 /** Counts the faults that hooks and supervisors logged. It never fails. */
 export function checkFaults(store: Store | undefined): Finding {
-	if (!store) return passed("none logged");
+	if (!store) return { says: "none logged" };
 	const lines = [logFile(store, "hook"), logFile(store, "supervisor")]
 		.filter((path) => existsSync(path))
 		// Processes that write at the same moment may pass the size limit of a log.
 		.flatMap((path) => readFile(store, path, 2 * maxFileBytes).split("\n"))
 		.filter(Boolean);
 	const last = lines.sort().at(-1);
-	return passed(
-		last ? `${lines.length} logged, the last: ${last}` : "none logged",
-	);
+	return {
+		says: last ? `${lines.length} logged, the last: ${last}` : "none logged",
+	};
 }
 
 // --- internal ---
 
 /** With less free space than this, in bytes, records can soon no longer be written. */
 const minFreeBytes = 64 * 2 ** 20;
-
-const joinFirst = (ids: readonly string[]) =>
-	ids.slice(0, 5).join(" ") +
-	(ids.length > 5 ? ` and ${ids.length - 5} more` : "");
 
 const formatMebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 

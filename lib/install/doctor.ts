@@ -29,7 +29,7 @@ import {
 	suggestStoreFix,
 } from "./doctor-store.ts";
 import { droidFolder } from "./droid-files.ts";
-import { type Finding, failed, formatFix, passed } from "./finding.ts";
+import { type Finding, formatFix } from "./finding.ts";
 
 type Check = {
 	run: () => Finding | Promise<Finding>;
@@ -50,18 +50,16 @@ const checks = {
 	limits: { run: checkLimits, fix: suggestLimitsFix },
 	disk: inStore(checkDisk),
 	faults: inStore(checkFaults),
-} as const satisfies Record<string, Check>;
-
-export type CheckName = keyof typeof checks;
+} satisfies Record<string, Check>;
 
 /** Runs every check and changes nothing. */
-export async function runChecks(): Promise<({ check: CheckName } & Finding)[]> {
-	const all = Object.entries(checks).map(async ([check, each]) => ({
-		check: check as CheckName,
-		...(await runCheck(each)),
-	}));
-	return Promise.all(all);
-}
+export const runChecks = () =>
+	Promise.all(
+		Object.entries(checks).map(async ([check, each]) => {
+			const { says, fix } = await runCheck(each);
+			return { check, ok: fix === undefined, says, fix };
+		}),
+	);
 
 // --- internal ---
 
@@ -73,25 +71,22 @@ async function runCheck({ run, fix }: Check): Promise<Finding> {
 		return await run();
 	} catch (error) {
 		if (!isRefusal(error)) throw error;
-		return failed(errorMessage(error), fix());
+		return { says: errorMessage(error), fix: fix() };
 	}
 }
 
 /** A check of the store, which gets undefined if there is no store yet. */
 function inStore(
 	check: (store: Store | undefined) => Finding | Promise<Finding>,
-): Check {
+) {
 	return { run: () => check(findStore()), fix: suggestStoreFix };
 }
 
 function checkProgram(): Finding {
-	const { bun, deno, node } = process.versions as Record<
-		string,
-		string | undefined
-	>;
+	const { bun, deno, node }: NodeJS.Dict<string> = process.versions;
 	const runtime = bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`;
 	const form = isCompiled() ? "an executable" : "a script";
-	return passed(`bg ${version}, ${form} on ${runtime}: ${programFile()}`);
+	return { says: `bg ${version}, ${form} on ${runtime}: ${programFile()}` };
 }
 
 async function checkDroid(): Promise<Finding> {
@@ -104,11 +99,11 @@ async function checkDroid(): Promise<Finding> {
 	});
 	const printed = toLine(stdout, 40);
 	return exitCode === 0 && printed
-		? passed(`${printed}: ${droid}`)
-		: failed(
-				`${droid} --version printed no version (exit code ${exitCode ?? "none"})`,
-				suggestDroidFix(),
-			);
+		? { says: `${printed}: ${droid}` }
+		: {
+				says: `${droid} --version printed no version (exit code ${exitCode ?? "none"})`,
+				fix: suggestDroidFix(),
+			};
 }
 
 function suggestDroidFix(): string {
@@ -123,38 +118,37 @@ const loginFiles = [
 ];
 
 function checkLogin(): Finding {
-	if (process.env.FACTORY_API_KEY) return passed("FACTORY_API_KEY is set");
+	if (process.env.FACTORY_API_KEY) return { says: "FACTORY_API_KEY is set" };
 	const found = loginFiles.find((name) =>
 		existsSync(join(droidFolder(), name)),
 	);
-	if (found) return passed(`${found} exists (only droid can verify it)`);
+	if (found) return { says: `${found} exists (only droid can verify it)` };
 	if (process.env.FACTORY_AIRGAP_ENABLED === "true")
-		return passed("none; FACTORY_AIRGAP_ENABLED requires none");
-	return failed(
-		"no login found: type /login in droid, or set FACTORY_API_KEY",
-		"droid",
-	);
+		return { says: "none; FACTORY_AIRGAP_ENABLED requires none" };
+	return {
+		says: "no login found: type /login in droid, or set FACTORY_API_KEY",
+		fix: "droid",
+	};
 }
 
 function checkHooks(): Finding {
 	const found = findInstallations();
 	const outdated = found.find(({ outdatedFile }) => outdatedFile);
 	if (outdated)
-		return failed(
-			`out of date: ${outdated.outdatedFile}`,
-			formatFix(`install --${outdated.kind}`),
-		);
+		return {
+			says: `out of date: ${outdated.outdatedFile}`,
+			fix: formatFix(`install --${outdated.kind}`),
+		};
 	return found.length
-		? passed(`installed: ${found.map(({ location }) => location).join(", ")}`)
-		: failed("not installed", formatFix("install"));
+		? { says: `installed: ${found.map(({ location }) => location).join(", ")}` }
+		: { says: "not installed", fix: formatFix("install") };
 }
 
 function checkLimits(): Finding {
 	const given = Object.entries(readLimits()).map(
 		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
 	);
-	const store = findStore();
-	return checkStoreLimits(store, given.join(", "));
+	return checkStoreLimits(findStore(), given.join(", "));
 }
 
 function suggestLimitsFix(): string {

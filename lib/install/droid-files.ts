@@ -35,43 +35,40 @@ export type ProgramName = (typeof programNames)[number];
 /** Every file that bg writes contains this. A file without it is never changed. */
 export const marker = "written by bg install";
 
-export type DroidFiles = {
-	/** The path of the program, under each of its names. */
-	programs: Record<ProgramName, string>;
-	/** The hook command for a file. */
-	hook: (file: string) => HookCommand;
-	assets: [path: string, text: string][];
-};
-
-/** Lists the files of a target. `name` is that of the program. */
-export function listDroidFiles(
-	target: InstallTarget,
-	name: string,
-): DroidFiles {
+/**
+ * Lists the files of a target. `name` is that of the program.
+ * @returns `programs`: the path of the program, under each of its names. `hook`: makes the hook command
+ * for a file. `assets`: the other files.
+ */
+export function listDroidFiles(target: InstallTarget, name: string) {
 	const { kind, folder } = target;
 	const root = kind === "plugin" ? join(folder, pluginName) : folder;
 	const { hook, bg, where } = buildCalls({ kind, folder: root }, name);
 	const values = { bg, where, report: `${bg} report` };
 	const hooks = join(root, "hooks");
 	const programs = { bg: join(hooks, "bg"), "bg.mjs": join(hooks, "bg.mjs") };
-	const assets: DroidFiles["assets"] = [
+	const assets: [path: string, text: string][] = [
 		[join(root, "skills", "task-bg", "SKILL.md"), fillTemplate(skill, values)],
 		[join(root, "commands", "task-bg.md"), fillTemplate(command, values)],
 	];
-	if (kind !== "plugin") return { programs, hook, assets };
-	const marked = `${description} (${marker})`;
-	const about = { name: pluginName, version, description: marked };
-	const market = { name: basename(folder), owner: { name: pluginName } };
-	const plugins = [{ ...about, source: `./${pluginName}` }];
-	assets.push(
-		[join(root, ".factory-plugin", "plugin.json"), toText(about)],
-		[marketplaceFile(folder), toText({ ...market, plugins })],
-	);
+	if (kind === "plugin") {
+		const marked = `${description} (${marker})`;
+		const about = { name: pluginName, version, description: marked };
+		const market = { name: basename(folder), owner: { name: pluginName } };
+		const plugins = [{ ...about, source: `./${pluginName}` }];
+		assets.push(
+			[join(root, ".factory-plugin", "plugin.json"), toText(about)],
+			[marketplaceFile(folder), toText({ ...market, plugins })],
+		);
+	}
 	return { programs, hook, assets };
 }
 
 /** Lists the files that droid reads hooks from, in the order of precedence. */
-export function listHookFiles({ kind, folder }: InstallTarget): HookFile[] {
+export function listHookFiles({
+	kind,
+	folder,
+}: InstallTarget): [HookFile, ...HookFile[]] {
 	if (kind === "plugin")
 		return [{ path: join(folder, pluginName, "hooks", "hooks.json") }];
 	return [
@@ -123,7 +120,7 @@ function buildCalls({ kind, folder }: InstallTarget, name: string) {
 		const bg = `.factory/hooks/${name}`;
 		const where =
 			" Run it in the project's folder, the one that contains `.factory`.";
-		const hook = (file: string) => ({
+		const hook = (file: string): HookCommand => ({
 			search: buildSearch(join(".factory", relative(folder, file)), bg),
 			call: `"$d/${bg}" hook`,
 		});
@@ -133,7 +130,7 @@ function buildCalls({ kind, folder }: InstallTarget, name: string) {
 		kind === "plugin"
 			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
 			: quoteForShell(join(folder, "hooks", name));
-	return { hook: () => ({ call: `${bg} hook` }), bg, where: "" };
+	return { hook: (): HookCommand => ({ call: `${bg} hook` }), bg, where: "" };
 }
 
 /**

@@ -166,10 +166,7 @@ function findTable(text: string, { path, under }: HookFile): Node | undefined {
 }
 
 /** The groups of an event; undefined if the file has no entry for it. */
-function findGroups(
-	text: string,
-	{ file, event }: EventEntry,
-): Node | undefined {
+function findGroups(text: string, { file, event }: EventEntry) {
 	const list = findValue(findTable(text, file), event);
 	if (list && list.type !== "array")
 		throw brokenFileError(file.path, `${event} is not a list`);

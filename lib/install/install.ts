@@ -98,16 +98,9 @@ export function planUninstall(
 // --- internal ---
 
 /** Assigns each event to the file that droid reads it from now. */
-function assignEvents(
-	target: InstallTarget,
-	readPath: ReadPath,
-): { file: HookFile; events: string[] }[] {
+function assignEvents(target: InstallTarget, readPath: ReadPath) {
 	const events = Object.keys(hookEvents);
-	const [first, legacy, settings] = listHookFiles(target) as [
-		HookFile,
-		HookFile?,
-		HookFile?,
-	];
+	const [first, legacy, settings] = listHookFiles(target);
 	const main =
 		legacy && !readPath(first.path) && readPath(legacy.path) ? legacy : first;
 	const inSettings = settings ? listEventsIn(readPath, settings) : [];
@@ -150,7 +143,7 @@ function planEdit(
 		action: before ? "change" : "create",
 		next: { bytes: Buffer.from(text), mode: found?.mode ?? 0o644 },
 		edits,
-		...(before && { before }),
+		before,
 	};
 }
 
@@ -163,22 +156,16 @@ function planFile(
 	if (!found) return { path, action: "create", next };
 	// Keep the mode that the owner chose, but a program must be executable.
 	const mode = found.mode | (next.mode & 0o100);
-	const isSame = found.bytes.equals(next.bytes);
+	const before = found.bytes;
+	const isSame = before.equals(next.bytes);
 	if (isSame && mode === found.mode) return { path, action: "same" };
-	if (!isSame && !found.bytes.includes(marker))
-		return { path, action: "foreign" };
-	return {
-		path,
-		action: "change",
-		next: { bytes: next.bytes, mode },
-		before: found.bytes,
-	};
+	if (!isSame && !before.includes(marker)) return { path, action: "foreign" };
+	return { path, action: "change", next: { ...next, mode }, before };
 }
 
 function planRemoval(readPath: ReadPath, path: string): FileChange[] {
-	const found = readPath(path);
-	if (!found) return [];
-	const before = found.bytes;
+	const before = readPath(path)?.bytes;
+	if (!before) return [];
 	return before.includes(marker)
 		? [{ path, action: "remove", before }]
 		: [{ path, action: "foreign" }];

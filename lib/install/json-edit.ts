@@ -55,10 +55,7 @@ export const readKey = (property: Node): string =>
 	String(property.children?.[0]?.value);
 
 /** The value of a key. If a key occurs twice, the last one counts. */
-export const findValue = (
-	node: Node | undefined,
-	key: string,
-): Node | undefined =>
+export const findValue = (node: Node | undefined, key: string) =>
 	node?.type === "object"
 		? listMembers(node).findLast((each) => readKey(each) === key)?.children?.[1]
 		: undefined;

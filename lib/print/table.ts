@@ -8,12 +8,6 @@ import { colourText, statusMark } from "./status.ts";
 import type { TaskRow } from "./task-row.ts";
 import { fitText, measureWidth, padText } from "./width.ts";
 
-export type TaskTable = {
-	head: string;
-	/** Formats one row. With `colour`, its status has a colour. */
-	line: (row: TaskRow, colour: boolean) => string;
-};
-
 type Column = {
 	title: string;
 	cell: (row: TaskRow, width: number) => string;
@@ -30,8 +24,8 @@ const columns = {
 	mark: { title: "", cell: (row) => statusMark(row.status), maxWidth: 1 },
 	age: { title: "AGE", cell: ({ age }) => age, maxWidth: 6, side: "left" },
 	droid: { title: "DROID", cell: ({ droid }) => droid, maxWidth: 16 },
-	task: { title: "TASK", cell: ({ about }) => about, maxWidth: 48 },
-	progress: { title: "PROGRESS", cell: ({ words }) => words },
+	task: { title: "TASK", cell: ({ description }) => description, maxWidth: 48 },
+	progress: { title: "PROGRESS", cell: ({ progress }) => progress },
 	both: { title: "TASK", cell: joinProgress },
 } as const satisfies Record<string, Column>;
 
@@ -53,20 +47,13 @@ const minProgressColumns = 10;
 export function formatTable(rows: readonly (readonly string[])[]): string {
 	const widths = measureColumns(rows);
 	const lines = rows.map((row) =>
-		joinCells(
-			row.map((cell, at) =>
-				at === row.length - 1 ? cell : padText(cell, widths[at] ?? 0),
-			),
-		),
+		joinCells(row.map((cell, at) => padText(cell, widths[at] ?? 0))),
 	);
 	return lines.join("\n");
 }
 
 /** Lays tasks out in `width` columns. */
-export function layOutTable(
-	rows: readonly TaskRow[],
-	width: number,
-): TaskTable {
+export function layOutTable(rows: readonly TaskRow[], width: number) {
 	const fitting = columnSets.map(({ minWidth, names }) => {
 		const chosen: Column[] = names.map((name) => columns[name]);
 		const titles = chosen.map(({ title }) => title);
@@ -100,13 +87,11 @@ export function layOutTable(
 	};
 	return {
 		head: draw(({ title, side }, cellWidth) => padText(title, cellWidth, side)),
-		line: (row, colour) =>
+		/** Formats one row. With `colour`, its status has a colour. */
+		line: (row: TaskRow, colour: boolean) =>
 			draw((column, cellWidth) => {
-				const cell = padText(
-					column.cell(row, cellWidth),
-					cellWidth,
-					column.side,
-				);
+				const text = column.cell(row, cellWidth);
+				const cell = padText(text, cellWidth, column.side);
 				const isStatus = column === columns.status || column === columns.mark;
 				return colour && isStatus ? colourText(cell, row.status) : cell;
 			}),
@@ -115,7 +100,7 @@ export function layOutTable(
 
 /** Formats the number of tasks of each status: `3 running, 12 completed`. */
 export function summarizeCounts(
-	counts: Readonly<Record<Status, number>>,
+	counts: Readonly<Partial<Record<Status, number>>>,
 ): string {
 	return statuses
 		.filter((each) => counts[each])
@@ -153,18 +138,19 @@ const joinCells = (cells: readonly string[]): string =>
 	cells.join(" ".repeat(gapColumns)).trimEnd();
 
 /** Joins the description and the progress. The description is cut so that both are visible. */
-function joinProgress({ about, words }: TaskRow, width: number): string {
-	if (!words) return about;
-	const left = width - measureWidth(words) - " · ".length;
+function joinProgress(row: TaskRow, width: number): string {
+	const { description, progress } = row;
+	if (!progress) return description;
+	const left = width - measureWidth(progress) - " · ".length;
 	const maxWidth = Math.max(
 		left,
 		minDescriptionColumns,
 		Math.ceil(width * 0.6),
 	);
-	const seen = fitText(about, maxWidth);
+	const seen = fitText(description, maxWidth);
 	return measureWidth(seen) + minProgressColumns > width
-		? about
-		: `${seen} · ${words}`;
+		? description
+		: `${seen} · ${progress}`;
 }
 
 function measureSharedPrefix(a: string, b: string): number {

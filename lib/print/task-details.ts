@@ -28,12 +28,10 @@ const maxFieldLines = 12;
 const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
-export function renderTaskDetails(
-	task: Task,
-	options: DetailsOptions,
-): string[] {
+export function renderTaskDetails(task: Task, options: DetailsOptions) {
 	const { note, waitsFor, output, width, colour } = options;
-	const { status, progress, usage } = task;
+	const { status, usage } = task;
+	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
 	const fields: Record<string, string | undefined> = {
 		id: task.id,
@@ -49,8 +47,7 @@ export function renderTaskDetails(
 		after: task.after?.join(", "),
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
-		message:
-			progress?.lastMessage === task.result ? undefined : progress?.lastMessage,
+		message: message === task.result ? undefined : message,
 		usage: usage && describeUsage(usage),
 		result: task.result,
 		"left behind": task.left_behind

@@ -11,34 +11,38 @@ export type TaskRow = {
 	status: Status;
 	age: string;
 	droid: string;
-	/** The description. */
-	about: string;
-	/** The error or the result; of an unfinished task, the progress. */
-	words: string;
+	description: string;
+	/** Of a finished task, the error or the result. */
+	progress: string;
 };
+
+type RowFacts = {
+	note?: string;
+	/** Why it waits to start. */
+	waitsFor?: string;
+	lastMessage?: string;
+	now: number;
+};
+
+/** What is said of a task beside its record: its note, and why it waits. Both may be "paused". */
+export const describeState = ({
+	note,
+	waits_for,
+}: {
+	note?: string | undefined;
+	waits_for?: string | undefined;
+}) => [note, waits_for === note ? undefined : waits_for];
 
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{
-		note,
-		waitsFor,
-		lastMessage,
-		now,
-	}: {
-		note?: string | undefined;
-		/** Why it waits to start. */
-		waitsFor?: string | undefined;
-		lastMessage?: string | undefined;
-		now: number;
-	},
+	{ note, waitsFor, lastMessage, now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
-	const words = isFinal(task)
+	const progress = isFinal(task)
 		? [note, error, error ? undefined : result]
 		: [
-				note,
-				waitsFor === note ? undefined : waitsFor,
+				...describeState({ note, waits_for: waitsFor }),
 				...describeProgress(task),
 				lastMessage,
 			];
@@ -48,10 +52,9 @@ export function toTaskRow(
 		status,
 		age: formatTaskAge(task, now),
 		droid: truncateLine(agent ?? kind),
-		about: truncateLine(description),
-		words: words
-			.filter((part) => part)
-			.map((part) => truncateLine(part ?? ""))
+		description: truncateLine(description),
+		progress: progress
+			.flatMap((part) => (part ? truncateLine(part) : []))
 			.join(" · "),
 	};
 }

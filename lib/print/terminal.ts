@@ -21,23 +21,16 @@ export function readTerminalSize(): TerminalSize {
 
 const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-export type Interrupt = {
-	/** Resolves with the first signal that would end this process. */
-	signal: Promise<(typeof endSignals)[number]>;
-	/** Stops listening. */
-	ignore: () => void;
-};
-
-/** Catches the signals that would end this process, so that it can clean up before. */
-export function catchEndSignals(): Interrupt {
+/**
+ * Catches the signals that would end this process, so that it can clean up before.
+ * @returns `signal`: resolves with the first one. `ignore`: stops listening.
+ */
+export function catchEndSignals() {
 	let ignore = () => {};
 	const signal = new Promise<(typeof endSignals)[number]>((resolve) => {
-		const listeners = endSignals.map(
-			(name) => [name, () => resolve(name)] as const,
-		);
-		for (const [name, listener] of listeners) process.on(name, listener);
+		for (const name of endSignals) process.on(name, resolve);
 		ignore = () => {
-			for (const [name, listener] of listeners) process.off(name, listener);
+			for (const name of endSignals) process.off(name, resolve);
 		};
 	});
 	return { signal, ignore };
@@ -48,7 +41,7 @@ export function catchEndSignals(): Interrupt {
  * @returns the corresponding exit code, if the runtime does not deliver the signal at once.
  */
 export function endBySignal(
-	{ ignore }: Interrupt,
+	{ ignore }: { ignore: () => void },
 	name: (typeof endSignals)[number],
 ) {
 	ignore();
@@ -58,18 +51,11 @@ export function endBySignal(
 
 // --- the line of progress ---
 
-export type StatusLine = {
-	show: (text: string) => void;
-	clear: () => void;
-	/** Does work. After a signal, clears the line and returns an exit code. */
-	during: <T>(work: () => Promise<T>) => Promise<T | number>;
-};
-
 /** The least time between two redraws, in ms. */
 const minRedrawMs = 50;
 
 /** Opens a line of progress on stderr, which must be a terminal that is not dumb. */
-export function openStatusLine(): StatusLine {
+export function openStatusLine() {
 	let shownAt = Number.NEGATIVE_INFINITY;
 	let isShown = false;
 	const clear = () => {
@@ -77,7 +63,7 @@ export function openStatusLine(): StatusLine {
 		isShown = false;
 	};
 	return {
-		show: (text) => {
+		show: (text: string) => {
 			if (isShown && performance.now() - shownAt < minRedrawMs) return;
 			const line = fitText(toLine(text, 500), readTerminalSize().columns - 1);
 			writeAll(2, `\r${line}${eraseToEnd}`);
@@ -85,7 +71,8 @@ export function openStatusLine(): StatusLine {
 			isShown = true;
 		},
 		clear,
-		during: async (work) => {
+		/** Does work. After a signal, clears the line and returns an exit code. */
+		during: async <T>(work: () => Promise<T>): Promise<T | number> => {
 			const interrupt = catchEndSignals();
 			try {
 				const first = await Promise.race([
@@ -105,15 +92,6 @@ export function openStatusLine(): StatusLine {
 
 // --- the whole screen ---
 
-export type Screen = {
-	/** Draws lines: as many as the terminal has rows, none wider than the terminal. */
-	draw: (lines: readonly string[]) => void;
-	/** Restores the terminal, stops this job, and takes the screen again when it continues. */
-	suspend: () => void;
-	/** Restores the terminal. */
-	close: () => void;
-};
-
 export type ScreenListener = {
 	/** Called with typed text, unchanged. */
 	onText: (text: string) => void;
@@ -132,7 +110,7 @@ const beginFrame = "\u001b[?2026h";
 const endFrame = "\u001b[?2026l";
 
 /** Takes the whole screen. A frame is one write; the same frame is not written twice. */
-export function openScreen(listener: ScreenListener): Screen {
+export function openScreen(listener: ScreenListener) {
 	const { stdin, stdout } = process;
 	let isOpen = false;
 	let drawn: string | undefined;
@@ -160,25 +138,21 @@ export function openScreen(listener: ScreenListener): Screen {
 		change();
 	};
 	const onData = (bytes: Uint8Array) => listener.onText(bytes.toString());
-	const stops = [
-		() => process.off("exit", leave).off("SIGCONT", wake),
-		() => stdout.off("resize", change),
-		() => stdin.off("data", onData).off("end", listener.onEnd).pause(),
-		() => stdin.off("error", listener.onEnd),
-	];
 	process.on("exit", leave).on("SIGCONT", wake);
 	stdout.on("resize", change);
 	stdin.on("data", onData).on("end", listener.onEnd);
 	stdin.on("error", listener.onEnd);
 	enter();
 	return {
-		draw: (lines) => {
+		/** Draws lines: as many as the terminal has rows, none wider than the terminal. */
+		draw: (lines: readonly string[]) => {
 			// Erased before it is written: after a full line the cursor is still on its last character.
 			const frame = lines.map((line) => eraseToEnd + line).join("\r\n");
 			if (!isOpen || frame === drawn) return;
 			drawn = frame;
 			writeAll(1, beginFrame + cursorHome + frame + endFrame);
 		},
+		/** Restores the terminal, stops this job, and takes the screen again when it continues. */
 		suspend: () => {
 			leave();
 			suspendJob();
@@ -186,9 +160,13 @@ export function openScreen(listener: ScreenListener): Screen {
 			enter();
 			change();
 		},
+		/** Restores the terminal. */
 		close: () => {
 			leave();
-			for (const stop of stops) stop();
+			process.off("exit", leave).off("SIGCONT", wake);
+			stdout.off("resize", change);
+			stdin.off("data", onData).off("end", listener.onEnd);
+			stdin.off("error", listener.onEnd).pause();
 		},
 	};
 }

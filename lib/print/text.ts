@@ -120,6 +120,11 @@ export function truncateBytes(
 	return (keep === "first" ? all.subarray(0, at) : all.subarray(at)).toString();
 }
 
+/** Joins the first `most` words; of the others, says how many there are. */
+export const joinFirst = (words: readonly string[], most: number, hint = "") =>
+	words.slice(0, most).join(" ") +
+	(words.length > most ? ` and ${words.length - most} more${hint}` : "");
+
 /** Formats a call of this program for a shell: `command` is a verb and its arguments. */
 export const formatProgramCall = (command: string) =>
 	`${toLine(programCommand())} ${command}`;

@@ -56,8 +56,8 @@ function segmentText(text: string) {
 }
 
 function takeFirstCharacter(text: string): string {
-	for (const { segment } of segmentText(text)) return segment;
-	return "";
+	const [first] = segmentText(text);
+	return first?.segment ?? "";
 }
 
 /** The longest beginning that takes at most `width` columns. */

@@ -2,17 +2,11 @@
  * Executables: the file that a command name means, and the argv that starts this program again. Only
  * absolute folders of PATH count. Nothing is started here.
  */
-import {
-	accessSync,
-	closeSync,
-	constants,
-	openSync,
-	readSync,
-	statSync,
-} from "node:fs";
+import { accessSync, constants, readSync, statSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { errorCode } from "../error.ts";
 import { isCompiled, programFile } from "./self.ts";
+import { withOpenFile } from "./system.ts";
 
 /**
  * The flags that keep each runtime from obeying files of the current folder. Bun reads `.env`,
@@ -56,20 +50,17 @@ export function findExecutable(
 	cwd: string,
 	path: string | undefined,
 ): string {
-	const file = name.includes("/") ? resolve(cwd, name) : findOnPath(name, path);
-	if (!file || !statSync(file, { throwIfNoEntry: false }))
-		throw new Error(
-			name.includes("/")
-				? `ENOENT, no file ${name}`
-				: `ENOENT, no ${name} on PATH`,
-		);
+	const isPath = name.includes("/");
+	const file = isPath ? resolve(cwd, name) : findOnPath(name, path);
+	if (!file || !statSync(file, { throwIfNoEntry: false })) {
+		const what = isPath ? `file ${name}` : `${name} on PATH`;
+		throw new Error(`ENOENT, no ${what}`);
+	}
 	if (!isExecutable(file)) throw new Error(`EACCES, ${file} is not executable`);
 	const head = Buffer.alloc(256);
 	let length = 0;
 	try {
-		const fd = openSync(file, "r");
-		length = readSync(fd, head, 0, head.length, 0);
-		closeSync(fd);
+		length = withOpenFile(file, "r", (fd) => readSync(fd, head));
 	} catch (error) {
 		// A program may be executable and not readable: the system decides.
 		if (errorCode(error) === "EACCES") return file;

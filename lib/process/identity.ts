@@ -7,7 +7,7 @@ import { errorMessage } from "../error.ts";
 import type { Identity } from "../task/schema.ts";
 import { identifyMachine, namespaceOf, noBoot } from "./machine.ts";
 import { readProcess } from "./proc.ts";
-import { UnknownError } from "./system.ts";
+import { UnknownError, unlessUnknown } from "./system.ts";
 
 /** `elsewhere`: on another machine or in another pid namespace. `unknown`: cannot tell. */
 export type Liveness = "alive" | "gone" | "elsewhere" | "unknown";
@@ -28,11 +28,8 @@ export function identifyProcess(pid: number): Identity | undefined {
  * @throws UnknownError if it cannot be read.
  */
 export function identifyChild(pid: number): Identity {
-	return {
-		...identifyMachine(),
-		pid,
-		start: readProcess(pid)?.start ?? "ended",
-	};
+	const start = readProcess(pid)?.start ?? "ended";
+	return { ...identifyMachine(), pid, start };
 }
 
 let ownIdentity: Identity | undefined;
@@ -46,14 +43,8 @@ export function identifySelf(): Identity {
 }
 
 /** Whether a process lives. A failed read is "unknown". */
-export function checkLiveness(identity: Identity): Liveness {
-	try {
-		return determineLiveness(identity);
-	} catch (error) {
-		if (error instanceof UnknownError) return "unknown";
-		throw error;
-	}
-}
+export const checkLiveness = (identity: Identity): Liveness =>
+	unlessUnknown(() => determineLiveness(identity)) ?? "unknown";
 
 /** Whether a process lives on this machine. @throws UnknownError if the answer is unknown. */
 export const isAlive = (identity: Identity): boolean =>
@@ -90,11 +81,14 @@ export function claimName(identity: Identity, nonce: string): string {
 
 /** Parses the identity in a claim's name; undefined if it is not the name of a claim. */
 export function parseClaimName(name: string): Identity | undefined {
-	const [pid, start, boot, machine, nonce, ...rest] = name
-		.split(",")
-		.map(decode);
-	if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
-	return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
+	try {
+		const parts = name.split(",").map(decodeURIComponent);
+		const [pid, start, boot, machine, nonce, ...rest] = parts;
+		if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
+		return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
+	} catch {
+		return undefined;
+	}
 }
 
 // --- internal ---
@@ -103,12 +97,8 @@ export function parseClaimName(name: string): Identity | undefined {
  * Machines are compared by boot first: a host name may change while the kernel runs.
  * @throws UnknownError if the kernel does not answer.
  */
-function determineLiveness({
-	machine,
-	boot,
-	pid,
-	start,
-}: Identity): Exclude<Liveness, "unknown"> {
+function determineLiveness(identity: Identity): Exclude<Liveness, "unknown"> {
+	const { machine, boot, pid, start } = identity;
 	const now = identifyMachine();
 	const isSameKernel =
 		boot === now.boot &&
@@ -120,12 +110,4 @@ function determineLiveness({
 		throw new UnknownError("the system reports no boot id");
 	}
 	return identifyProcess(pid)?.start === start ? "alive" : "gone";
-}
-
-function decode(part: string): string {
-	try {
-		return decodeURIComponent(part);
-	} catch {
-		return "";
-	}
 }

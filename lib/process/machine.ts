@@ -3,12 +3,10 @@
  * changes, and is unique: with the same name, the tasks of another machine would count as lost.
  */
 import {
-	closeSync,
 	constants,
 	fstatSync,
 	linkSync,
 	lstatSync,
-	openSync,
 	readFileSync,
 	unlinkSync,
 	writeFileSync,
@@ -22,6 +20,7 @@ import {
 	readKernelLink,
 	readProcFile,
 	UnknownError,
+	withOpenFile,
 } from "./system.ts";
 
 /** The boot id of a system that reports none. It cannot be compared to another boot id. */
@@ -72,16 +71,14 @@ function readName(): string {
 	if (process.platform === "darwin") return readPlatformUuid();
 	const id = readProcFile("/etc/machine-id")?.trim() ?? "";
 	// An image that was never booted has an empty file, or "uninitialized".
-	return namePattern.test(id) ? id : (readOwnName() ?? hostName());
+	if (namePattern.test(id)) return id;
+	return readOwnName() ?? process.getBuiltinModule("node:os").hostname();
 }
 
 /** macOS: IOPlatformUUID of ioreg(8). */
 function readPlatformUuid(): string {
-	const output = captureOutput("/usr/sbin/ioreg", [
-		"-rd1",
-		"-c",
-		"IOPlatformExpertDevice",
-	]);
+	const args = ["-rd1", "-c", "IOPlatformExpertDevice"];
+	const output = captureOutput("/usr/sbin/ioreg", args);
 	const uuid = /"IOPlatformUUID" = "([0-9A-Fa-f-]{36})"/.exec(output)?.[1];
 	if (uuid) return uuid.toLowerCase();
 	throw new UnknownError("ioreg reports no IOPlatformUUID");
@@ -113,15 +110,12 @@ function readOwnName(): string | undefined {
 function readTrusted(path: string, uid: number): string | undefined {
 	const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 	if (lstatSync(path).isSymbolicLink()) return undefined;
-	const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-	try {
+	return withOpenFile(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, (fd) => {
 		const status = fstatSync(fd);
 		const isOurs = status.uid === uid && !(status.mode & 0o022);
 		if (!isOurs || !status.isFile() || status.size > 100) return undefined;
 		return readFileSync(fd, "utf8").trim();
-	} finally {
-		closeSync(fd);
-	}
+	});
 }
 
 /** Writes a new name, unless another process does so first. Returns whether the folder takes files. */
@@ -140,24 +134,16 @@ function writeOwnName(path: string): boolean {
 		return true;
 	} catch (cause) {
 		if (refusals.includes(errorCode(cause) ?? "")) return false;
-		throw new UnknownError(
-			`${path} cannot be written (${errorMessage(cause)})`,
-			{
-				cause,
-			},
-		);
+		const problem = `${path} cannot be written (${errorMessage(cause)})`;
+		throw new UnknownError(problem, { cause });
 	}
 }
 
-const hostName = () => process.getBuiltinModule("node:os").hostname();
-
 /** The boot id of the kernel. */
 function readBoot(): string {
+	const macArgs = ["-n", "kern.bootsessionuuid"];
 	if (process.platform === "darwin")
-		return captureOutput("/usr/sbin/sysctl", [
-			"-n",
-			"kern.bootsessionuuid",
-		]).trim();
+		return captureOutput("/usr/sbin/sysctl", macArgs).trim();
 	const path = "/proc/sys/kernel/random/boot_id";
 	const id = readProcFile(path)?.trim();
 	if (id === undefined) return noBoot;

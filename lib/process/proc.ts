@@ -2,14 +2,15 @@
  * Reads processes from /proc; without /proc, from ps. A failed read means "cannot tell" and throws.
  */
 import { lstatSync, readdirSync } from "node:fs";
+import type { LeftBehind } from "../task/schema.ts";
 import {
-	assertProc,
 	hasProc,
 	isDenied,
 	readKernel,
 	readProcFile,
 	runPs,
 	UnknownError,
+	unlessUnknown,
 } from "./system.ts";
 
 export type Process = {
@@ -24,14 +25,14 @@ export type Process = {
 };
 
 /** Pids and command lines of processes for people. A line has at most 200 characters. */
-export function describeProcesses(
-	processes: readonly Process[],
-): { pid: number; command: string }[] {
+export function describeProcesses(processes: readonly Process[]): LeftBehind[] {
 	if (processes.length === 0) return [];
 	const lines = hasProc() ? undefined : readCommandLines("axww");
 	return processes.map(({ pid }) => {
-		const args = lines ? (lines.get(pid) ?? "") : readCommandLine(pid);
-		const command = args.replaceAll("\0", " ").trim();
+		const args = lines
+			? lines.get(pid)
+			: unlessUnknown(() => readProcFile(`/proc/${pid}/cmdline`));
+		const command = (args ?? "").replaceAll("\0", " ").trim();
 		return { pid, command: command.slice(0, 200) };
 	});
 }
@@ -142,15 +143,6 @@ const maxPidsPerMs = 100;
 /** As many pids as are quicker to look at than the list of all processes. */
 const maxListedPids = 500;
 
-/** The command line of a process; empty if it cannot be read. */
-function readCommandLine(pid: number): string {
-	try {
-		return readProcFile(`/proc/${pid}/cmdline`) ?? "";
-	} catch {
-		return "";
-	}
-}
-
 /** Whether /proc/<pid> belongs to this user. For a process that this user may not trace, it is root's. */
 function hasOwnFolder(pid: number): boolean {
 	const folder = lstatSync(`/proc/${pid}`, { throwIfNoEntry: false });
@@ -162,8 +154,10 @@ function readProcStat(pid: number): Process | undefined {
 	const path = `/proc/${pid}/stat`;
 	const stat = readProcFile(path);
 	if (stat === undefined) {
-		assertProc();
-		return undefined;
+		// If /proc was unmounted, the process may still live.
+		if (lstatSync("/proc/self/stat", { throwIfNoEntry: false }))
+			return undefined;
+		throw new UnknownError("/proc was unmounted");
 	}
 	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 	const [state, parent, , session] = fields;

@@ -32,20 +32,21 @@ export function findTree(
 	if (!isRootAlive && known.size === 0 && !hasTask(taskId)) return [];
 	const member = new Map<number, boolean>();
 	const byPid = new Map(all.map((each) => [each.pid, each]));
+	const decide = (each: Process): boolean => {
+		const { pid, session } = each;
+		const mark = marksOf(pid);
+		if (mark.task === taskId && isOwn(pid)) return true;
+		if (mark.supervisor) return false;
+		if (known.has(processKey(each))) return true;
+		if (isRootAlive && (pid === root.pid || session === root.pid)) return true;
+		const parent = byPid.get(each.parent);
+		return parent !== undefined && belongs(parent);
+	};
 	const belongs = (each: Process): boolean => {
 		const decided = member.get(each.pid);
 		if (decided !== undefined) return decided;
 		member.set(each.pid, false);
-		const mark = marksOf(each.pid);
-		const parent = byPid.get(each.parent);
-		const isMarked = mark.task === taskId && isOwn(each.pid);
-		const isMember =
-			isMarked ||
-			(!mark.supervisor &&
-				(known.has(processKey(each)) ||
-					(isRootAlive &&
-						(each.pid === root.pid || each.session === root.pid)) ||
-					(parent !== undefined && belongs(parent))));
+		const isMember = decide(each);
 		member.set(each.pid, isMember);
 		return isMember;
 	};
@@ -74,7 +75,7 @@ export function findFirst(
 }
 
 export type StopOptions = {
-	root?: Identity | undefined;
+	root?: Identity;
 	/** The first signal; SIGKILL follows. */
 	signal?: NodeJS.Signals;
 	/** The time between the first signal and SIGKILL, in ms. */
@@ -105,7 +106,7 @@ export async function stopTree(
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
 		const elapsed = performance.now() - start;
 		const isLast = elapsed > graceMs + killTimeoutMs;
-		const left = await (isLast ? scan() : unlessUnknown(scan));
+		const left = await (isLast ? scan() : unlessUnknownAsync(scan));
 		quiet = left && left.length === 0 ? quiet + 1 : 0;
 		if (quiet === 2) return [];
 		if (left && isLast) return left;
@@ -118,7 +119,7 @@ export async function stopTree(
 			const key = processKey(each);
 			known.add(key);
 			if (name === signal && signalled.has(key)) continue;
-			await unlessUnknown(() => {
+			await unlessUnknownAsync(() => {
 				signalProcess(each, name);
 				signalled.add(key);
 			});
@@ -160,8 +161,8 @@ export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
 
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 
-/** Runs a read or a signal; undefined if the result is "cannot tell". */
-async function unlessUnknown<T>(
+/** Awaits a scan or a signal; undefined if the result is "cannot tell". */
+async function unlessUnknownAsync<T>(
 	act: () => T | Promise<T>,
 ): Promise<T | undefined> {
 	try {

@@ -78,7 +78,7 @@ export async function pathExists(path: string): Promise<boolean> {
 }
 
 /** Opens standard input. Each call returns the next bytes; at the end, no value. */
-export function openInput(): () => Promise<{ value?: Uint8Array | undefined }> {
+export function openInput(): () => Promise<{ value?: Uint8Array }> {
 	const stream = bun?.stdin.stream() ?? deno?.stdin.readable;
 	if (stream) {
 		const reader = stream.getReader();

@@ -3,6 +3,8 @@
  * is a shell builtin (job control).
  */
 import { realpathSync } from "node:fs";
+import { idPattern } from "../task/ids.ts";
+import { taskVariable } from "../task/variables.ts";
 
 /** Whether this is a compiled executable. Bun runs those from a virtual folder. */
 export const isCompiled = () =>
@@ -16,6 +18,12 @@ export function programFile(): string {
 
 /** Whether this program runs from its source files. */
 export const isSource = () => programFile().endsWith(".ts");
+
+/** The id of the task that this program runs in; undefined outside of all tasks. */
+export function readOwnTaskId(): string | undefined {
+	const id = process.env[taskVariable];
+	return id && idPattern.test(id) ? id : undefined;
+}
 
 /** Quotes a word for a POSIX shell if necessary. */
 export const quoteForShell = (word: string) =>

@@ -1,4 +1,5 @@
 /** Signals. The only file that sends signals; it checks the identity of a process right before. */
+import type { ChildProcess } from "node:child_process";
 import { errorCode } from "../error.ts";
 import type { Identity } from "../task/schema.ts";
 import { checkLiveness, identifyProcess } from "./identity.ts";
@@ -25,16 +26,9 @@ export function signalProcess(target: Process, signal: NodeJS.Signals): void {
 	if (target.paused) killPid(target.pid, "SIGCONT");
 }
 
-/** The needed part of a ChildProcess of node:child_process. */
-type Child = {
-	pid?: number | undefined;
-	exitCode: number | null;
-	signalCode: string | null;
-};
-
 /** Signals the process group that a child leads, unless the child was waited for. */
 export function signalGroup(
-	{ pid, exitCode, signalCode }: Child,
+	{ pid, exitCode, signalCode }: ChildProcess,
 	name: NodeJS.Signals,
 ): void {
 	const isWaitedFor = (exitCode ?? signalCode) !== null;

@@ -8,6 +8,7 @@ import {
 	taskVariable,
 } from "../task/variables.ts";
 import {
+	type Environment,
 	listPids,
 	listPidsAfter,
 	listProcesses,
@@ -29,8 +30,8 @@ export type Snapshot = {
 };
 
 type TaskMarks = {
-	task?: string | undefined;
-	attempt?: string | undefined;
+	task?: string;
+	attempt?: string;
 	supervisor?: boolean;
 	/** The process belongs to this user and its environment cannot be read. */
 	isHidden?: boolean;
@@ -98,33 +99,34 @@ function toSnapshot(
 
 /** Returns a function that reads the marks of a process. */
 function createMarksReader(): (pid: number) => TaskMarks {
-	const marksIn = (variables: readonly string[]): TaskMarks => {
-		const read = (name: string) =>
-			variables
-				.find((each) => each.startsWith(`${name}=`))
-				?.slice(name.length + 1);
-		return {
-			task: read(taskVariable),
-			attempt: read(attemptVariable),
-			supervisor: read(supervisorVariable) !== undefined,
-		};
+	const read = hasProc() ? readEnvironment : createPsReader();
+	return (pid) => findMarks(read(pid));
+}
+
+function findMarks(variables: Environment): TaskMarks {
+	if (variables === "unreadable") return { isHidden: true };
+	const find = (name: string) =>
+		variables
+			.find((each) => each.startsWith(`${name}=`))
+			?.slice(name.length + 1);
+	return {
+		task: find(taskVariable),
+		attempt: find(attemptVariable),
+		supervisor: find(supervisorVariable) !== undefined,
 	};
-	if (hasProc())
-		return (pid) => {
-			const variables = readEnvironment(pid);
-			return variables === "unreadable"
-				? { isHidden: true }
-				: marksIn(variables);
-		};
-	// `ps e` prints the environment after the arguments. A mark among the arguments does not count.
-	const [withoutEnvironment, withEnvironment] = [
-		readCommandLines("axww"),
-		readCommandLines("axeww"),
-	];
+}
+
+/**
+ * Reads all environments by `ps e`, which prints them after the arguments. A mark among the arguments
+ * does not count.
+ */
+function createPsReader(): (pid: number) => Environment {
+	const withoutEnvironment = readCommandLines("axww");
+	const withEnvironment = readCommandLines("axeww");
 	return (pid) => {
 		const args = withoutEnvironment.get(pid);
 		const line = withEnvironment.get(pid) ?? "";
 		const isSame = args !== undefined && line.startsWith(args);
-		return marksIn(isSame ? line.slice(args.length).split(" ") : []);
+		return isSame ? line.slice(args.length).split(" ") : [];
 	};
 }

@@ -2,7 +2,13 @@
  * What the system reports: files of /proc, `ps` and other short programs. Three answers: the text,
  * undefined for what is gone, and an error for "cannot tell", from which nothing may follow.
  */
-import { lstatSync, readFileSync, readlinkSync } from "node:fs";
+import {
+	closeSync,
+	lstatSync,
+	openSync,
+	readFileSync,
+	readlinkSync,
+} from "node:fs";
 import { BgError, errorCode, errorMessage } from "../error.ts";
 
 /** The answer "cannot tell", as an error (refused) that says why. */
@@ -12,6 +18,16 @@ export class UnknownError extends BgError {
 	constructor(problem: string, options?: ErrorOptions) {
 		super("refused", `unable to identify processes: ${problem}`, options);
 		this.problem = problem;
+	}
+}
+
+/** Runs a read or a signal; undefined if the result is "cannot tell". */
+export function unlessUnknown<T>(act: () => T): T | undefined {
+	try {
+		return act();
+	} catch (error) {
+		if (error instanceof UnknownError) return undefined;
+		throw error;
 	}
 }
 
@@ -47,6 +63,20 @@ export function readProcFile(path: string): string | undefined {
 	}
 }
 
+/** Opens a file, calls `use` with its descriptor, and closes it. A new file has the mode 0600. */
+export function withOpenFile<T>(
+	path: string,
+	flags: string | number,
+	use: (fd: number) => T,
+): T {
+	const fd = openSync(path, flags, 0o600);
+	try {
+		return use(fd);
+	} finally {
+		closeSync(fd);
+	}
+}
+
 /** Whether a read failed because this user may not read it. */
 export const isDenied = (error: unknown) =>
 	error instanceof UnknownError && isDenial(error.cause);
@@ -62,7 +92,7 @@ export function hasProc(): boolean {
 	const status = readKernel("/proc/self/stat", (path) =>
 		lstatSync(path, { throwIfNoEntry: false }),
 	);
-	if (status && readKernel("/proc/self", readlink) !== String(process.pid))
+	if (status && readKernelLink("/proc/self") !== String(process.pid))
 		throw new UnknownError(
 			"/proc is that of another pid namespace (mount -t proc proc /proc)",
 		);
@@ -70,14 +100,9 @@ export function hasProc(): boolean {
 	return procExists;
 }
 
-/** @throws UnknownError if /proc was unmounted: a process that is missing in it may still live. */
-export function assertProc(): void {
-	if (!lstatSync("/proc/self/stat", { throwIfNoEntry: false }))
-		throw new UnknownError("/proc was unmounted");
-}
-
 /** Reads a symbolic link of /proc. @throws UnknownError if it cannot be read. */
-export const readKernelLink = (path: string) => readKernel(path, readlink);
+export const readKernelLink = (path: string) =>
+	readKernel(path, () => readlinkSync(path));
 
 /**
  * Runs `ps` with times in UTC and English words; the output is empty if there is no such process.
@@ -108,8 +133,6 @@ export function captureOutput(
 }
 
 // --- internal ---
-
-const readlink = (path: string) => readlinkSync(path);
 
 const isGone = (error: unknown) =>
 	["ENOENT", "ESRCH"].includes(errorCode(error) ?? "");

@@ -32,32 +32,20 @@ import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
 	/** Delete tasks that ended longer ago than this, in ms. */
-	olderThan?: number | undefined;
+	olderThan?: number;
 	/** Delete the oldest tasks until the finished ones take at most this, in bytes. */
-	maxSize?: number | undefined;
+	maxSize?: number;
 	/** Whether to return what would be done without doing it. */
 	dryRun: boolean;
 	/** Called before each task with how many were handled, and how many there are. */
 	onProgress?: (done: number, all: number) => void;
 };
 
-export type CleanupResult = {
-	cleaned: true;
-	archived: string[];
-	deleted: string[];
-	freedBytes: number;
-	/** The tasks that could not be archived or deleted now, and why. */
-	kept: { taskId: string; note: string }[];
-};
-
 /**
  * Archives all finished tasks, and deletes those that the options name.
  * @returns the ids in each group.
  */
-export function cleanUpTasks(
-	store: Store,
-	options: CleanupOptions,
-): CleanupResult {
+export function cleanUpTasks(store: Store, options: CleanupOptions) {
 	const { olderThan, maxSize, dryRun, onProgress } = options;
 	const all = [...iterateTasks(store)];
 	const finished = all.filter(
@@ -66,12 +54,13 @@ export function cleanUpTasks(
 	const awaited = new Set(
 		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),
 	);
-	const cleaned: CleanupResult = {
+	const cleaned = {
 		cleaned: true,
-		archived: [],
-		deleted: [],
+		archived: [] as string[],
+		deleted: [] as string[],
 		freedBytes: 0,
-		kept: [],
+		/** The tasks that could not be archived or deleted now, and why. */
+		kept: [] as { taskId: string; note: string }[],
 	};
 	// Newest first: the tasks past the size limit are the oldest.
 	let size = 0;
@@ -81,7 +70,9 @@ export function cleanUpTasks(
 		onProgress?.(done, finished.length);
 		const bytes = measureTask(store, task.id);
 		size += bytes;
-		const isTooOld = olderThan !== undefined && measureAge(task) > olderThan;
+		const age =
+			Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+		const isTooOld = olderThan !== undefined && age > olderThan;
 		isTooMuch ||= maxSize !== undefined && size > maxSize;
 		try {
 			if ((isTooOld || isTooMuch) && !awaited.has(task.id)) {
@@ -128,28 +119,21 @@ function deleteTask(store: Store, id: string): boolean {
 	});
 }
 
-/** Whether a task's `--on-end` has not been run yet. */
-const isOnEndPending = (store: Store, { id, on_end }: Task): boolean =>
-	on_end !== undefined && existsSync(onEndMark(store, id));
-
-/** @throws BgError (refused) if a task's `--on-end` has not been run yet. */
-function checkOnEndRan(store: Store, task: Task): void {
-	if (isOnEndPending(store, task))
-		throw refused(`${task.id} is kept: its --on-end has not run yet`);
-}
-
 // --- internal ---
 
-const measureAge = (task: Task): number =>
-	Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+/** @throws BgError (refused) if a task's `--on-end` has not been run yet. */
+function checkOnEndRan(store: Store, { id, on_end }: Task): void {
+	if (on_end && existsSync(onEndMark(store, id)))
+		throw refused(`${id} is kept: its --on-end has not run yet`);
+}
 
 /**
  * Runs a pending `--on-end` if the supervisor that would have run it is gone.
  * @throws BgError (refused) if that supervisor is alive: the task is kept until it has run it.
  */
 function runPendingOnEnd(store: Store, task: Task, dryRun: boolean): void {
-	const { id, supervisor } = task;
-	if (!isOnEndPending(store, task)) return;
+	const { id, on_end, supervisor } = task;
+	if (!on_end) return;
 	if (supervisor && checkLiveness(supervisor) !== "gone")
 		checkOnEndRan(store, task);
 	else if (!dryRun) runOnEnd(store, id);

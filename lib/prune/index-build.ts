@@ -12,46 +12,35 @@ import {
 	writeIndexProgress,
 } from "../store/session-index.ts";
 import { compareIds } from "../task/ids.ts";
-import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
-/** Unfinished tasks first, because a hook may have to complete them. */
-const passes: ((task: Task) => boolean)[] = [
-	(task) => !isFinal(task),
-	(task) => isFinal(task),
-];
-
-/** Continues the build for at most `timeoutMs` ms. */
+/**
+ * Continues the build for at most `timeoutMs` ms. Pass 0 adds unfinished tasks, because a hook may have to
+ * complete them, and pass 1 finished ones.
+ */
 export function buildIndexSlice(store: Store, timeoutMs: number): void {
 	if (isIndexComplete(store)) return;
 	const deadline = performance.now() + timeoutMs;
 	const ids = listTaskIds(store).reverse();
-	const begin = readIndexProgress(store);
-	for (let pass = begin.pass; pass < passes.length; pass++) {
-		const from = pass === begin.pass ? begin.at : "";
-		let last = from;
+	let { pass, at } = readIndexProgress(store);
+	for (; pass < 2; pass++, at = "")
 		for (const id of ids) {
-			if (from && compareIds(id, from) >= 0) continue;
+			if (at && compareIds(id, at) >= 0) continue;
 			if (performance.now() > deadline) {
-				writeIndexProgress(store, pass, last);
+				writeIndexProgress(store, pass, at);
 				return;
 			}
-			indexTask(store, id, passes[pass]);
-			last = id;
+			indexTask(store, id, pass === 1);
+			at = id;
 		}
-	}
 	markIndexComplete(store);
 }
 
 // --- internal ---
 
-function indexTask(
-	store: Store,
-	id: string,
-	isInPass: ((task: Task) => boolean) | undefined,
-): void {
+function indexTask(store: Store, id: string, finished: boolean): void {
 	const task = findTask(store, id);
-	if (!task || !isInPass?.(task)) return;
+	if (!task || isFinal(task) !== finished) return;
 	for (const key of [task.session_id, task.droid_session_id])
 		if (key) indexSession(store, key, id);
 }

@@ -73,34 +73,28 @@ export async function pruneTasks(
 	const run: PruneRun = { ...options, store, getSnapshot };
 	// Tasks are stopped at the same time: each may take more than 5 s.
 	const findings = await Promise.all(
-		candidates.map(async (each) => {
+		candidates.map(async (each): Promise<PruneFinding> => {
 			options.onTask?.(each.task);
 			try {
 				return await pruneTask(run, each);
 			} catch (error) {
 				if (!(error instanceof BgError)) throw error;
-				return { unknown: { taskId: each.task.id, note: error.message } };
+				return { unknown: [{ taskId: each.task.id, note: error.message }] };
 			}
 		}),
 	);
-	const gather = <K extends keyof PruneFinding>(kind: K) =>
-		findings.flatMap((each) => each?.[kind] ?? []);
-	const tasks = gather("ended");
+	const tasks = findings.flatMap((each) => each.tasks ?? []);
 	return {
 		removed: tasks.map(({ taskId }) => taskId),
 		tasks,
-		overdue: gather("overdue"),
-		unknown: gather("unknown"),
+		overdue: findings.flatMap((each) => each.overdue ?? []),
+		unknown: findings.flatMap((each) => each.unknown ?? []),
 		unreadable,
 	};
 }
 
-/** The result for one task: one of these. */
-type PruneFinding = {
-	ended?: PruneResult["tasks"][number];
-	overdue?: PruneResult["overdue"][number];
-	unknown?: PruneResult["unknown"][number];
-};
+/** The result for one task: an entry in one of these lists, or none. */
+type PruneFinding = Partial<Pick<PruneResult, "tasks" | "overdue" | "unknown">>;
 
 /** The options of one prune, and what all its steps share. */
 type PruneRun = PruneOptions & { store: Store; getSnapshot: () => Snapshot };
@@ -111,31 +105,22 @@ type Candidate = { task: Task; supervision: Supervision };
 async function pruneTask(
 	run: PruneRun,
 	{ task: foundTask, supervision }: Candidate,
-): Promise<PruneFinding | undefined> {
+): Promise<PruneFinding> {
 	const { store, dryRun } = run;
 	const mustAdopt = supervision === "orphaned" && !dryRun;
 	const task = mustAdopt ? reconcileTask(store, foundTask) : foundTask;
 	const { id: taskId } = task;
-	const wrote = readLastWrite(store, taskId);
-	const decision = decidePrune(task, supervision, {
-		...run,
-		now: Date.now(),
-		wrote,
-	});
-	if (decision === "leave") return undefined;
-	if (decision === "unknown")
-		return {
-			unknown: {
-				taskId,
-				note: describeSupervision(task, supervision) ?? supervision,
-			},
-		};
-	if ("age" in decision) return { overdue: { taskId, ...decision } };
-	const now = dryRun
-		? previewEnd(run, task, decision)
-		: await applyDecision(run, task, decision);
-	if (!isFinal(now)) return undefined;
-	return { ended: { taskId, reason: now.reason ?? decision.reason } };
+	const times = { now: Date.now(), wrote: readLastWrite(store, taskId) };
+	const decision = decidePrune(task, supervision, { ...run, ...times });
+	if (decision === "leave") return {};
+	if (decision === "unknown") {
+		const note = describeSupervision(task, supervision) ?? supervision;
+		return { unknown: [{ taskId, note }] };
+	}
+	if ("age" in decision) return { overdue: [{ taskId, ...decision }] };
+	const ended = await endTask(run, task, decision);
+	if (!isFinal(ended)) return {};
+	return { tasks: [{ taskId, reason: ended.reason ?? decision.reason }] };
 }
 
 /** An end that prune gives; `by` is the cause, as the recorded error names it. */
@@ -149,14 +134,12 @@ type Overdue = { age: string; note?: string };
 export function decidePrune(
 	task: Task,
 	supervision: Supervision,
-	{
-		ttl,
-		ageAlone,
-		stale,
-		now,
-		wrote,
-	}: Omit<PruneOptions, "dryRun" | "cancel"> & { now: number; wrote: number },
+	options: Pick<PruneOptions, "ttl" | "ageAlone" | "stale"> & {
+		now: number;
+		wrote: number;
+	},
 ): "leave" | "unknown" | Overdue | PruneDecision {
+	const { ttl, ageAlone, stale, now, wrote } = options;
 	if (supervision === "lost") return { reason: "lost", by: "" };
 	if (supervision === "elsewhere" || supervision === "unclear")
 		return "unknown";
@@ -182,32 +165,24 @@ export function decidePrune(
 
 // --- internal ---
 
-/** What `applyDecision` would make of a task; writes nothing. */
-function previewEnd(
-	{ store, getSnapshot }: PruneRun,
-	task: Task,
-	{ reason, by }: PruneDecision,
-): Task {
-	if (reason !== "lost" || !task.supervisor)
-		return finishTask(task, { reason, at: timestamp(), error: by });
-	return previewRecovery(store, task, getSnapshot);
-}
-
-async function applyDecision(
-	{ store, cancel, getSnapshot }: PruneRun,
+/** Ends a task as decided. A dry run returns what the task would become. */
+async function endTask(
+	{ store, dryRun, cancel, getSnapshot }: PruneRun,
 	task: Task,
 	{ reason, by }: PruneDecision,
 ): Promise<Task> {
-	if (task.supervisor) {
-		if (reason === "lost") return reconcileTask(store, task, { getSnapshot });
-		await cancel(task.id, { reason, by });
-		return updateTask(store, task.id, () => undefined);
-	}
-	// An old record that names no process: there is nothing to stop.
+	if (task.supervisor && reason === "lost")
+		return dryRun
+			? previewRecovery(store, task, getSnapshot)
+			: reconcileTask(store, task, { getSnapshot });
 	const error = reason === "timeout" ? `timed out after ${by}` : by;
-	return updateTask(store, task.id, (now) =>
-		finishTask(now, { reason, at: timestamp(), error }),
-	);
+	const end = (now: Task) =>
+		finishTask(now, { reason, at: timestamp(), error });
+	if (dryRun) return end(task);
+	// An old record that names no process: there is nothing to stop.
+	if (!task.supervisor) return updateTask(store, task.id, end);
+	await cancel(task.id, { reason, by });
+	return updateTask(store, task.id, () => undefined);
 }
 
 /** When a task last wrote output, in ms since the epoch; 0 if it never did. */

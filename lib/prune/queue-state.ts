@@ -174,15 +174,15 @@ export function findQueueState(store: Store): QueueState | undefined {
 
 /** What is in force: as JSON, and in one line for people. */
 export function readQueueSettings(store: Store): {
-	limits: LimitsInForce | { error: string };
+	limits: Partial<LimitsInForce> | { error: string };
 	queue: { paused: boolean };
 	line: string;
 } {
 	const paused = isQueuePaused(store);
-	const limits = findLimitsInForce(store);
-	const said =
-		"error" in limits ? `limits: ${limits.error}` : describeLimits(limits);
+	const all = findLimitsInForce(store);
+	const said = "error" in all ? `limits: ${all.error}` : describeLimits(all);
 	const line = paused ? `the queue is paused · ${said}` : said;
+	const limits = "error" in all ? all : omitUnset(all);
 	return { limits, queue: { paused }, line };
 }
 
@@ -208,6 +208,21 @@ function decode(part: string): string {
 	} catch {
 		return part;
 	}
+}
+
+/** What limits something. */
+function omitUnset({
+	running,
+	per_droid,
+	droid,
+	model,
+}: LimitsInForce): Partial<LimitsInForce> {
+	return {
+		running,
+		...(per_droid && { per_droid }),
+		...(Object.keys(droid).length && { droid }),
+		...(Object.keys(model).length && { model }),
+	};
 }
 
 function countName(counts: Record<string, number>, name: string): void {

@@ -18,6 +18,7 @@ import {
 	isFinal,
 	timestamp,
 } from "../task/states.ts";
+import { handOver } from "./hand-over.ts";
 import { dismissTask, isParked, wakeTask } from "./parked.ts";
 import { setRunnable } from "./queue.ts";
 
@@ -83,6 +84,19 @@ export async function releaseDependents(
 	}
 	removeEmptyFolder(folder);
 	return true;
+}
+
+/**
+ * Does what follows an end that its supervisor did not record: wakes that supervisor, tells the tasks that
+ * come after it, and hands its place in line over.
+ */
+export async function followEnd(store: Store, id: string): Promise<void> {
+	const task = findTask(store, id);
+	if (!task || !isFinal(task)) return;
+	if (task.started_at === undefined) dismissTask(store, task);
+	else wakeTask(store, task);
+	await releaseDependents(store, id);
+	handOver(store);
 }
 
 /**

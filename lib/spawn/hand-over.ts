@@ -9,6 +9,7 @@
  * A slot is free after the task's supervisor and its process are both gone.
  */
 import { lstatSync, rmSync, writeFileSync } from "node:fs";
+import { isRefusal } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
@@ -19,7 +20,7 @@ import { queueBeat, queueLock, type Store } from "../store/paths.ts";
 import { findTask, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
-import { isParked, wakeTask } from "./parked.ts";
+import { dismissTask, isParked, wakeTask } from "./parked.ts";
 import { Places } from "./places.ts";
 import {
 	entryPath,
@@ -44,10 +45,16 @@ const noTasks: ReadonlySet<string> = new Set();
 
 /**
  * Gives every free place to the task that is next, and makes sure that the first one in line is awake.
- * @throws BgError (refused) if the queue's lock stays held.
+ * @returns false if that was not possible: whoever is in line does it within seconds.
  */
-export function handOver(store: Store): void {
-	withLock(store, localLock(), () => assignPlaces(store, noTasks));
+export function handOver(store: Store): boolean {
+	try {
+		withLock(store, localLock(), () => assignPlaces(store, noTasks));
+		return true;
+	} catch (error) {
+		if (isRefusal(error)) return false;
+		throw error;
+	}
 }
 
 /**
@@ -185,8 +192,12 @@ function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
 function assignPlaces(
 	store: Store,
 	own: ReadonlySet<string>,
-	{ picks, first, left } = planHandOver(store, own),
+	{ picks, first, left, dead } = planHandOver(store, own),
 ): string[] {
+	for (const { id } of dead) {
+		const task = findTask(store, id);
+		if (task && isFinal(task)) dismissTask(store, task);
+	}
 	if (left === 0) rmSync(queueBeat(store), { force: true });
 	if (first && isParked(store, first.task)) wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {

@@ -26,11 +26,11 @@
  *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
  *     .queue/<entry>             a task that waits for a slot (spawn/queue.ts)
  *     .queue/paused              empty; no task of the queue is started
- *     .queue/beat                when the queue was repaired last; missing if nobody is in line
  *     .slots/<entry>             a task that holds a slot, or to which one is granted
  *     .parked/<id>               empty; the task waits as a shell, which leaves if this is gone
  *     .parked/<id>.woken         the same; the shell is to become the task's supervisor
  *     .parked/<id>.gone          empty; the shell was woken and found no bg
+ *     .parked/beat               when the queue was repaired last; missing if nobody is in line
  *     .after/<id>/<other>        empty; <other> waits for the end of <id>, a task of another launch
  *     .limits                    the limits that `bg limit` set (spawn/limits.ts)
  *     .launches/<holder>         the ids whose records a launch is about to write
@@ -146,7 +146,8 @@ export const queueLock = (machine: string) =>
 export const limitsLock = "limits";
 
 /** Its time and text change whenever the queue is repaired. */
-export const queueBeat = (store: Store) => `${folderPath(store, "queue")}/beat`;
+export const queueBeat = (store: Store) =>
+	`${folderPath(store, "parked")}/beat`;
 
 /** The limits that were set for the store. */
 export const limitsFile = (store: Store) => `${store.dir}/.limits`;

@@ -39,8 +39,8 @@ export function parseTask(json: string): Task {
 	}
 	if (typeof record.schema === "number" && hasNewerSchema(record))
 		return parseNewerRecord(record);
-	assertFieldTypes(record, textFields, "string");
-	assertFieldTypes(record, numberFields, "number");
+	const [wrong] = listWrongFields(record);
+	if (wrong) throw new Error(`its ${wrong.key} is not a ${wrong.type}`);
 	return v.parse(StructuredFields, record);
 }
 
@@ -56,9 +56,7 @@ export function isTooDeep(value: unknown, levels = 100): boolean {
 // --- internal ---
 
 function parseNewerRecord(record: Record<string, unknown>): Task {
-	const types = { string: textFields, number: numberFields };
-	for (const [type, keys] of Object.entries(types))
-		for (const key of keys) if (typeof record[key] !== type) delete record[key];
+	for (const { key } of listWrongFields(record)) delete record[key];
 	for (const { path } of v.safeParse(StructuredFields, record).issues ?? [])
 		delete record[String(path?.[0]?.key)];
 	const parsed = v.safeParse(StructuredFields, record);
@@ -68,14 +66,13 @@ function parseNewerRecord(record: Record<string, unknown>): Task {
 	);
 }
 
-function assertFieldTypes(
-	record: Record<string, unknown>,
-	keys: readonly string[],
-	type: "string" | "number",
-): void {
-	for (const key of keys) {
-		const value = record[key];
-		if (value !== undefined && typeof value !== type)
-			throw new Error(`its ${key} is not a ${type}`);
-	}
-}
+const simpleFields = [
+	...textFields.map((key) => ({ key, type: "string" })),
+	...numberFields.map((key) => ({ key, type: "number" })),
+];
+
+/** The text and number fields whose value has another type. */
+const listWrongFields = (record: Record<string, unknown>) =>
+	simpleFields.filter(
+		({ key, type }) => record[key] !== undefined && typeof record[key] !== type,
+	);

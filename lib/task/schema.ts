@@ -19,9 +19,6 @@ export const kinds = ["droid", "command", "native"] as const;
 export const autonomies = ["low", "medium", "high"] as const;
 export type Autonomy = (typeof autonomies)[number];
 
-/** How a prompt reaches droid: in argv, in a file, or in a file and not in the record. */
-const vias = ["argv", "file", "private"] as const;
-
 /** Every reason for an end and its status; undefined if the status depends on the end. */
 export const statusByReason = {
 	exit: undefined,
@@ -124,9 +121,6 @@ export const numberFields = [
 	"paused_ms",
 ] as const;
 
-/** How the tasks in `after` must end: all completed, or any way. */
-const afterModes = ["completed", "any"] as const;
-
 /** An earlier attempt of a retried task. */
 const Attempt = v.looseObject({
 	attempt: v.number(),
@@ -144,7 +138,8 @@ export const StructuredFields = v.looseObject({
 	description: v.optional(v.string(), ""),
 	autonomy: v.optional(v.picklist(autonomies)),
 	command: v.optional(v.array(v.string())),
-	via: v.optional(v.picklist(vias)),
+	/** How a prompt reaches droid: in argv, in a file, or in a file and not in the record. */
+	via: v.optional(v.picklist(["argv", "file", "private"])),
 	status: v.picklist(statuses),
 	reason: v.optional(v.picklist(reasons)),
 	stop: v.optional(Stop),
@@ -155,7 +150,8 @@ export const StructuredFields = v.looseObject({
 	usage: v.optional(v.record(v.string(), v.unknown())),
 	tags: v.optional(v.array(v.string())),
 	after: v.optional(v.array(v.string())),
-	after_mode: v.optional(v.picklist(afterModes)),
+	/** How the tasks in `after` must end: all completed, or any way. */
+	after_mode: v.optional(v.picklist(["completed", "any"])),
 	attempts: v.optional(v.array(Attempt)),
 	on_end: v.optional(v.array(v.string())),
 });

@@ -58,9 +58,9 @@ export function markRunning(
 	at: string,
 ): Task | undefined {
 	if (task.status !== "queued" || task.stop) return undefined;
-	const { not_before: _, ...rest } = task;
 	return {
-		...rest,
+		...task,
+		not_before: undefined,
 		status: "running",
 		process,
 		pid: process.pid,
@@ -84,31 +84,21 @@ export function isRetryable(task: Task, ended: Task): boolean {
 
 /** running → queued: adds this attempt to `attempts` and sets the earliest start of the next one. */
 export function requeueForRetry(task: Task, ended: Task): Task {
-	const attempt = task.attempt ?? 1;
-	const { started_at, ...before } = task;
-	const {
-		process: _,
-		pid: __,
-		elapsed_ms: ___,
-		quiet_ms: ____,
-		...rest
-	} = before;
+	const { attempt = 1, attempts = [], started_at } = task;
 	const { exit_code, signal, completed_at = timestamp() } = ended;
 	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
-	const finished = {
-		attempt,
-		error,
-		exit_code,
-		signal,
-		started_at,
-		completed_at,
-	};
+	const times = { started_at, completed_at };
 	const delayMs = computeRetryDelayMs(attempt + 1);
 	return {
-		...rest,
+		...task,
+		process: undefined,
+		pid: undefined,
+		started_at: undefined,
+		elapsed_ms: undefined,
+		quiet_ms: undefined,
 		status: "queued",
 		attempt: attempt + 1,
-		attempts: [...(task.attempts ?? []), omitUndefined(finished)],
+		attempts: [...attempts, { attempt, error, exit_code, signal, ...times }],
 		not_before: new Date(Date.parse(completed_at) + delayMs).toISOString(),
 	};
 }
@@ -149,12 +139,8 @@ export function describeExit(
  * Explains why a task is not started: a task in its `after`, the argument, did not complete. If that
  * task was not started either, the sentence also names the first cause.
  */
-export function dependencySentence({
-	id,
-	status,
-	reason,
-	error,
-}: Task): string {
+export function dependencySentence(task: Task): string {
+	const { id, status, reason, error } = task;
 	const direct = `not started: ${id} ended as ${status}`;
 	const sentence = !error
 		? direct
@@ -162,6 +148,13 @@ export function dependencySentence({
 			? `${direct}; first cause: ${firstCause(error)}`
 			: `${direct} (${error})`;
 	return cut(sentence, maxDependencyLength);
+}
+
+/** Copies an object without the keys whose value is undefined. */
+export function omitUndefined<T extends object>(fields: T): T {
+	return Object.fromEntries(
+		Object.entries(fields).filter(([, value]) => value !== undefined),
+	) as T;
 }
 
 // --- internal ---
@@ -185,12 +178,6 @@ function firstCause(sentence: string): string {
 function cut(text: string, length: number): string {
 	if (text.length <= length) return text;
 	return `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
-}
-
-function omitUndefined<T extends object>(fields: T): T {
-	return Object.fromEntries(
-		Object.entries(fields).filter(([, value]) => value !== undefined),
-	) as T;
 }
 
 function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {

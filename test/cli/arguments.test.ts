@@ -35,9 +35,10 @@ const text = fc.oneof(
 
 test("citty parses every checked call to the given values, byte for byte", async () => {
 	const verb = defineVerb({
-		meta: { name: "test", description: "test" },
+		name: "test",
+		description: "test",
 		group: "script",
-		examples: [["bg test", "test"]],
+		examples: { "bg test": "test" },
 		args,
 		run: ({ args: parsed }) => parsed,
 	});

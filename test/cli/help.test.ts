@@ -5,7 +5,7 @@ import { checkCall, loadVerbs, type Verb } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 
 const known = (await loadVerbs(verbs)).map((verb, index) => ({
-	name: Object.keys(verbs)[index] ?? "",
+	key: Object.keys(verbs)[index] ?? "",
 	...verb,
 }));
 
@@ -21,8 +21,8 @@ const longer = await loadVerbs({
 	...Object.fromEntries(
 		more.map(([name, group]) => {
 			const description = "Show or change something, in some way";
-			const meta = { name, description };
-			const verb: Verb = { meta, group, args: {}, examples: [[name, "it"]] };
+			const examples = { [name]: "it" };
+			const verb: Verb = { name, description, group, args: {}, examples };
 			return [name, async () => ({ default: verb })];
 		}),
 	),
@@ -37,10 +37,8 @@ test.each([
 		const lines = renderOverview(table, "10.10.10").split("\n");
 		expect(lines.length).toBeLessThanOrEqual(24);
 		for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
-		for (const { meta } of table)
-			expect(lines.some((line) => line.split(/ +/).includes(meta.name))).toBe(
-				true,
-			);
+		for (const { name } of table)
+			expect(lines.some((line) => line.split(/ +/).includes(name))).toBe(true);
 	},
 );
 
@@ -50,8 +48,12 @@ test("a verb of the table is in the overview and the man page without another ed
 		expect(renderMan(longer, "1.0")).toContain(`.SS "bg ${name}"`);
 });
 
-test.each(known)("$name has the name it is called by", ({ name, meta }) => {
-	expect(meta.name).toBe(name);
+test.each(known)("$key has the name it is called by", ({ key, name }) => {
+	expect(name).toBe(key);
+});
+
+test.each(known)("the help of $name has an example", ({ examples }) => {
+	expect(Object.keys(examples)).not.toBeEmpty();
 });
 
 test.each(known)(
@@ -68,13 +70,13 @@ test.each(known)(
 
 test.each(
 	known.flatMap((verb) =>
-		verb.examples.map(([line]) => [line, verb] as [string, Verb]),
+		Object.keys(verb.examples).map((line) => [line, verb] as [string, Verb]),
 	),
 )("the example %j can be typed like that", (line, verb) => {
 	const [, typed = ""] = /\b(bg .*?)( [<>|] .*|\)")?$/.exec(line) ?? [];
 	const { stdout } = Bun.spawnSync(["bash", "-c", `printf '%s\\0' ${typed}`]);
 	const [bg, name, ...argv] = stdout.toString().split("\0").slice(0, -1);
-	expect([bg, name]).toEqual(["bg", verb.meta.name]);
+	expect([bg, name]).toEqual(["bg", verb.name]);
 	expect(checkCall(verb, argv).values.help).toBeUndefined();
 });
 
@@ -111,6 +113,6 @@ test.each(readers)("%s shows the man page without a complaint", (...reader) => {
 	const shown = stdout.toString().replace(overstruck, "");
 	for (const { name, examples } of known) {
 		expect(shown).toContain(`bg ${name}`);
-		for (const [line] of examples) expect(shown).toContain(line);
+		for (const line of Object.keys(examples)) expect(shown).toContain(line);
 	}
 });

@@ -9,7 +9,7 @@ import { root } from "../tools/harness.ts";
 
 const readme = readFileSync(join(root, "README.md"), "utf8");
 const known = new Map(
-	(await loadVerbs(verbs)).map((verb) => [verb.meta.name, verb]),
+	(await loadVerbs(verbs)).map((verb) => [verb.name, verb]),
 );
 
 /** The rows of the verb tables: the names, and the flags that belong to them. */

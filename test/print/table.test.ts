@@ -147,9 +147,9 @@ test("a narrower table joins progress and description, then drops the droid, the
 
 test("a finished task shows its result or its error", () => {
 	const over = { status: "completed", result: "All 42\ntests pass." } as const;
-	expect(row(over).words).toBe("All 42 tests pass.");
+	expect(row(over).progress).toBe("All 42 tests pass.");
 	const failed = { status: "error", error: "exited 2", result: "x" } as const;
-	expect(row(failed).words).toBe("exited 2");
+	expect(row(failed).progress).toBe("exited 2");
 });
 
 test("colours are among the 16 of a theme, and readable on white and on black", () => {

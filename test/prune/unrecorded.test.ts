@@ -113,9 +113,9 @@ test("a row that is not recorded is read again, a recorded one is not", () => {
 	const [task] = reader.readChanged();
 	const lost = { ...task, id, status: "error" } as NonNullable<typeof task>;
 	expect(reader.toRows([{ ...lost, recorded: false }])).toMatchObject([
-		{ id, status: "error", words: "not recorded" },
+		{ id, status: "error", progress: "not recorded" },
 	]);
 	expect(reader.readChanged()).toHaveLength(1);
-	expect(reader.toRows([lost])).toMatchObject([{ id, words: "" }]);
+	expect(reader.toRows([lost])).toMatchObject([{ id, progress: "" }]);
 	expect(reader.readChanged()).toHaveLength(0);
 });

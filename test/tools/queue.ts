@@ -36,23 +36,32 @@ export const isOver = (box: Sandbox, id: string) =>
 /** Two polls of a supervisor: what has not started by then stays queued. Only time can show that. */
 export const aWhile = () => Bun.sleep(2500);
 
-export const entries = (box: Sandbox, folder: "queue" | "slots") =>
+export const entries = (box: Sandbox, folder: "queue" | "slots" | "parked") =>
 	readdirSync(join(box.dir, `.${folder}`));
 
-/** Waits until so many tasks wait for nothing but a slot. */
+/** Waits until so many tasks wait for nothing but a slot, and the first in line is awake. */
 export const isReady = (box: Sandbox, count = 1) =>
 	until(
-		() =>
-			entries(box, "queue").filter((name) => name.startsWith("ready")).length >=
-			count,
+		() => {
+			const ready = entries(box, "queue").filter((name) =>
+				name.startsWith("ready"),
+			);
+			const marks = entries(box, "parked");
+			const isAwake = !marks.some((name) => name.endsWith(".woken"));
+			return ready.length >= count && marks.includes("beat") && isAwake;
+		},
 		"tasks that are ready",
+		() => JSON.stringify(namesOfQueue(box)),
 	);
+
+const namesOfQueue = (box: Sandbox) =>
+	(["queue", "slots", "parked"] as const).map((folder) => entries(box, folder));
 
 export const isEmpty = (box: Sandbox) =>
 	until(
-		() => entries(box, "queue").length + entries(box, "slots").length === 0,
+		() => namesOfQueue(box).flat().length === 0,
 		"no task queued, no place taken",
-		() => JSON.stringify([entries(box, "queue"), entries(box, "slots")]),
+		() => JSON.stringify(namesOfQueue(box)),
 	);
 
 export const linesOf = (path: string): string[] =>

@@ -86,7 +86,12 @@ describe("limit", () => {
 	test("shows the places of other machines with their machine", async () => {
 		const box = sandbox();
 		await isOver(box, await run(box, ["true"]));
-		const slot = ["ready", "999", "1", createTaskId(), "far%3A1", ""].join();
+		const id = createTaskId();
+		const { boot } = identifyMachine();
+		const far = { machine: "far:1", boot, pid: 1, start: "1" };
+		const task = { id, status: "running", process: far, supervisor: far };
+		writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(task));
+		const slot = ["ready", "999", "1", id, "far%3A1", ""].join();
 		writeFileSync(join(box.dir, ".slots", slot), "");
 		expect((await limit(box)).in_use).toMatchObject([
 			{ here: true, running: 0 },

@@ -40,13 +40,6 @@ export type CompletionPlace = {
 	given: readonly string[];
 };
 
-const emptyPlace: CompletionPlace = {
-	from: [],
-	typed: "",
-	before: "",
-	given: [],
-};
-
 /** The completion of a verb's last word, which is still being typed. */
 export function findPlace(
 	args: Args,
@@ -65,10 +58,10 @@ export function findPlace(
 	const dashes = before.indexOf("--");
 	if (typed.startsWith("-") && dashes < 0) {
 		const [, name = "", value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
-		if (value !== undefined)
-			return Object.hasOwn(flags, name)
-				? findPlaceInValue(flags[name] as Arg, value, `--${name}=`)
-				: emptyPlace;
+		if (value !== undefined) {
+			const flag = Object.hasOwn(flags, name) ? flags[name] : undefined;
+			return findPlaceInValue(flag, value, `--${name}=`);
+		}
 		const given = tokens.flatMap((token) =>
 			token.kind === "flag" && !flags[token.name]?.multiple
 				? [`--${token.name}`]
@@ -106,14 +99,10 @@ export function renderChoices(
 // --- internal ---
 
 /** The value of a flag, or the last of comma-separated values. */
-function findPlaceInValue(
-	flag: Arg,
-	typed: string,
-	before = "",
-): CompletionPlace {
+function findPlaceInValue(flag: Arg | undefined, typed: string, before = "") {
 	const at = typed.lastIndexOf(",") + 1;
 	return {
-		from: flag.from ?? [],
+		from: flag?.from ?? [],
 		typed: typed.slice(at),
 		before: before + typed.slice(0, at),
 		given: typed.slice(0, at).split(","),
@@ -121,11 +110,7 @@ function findPlaceInValue(
 }
 
 /** The positional at an index; a `multiple` one also takes all later indexes. */
-function findPositional(
-	args: Args,
-	count: number,
-	afterDashes: boolean,
-): Arg | undefined {
+function findPositional(args: Args, count: number, afterDashes: boolean) {
 	const all = Object.values(args).filter(({ type }) => type === "positional");
 	const many = all.findIndex(({ multiple }) => multiple);
 	const last = all.find(({ dashes }) => dashes);

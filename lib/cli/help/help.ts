@@ -9,10 +9,7 @@ import { groups, type Verb } from "../verb.ts";
 const screenColumns = 80;
 
 /** All verbs, two on a line if both fit: 24 lines with three more verbs than there are now. */
-export function renderOverview(
-	verbs: readonly Verb[],
-	version: string,
-): string {
+export function renderOverview(verbs: readonly Verb[], version: string) {
 	return [
 		`bg ${version}: background tasks for coding agents`,
 		"usage: bg <verb> …   (bg help <verb> shows all of one verb, with examples)",
@@ -29,16 +26,18 @@ export function renderOverview(
 
 /** One verb: synopsis, description, arguments, examples. */
 export function renderVerb(verb: Verb): string {
-	const { examples, meta } = verb;
 	return [
-		...wrapWords(`usage: ${formatSynopsis(verb)}`, 0, 7),
+		...indentText(formatSynopsis(verb), "usage: "),
 		"",
-		`${meta.description}.`,
+		`${verb.description}.`,
 		...formatSection(listPositionals(verb)),
 		...formatSection(listFlags(verb)),
 		"",
 		"examples:",
-		...examples.flatMap(([line, effect]) => [`  ${line}`, `      ${effect}`]),
+		...Object.entries(verb.examples).flatMap(([line, effect]) => [
+			`  ${line}`,
+			`      ${effect}`,
+		]),
 		"",
 	].join("\n");
 }
@@ -51,7 +50,7 @@ export function formatSynopsis(verb: Verb): string {
 	const dashes = words.findIndex((word) => word.startsWith("-- "));
 	const at = dashes < 0 ? words.length : dashes;
 	const flags = listFlags(verb).length ? ["[flags]"] : [];
-	return ["bg", verb.meta.name]
+	return ["bg", verb.name]
 		.concat(words.slice(0, at), flags, words.slice(at))
 		.join(" ");
 }
@@ -76,7 +75,7 @@ export const listFlags = ({ args }: Verb): [string, string][] =>
 // --- internal ---
 
 /** A verb in the overview: its name, and its description up to the first comma. */
-const formatCell = ({ meta: { name, description } }: Verb) =>
+const formatCell = ({ name, description }: Verb) =>
 	`  ${name.padEnd(10)} ${description.replace(/,.*/, "")}`;
 
 /** Puts two cells on a line if each fits half a screen. */
@@ -108,33 +107,22 @@ function formatPositional(name: string, arg: Arg): string {
 
 const indentColumns = 27;
 
+/** Wraps text behind a label to the width of a screen; the other lines are indented as far. */
+function indentText(text: string, label: string): string[] {
+	const most = screenColumns - label.length - 1;
+	const line = new RegExp(`\\S.{0,${most}}(?= |$)|\\S+`, "g");
+	const indent = " ".repeat(label.length);
+	const lines = text.match(line) ?? [""];
+	return lines.map((each, at) => (at ? indent : label) + each);
+}
+
 function formatSection(rows: readonly [string, string][]): string[] {
 	if (rows.length === 0) return [];
 	const lines = rows.flatMap(([name, description]) => {
-		const head = `  ${name}`;
-		const [first = "", ...more] = wrapWords(
-			description,
-			indentColumns,
-			indentColumns,
-		);
-		return head.length < indentColumns - 1
-			? [head + first.slice(head.length), ...more]
-			: [head, first, ...more];
+		const head = `  ${name}`.padEnd(indentColumns);
+		return head.length === indentColumns && head.endsWith(" ")
+			? indentText(description, head)
+			: [head.trimEnd(), ...indentText(description, " ".repeat(indentColumns))];
 	});
 	return ["", ...lines];
-}
-
-/** Breaks text into lines of the width of a screen, the first and the others indented as given. */
-function wrapWords(text: string, first: number, others: number): string[] {
-	const lines: string[] = [];
-	let line = " ".repeat(first);
-	for (const word of text.split(" ")) {
-		const next = line.trim() ? `${line} ${word}` : line + word;
-		if (next.length <= screenColumns || !line.trim()) line = next;
-		else {
-			lines.push(line);
-			line = " ".repeat(others) + word;
-		}
-	}
-	return [...lines, line];
 }

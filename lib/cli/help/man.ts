@@ -2,7 +2,7 @@
  * The man page as roff with the macros of man(7): the text of the help, then exit codes and environment
  * variables. Pure.
  */
-import { exitCodes } from "../../error.ts";
+import { type ExitName, exitCodes } from "../../error.ts";
 import { groups, type Verb } from "../verb.ts";
 import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
 
@@ -16,7 +16,7 @@ const exitCodeMeanings = {
 	missing: "no such task, or the id matches more than one",
 	refused: "the system or a limit refused the call",
 	timedOut: "the timeout of wait expired",
-} as const satisfies Record<keyof typeof exitCodes, string>;
+} as const satisfies Record<ExitName, string>;
 
 /** Environment variables. */
 const variables = {
@@ -33,7 +33,6 @@ const variables = {
 } as const;
 
 export function renderMan(verbs: readonly Verb[], version: string): string {
-	const of = (group: string) => verbs.filter((verb) => verb.group === group);
 	return [
 		`.TH BG 1 "" "bg ${toRoff(version)}"`,
 		...formatHeading("NAME"),
@@ -51,19 +50,14 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 		),
 		...Object.entries(groups).flatMap(([group, title]) => [
 			...formatHeading(title.toUpperCase()),
-			...of(group).flatMap(formatVerb),
+			...verbs.filter((verb) => verb.group === group).flatMap(formatVerb),
 		]),
 		...formatHeading("EXIT STATUS"),
-		...Object.entries(exitCodes).flatMap(([name, code]) =>
-			formatEntry(
-				String(code),
-				exitCodeMeanings[name as keyof typeof exitCodeMeanings],
-			),
+		...Object.entries(exitCodeMeanings).flatMap(([name, meaning]) =>
+			formatEntry([`${exitCodes[name as ExitName]}`, meaning]),
 		),
 		...formatHeading("ENVIRONMENT"),
-		...Object.entries(variables).flatMap(([name, meaning]) =>
-			formatEntry(name, meaning),
-		),
+		...Object.entries(variables).flatMap(formatEntry),
 		"",
 	].join("\n");
 }
@@ -71,12 +65,12 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 // --- internal ---
 
 function formatVerb(verb: Verb): string[] {
-	const rows = [...listPositionals(verb), ...listFlags(verb)];
 	return [
 		`.SS ${quoteText(formatSynopsis(verb))}`,
-		`${formatText(verb.meta.description)}.`,
-		...rows.flatMap(([name, meaning]) => formatEntry(name, meaning)),
-		...verb.examples.flatMap(([line, effect]) => [
+		`${formatText(verb.description)}.`,
+		...listPositionals(verb).flatMap(formatEntry),
+		...listFlags(verb).flatMap(formatEntry),
+		...Object.entries(verb.examples).flatMap(([line, effect]) => [
 			".PP",
 			formatText(`Example, ${effect}:`),
 			".PP",
@@ -90,7 +84,7 @@ function formatVerb(verb: Verb): string[] {
 const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
 
 /** A term in bold, and its meaning. */
-const formatEntry = (name: string, meaning: string) => [
+const formatEntry = ([name, meaning]: [string, string]) => [
 	".TP",
 	`\\fB${toRoff(name)}\\fR`,
 	formatText(meaning),

@@ -1,5 +1,5 @@
 import { type CancelResult, cancelTasks } from "../../control/cancel.ts";
-import { exitCodes, usage } from "../../error.ts";
+import { usage } from "../../error.ts";
 import { formatStatus } from "../../print/status.ts";
 import { toLine } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
@@ -13,7 +13,7 @@ import {
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
-import { refuseEmpty, splitValues } from "../arguments.ts";
+import { parseChoice, refuseEmpty, splitValues } from "../arguments.ts";
 import {
 	confirm,
 	dismissNotice,
@@ -22,53 +22,40 @@ import {
 	truncateRecord,
 	yesFlag,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "cancel",
-		description: "Stop tasks, with everything they started",
-	},
+	name: "cancel",
+	description: "Stop tasks, with everything they started",
 	group: "control",
-	examples: [
-		["bg cancel @last", "the newest task"],
-		[
-			"bg cancel --all --signal INT",
+	examples: {
+		"bg cancel @last": "the newest task",
+		"bg cancel --all --signal INT":
 			"all of this session, with INT as the first signal",
-		],
-	],
+	},
 	args: {
-		ids: idsArgument("unfinished", false),
-		all: {
-			type: "boolean",
-			description: "all unfinished tasks (of $BG_SESSION_ID if set)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "all unfinished tasks of this parent session",
-		},
-		signal: {
-			type: "string",
-			from: stopSignals,
-			description: "the first signal (TERM); KILL follows after 5 s",
-		},
-		only: {
-			type: "boolean",
-			description: "not the tasks that were launched from inside",
-		},
+		ids: optional("task ids", { multiple: true, from: "unfinished" }),
+		all: flag("all unfinished tasks (of $BG_SESSION_ID if set)"),
+		session: option("id", "all unfinished tasks of this parent session"),
+		signal: option(
+			"signal",
+			"the first signal (TERM); KILL follows after 5 s",
+			{ from: stopSignals },
+		),
+		only: flag("not the tasks that were launched from inside"),
 		...yesFlag,
 		...formatFlags,
 	},
 	run: async ({ args }) => {
 		const given = splitValues(args.ids);
 		const session = refuseEmpty("--session", args.session);
-		const selectors = [given.length > 0, args.all, session].filter(
-			(selector) => selector,
-		);
-		if (selectors.length !== 1)
+		if ([given.length, args.all, session].filter(Boolean).length !== 1)
 			throw usage("bg cancel takes ids, or --all, or --session ID");
-		const signal = parseSignal(args.signal);
+		const signal = parseChoice(
+			"--signal",
+			stopSignals,
+			args.signal?.toUpperCase().replace(/^SIG/, ""),
+		);
 		const store = openStore({ write: true });
 		const ids = given.length
 			? [...new Set(given.map((id) => resolveTaskId(store, id)))]
@@ -77,9 +64,8 @@ export default defineVerb({
 			!given.length && ids.length > 1
 				? `stop ${ids.length} tasks with everything they started?`
 				: undefined;
-		if (!(await confirm(args, question))) return exitCodes.failed;
-		const only = args.only ?? false;
-		const tasks = await cancelTasks(store, ids, { signal, only });
+		if (!(await confirm(args, question))) return false;
+		const tasks = await cancelTasks(store, ids, { signal, only: args.only });
 		const [first] = tasks;
 		if (tasks.length === 1 && first && !first.status)
 			readTask(store, first.taskId);
@@ -95,21 +81,11 @@ export default defineVerb({
 		if (isRead)
 			for (const { taskId: id, status } of tasks)
 				if (status) dismissNotice(store, { id, status });
-		return tasks.every(({ cancelled }) => cancelled)
-			? exitCodes.ok
-			: exitCodes.failed;
+		return tasks.every(({ cancelled }) => cancelled);
 	},
 });
 
 // --- internal ---
-
-function parseSignal(given: string | undefined) {
-	const name = given?.toUpperCase().replace(/^SIG/, "");
-	const signal = stopSignals.find((each) => each === name);
-	if (given !== undefined && !signal)
-		throw usage(`--signal takes ${stopSignals.join(", ")}`);
-	return signal;
-}
 
 function listUnfinished(store: Store, session: string | undefined): string[] {
 	const ancestors = findAncestors(store, process.env[taskVariable]);
@@ -123,19 +99,12 @@ function listUnfinished(store: Store, session: string | undefined): string[] {
 		.map(({ id }) => id);
 }
 
-function describeResult({
-	taskId,
-	status,
-	note,
-	survivors,
-}: CancelResult): string {
+function describeResult(result: CancelResult): string {
+	const { taskId, status, note, survivors } = result;
 	const left = survivors
 		.map(({ pid, command }) => `${pid} (${toLine(command, 60)})`)
 		.join(", ");
-	const more = left
-		? `  still alive: ${left}`
-		: note
-			? `  ${toLine(note, 500)}`
-			: "";
-	return `${taskId}  ${status ? formatStatus(status) : "?"}${more}`;
+	const more = left ? `still alive: ${left}` : note && toLine(note, 500);
+	const end = status ? formatStatus(status) : "?";
+	return `${taskId}  ${end}${more ? `  ${more}` : ""}`;
 }

@@ -10,42 +10,30 @@ import {
 	warn,
 	yesFlag,
 } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 const weekMs = 7 * 86_400_000;
 
 export default defineVerb({
-	meta: {
-		name: "cleanup",
-		description: "Archive finished tasks, or delete them with their outputs",
-	},
+	name: "cleanup",
+	description: "Archive finished tasks, or delete them with their outputs",
 	group: "maintain",
-	examples: [
-		["bg cleanup", "hides them from bg list; deletes no file"],
-		[
-			"bg cleanup --delete --older-than 30d",
+	examples: {
+		"bg cleanup": "hides them from bg list; deletes no file",
+		"bg cleanup --delete --older-than 30d":
 			"deletes old tasks with their outputs",
-		],
-	],
+	},
 	args: {
-		delete: {
-			type: "boolean",
-			description: "also delete finished tasks with their outputs",
-		},
-		"older-than": {
-			type: "string",
-			valueHint: "7d",
-			description: "with --delete, only tasks that ended longer ago (7d)",
-		},
-		"max-size": {
-			type: "string",
-			valueHint: "1G",
-			description: "with --delete, the oldest until the others fit this size",
-		},
-		"dry-run": {
-			type: "boolean",
-			description: "change nothing, show what would happen",
-		},
+		delete: flag("also delete finished tasks with their outputs"),
+		"older-than": option(
+			"7d",
+			"with --delete, only tasks that ended longer ago (7d)",
+		),
+		"max-size": option(
+			"1G",
+			"with --delete, the oldest until the others fit this size",
+		),
+		"dry-run": flag("change nothing, show what would happen"),
 		...yesFlag,
 		...formatFlags,
 	},
@@ -62,15 +50,11 @@ export default defineVerb({
 		const isDryRun = args["dry-run"] ?? false;
 		const store = openStore({ write: !isDryRun });
 		const line = await openProgressLine();
+		const onProgress = (done: number, all: number) =>
+			line?.show(`cleaning up: ${done} of ${all}`);
+		const options = { olderThan, maxSize, onProgress };
 		const cleanUp = (dryRun: boolean) => {
-			const onProgress = (done: number, all: number) =>
-				line?.show(`cleaning up: ${done} of ${all}`);
-			const cleaned = cleanUpTasks(store, {
-				olderThan,
-				maxSize,
-				dryRun,
-				onProgress,
-			});
+			const cleaned = cleanUpTasks(store, { ...options, dryRun });
 			line?.clear();
 			return cleaned;
 		};
@@ -84,7 +68,7 @@ export default defineVerb({
 			return `delete ${tasks} (${freedBytes} bytes)?`;
 		};
 		if (args.delete && !isDryRun && !(await confirm(args, askToDelete)))
-			return exitCodes.failed;
+			return false;
 		const cleaned = cleanUp(isDryRun);
 		const { archived, deleted, freedBytes, kept } = cleaned;
 		const json = { ...cleaned, ...(isDryRun && { dryRun: true }) };
@@ -95,6 +79,6 @@ export default defineVerb({
 			);
 		});
 		for (const { note } of kept) warn(note);
-		return kept.length ? exitCodes.refused : exitCodes.ok;
+		if (kept.length) return exitCodes.refused;
 	},
 });

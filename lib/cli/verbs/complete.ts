@@ -1,34 +1,29 @@
-import { exitCodes, usage } from "../../error.ts";
+import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
+import { followEnd } from "../../spawn/dependencies.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../../task/states.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, optional, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "complete",
-		description: "Record a task's result, without ending its process",
-	},
+	name: "complete",
+	description: "Record a task's result, without ending its process",
 	group: "control",
-	examples: [
-		['bg complete @last "It works."', "the task ends as completed"],
-		['bg complete @last "" "It does not build."', "the task ends as error"],
-	],
+	examples: {
+		'bg complete @last "It works."': "the task ends as completed",
+		'bg complete @last "" "It does not build."': "the task ends as error",
+	},
 	args: {
-		id: idArgument("unfinished"),
-		result: { type: "positional", required: true, description: "the result" },
-		error: {
-			type: "positional",
-			required: false,
-			description: "the error; the task then ends as error",
-		},
+		id: required("task id", { from: "unfinished" }),
+		result: required("the result"),
+		error: optional("the error; the task then ends as error"),
 		...formatFlags,
 	},
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		if (`${args.result}${args.error ?? ""}`.includes("\uFFFD"))
 			throw usage("the result is not valid UTF-8");
 		const store = openStore({ write: true });
@@ -46,11 +41,12 @@ export default defineVerb({
 				facts: { result: truncateBytes(args.result, maxResultBytes, "first") },
 			});
 		});
+		if (changed) await followEnd(store, id);
 		const json = { taskId: id, status: task.status, completed: changed };
 		reply(args, json, () =>
 			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
 		);
-		return changed ? exitCodes.ok : exitCodes.failed;
+		return changed;
 	},
 });
 

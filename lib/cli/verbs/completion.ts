@@ -13,40 +13,35 @@ import {
 	renderScript,
 	shells,
 } from "../help/completion.ts";
-import { defineVerb, loadVerb, loadVerbs, type VerbTable } from "../verb.ts";
+import {
+	defineVerb,
+	loadVerb,
+	loadVerbs,
+	optional,
+	required,
+	type VerbTable,
+} from "../verb.ts";
 
 /** The most tasks that are offered, and the most records that are read. */
 const maxOffered = 50;
 const maxRead = 500;
 
 export default defineVerb({
-	meta: {
-		name: "completion",
-		description: "Print completions, as a script for a shell",
-	},
+	name: "completion",
+	description: "Print completions, as a script for a shell",
 	group: "script",
-	examples: [
-		[
-			'eval "$(env bg completion bash)"',
+	examples: {
+		'eval "$(env bg completion bash)"':
 			"in ~/.bashrc (env avoids the bg of bash)",
-		],
-		['eval "$(env bg completion zsh)"', "in ~/.zshrc, after compinit"],
-		["env bg completion fish | source", "in ~/.config/fish/config.fish"],
-	],
+		'eval "$(env bg completion zsh)"': "in ~/.zshrc, after compinit",
+		"env bg completion fish | source": "in ~/.config/fish/config.fish",
+	},
 	args: {
-		shell: {
-			type: "positional",
-			required: true,
-			from: shells,
-			description: "the shell",
-		},
-		words: {
-			type: "positional",
-			required: false,
-			multiple: true,
-			dashes: true,
-			description: "the words so far; prints what may follow (for the script)",
-		},
+		shell: required("the shell", { from: shells }),
+		words: optional(
+			"the words so far; prints what may follow (for the script)",
+			{ multiple: true, dashes: true },
+		),
 	},
 	run: async ({ args, data: verbs }) => {
 		const shell = shells.find((each) => each === args.shell);
@@ -63,10 +58,7 @@ export default defineVerb({
 // --- internal ---
 
 /** Completes the last word. Errors are ignored: a shell has no place to show them. */
-async function completeWords(
-	verbs: VerbTable,
-	words: readonly string[],
-): Promise<string> {
+async function completeWords(verbs: VerbTable, words: readonly string[]) {
 	try {
 		const [name = "", ...rest] = words;
 		const place: CompletionPlace = rest.length
@@ -75,19 +67,12 @@ async function completeWords(
 		const { from } = place;
 		if (from === "files" || from === "folders" || from === "commands")
 			return `:${from}\n`;
-		if (from === "verbs") {
-			const known = await loadVerbs(verbs);
-			const choices = known.map(({ meta: { name, description } }) => ({
-				value: name,
-				about: description,
-			}));
-			return renderChoices(place, choices);
-		}
 		if (from === "tasks" || from === "unfinished")
 			return renderChoices(place, listTaskChoices(place, from));
+		const choices = from === "verbs" ? await listVerbChoices(verbs) : from;
 		return renderChoices(
 			place,
-			from.map((each) =>
+			choices.map((each) =>
 				typeof each === "string" ? { value: each, about: "" } : each,
 			),
 		);
@@ -95,6 +80,12 @@ async function completeWords(
 		return "";
 	}
 }
+
+const listVerbChoices = async (verbs: VerbTable): Promise<Choice[]> =>
+	(await loadVerbs(verbs)).map(({ name, description }) => ({
+		value: name,
+		about: description,
+	}));
 
 /** The newest tasks whose id begins with the typed text. Reads only. */
 function listTaskChoices(

@@ -1,4 +1,3 @@
-import { exitCodes } from "../../error.ts";
 import { runChecks } from "../../install/doctor.ts";
 import { formatTable } from "../../print/table.ts";
 import { toLine } from "../../print/text.ts";
@@ -6,12 +5,12 @@ import { formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "doctor",
-		description: "Check the installation, and print a fix for each problem",
-	},
+	name: "doctor",
+	description: "Check the installation, and print a fix for each problem",
 	group: "maintain",
-	examples: [["bg doctor", "one line per check"]],
+	examples: {
+		"bg doctor": "one line per check",
+	},
 	args: formatFlags,
 	run: async ({ args }) => {
 		const checks = await runChecks();
@@ -32,6 +31,6 @@ export default defineVerb({
 			for (const [at, line] of table.split("\n").entries())
 				consola[rows[at]?.type ?? "log"](line);
 		});
-		return ok ? exitCodes.ok : exitCodes.failed;
+		return ok;
 	},
 });

@@ -15,27 +15,20 @@ import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, option, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "edit", description: "Change a queued task" },
+	name: "edit",
+	description: "Change a queued task",
 	group: "control",
-	examples: [
-		["bg edit @last --priority 10", "it starts before those of priority 0"],
-		["bg edit @last --timeout 2h", "its maximum run time, once it runs"],
-	],
+	examples: {
+		"bg edit @last --priority 10": "it starts before those of priority 0",
+		"bg edit @last --timeout 2h": "its maximum run time, once it runs",
+	},
 	args: {
-		id: idArgument("unfinished"),
-		priority: {
-			type: "string",
-			valueHint: "number",
-			description: "higher starts first, from -999 to 999",
-		},
-		timeout: {
-			type: "string",
-			valueHint: "90s|30m|2h",
-			description: "the maximum run time",
-		},
+		id: required("task id", { from: "unfinished" }),
+		priority: option("number", "higher starts first, from -999 to 999"),
+		timeout: option("90s|30m|2h", "the maximum run time"),
 		...formatFlags,
 	},
 	run: ({ args }) => {

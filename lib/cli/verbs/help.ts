@@ -2,23 +2,21 @@ import { version } from "../../../package.json" with { type: "json" };
 import { usage } from "../../error.ts";
 import { writeAll } from "../../print/text.ts";
 import { renderOverview, renderVerb } from "../help/help.ts";
-import { defineVerb, loadVerb, loadVerbs } from "../verb.ts";
+import { defineVerb, flag, loadVerb, loadVerbs, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "help", description: "Show all verbs, or the help of one" },
+	name: "help",
+	description: "Show all verbs, or the help of one",
 	group: "script",
-	examples: [
-		["bg help wait", "the same as bg wait --help"],
-		["bg help --man > bg.1", "for man ./bg.1"],
-	],
+	examples: {
+		"bg help wait": "the same as bg wait --help",
+		"bg help --man > bg.1": "for man ./bg.1",
+	},
 	args: {
-		verb: {
-			type: "positional",
-			required: false,
+		verb: optional("the verb (an overview of all)", {
 			from: "verbs",
-			description: "the verb (an overview of all)",
-		},
-		man: { type: "boolean", description: "the man page" },
+		}),
+		man: flag("the man page"),
 	},
 	run: async ({ args, data: verbs }) => {
 		if (args.verb !== undefined && args.man)

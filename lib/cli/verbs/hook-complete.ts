@@ -1,13 +1,11 @@
 import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "hook-complete",
-		description: "Handle SubagentStop, as the previous hook did",
-	},
+	name: "hook-complete",
+	description: "Handle SubagentStop, as the previous hook did",
 	group: "script",
-	examples: [
-		["bg hook-complete < event.json", "the call of the previous hook"],
-	],
+	examples: {
+		"bg hook-complete < event.json": "the call of the previous hook",
+	},
 	args: {},
 });

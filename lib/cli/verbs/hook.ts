@@ -2,11 +2,11 @@ import { defineVerb } from "../verb.ts";
 
 /** For the help only: the entry point runs hooks itself. */
 export default defineVerb({
-	meta: {
-		name: "hook",
-		description: "Handle a droid hook event, read as JSON from standard input",
-	},
+	name: "hook",
+	description: "Handle a droid hook event, read as JSON from standard input",
 	group: "script",
-	examples: [["bg hook < event.json", "the call of an installed hook"]],
+	examples: {
+		"bg hook < event.json": "the call of an installed hook",
+	},
 	args: {},
 });

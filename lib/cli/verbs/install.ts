@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import type { ParsedArgs } from "citty";
 import { usage } from "../../error.ts";
 import {
 	applyChanges,
@@ -19,43 +20,26 @@ import { formatSize } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
 import type { Args } from "../arguments.ts";
-import { type FormatArguments, formatFlags, replyToPerson } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { formatFlags, replyToPerson } from "../reply.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 export const targetFlags = {
-	user: {
-		type: "boolean",
-		description: "for yourself, in ~/.factory (the default)",
-	},
-	project: {
-		type: "boolean",
-		description: "for everyone who works in this folder, in ./.factory",
-	},
-	plugin: {
-		type: "string",
-		valueHint: "dir",
-		description: "as a droid plugin with a marketplace, in a folder",
-	},
-	"dry-run": {
-		type: "boolean",
-		description: "change nothing, show what would happen",
-	},
+	user: flag("for yourself, in ~/.factory (the default)"),
+	project: flag("for everyone who works in this folder, in ./.factory"),
+	plugin: option("dir", "as a droid plugin with a marketplace, in a folder"),
+	"dry-run": flag("change nothing, show what would happen"),
 	...formatFlags,
 } as const satisfies Args;
 
 export default defineVerb({
-	meta: {
-		name: "install",
-		description: "Register bg with droid, as hooks, a skill and /task-bg",
-	},
+	name: "install",
+	description: "Register bg with droid, as hooks, a skill and /task-bg",
 	group: "maintain",
-	examples: [
-		["bg install", "for yourself, in ~/.factory"],
-		[
-			"bg install --plugin ~/bg-plugin",
+	examples: {
+		"bg install": "for yourself, in ~/.factory",
+		"bg install --plugin ~/bg-plugin":
 			"as a plugin; prints the commands to enable it",
-		],
-	],
+	},
 	args: targetFlags,
 	run: async ({ args }) => {
 		const target = parseTarget(args);
@@ -64,15 +48,12 @@ export default defineVerb({
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		await replyChanges(target, plan, { ...args, next });
+		await replyChanges(args, { target, plan, next });
 	},
 });
 
-export function parseTarget({
-	user,
-	project,
-	plugin,
-}: Arguments): InstallTarget {
+export function parseTarget(args: Arguments): InstallTarget {
+	const { user, project, plugin } = args;
 	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
 		throw usage("--user, --project and --plugin do not go together");
 	if (project)
@@ -88,11 +69,9 @@ export function parseTarget({
 
 /** Carries out a plan, except in a dry run, and prints it. */
 export async function replyChanges(
-	target: InstallTarget,
-	plan: readonly FileChange[],
-	args: Arguments & { next?: string[] },
+	args: Arguments,
+	{ target, plan, next }: InstallReply,
 ): Promise<void> {
-	const { next } = args;
 	const dryRun = args["dry-run"] ?? false;
 	if (!dryRun) applyChanges(target, plan);
 	const json = {
@@ -114,11 +93,13 @@ export async function replyChanges(
 
 // --- internal ---
 
-type Arguments = FormatArguments & {
-	user?: boolean;
-	project?: boolean;
-	plugin?: string;
-	"dry-run"?: boolean;
+type Arguments = ParsedArgs<typeof targetFlags>;
+
+type InstallReply = {
+	target: InstallTarget;
+	plan: readonly FileChange[];
+	/** The commands to type next. */
+	next?: string[];
 };
 
 /** A change with the content of the file, unless it is a program. */
@@ -149,15 +130,13 @@ function describeChange(
 	{ path, action, next, edits }: FileChange,
 	dryRun: boolean,
 ): string[] {
-	const size =
+	const more =
 		next && action === "create"
 			? ` (${formatSize(next.bytes.length)} bytes)`
-			: "";
-	const why =
-		action === "foreign"
-			? ": not written by bg, or its marker was removed"
-			: "";
-	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${size}${why}`;
+			: action === "foreign"
+				? ": not written by bg, or its marker was removed"
+				: "";
+	const line = `${actionWords[action][dryRun ? 1 : 0]} ${toLine(path, 1000)}${more}`;
 	return [line, ...(dryRun ? (edits ?? []).flatMap(describeEdit) : [])];
 }
 

@@ -1,80 +1,46 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { readTextFile } from "../../control/options.ts";
 import { planDroid } from "../../control/plan.ts";
-import { exitCodes, usage } from "../../error.ts";
-import { toJson, toLine, writeAll } from "../../print/text.ts";
+import { usage } from "../../error.ts";
+import { toLine } from "../../print/text.ts";
 import { autonomies } from "../../task/schema.ts";
 import {
-	type Args,
 	type CheckedCall,
 	checkArguments,
 	findFirstPositional,
+	selectFlags,
 } from "../arguments.ts";
 import {
+	launchAndReply,
 	launchFlags,
-	printLaunched,
-	replyLaunched,
 	toLaunchOptions,
-	toLaunchReply,
-	warnIfPaused,
 } from "../launch-flags.ts";
-import { isJsonWanted, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option, optional, required } from "../verb.ts";
 
 const args = {
-	description: {
-		type: "positional",
-		required: true,
-		description: "what the task is about, in a few words",
-	},
-	prompt: {
-		type: "positional",
-		required: true,
-		description: "what the droid is to do (not with --prompt-file)",
-	},
-	droid: {
-		type: "positional",
-		required: false,
-		description: "the droid definition (executor-med)",
-	},
-	parent_session_id: {
-		type: "positional",
-		required: false,
-		description: "the parent session ($BG_SESSION_ID, else main)",
-	},
-	autonomy: {
-		type: "positional",
-		required: false,
+	description: required("what the task is about, in a few words"),
+	prompt: required("what the droid is to do (not with --prompt-file)"),
+	droid: optional("the droid definition (executor-med)"),
+	parent_session_id: optional("the parent session ($BG_SESSION_ID, else main)"),
+	autonomy: optional("what the droid may do without asking (medium)", {
 		from: autonomies,
-		description: "what the droid may do without asking (medium)",
-	},
-	model: {
-		type: "positional",
-		required: false,
-		description: "the model, instead of the definition's",
-	},
-	"prompt-file": {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "read the prompt from a file (-: standard input)",
-	},
-	private: {
-		type: "boolean",
-		description: "keep the prompt out of argv and of the record",
-	},
-	worktree: {
-		type: "string",
-		inline: true,
-		valueHint: "name",
-		description: "work in a git worktree (--worktree or --worktree=name)",
-	},
-	batch: {
-		type: "string",
-		valueHint: "file",
-		from: "files",
-		description: "launch all tasks of a JSON Lines file (-: standard input)",
-	},
+	}),
+	model: optional("the model, instead of the definition's"),
+	"prompt-file": option(
+		"file",
+		"read the prompt from a file (-: standard input)",
+		{ from: "files" },
+	),
+	private: flag("keep the prompt out of argv and of the record"),
+	worktree: option(
+		"name",
+		"work in a git worktree (--worktree or --worktree=name)",
+		{ inline: true },
+	),
+	batch: option(
+		"file",
+		"launch all tasks of a JSON Lines file (-: standard input)",
+		{ from: "files" },
+	),
 	...launchFlags,
 } as const;
 
@@ -82,31 +48,33 @@ const args = {
 const { prompt: _, ...argsWithoutPrompt } = args;
 
 /** The arguments with --batch: flags only. */
-const batchArgs = Object.fromEntries(
-	Object.entries(args).filter(([, { type }]) => type !== "positional"),
-) as Args;
+const batchArgs = selectFlags(args);
 
 export default defineVerb({
-	meta: { name: "launch", description: "Start a droid, in the background" },
+	name: "launch",
+	description: "Start a droid, in the background",
 	group: "start",
-	examples: [
-		[
-			'bg launch "fix the tests" "Run the tests and fix what fails."',
+	examples: {
+		'bg launch "fix the tests" "Run the tests and fix what fails."':
 			"with the default droid",
-		],
-		[
-			'bg launch -q "review" "Review the last commit." reviewer main high',
+		'bg launch -q "review" "Review the last commit." reviewer main high':
 			"with the definition reviewer; prints only the id",
-		],
-		[
-			"bg launch --batch tasks.jsonl",
+		"bg launch --batch tasks.jsonl":
 			"all lines of a file; none if one is invalid",
-		],
-	],
+	},
 	args,
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {
-		if (parsed.batch !== undefined) return launchBatch(parsed.batch, parsed);
+		if (parsed.batch !== undefined) {
+			const { planBatch } = await import("../../control/batch.ts");
+			const plans = planBatch(readTextFile("--batch", parsed.batch));
+			launchAndReply(
+				plans,
+				parsed,
+				({ task }) => `${task.id}  ${toLine(task.description, 60)}`,
+			);
+			return;
+		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
 			prompt: parsed.prompt,
@@ -118,8 +86,7 @@ export default defineVerb({
 			private: parsed.private,
 			worktree: parsed.worktree,
 		});
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
-		return exitCodes.ok;
+		launchAndReply([{ plan }], parsed);
 	},
 });
 
@@ -145,28 +112,4 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 			"bg launch needs <prompt>: what the droid is to do, right after the description",
 		);
 	return { args, values: { ...values, prompt } };
-}
-
-/** `launch --batch`: prints one line per task, in the order of the batch. */
-async function launchBatch(
-	path: string,
-	format: { quiet?: boolean; json?: boolean; text?: boolean },
-): Promise<number> {
-	const { planBatch } = await import("../../control/batch.ts");
-	const named = planBatch(readTextFile("--batch", path));
-	const launched = launchPlans(named.map(({ plan }) => plan));
-	const asJson = !format.quiet && isJsonWanted(format);
-	printLaunched(launched, () => {
-		if (!asJson) warnIfPaused(launched, format);
-		const lines = launched.map((each, index) => {
-			const { name } = named[index] ?? {};
-			const { id, description } = each.task;
-			if (asJson)
-				return toJson({ ...toLaunchReply(each), ...(name && { name }) });
-			for (const warning of each.warnings) warn(warning);
-			return format.quiet ? id : `${id}  ${toLine(description, 60)}`;
-		});
-		writeAll(1, lines.map((line) => `${line}\n`).join(""));
-	});
-	return exitCodes.ok;
 }

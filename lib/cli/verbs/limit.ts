@@ -23,37 +23,30 @@ import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
 import { splitValues, suggestWord } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, optional } from "../verb.ts";
 
 /** The word that unsets a limit. */
 const unsetWord = "default";
 
 export default defineVerb({
-	meta: {
-		name: "limit",
-		description: "Show or set limits, on tasks that run at once",
-	},
+	name: "limit",
+	description: "Show or set limits, on tasks that run at once",
 	group: "control",
-	examples: [
-		["bg limit", "the limits in force, and what is in use"],
-		["bg limit running 3", "at most 3 at once, at each depth and machine"],
-		["bg limit droid reviewer 1", "at most one of a droid"],
-		["bg limit model opus 0", "no limit on a model"],
-		["bg limit running default", "that of each launch: BG_MAX_RUNNING"],
-	],
+	examples: {
+		"bg limit": "the limits in force, and what is in use",
+		"bg limit running 3": "at most 3 at once, at each depth and machine",
+		"bg limit droid reviewer 1": "at most one of a droid",
+		"bg limit model opus 0": "no limit on a model",
+		"bg limit running default": "that of each launch: BG_MAX_RUNNING",
+	},
 	args: {
-		limit: {
-			type: "positional",
-			required: false,
+		limit: optional("what to limit (without it: shows all)", {
 			from: limitKinds,
-			description: "what to limit (without it: shows all)",
-		},
-		values: {
-			type: "positional",
-			required: false,
-			multiple: true,
-			description: `for droid and model its name, then a number; 0 is no limit, ${unsetWord} unsets it`,
-		},
+		}),
+		values: optional(
+			`for droid and model its name, then a number; 0 is no limit, ${unsetWord} unsets it`,
+			{ multiple: true },
+		),
 		...formatFlags,
 	},
 	run: ({ args }) => {

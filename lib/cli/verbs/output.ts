@@ -1,5 +1,5 @@
 import { parseNumberFlag, parseSizeFlag } from "../../control/schedule.ts";
-import { callOf } from "../../droid/output-source.ts";
+import { formatOutputCall } from "../../droid/output-source.ts";
 import {
 	type OutputText,
 	type OutputTextOptions,
@@ -20,56 +20,34 @@ import {
 	maxReplyLength,
 	warn,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, required } from "../verb.ts";
 
 /** The default maximum of text. With its keys, the reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
 
 const args = {
-	ids: idsArgument("tasks", true),
-	tail: {
-		type: "string",
-		valueHint: "n",
-		description: "only the last n lines",
-	},
-	since: {
-		type: "string",
-		valueHint: "offset",
-		description: "only what follows this byte (an earlier nextOffset)",
-	},
-	max: {
-		type: "string",
-		valueHint: "bytes",
-		description: "the maximum size of the text (1600)",
-	},
-	attempt: {
-		type: "string",
-		valueHint: "n",
-		description: "the output of attempt n (the last one)",
-	},
-	raw: { type: "boolean", description: "all bytes, unchanged" },
-	follow: {
-		type: "boolean",
-		alias: "f",
-		description: "continue until the task ends",
-	},
+	ids: required("task ids", { multiple: true, from: "tasks" }),
+	tail: option("n", "only the last n lines"),
+	since: option(
+		"offset",
+		"only what follows this byte (an earlier nextOffset)",
+	),
+	max: option("bytes", "the maximum size of the text (1600)"),
+	attempt: option("n", "the output of attempt n (the last one)"),
+	raw: flag("all bytes, unchanged"),
+	follow: flag("continue until the task ends", { alias: "f" }),
 	...formatFlags,
 } as const;
 
 export default defineVerb({
-	meta: {
-		name: "output",
-		description: "Show what a task wrote, or what a droid said and did",
-	},
+	name: "output",
+	description: "Show what a task wrote, or what a droid said and did",
 	group: "inspect",
-	examples: [
-		["bg output @last --tail 20", "the last 20 lines"],
-		["bg output bg_19f0c2a4 --follow", "all output, until the task ends"],
-		[
-			"bg output @last --since 4096 --json",
-			"what follows an earlier nextOffset",
-		],
-	],
+	examples: {
+		"bg output @last --tail 20": "the last 20 lines",
+		"bg output bg_19f0c2a4 --follow": "all output, until the task ends",
+		"bg output @last --since 4096 --json": "what follows an earlier nextOffset",
+	},
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();
@@ -83,20 +61,19 @@ export default defineVerb({
 		if (parsed.raw && tail !== undefined)
 			throw usage("--raw and --tail do not go together");
 		const [first] = ids;
-		const attempt = parseNumberFlag("--attempt", parsed.attempt);
-		const attemptOf = (id: string) => findEarlierAttempt(store, id, attempt);
-		if (parsed.follow && attempt !== undefined)
+		const wanted = parseNumberFlag("--attempt", parsed.attempt);
+		const attemptOf = (id: string) => findEarlierAttempt(store, id, wanted);
+		if (parsed.follow && wanted !== undefined)
 			throw usage("--follow and --attempt do not go together");
 		const found = ids.map((id) => readTask(store, id));
 		const tasks = [...reconcileTasks(store, found)];
 		if (parsed.raw) {
 			for (const task of tasks) {
-				const { id } = task;
 				const from = since ?? 0;
-				const options = { since: from, max: given, attempt: attemptOf(id) };
+				const attempt = attemptOf(task.id);
 				const shown = parsed.follow
-					? await followRaw(store, id, from)
-					: writeRaw(store, task, options) && task;
+					? await followRaw(store, task.id, from)
+					: writeRaw(store, task, { since: from, max: given, attempt }) && task;
 				if (!shown) return;
 				dismissNotice(store, shown);
 			}
@@ -140,11 +117,7 @@ export default defineVerb({
 // --- internal ---
 
 /** The number of an earlier attempt; undefined for the last one, whose output is the task's. */
-function findEarlierAttempt(
-	store: Store,
-	id: string,
-	attempt: number | undefined,
-): number | undefined {
+function findEarlierAttempt(store: Store, id: string, attempt?: number) {
 	const { attempt: last = 1 } = readTask(store, id);
 	if (attempt === undefined || attempt === last) return undefined;
 	if (attempt >= 1 && attempt < last) return attempt;
@@ -171,11 +144,8 @@ function fitReply<T extends OutputText>(answer: T, more: string): T {
 	let fitting = answer;
 	while (toJson(fitting).length > maxReplyLength && fitting.output) {
 		const { length } = Buffer.from(fitting.output);
-		const output = truncateBytes(
-			fitting.output,
-			Math.floor(length * 0.9),
-			"last",
-		);
+		const most = Math.floor(length * 0.9);
+		const output = truncateBytes(fitting.output, most, "last");
 		fitting = { ...fitting, output, truncated: true, more };
 	}
 	return fitting;
@@ -193,5 +163,5 @@ function hintMore(
 			: max < 1024 ** 2
 				? "--max 1M"
 				: "--raw";
-	return callOf(id, { attempt }, flags);
+	return formatOutputCall(id, { attempt }, flags);
 }

@@ -8,38 +8,31 @@ import { notifyWaiters } from "../../store/ends.ts";
 import { resolveTaskId } from "../../store/records.ts";
 import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
-import { defineVerb, idsArgument, type Verb } from "../verb.ts";
+import { defineVerb, flag, optional, type Verb } from "../verb.ts";
 
 const args = {
-	ids: idsArgument("unfinished", false),
-	queue: {
-		type: "boolean",
-		description: "the whole queue: nothing new starts, running tasks continue",
-	},
+	ids: optional("task ids", { multiple: true, from: "unfinished" }),
+	queue: flag("the whole queue: nothing new starts, running tasks continue"),
 	...formatFlags,
 } as const;
 
-export const definePauseVerb = (
-	name: string,
-	description: string,
-	paused: boolean,
-	examples: Verb["examples"],
-) =>
+type PauseVerb = Pick<Verb, "name" | "description" | "examples"> & {
+	paused: boolean;
+};
+
+export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 	defineVerb({
-		meta: { name, description },
+		...verb,
 		group: "control",
-		examples,
 		args,
 		run: async ({ args: given }) => {
-			const words = splitValues(given.ids);
-			if (words.length > 0 === Boolean(given.queue))
-				throw usage(`bg ${name} takes ids, or --queue`);
-			if (given.queue) assertOutsideTasks(`bg ${name} --queue`);
+			if ((given.ids !== undefined) === Boolean(given.queue))
+				throw usage(`bg ${verb.name} takes ids, or --queue`);
+			if (given.queue) assertOutsideTasks(`bg ${verb.name} --queue`);
 			const store = openStore({ write: true });
 			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
-			for (const id of new Set(
-				words.map((word) => resolveTaskId(store, word)),
-			)) {
+			const ids = splitValues(given.ids).map((id) => resolveTaskId(store, id));
+			for (const id of new Set(ids)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
 				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
 			}
@@ -54,23 +47,23 @@ export const definePauseVerb = (
 			reply(given, { tasks, queue: { paused: queue } }, () =>
 				[
 					...tasks.map(
-						({ taskId, status, paused: held }) =>
-							`${taskId}  ${status}${held ? ", paused" : ""}`,
+						(each) =>
+							`${each.taskId}  ${each.status}${each.paused ? ", paused" : ""}`,
 					),
 					...(given.queue
-						? [queue ? "the queue is paused" : "the queue is running"]
+						? [`the queue is ${queue ? "paused" : "running"}`]
 						: []),
 				].join("\n"),
 			);
 		},
 	});
 
-export default definePauseVerb(
-	"pause",
-	"Pause tasks, or the whole queue",
-	true,
-	[
-		["bg pause @last", "its process stops, and its time limit with it"],
-		["bg pause --queue", "running tasks continue, nothing new starts"],
-	],
-);
+export default definePauseVerb({
+	name: "pause",
+	description: "Pause tasks, or the whole queue",
+	paused: true,
+	examples: {
+		"bg pause @last": "its process stops, and its time limit with it",
+		"bg pause --queue": "running tasks continue, nothing new starts",
+	},
+});

@@ -5,36 +5,29 @@ import { sweepStore } from "../../prune/garbage.ts";
 import { type PruneResult, pruneTasks } from "../../prune/prune.ts";
 import { openStore } from "../../store/directory.ts";
 import { formatFlags, openProgressLine, reply } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 const defaultTtlMs = 30 * 60_000;
 const defaultStaleMs = 10 * 60_000;
 
 export default defineVerb({
-	meta: {
-		name: "prune",
-		description: "Repair lost tasks, and stop old and idle ones",
-	},
+	name: "prune",
+	description: "Repair lost tasks, and stop old and idle ones",
 	group: "maintain",
-	examples: [
-		["bg prune --dry-run", "what would happen"],
-		["bg prune --ttl 2h", "end every older task, even an active one"],
-	],
+	examples: {
+		"bg prune --dry-run": "what would happen",
+		"bg prune --ttl 2h": "end every older task, even an active one",
+	},
 	args: {
-		ttl: {
-			type: "string",
-			valueHint: "90s|30m|2h",
-			description: "the maximum age (30m); if given, activity does not count",
-		},
-		stale: {
-			type: "string",
-			valueHint: "90s|30m|2h",
-			description: "the maximum time without output or CPU time (10m)",
-		},
-		"dry-run": {
-			type: "boolean",
-			description: "change nothing, show what would happen",
-		},
+		ttl: option(
+			"90s|30m|2h",
+			"the maximum age (30m); if given, activity does not count",
+		),
+		stale: option(
+			"90s|30m|2h",
+			"the maximum time without output or CPU time (10m)",
+		),
+		"dry-run": flag("change nothing, show what would happen"),
 		...formatFlags,
 	},
 	run: async ({ args }) => {

@@ -7,30 +7,27 @@ import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "report", description: "Summarize a session, as Markdown" },
+	name: "report",
+	description: "Summarize a session, as Markdown",
 	group: "inspect",
-	examples: [
-		["bg report", "the tasks of this session"],
-		["bg report --all", "all tasks, archived ones included"],
-	],
+	examples: {
+		"bg report": "the tasks of this session",
+		"bg report --all": "all tasks, archived ones included",
+	},
 	args: {
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "the tasks of this parent session ($BG_SESSION_ID)",
-		},
-		all: { type: "boolean", description: "all tasks of all sessions" },
+		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
+		all: flag("all tasks of all sessions"),
 	},
 	run: ({ args }) => {
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
 		const unreadable: UnreadableRecord[] = [];
-		const tasks: ReportedTask[] = [];
 		const all = reconcileTasks(store, iterateTasks(store, unreadable));
+		const tasks: ReportedTask[] = [];
 		for (const task of all) {
 			const isOthers = session && task.parent_session_id !== session;
 			if (!args.all && (task.archived_at || isOthers)) continue;

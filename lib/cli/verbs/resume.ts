@@ -1,40 +1,25 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planResume } from "../../control/rerun.ts";
-import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb, idArgument } from "../verb.ts";
-import { readFinished } from "./retry.ts";
+import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import { defineVerb, flag, required } from "../verb.ts";
+import { readReconciled } from "./retry.ts";
 
 export default defineVerb({
-	meta: {
-		name: "resume",
-		description: "Continue a droid's session, as a new task",
-	},
+	name: "resume",
+	description: "Continue a droid's session, as a new task",
 	group: "start",
-	examples: [
-		[
-			'bg resume @last "Now write a test for it."',
+	examples: {
+		'bg resume @last "Now write a test for it."':
 			"the newest droid continues its session",
-		],
-	],
+	},
 	args: {
-		id: idArgument("tasks"),
-		prompt: {
-			type: "positional",
-			required: true,
-			description: "what the droid is to do next",
-		},
-		fork: {
-			type: "boolean",
-			description: "in a copy of the session; the original is unchanged",
-		},
+		id: required("task id", { from: "tasks" }),
+		prompt: required("what the droid is to do next"),
+		fork: flag("in a copy of the session; the original is unchanged"),
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planResume(
-			readFinished(args.id),
-			args.prompt,
-			args.fork ?? false,
-		);
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
+		const task = readReconciled(args.id);
+		const plan = planResume(task, args.prompt, args.fork ?? false);
+		launchAndReply([{ plan }], args);
 	},
 });

@@ -1,27 +1,28 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planRetry } from "../../control/rerun.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
-import type { Task } from "../../task/schema.ts";
-import { launchReplyFlags, replyLaunched } from "../launch-flags.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
-	meta: { name: "retry", description: "Launch a task again, as a new task" },
+	name: "retry",
+	description: "Launch a task again, as a new task",
 	group: "start",
-	examples: [["bg retry @last", "the same call as a new task"]],
+	examples: {
+		"bg retry @last": "the same call as a new task",
+	},
 	args: {
-		id: idArgument("tasks"),
+		id: required("task id", { from: "tasks" }),
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(readFinished(args.id));
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, args);
+		const plan = planRetry(readReconciled(args.id));
+		launchAndReply([{ plan }], args);
 	},
 });
 
-export function readFinished(given: string): Task {
+export function readReconciled(given: string) {
 	const store = openStore({ write: true });
 	return reconcileTask(store, readTask(store, resolveTaskId(store, given)));
 }

@@ -1,49 +1,39 @@
-import { type LaunchResult, launchPlans } from "../../control/launch.ts";
 import { planCommand } from "../../control/plan.ts";
 import { usage } from "../../error.ts";
 import {
 	type CheckedCall,
 	checkArguments,
 	joinValues,
-	splitAtDashes,
 	splitValues,
 } from "../arguments.ts";
 import {
+	launchAndReply,
 	launchFlags,
-	replyLaunched,
 	toLaunchOptions,
 } from "../launch-flags.ts";
-import { defineVerb } from "../verb.ts";
+import { defineVerb, required } from "../verb.ts";
 
 const args = {
-	description: {
-		type: "positional",
-		required: true,
-		description: "what the task is about, in a few words",
-	},
-	command: {
-		type: "positional",
-		required: true,
+	description: required("what the task is about, in a few words"),
+	command: required("the program and its arguments, unchanged", {
 		multiple: true,
 		dashes: true,
 		from: "commands",
-		description: "the program and its arguments, unchanged",
-	},
+	}),
 	...launchFlags,
 } as const;
 
 const { command: _, ...argsBefore } = args;
 
 export default defineVerb({
-	meta: { name: "run", description: "Start a command, in the background" },
+	name: "run",
+	description: "Start a command, in the background",
 	group: "start",
-	examples: [
-		['bg run "build" -- make -j8', "the command after --"],
-		[
-			'bg run --timeout 10m --after @last "test" -- npm test',
+	examples: {
+		'bg run "build" -- make -j8': "the command after --",
+		'bg run --timeout 10m --after @last "test" -- npm test':
 			"starts when the newest task has completed",
-		],
-	],
+	},
 	args,
 	read: parseRun,
 	run: ({ args: parsed }) => {
@@ -51,16 +41,18 @@ export default defineVerb({
 			...toLaunchOptions(parsed),
 			command: splitValues(parsed.command),
 		});
-		replyLaunched(launchPlans([plan])[0] as LaunchResult, parsed);
+		launchAndReply([{ plan }], parsed);
 	},
 });
 
 /** Everything after the first `--` is the command, unchanged. */
 function parseRun(argv: readonly string[]): CheckedCall {
-	const [before, command] = splitAtDashes(argv);
-	const call = checkArguments("run", argsBefore, before);
+	const dashes = argv.indexOf("--");
+	const end = dashes < 0 ? argv.length : dashes;
+	const call = checkArguments("run", argsBefore, argv.slice(0, end));
 	if (call.values.help) return call;
-	if (!command?.length)
+	const command = argv.slice(end + 1);
+	if (command.length === 0)
 		throw usage("no command to run: bg run <description> -- <command…>");
 	return { args, values: { ...call.values, command: joinValues(command) } };
 }

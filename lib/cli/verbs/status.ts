@@ -11,27 +11,25 @@ import {
 	dismissNotice,
 	formatFlags,
 	isJsonWanted,
-	reply,
 	truncateRecord,
+	writeJson,
 } from "../reply.ts";
-import { defineVerb, idArgument } from "../verb.ts";
+import { defineVerb, flag, required } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */
 const unlimitedColumns = 500;
 
 export default defineVerb({
-	meta: {
-		name: "status",
-		description: "Show a task's record, with its current progress",
-	},
+	name: "status",
+	description: "Show a task's record, with its current progress",
 	group: "inspect",
-	examples: [
-		["bg status @last", "the newest task"],
-		["bg status @last --full --json", "the whole record"],
-	],
+	examples: {
+		"bg status @last": "the newest task",
+		"bg status @last --full --json": "the whole record",
+	},
 	args: {
-		id: idArgument("tasks"),
-		full: { type: "boolean", description: "truncate nothing" },
+		id: required("task id", { from: "tasks" }),
+		full: flag("truncate nothing"),
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -53,7 +51,7 @@ export default defineVerb({
 		};
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
-			if (reply(args, task, () => "")) dismissNotice(store, reconciled);
+			if (writeJson(task)) dismissNotice(store, reconciled);
 			return;
 		}
 		const { renderTaskDetails } = await import("../../print/task-details.ts");

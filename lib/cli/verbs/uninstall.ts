@@ -1,4 +1,3 @@
-import { exitCodes } from "../../error.ts";
 import { createReader } from "../../install/apply.ts";
 import { planUninstall } from "../../install/install.ts";
 import { toLine } from "../../print/text.ts";
@@ -7,12 +6,13 @@ import { defineVerb } from "../verb.ts";
 import { parseTarget, replyChanges, targetFlags } from "./install.ts";
 
 export default defineVerb({
-	meta: { name: "uninstall", description: "Remove what install wrote" },
+	name: "uninstall",
+	description: "Remove what install wrote",
 	group: "maintain",
-	examples: [
-		["bg uninstall --dry-run", "what would be removed"],
-		["bg uninstall --project", "from ./.factory"],
-	],
+	examples: {
+		"bg uninstall --dry-run": "what would be removed",
+		"bg uninstall --project": "from ./.factory",
+	},
 	args: { ...targetFlags, ...yesFlag },
 	run: async ({ args }) => {
 		const target = parseTarget(args);
@@ -24,9 +24,8 @@ export default defineVerb({
 			changed.length
 				? `remove bg from ${toLine(target.folder, 1000)} (${changed.length} files)?`
 				: undefined;
-		if (!args["dry-run"] && !(await confirm(args, question)))
-			return exitCodes.failed;
-		await replyChanges(target, plan, args);
-		return exitCodes.ok;
+		if (!args["dry-run"] && !(await confirm(args, question))) return false;
+		await replyChanges(args, { target, plan });
+		return true;
 	},
 });

@@ -1,11 +1,11 @@
 import { definePauseVerb } from "./pause.ts";
 
-export default definePauseVerb(
-	"unpause",
-	"Continue tasks, or the whole queue",
-	false,
-	[
-		["bg unpause @last", "its process continues"],
-		["bg unpause --queue", "queued tasks start again"],
-	],
-);
+export default definePauseVerb({
+	name: "unpause",
+	description: "Continue tasks, or the whole queue",
+	paused: false,
+	examples: {
+		"bg unpause @last": "its process continues",
+		"bg unpause --queue": "queued tasks start again",
+	},
+});

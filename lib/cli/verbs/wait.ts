@@ -23,35 +23,28 @@ import {
 	isJsonWanted,
 	openProgressLine,
 	queuePausedWarning,
-	reply,
 	truncateRecord,
 	warn,
+	writeJson,
 } from "../reply.ts";
-import { defineVerb, idsArgument } from "../verb.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
-	meta: {
-		name: "wait",
-		description: "Wait until tasks end, and show their results",
-	},
+	name: "wait",
+	description: "Wait until tasks end, and show their results",
 	group: "inspect",
-	examples: [
-		["bg wait", "all unfinished tasks"],
-		["bg wait --any --timeout 10m", "until one ends, at most 10 minutes"],
-	],
+	examples: {
+		"bg wait": "all unfinished tasks",
+		"bg wait --any --timeout 10m": "until one ends, at most 10 minutes",
+	},
 	args: {
-		ids: idsArgument("unfinished", false, "task ids (all unfinished tasks)"),
-		any: { type: "boolean", description: "until the first one ends" },
-		timeout: {
-			type: "string",
-			valueHint: "90s|30m|2h",
-			description: "the maximum time (exit code 124)",
-		},
-		session: {
-			type: "string",
-			valueHint: "id",
-			description: "only tasks of this parent session ($BG_SESSION_ID)",
-		},
+		ids: optional("task ids (all unfinished tasks)", {
+			multiple: true,
+			from: "unfinished",
+		}),
+		any: flag("until the first one ends"),
+		timeout: option("90s|30m|2h", "the maximum time (exit code 124)"),
+		session: option("id", "only tasks of this parent session ($BG_SESSION_ID)"),
 		...formatFlags,
 	},
 	run: async ({ args }) => {
@@ -104,9 +97,8 @@ export default defineVerb({
 					`status ${id} --full`,
 				),
 		);
-		const lost = missing.length ? { missing } : {};
-		if (json)
-			isRead = reply(args, { tasks, running, timedOut, ...lost }, () => "");
+		const lost = missing.length && { missing };
+		if (json) isRead = writeJson({ tasks, running, timedOut, ...lost });
 		else if (running.length)
 			writeAll(1, `still running: ${running.join(" ")}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
@@ -115,9 +107,7 @@ export default defineVerb({
 		for (const id of missing)
 			warn(`unable to say how ${id} ended: its record is missing or broken`);
 		if (missing.length) return exitCodes.missing;
-		return ended.every(({ status }) => status === "completed")
-			? exitCodes.ok
-			: exitCodes.failed;
+		return ended.every(({ status }) => status === "completed");
 	},
 });
 

@@ -36,14 +36,12 @@ const outputPollIntervalMs = 200;
 const maxShownBytes = 64 * 1024;
 
 export default defineVerb({
-	meta: {
-		name: "watch",
-		description: "Show tasks live, with keys to select, follow and cancel",
-	},
+	name: "watch",
+	description: "Show tasks live, with keys to select, follow and cancel",
 	group: "inspect",
-	examples: [
-		["bg watch", "arrows select, Enter shows the output, c cancels, q quits"],
-	],
+	examples: {
+		"bg watch": "arrows select, Enter shows the output, c cancels, q quits",
+	},
 	args: {},
 	run: async () => {
 		assertTerminal();
@@ -77,26 +75,28 @@ export default defineVerb({
 		};
 		const type = (text: string) => {
 			for (const key of splitKeys(text)) {
-				const { view: next, act: action } = pressKey(
-					view,
-					key,
-					readTerminalSize(),
-				);
-				view = next;
-				if (action?.do === "cancel") cancel(action.id).catch(ended.reject);
-				else if (action?.do === "suspend") screen.suspend();
-				else if (action) ended.resolve(exitCodes.ok);
+				const pressed = pressKey(view, key, readTerminalSize());
+				view = pressed.view;
+				const { act } = pressed;
+				if (act?.do === "cancel") cancel(act.id).catch(fail);
+				else if (act?.do === "suspend") screen.suspend();
+				else if (act) end(exitCodes.ok);
 			}
 			follow();
 		};
-		const ended = createDeferred<number | "SIGHUP">();
+		let end = (_result: number | "SIGHUP") => {};
+		let fail = (_fault: unknown) => {};
+		const ended = new Promise<number | "SIGHUP">((resolve, reject) => {
+			end = resolve;
+			fail = reject;
+		});
 		/** Runs an action and draws. An error ends the command and restores the terminal. */
 		const guard = (action: () => void) => {
 			try {
 				action();
 				screen.draw(drawView(view, { ...readTerminalSize(), colour }));
 			} catch (fault) {
-				ended.reject(fault);
+				fail(fault);
 			}
 		};
 
@@ -104,7 +104,7 @@ export default defineVerb({
 		const screen = openScreen({
 			onText: (text) => guard(() => type(text)),
 			onChange: () => guard(() => {}),
-			onEnd: () => ended.resolve("SIGHUP"),
+			onEnd: () => end("SIGHUP"),
 		});
 		const disarm = watchEnds(store, () => guard(refresh));
 		const timers = [
@@ -116,9 +116,9 @@ export default defineVerb({
 		];
 		try {
 			guard(() => {});
-			const end = await Promise.race([ended.promise, interrupt.signal]);
+			const first = await Promise.race([ended, interrupt.signal]);
 			screen.close();
-			return typeof end === "number" ? end : endBySignal(interrupt, end);
+			return typeof first === "number" ? first : endBySignal(interrupt, first);
 		} finally {
 			screen.close();
 			interrupt.ignore();
@@ -138,17 +138,6 @@ function assertTerminal(): void {
 		throw usage(
 			`bg watch needs a terminal that can move its cursor, and TERM is ${process.env.TERM || "not set"} ${instead}`,
 		);
-}
-
-/** Promise.withResolvers, which Node 20 does not have. */
-function createDeferred<T>() {
-	let resolve = (_value: T) => {};
-	let reject = (_fault: unknown) => {};
-	const promise = new Promise<T>((yes, no) => {
-		resolve = yes;
-		reject = no;
-	});
-	return { promise, resolve, reject };
 }
 
 /** The last part of an output, as text. */
