@@ -5,7 +5,7 @@
  * content: it needs no free space. The task's supervisor reads it and records it later. Every end
  * replaces a file in `.ends`, which wakes the processes that watch that folder.
  */
-import { existsSync, renameSync, rmSync, watch } from "node:fs";
+import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
 import * as v from "valibot";
 import { Stop, type Task } from "../task/schema.ts";
 import { timestamp } from "../task/states.ts";
@@ -60,17 +60,26 @@ export function removeStops(store: Store, id: string): void {
 
 /**
  * Calls back after every end of a task in this store. Start to watch first, then read, then wait: no
- * end is missed. If the system cannot watch, there is no callback: the caller has to poll as well.
+ * end is missed. If the system cannot watch (a user has 128 inotify instances), the folder is polled.
  * @returns a function that ends the watch.
  */
 export function watchEnds(store: Store, onEnd: () => void): () => void {
+	const folder = folderPath(store, "ends");
+	let stop = () => {};
+	const poll = () => {
+		stop = pollFolder(folder, onEnd);
+	};
 	try {
-		const watcher = watch(folderPath(store, "ends"), onEnd);
-		watcher.on("error", () => watcher.close());
-		return () => watcher.close();
+		const watcher = watch(folder, onEnd);
+		stop = () => watcher.close();
+		watcher.on("error", () => {
+			watcher.close();
+			poll();
+		});
 	} catch {
-		return () => {};
+		poll();
 	}
+	return () => stop();
 }
 
 /** Processes begin with different names. */
@@ -123,6 +132,21 @@ export function publishEnd(
 }
 
 // --- internal ---
+
+/** How often a folder is polled that the system does not watch, in ms. */
+const folderPollMs = 20;
+
+/** Calls back when the names in a folder have changed. Returns a function that ends that. */
+function pollFolder(folder: string, onChange: () => void): () => void {
+	const read = () => lstatSync(folder, { throwIfNoEntry: false })?.mtimeMs;
+	let before = read();
+	const timer = setInterval(() => {
+		const now = read();
+		if (now !== before) onChange();
+		before = now;
+	}, folderPollMs);
+	return () => clearInterval(timer);
+}
 
 const listStops = (store: Store, id: string) =>
 	listNames(store, folderPath(store, "stops")).filter((name) =>

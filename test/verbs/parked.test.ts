@@ -71,7 +71,7 @@ const show = [
 	"grep -E '^(Groups|Sig(Blk|Ign)|Cap|NoNewPrivs|Seccomp)' /proc/self/status",
 	"cut -d' ' -f18,19 /proc/$$/stat",
 	"readlink /proc/$$/cwd",
-	"ls -l /proc/$$/fd | sed 's/.* \\([0-9]* -> .*\\)/\\1/'",
+	"readlink /proc/$$/fd/*",
 ].join("; ");
 
 /** Variables that one shell or another drops, sets, obeys or changes. */
