@@ -138,7 +138,13 @@ const folderPollMs = 20;
 
 /** Calls back when the names in a folder have changed. Returns a function that ends that. */
 function pollFolder(folder: string, onChange: () => void): () => void {
-	const read = () => lstatSync(folder, { throwIfNoEntry: false })?.mtimeMs;
+	const read = () => {
+		try {
+			return lstatSync(folder).mtimeMs;
+		} catch {
+			return undefined;
+		}
+	};
 	let before = read();
 	const timer = setInterval(() => {
 		const now = read();
