@@ -154,7 +154,21 @@ function pollFolder(folder: string, onChange: () => void): () => void {
 	return () => clearInterval(timer);
 }
 
-const listStops = (store: Store, id: string) =>
-	listNames(store, folderPath(store, "stops")).filter((name) =>
-		name.startsWith(`${id}.`),
-	);
+/** How long after its last change a folder is read again at each call, in ms: file times are that coarse. */
+const unsettledMs = 3000;
+
+/** The time of the last change of a folder that was found empty then. */
+let emptySince: { folder: string; mtimeMs: number } | undefined;
+
+/** Lists the stop requests for a task. A supervisor asks often, and nearly always there are none. */
+function listStops(store: Store, id: string): string[] {
+	const folder = folderPath(store, "stops");
+	const { mtimeMs = 0 } = lstatSync(folder, { throwIfNoEntry: false }) ?? {};
+	if (emptySince?.folder === folder && emptySince.mtimeMs === mtimeMs)
+		return [];
+	const names = listNames(store, folder);
+	const isSettled = Math.abs(Date.now() - mtimeMs) > unsettledMs;
+	emptySince =
+		isSettled && names.length === 0 ? { folder, mtimeMs } : undefined;
+	return names.filter((name) => name.startsWith(`${id}.`));
+}
