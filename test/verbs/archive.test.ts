@@ -174,6 +174,7 @@ test("the unique end of an id names a task in the folder", async () => {
 		["pause", "f00d"],
 		["unpause", "f00d"],
 		["complete", "f00d", "x"],
+		["edit", "f00d", "--priority", "1"],
 	]) {
 		const { code, stderr } = await box.bg(args);
 		expect(code).toBe(3);

@@ -2,6 +2,7 @@ import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
+import { describeState } from "../../print/task-row.ts";
 import {
 	formatProgramCall,
 	isTerminal,
@@ -12,6 +13,7 @@ import {
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
+import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
@@ -22,6 +24,8 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
+import { Selection } from "../../task/selection.ts";
+import { isFinal } from "../../task/states.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
@@ -93,9 +97,18 @@ export default defineVerb({
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const selection = new Selection<ReportedTask | string>(limit);
+		const renderRow = (task: Task, waits_for?: string) => {
+			const current = addProgress(store, task);
+			const notes = { note: describeNote(task), waits_for };
+			return args.full
+				? toJson({ ...current, ...notes })
+				: renderShort(current, notes);
+		};
+		const selection = new Selection<Task | string>(limit);
+		const unfinished = new Map<string, Status>();
 		let total = 0;
 		for (const task of reconcileTasks(store, found)) {
+			if (!isFinal(task)) unfinished.set(task.id, task.status);
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
@@ -106,38 +119,55 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			total++;
-			// A JSON reply keeps only rows: 10,000 records would take much memory.
-			selection.add(task.status, () => {
-				const current: ReportedTask = addProgress(store, task);
-				const note = describeNote(task);
-				if (!asJson) return { ...current, note };
-				return args.full
-					? toJson({ ...current, note })
-					: renderShort(current, note);
-			});
+			// A JSON reply keeps only rows: 10,000 records would take much memory. A queued task becomes one at the
+			// end, when the tasks that it comes after were read.
+			selection.add(task.status, () =>
+				asJson && task.status !== "queued" ? renderRow(task) : task,
+			);
 		}
 		const shown = selection.shown();
 		const left = total - shown.length;
 		const more = left ? formatProgramCall(describeCall(args)) : "";
-		if (format === "json") {
-			const head = JSON.stringify({ total, ...counts });
-			const tail = toJson({
-				...(left && { truncated: true, omitted: left, more }),
-				...(unreadable.length && { unreadable }),
-			}).slice(1);
-			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-			writeRows(shown as string[], ",");
-			writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
-			return;
+		const state = counts.queued ? findQueueState(store) : undefined;
+		const describeWait = (task: Task) =>
+			state?.describeWait(task, (id) => unfinished.get(id));
+		const { limits, queue, line } = readQueueSettings(store);
+		if (asJson) {
+			const rows = shown.map((each) =>
+				typeof each === "string" ? each : renderRow(each, describeWait(each)),
+			);
+			if (format === "jsonl") writeRows([...rows, ""], "\n");
+			else {
+				const head = JSON.stringify({ total, ...counts, limits, queue });
+				const tail = toJson({
+					...(left && { truncated: true, omitted: left, more }),
+					...(unreadable.length && { unreadable }),
+				}).slice(1);
+				writeAll(1, `${head.slice(0, -1)},"tasks":[`);
+				writeRows(rows, ",");
+				writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
+				return;
+			}
+		} else {
+			const tasks = (shown as Task[]).map((task) => ({
+				...addProgress(store, task),
+				note: describeNote(task),
+				waits_for: describeWait(task),
+			}));
+			if (format === "md") {
+				const { renderReport } = await import("../../print/report.ts");
+				writeAll(1, renderReport(tasks));
+			} else if (!isTerminal(1) || total === 0) {
+				const table = await renderTable(tasks);
+				writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
+			} else {
+				const isInUse = counts.queued + counts.running > 0 || queue.paused;
+				const queueLine = isInUse ? [line] : [];
+				const summary = { counts, queueLine };
+				const table = await renderTerminalTable(store, tasks, summary);
+				writeAll(1, `${table}\n`);
+			}
 		}
-		const tasks = shown as ReportedTask[];
-		if (format === "jsonl") writeRows([...(shown as string[]), ""], "\n");
-		else if (format === "md") {
-			const { renderReport } = await import("../../print/report.ts");
-			writeAll(1, renderReport(tasks));
-		} else if (!isTerminal(1) || total === 0)
-			writeAll(1, `${await renderTable(tasks)}\n`);
-		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
 		// A limit that was typed needs no explanation.
 		if (left && limit === undefined)
 			warn(`${left} more of ${total} tasks: ${more}`);
@@ -147,47 +177,6 @@ export default defineVerb({
 });
 
 // --- internal ---
-
-/** How many tasks are shown without `--limit`, unless more of them run. */
-const usualLimit = 50;
-
-/**
- * Selects the tasks to show: those that run, then the newest queued ones, then the newest finished ones. Without a
- * limit that was typed, all that run are shown.
- */
-class Selection<T> {
-	/** Running, queued, finished ones. */
-	readonly #groups: { at: number; item: T }[][] = [[], [], []];
-	readonly #limit: number;
-	readonly #maxRunning: number;
-	#count = 0;
-
-	/** @param typed the limit that was typed; 0: none. */
-	constructor(typed: number | undefined) {
-		this.#limit = (typed ?? usualLimit) || Number.POSITIVE_INFINITY;
-		this.#maxRunning =
-			typed === undefined ? Number.POSITIVE_INFINITY : this.#limit;
-	}
-
-	/** Adds a task that is older than those before. It is rendered only if it may be shown. */
-	add(status: Status, render: () => T): void {
-		const group = status === "running" ? 0 : status === "queued" ? 1 : 2;
-		const items = this.#groups[group] ?? [];
-		const most = group === 0 ? this.#maxRunning : this.#limit;
-		const at = this.#count++;
-		if (items.length < most) items.push({ at, item: render() });
-	}
-
-	/** What is shown, the newest first. */
-	shown(): T[] {
-		const [running = []] = this.#groups;
-		return this.#groups
-			.flat()
-			.slice(0, Math.max(this.#limit, running.length))
-			.sort((a, b) => a.at - b.at)
-			.map(({ item }) => item);
-	}
-}
 
 type ListFlags = Partial<
 	Record<"status" | "session" | "cwd" | "tag" | "format", string> &
@@ -208,11 +197,16 @@ function describeCall(flags: ListFlags): string {
 	return ["list", ...given, "--limit 0"].join(" ");
 }
 
-function renderShort(task: ReportedTask, note: string | undefined): string {
+function renderShort(
+	task: ReportedTask,
+	notes: Pick<ReportedTask, "note" | "waits_for">,
+): string {
 	const picked: Record<string, unknown> = {};
 	for (const key of shortKeys)
 		if (task[key] !== undefined) picked[key] = task[key];
+	const { note, waits_for } = notes;
 	if (note !== undefined) picked.note = note;
+	if (waits_for !== undefined) picked.waits_for = waits_for;
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
@@ -236,7 +230,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 			formatStatus(task.status),
 			formatTaskAge(task),
 			toLine(task.agent ?? task.kind, 20),
-			[task.description, task.error, task.note]
+			[task.description, task.error, ...describeState(task)]
 				.flatMap((part) => (part ? toLine(part, 80) : []))
 				.join(" · "),
 		]),
@@ -246,25 +240,34 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 /** The same in the width of a terminal; ids are the shortest that can be typed. */
 async function renderTerminalTable(
 	store: Store,
-	tasks: readonly Task[],
-	counts: Readonly<Record<Status, number>>,
+	tasks: readonly ReportedTask[],
+	{
+		counts,
+		queueLine,
+	}: {
+		counts: Readonly<Record<Status, number>>;
+		/** What is in force in the queue, if it matters. */
+		queueLine: readonly string[];
+	},
 ): Promise<string> {
-	const { readTaskRow } = await import("../../control/task-rows.ts");
+	const { readTaskRow } = await import("../task-rows.ts");
 	const { layOutTable, shortenIds, summarizeCounts } = await import(
 		"../../print/table.ts"
 	);
 	const { readTerminalSize } = await import("../../print/terminal.ts");
 	const shorten = shortenIds(listTaskIds(store));
 	const rows = tasks.map((task) => ({
-		...readTaskRow(store, task),
+		...readTaskRow(store, task, task.waits_for),
 		short: shorten(task.id),
 	}));
-	const { head, line } = layOutTable(rows, readTerminalSize().columns);
+	const { columns } = readTerminalSize();
+	const { fitText } = await import("../../print/width.ts");
+	const { head, line } = layOutTable(rows, columns);
 	const colour = isColourWanted();
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		summarizeCounts(counts),
+		fitText([summarizeCounts(counts), ...queueLine].join(" · "), columns),
 	].join("\n");
 }

@@ -1,0 +1,43 @@
+/** Which tasks a list shows. Pure. */
+import type { Status } from "./schema.ts";
+
+/** How many tasks are shown without `--limit`, unless more of them run. */
+const usualLimit = 50;
+
+/**
+ * Selects the tasks to show: those that run, then the newest queued ones, then the newest finished ones. Without a
+ * limit that was typed, all that run are shown.
+ */
+export class Selection<T> {
+	/** Running, queued, finished ones. */
+	readonly #groups: { at: number; item: T }[][] = [[], [], []];
+	readonly #limit: number;
+	readonly #maxRunning: number;
+	#count = 0;
+
+	/** @param typed the limit that was typed; 0: none. */
+	constructor(typed: number | undefined) {
+		this.#limit = (typed ?? usualLimit) || Number.POSITIVE_INFINITY;
+		this.#maxRunning =
+			typed === undefined ? Number.POSITIVE_INFINITY : this.#limit;
+	}
+
+	/** Adds a task that is older than those before. It is rendered only if it may be shown. */
+	add(status: Status, render: () => T): void {
+		const group = status === "running" ? 0 : status === "queued" ? 1 : 2;
+		const items = this.#groups[group] ?? [];
+		const most = group === 0 ? this.#maxRunning : this.#limit;
+		const at = this.#count++;
+		if (items.length < most) items.push({ at, item: render() });
+	}
+
+	/** What is shown, the newest first. */
+	shown(): T[] {
+		const [running = []] = this.#groups;
+		return this.#groups
+			.flat()
+			.slice(0, Math.max(this.#limit, running.length))
+			.sort((a, b) => a.at - b.at)
+			.map(({ item }) => item);
+	}
+}
