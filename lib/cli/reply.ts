@@ -136,6 +136,51 @@ export function truncateToJson(record: object, command: string): string {
 		: toJson(truncateToFit(record, command));
 }
 
+/** How many rows of a reply are kept as one piece. */
+const rowsInPiece = 200;
+
+/**
+ * The rows of a JSON reply, in their order. Many are kept as bytes: as texts they would take part in each garbage
+ * collection, and one large text would be copied repeatedly.
+ */
+export class JsonRows {
+	readonly #separator: string;
+	readonly #pieces: (Uint8Array | (() => string))[] = [];
+	#texts: string[] = [];
+
+	constructor(separator: string) {
+		this.#separator = separator;
+	}
+
+	add(row: string): void {
+		if (this.#texts.push(row) === rowsInPiece) this.#pack();
+	}
+
+	/** Adds a row that is rendered when it is written. */
+	addLate(render: () => string): void {
+		this.#pack();
+		this.#pieces.push(render);
+	}
+
+	/** Writes all rows. @returns false if the reader is gone. */
+	write(): boolean {
+		this.#pack();
+		return this.#pieces.every((piece, at) => {
+			const isFirst = at === 0 || writeAll(1, this.#separator);
+			return (
+				isFirst && writeAll(1, typeof piece === "function" ? piece() : piece)
+			);
+		});
+	}
+
+	#pack(): void {
+		if (this.#texts.length === 0) return;
+		const text = this.#texts.join(this.#separator);
+		this.#pieces.push(new TextEncoder().encode(text));
+		this.#texts = [];
+	}
+}
+
 // --- internal ---
 
 function truncateToFit<T extends object>(record: T, command: string): T {

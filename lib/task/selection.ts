@@ -1,5 +1,5 @@
 /** Which tasks a list shows. Pure. */
-import type { Status } from "./schema.ts";
+import type { Task } from "./schema.ts";
 
 /** How many tasks are shown without `--limit`, unless more of them run. */
 const usualLimit = 50;
@@ -8,9 +8,9 @@ const usualLimit = 50;
  * Selects the tasks to show: those that run, then the newest queued ones, then the newest finished ones. Without a
  * limit that was typed, all that run are shown.
  */
-export class Selection<T> {
+export class Selection<T extends Pick<Task, "status">> {
 	/** Running, queued, finished ones. */
-	readonly #groups: { at: number; item: T }[][] = [[], [], []];
+	readonly #groups: { at: number; task: T }[][] = [[], [], []];
 	readonly #limit: number;
 	readonly #maxRunning: number;
 	#count = 0;
@@ -22,22 +22,23 @@ export class Selection<T> {
 			typed === undefined ? Number.POSITIVE_INFINITY : this.#limit;
 	}
 
-	/** Adds a task that is older than those before. It is rendered only if it may be shown. */
-	add(status: Status, render: () => T): void {
+	/** Adds a task that is older than those before. */
+	add(task: T): void {
+		const { status } = task;
 		const group = status === "running" ? 0 : status === "queued" ? 1 : 2;
-		const items = this.#groups[group] ?? [];
+		const tasks = this.#groups[group] ?? [];
 		const most = group === 0 ? this.#maxRunning : this.#limit;
 		const at = this.#count++;
-		if (items.length < most) items.push({ at, item: render() });
+		if (tasks.length < most) tasks.push({ at, task });
 	}
 
-	/** What is shown, the newest first. */
+	/** The tasks to show, the newest first. */
 	shown(): T[] {
 		const [running = []] = this.#groups;
 		return this.#groups
 			.flat()
 			.slice(0, Math.max(this.#limit, running.length))
 			.sort((a, b) => a.at - b.at)
-			.map(({ item }) => item);
+			.map(({ task }) => task);
 	}
 }

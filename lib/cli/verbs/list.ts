@@ -27,7 +27,13 @@ import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { Selection } from "../../task/selection.ts";
 import { isFinal } from "../../task/states.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
-import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
+import {
+	formatFlags,
+	isJsonWanted,
+	JsonRows,
+	truncateToJson,
+	warn,
+} from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -104,8 +110,14 @@ export default defineVerb({
 				? toJson({ ...current, ...notes })
 				: renderShort(current, notes);
 		};
-		const selection = new Selection<Task | string>(limit);
+		const rows = new JsonRows(format === "jsonl" ? "\n" : ",");
+		// Without a limit a JSON reply keeps no record: 10,000 would take much memory.
+		const keepsRows = asJson && limit === 0;
+		const selection = new Selection<Task>(limit);
 		const unfinished = new Map<string, Status>();
+		let state: ReturnType<typeof findQueueState> | undefined;
+		const describeWait = (task: Task) =>
+			state?.describeWait(task, (id) => unfinished.get(id));
 		let total = 0;
 		for (const task of reconcileTasks(store, found)) {
 			if (!isFinal(task)) unfinished.set(task.id, task.status);
@@ -119,37 +131,33 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			total++;
-			// A JSON reply keeps only rows: 10,000 records would take much memory. A queued task becomes one at the
-			// end, when the tasks that it comes after were read.
-			selection.add(task.status, () =>
-				asJson && task.status !== "queued" ? renderRow(task) : task,
-			);
+			if (!keepsRows) selection.add(task);
+			else if (task.status !== "queued") rows.add(renderRow(task));
+			// The tasks that it comes after are read later.
+			else rows.addLate(() => renderRow(task, describeWait(task)));
 		}
 		const shown = selection.shown();
-		const left = total - shown.length;
+		const left = keepsRows ? 0 : total - shown.length;
 		const more = left ? formatProgramCall(describeCall(args)) : "";
-		const state = counts.queued ? findQueueState(store) : undefined;
-		const describeWait = (task: Task) =>
-			state?.describeWait(task, (id) => unfinished.get(id));
+		if (counts.queued) state = findQueueState(store);
 		const { limits, queue, line } = readQueueSettings(store);
 		if (asJson) {
-			const rows = shown.map((each) =>
-				typeof each === "string" ? each : renderRow(each, describeWait(each)),
-			);
-			if (format === "jsonl") writeRows([...rows, ""], "\n");
-			else {
+			for (const task of shown) rows.add(renderRow(task, describeWait(task)));
+			if (format === "jsonl") {
+				if (rows.write()) writeAll(1, total ? "\n" : "");
+			} else {
 				const head = JSON.stringify({ total, ...counts, limits, queue });
 				const tail = toJson({
 					...(left && { truncated: true, omitted: left, more }),
 					...(unreadable.length && { unreadable }),
 				}).slice(1);
 				writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-				writeRows(rows, ",");
+				if (!rows.write()) return;
 				writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
 				return;
 			}
 		} else {
-			const tasks = (shown as Task[]).map((task) => ({
+			const tasks = shown.map((task) => ({
 				...addProgress(store, task),
 				note: describeNote(task),
 				waits_for: describeWait(task),
@@ -208,16 +216,6 @@ function renderShort(
 	if (note !== undefined) picked.note = note;
 	if (waits_for !== undefined) picked.waits_for = waits_for;
 	return truncateToJson(picked, `status ${task.id} --full`);
-}
-
-/** Writes rows of JSON 500 at a time: one large string would be copied repeatedly. */
-function writeRows(rows: readonly string[], separator: string): void {
-	const size = 500;
-	for (let at = 0; at < rows.length; at += size) {
-		const piece = rows.slice(at, at + size).join(separator);
-		const more = at + size < rows.length ? separator : "";
-		if (!writeAll(1, piece + more)) return;
-	}
 }
 
 async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {

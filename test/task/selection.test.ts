@@ -1,0 +1,38 @@
+import { expect, test } from "bun:test";
+import { Selection } from "../../lib/task/selection.ts";
+
+/** The positions of the tasks that are shown; a letter a task: running, queued, or finished otherwise. */
+function select(tasks: string, typed?: number): string {
+	const words = { r: "running", q: "queued" } as const;
+	const selection = new Selection<{
+		status: "running" | "queued" | "completed";
+		at: number;
+	}>(typed);
+	for (const [at, letter] of [...tasks].entries()) {
+		const status = words[letter as "r" | "q"] ?? "completed";
+		selection.add({ status, at });
+	}
+	return selection
+		.shown()
+		.map(({ at }) => at)
+		.join(" ");
+}
+
+const finished = "c".repeat(60);
+
+test.each([
+	["all of a few", "crqc", undefined, "0 1 2 3"],
+	["those that run first", "ccccr", 2, "0 4"],
+	["queued ones before finished ones", "ccqcr", 3, "0 2 4"],
+	["not more than were asked for", "rrrr", 2, "0 1"],
+	["all with 0", "ccrq", 0, "0 1 2 3"],
+])("a list shows %s", (_, tasks, typed, shown) => {
+	expect(select(tasks, typed)).toBe(shown);
+});
+
+test("without a limit 50 are shown, or all that run", () => {
+	expect(select(`${finished}r`).split(" ")).toHaveLength(50);
+	expect(select(`${finished}r`)).toEndWith(" 48 60");
+	expect(select("r".repeat(60) + finished).split(" ")).toHaveLength(60);
+	expect(select(finished, 0).split(" ")).toHaveLength(60);
+});
