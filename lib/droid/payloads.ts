@@ -25,65 +25,75 @@ export const HookPayload = v.object({
 });
 export type HookPayload = v.InferOutput<typeof HookPayload>;
 
-const SubagentLaunch = v.object({
-	tool_name: v.literal("Task"),
-	tool_input: v.object({
-		subagent_type: v.optional(v.string(), "worker"),
-		description: v.optional(v.string(), ""),
-		prompt: v.optional(v.string(), ""),
-	}),
-	/** The session's id in it. */
-	tool_response: v.pipe(
-		v.string(),
-		v.startsWith("Task launched in background"),
-		v.transform((text) => /^task_id: (\S+)$/m.exec(text)?.[1]),
-		v.string(),
-		v.regex(sessionPattern),
-	),
-});
+const subagentLaunch = () =>
+	v.object({
+		tool_name: v.literal("Task"),
+		tool_input: v.object({
+			subagent_type: v.optional(v.string(), "worker"),
+			description: v.optional(v.string(), ""),
+			prompt: v.optional(v.string(), ""),
+		}),
+		/** The session's id in it. */
+		tool_response: v.pipe(
+			v.string(),
+			v.startsWith("Task launched in background"),
+			v.transform((text) => /^task_id: (\S+)$/m.exec(text)?.[1]),
+			v.string(),
+			v.regex(sessionPattern),
+		),
+	});
 
 /** A subagent that droid started in the background. */
-type Subagent = v.InferOutput<typeof SubagentLaunch>["tool_input"] & {
+type Subagent = v.InferOutput<
+	ReturnType<typeof subagentLaunch>
+>["tool_input"] & {
 	sessionId: string;
 };
 
 /** The subagent that a call of the Task tool started in the background; undefined for other calls. */
 export function parseSubagent(payload: HookPayload): Subagent | undefined {
-	const { success, output } = v.safeParse(SubagentLaunch, payload);
+	// Schemas that most hooks do not need are built on demand.
+	if (payload.tool_name !== "Task") return undefined;
+	const { success, output } = v.safeParse(subagentLaunch(), payload);
 	if (!success) return undefined;
 	return { ...output.tool_input, sessionId: output.tool_response };
 }
 
-const TextParts = v.pipe(
-	v.array(v.object({ type: optionalText, text: v.optional(v.string(), "") })),
-	v.transform((parts) => parts.filter(({ type }) => type === "text")),
-	v.transform((parts) => parts.map(({ text }) => text).join("\n")),
-);
-const Message = v.object({
-	role: v.literal("assistant"),
-	content: v.union([v.string(), TextParts]),
-});
-const TranscriptLine = v.pipe(
-	v.string(),
-	v.parseJson(),
-	v.union([
-		v.pipe(
-			v.object({ message: Message }),
-			v.transform(({ message }) => message),
-		),
-		Message,
-	]),
-);
+const textParts = () =>
+	v.pipe(
+		v.array(v.object({ type: optionalText, text: v.optional(v.string(), "") })),
+		v.transform((parts) => parts.filter(({ type }) => type === "text")),
+		v.transform((parts) => parts.map(({ text }) => text).join("\n")),
+	);
+const message = () =>
+	v.object({
+		role: v.literal("assistant"),
+		content: v.union([v.string(), textParts()]),
+	});
+const transcriptLine = () =>
+	v.pipe(
+		v.string(),
+		v.parseJson(),
+		v.union([
+			v.pipe(
+				v.object({ message: message() }),
+				v.transform(({ message }) => message),
+			),
+			message(),
+		]),
+	);
 
 /**
  * Finds the last text of the assistant in the last bytes of a transcript. Lines that are torn or have
  * no such text are skipped.
  */
 export function findLastAssistantText(bytes: Buffer): string | undefined {
+	const schema = transcriptLine();
 	let end = bytes.length;
 	while (end > 0) {
 		const start = bytes.lastIndexOf(0x0a, end - 1) + 1;
-		const text = parseAssistantText(bytes.toString("utf8", start, end));
+		const line = bytes.toString("utf8", start, end);
+		const text = line.includes('"assistant"') && parseText(schema, line);
 		if (text) return text;
 		end = start - 1;
 	}
@@ -92,8 +102,10 @@ export function findLastAssistantText(bytes: Buffer): string | undefined {
 
 // --- internal ---
 
-function parseAssistantText(line: string): string | undefined {
-	if (!line.includes('"assistant"')) return undefined;
-	const { success, output } = v.safeParse(TranscriptLine, line);
+function parseText(
+	schema: ReturnType<typeof transcriptLine>,
+	line: string,
+): string | undefined {
+	const { success, output } = v.safeParse(schema, line);
 	return success ? output.content : undefined;
 }

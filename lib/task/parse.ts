@@ -8,16 +8,19 @@ import {
 	kinds,
 	numberFields,
 	reasons,
-	StructuredFields,
+	type StructuredFields,
 	schemaVersion,
 	statuses,
+	structuredFieldsSchema,
 	type Task,
 	textFields,
 } from "./schema.ts";
 
 /** Whether a field may hold any JSON. The schema bounds the depth of all others. */
 const isOpenField = (key: string) =>
-	!(key in StructuredFields.entries) || key === "usage" || key === "attempts";
+	(!usualChecks.has(key) && !simpleTypes.has(key)) ||
+	key === "usage" ||
+	key === "attempts";
 
 /** Whether a newer bg wrote the record. Such a record is shown and never rewritten. */
 export const hasNewerSchema = ({ schema = 0 }: Pick<Task, "schema">) =>
@@ -60,7 +63,7 @@ export function parseTask(json: string): Task {
 	if (wrong !== undefined)
 		throw new Error(`its ${wrong} is not a ${simpleTypes.get(wrong)}`);
 	if (!isUsual || record.id === undefined || record.status === undefined)
-		return v.parse(StructuredFields, record);
+		return v.parse(structuredFieldsSchema(), record);
 	record.kind ??= "droid";
 	record.description ??= "";
 	return record as Task;
@@ -79,9 +82,10 @@ export function isTooDeep(value: unknown, levels = 100): boolean {
 
 function parseNewerRecord(record: Record<string, unknown>): Task {
 	for (const key of listWrongFields(record)) delete record[key];
-	for (const { path } of v.safeParse(StructuredFields, record).issues ?? [])
+	for (const { path } of v.safeParse(structuredFieldsSchema(), record).issues ??
+		[])
 		delete record[String(path?.[0]?.key)];
-	const parsed = v.safeParse(StructuredFields, record);
+	const parsed = v.safeParse(structuredFieldsSchema(), record);
 	if (parsed.success) return parsed.output;
 	throw new NewerSchemaError(
 		`it was written by a newer bg (schema ${record.schema})`,
@@ -136,7 +140,7 @@ const isProgress = (value: unknown) =>
 
 /**
  * Whether the value of a structured field is certainly right; false leaves it to valibot. Every field of
- * StructuredFields is here.
+ * the schema is here.
  */
 const usualChecks = new Map<string, (value: unknown) => boolean>(
 	Object.entries({
@@ -160,7 +164,7 @@ const usualChecks = new Map<string, (value: unknown) => boolean>(
 		after_mode: () => false,
 		attempts: () => false,
 	} satisfies Record<
-		keyof typeof StructuredFields.entries,
+		keyof StructuredFields["entries"],
 		(value: unknown) => boolean
 	>),
 );

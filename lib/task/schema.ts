@@ -41,14 +41,15 @@ export const reasons = Object.keys(statusByReason) as [Reason, ...Reason[]];
 /** The first signals that `cancel --signal` accepts. */
 export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
 
+const identity = () =>
+	v.object({
+		machine: v.string(),
+		boot: v.string(),
+		pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+		start: v.string(),
+	});
 /** A process. A pid identifies one only together with machine, boot and start time. */
-export const Identity = v.object({
-	machine: v.string(),
-	boot: v.string(),
-	pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
-	start: v.string(),
-});
-export type Identity = v.InferOutput<typeof Identity>;
+export type Identity = v.InferOutput<ReturnType<typeof identity>>;
 
 export const optionalText = v.optional(v.string());
 
@@ -62,8 +63,8 @@ export const Progress = v.object({
 });
 export type Progress = v.InferOutput<typeof Progress>;
 
-export const LeftBehind = v.object({ pid: v.number(), command: v.string() });
-export type LeftBehind = v.InferOutput<typeof LeftBehind>;
+const leftBehind = () => v.object({ pid: v.number(), command: v.string() });
+export type LeftBehind = v.InferOutput<ReturnType<typeof leftBehind>>;
 
 /** A request to stop a task: why, when (`at`) and by what. */
 export const Stop = v.object({
@@ -122,41 +123,55 @@ export const numberFields = [
 ] as const;
 
 /** An earlier attempt of a retried task. */
-const Attempt = v.looseObject({
-	attempt: v.number(),
-	error: optionalText,
-	exit_code: v.optional(v.number()),
-	signal: optionalText,
-	started_at: optionalText,
-	completed_at: optionalText,
-});
+const attempt = () =>
+	v.looseObject({
+		attempt: v.number(),
+		error: optionalText,
+		exit_code: v.optional(v.number()),
+		signal: optionalText,
+		started_at: optionalText,
+		completed_at: optionalText,
+	});
 
-/** The fields with structure. Unknown keys pass through unchanged. */
-export const StructuredFields = v.looseObject({
-	id: v.pipe(v.string(), v.regex(idPattern)),
-	kind: v.optional(v.picklist(kinds), "droid"),
-	description: v.optional(v.string(), ""),
-	autonomy: v.optional(v.picklist(autonomies)),
-	command: v.optional(v.array(v.string())),
-	/** How a prompt reaches droid: in argv, in a file, or in a file and not in the record. */
-	via: v.optional(v.picklist(["argv", "file", "private"])),
-	status: v.picklist(statuses),
-	reason: v.optional(v.picklist(reasons)),
-	stop: v.optional(Stop),
-	left_behind: v.optional(v.array(LeftBehind)),
-	process: v.optional(Identity),
-	supervisor: v.optional(Identity),
-	progress: v.optional(Progress),
-	usage: v.optional(v.record(v.string(), v.unknown())),
-	tags: v.optional(v.array(v.string())),
-	after: v.optional(v.array(v.string())),
-	/** How the tasks in `after` must end: all completed, or any way. */
-	after_mode: v.optional(v.picklist(["completed", "any"])),
-	attempts: v.optional(v.array(Attempt)),
-	on_end: v.optional(v.array(v.string())),
-});
+const structuredFields = () =>
+	v.looseObject({
+		id: v.pipe(v.string(), v.regex(idPattern)),
+		kind: v.optional(v.picklist(kinds), "droid"),
+		description: v.optional(v.string(), ""),
+		autonomy: v.optional(v.picklist(autonomies)),
+		command: v.optional(v.array(v.string())),
+		/** How a prompt reaches droid: in argv, in a file, or in a file and not in the record. */
+		via: v.optional(v.picklist(["argv", "file", "private"])),
+		status: v.picklist(statuses),
+		reason: v.optional(v.picklist(reasons)),
+		stop: v.optional(Stop),
+		left_behind: v.optional(v.array(leftBehind())),
+		process: v.optional(identity()),
+		supervisor: v.optional(identity()),
+		progress: v.optional(Progress),
+		usage: v.optional(v.record(v.string(), v.unknown())),
+		tags: v.optional(v.array(v.string())),
+		after: v.optional(v.array(v.string())),
+		/** How the tasks in `after` must end: all completed, or any way. */
+		after_mode: v.optional(v.picklist(["completed", "any"])),
+		attempts: v.optional(v.array(attempt())),
+		on_end: v.optional(v.array(v.string())),
+	});
 
-export type Task = v.InferOutput<typeof StructuredFields> & {
+export type StructuredFields = ReturnType<typeof structuredFields>;
+
+let fields: StructuredFields | undefined;
+
+/**
+ * The schema of the fields with structure. Unknown keys pass through unchanged. It is built on demand: the hook that
+ * completes a task reads usual records only, which need no schema (task/parse.ts).
+ */
+export function structuredFieldsSchema(): StructuredFields {
+	fields ??= structuredFields();
+	return fields;
+}
+
+export type Task = v.InferOutput<StructuredFields> & {
 	[key in (typeof textFields)[number]]?: string;
 } & { [key in (typeof numberFields)[number]]?: number };
 
