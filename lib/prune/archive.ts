@@ -1,5 +1,5 @@
 /**
- * The archive. The folder holds the unfinished tasks and the newest finished ones (BG_KEEP); older finished tasks
+ * The archive. The folder holds the unfinished tasks and those that ended last (BG_KEEP); older finished tasks
  * move to `.archive/<day>/`, some at a time, by calls that write anyway: never by a hook, and for a bounded time.
  *
  * A task moves under the lock of its record, by renames: its outputs first, its record last. A process that is
@@ -43,6 +43,7 @@ import {
 	compareIds,
 	createSessionId,
 	idPattern,
+	sortIds,
 	taskEndOfSession,
 } from "../task/ids.ts";
 import { hasNewerSchema } from "../task/parse.ts";
@@ -57,6 +58,9 @@ const shortSliceMs = 30;
 
 /** How many tasks each call tries to move. */
 const minTried = 50;
+
+/** How many tasks are compared by their ends. */
+const maxCompared = 3000;
 
 /** How often supervisors search for tasks to move, in ms. */
 const searchIntervalMs = 10_000;
@@ -97,7 +101,7 @@ export function archiveSlice(store: Store, options: ArchiveOptions = {}): void {
 }
 
 /**
- * Archives finished tasks past the newest ones, oldest first, for a bounded time. A call that runs out of time
+ * Archives finished tasks past those that ended last, for a bounded time. A call that runs out of time
  * notes where it stopped.
  * @returns how many were moved.
  */
@@ -107,14 +111,12 @@ export function archiveTasks(
 ): number {
 	const deadline = performance.now() + timeoutMs;
 	const isLate = () => performance.now() > deadline;
-	const candidates = listCandidates(store, keep, isLate);
-	const last = candidates.length ? readMark(store) : "";
-	const left = candidates.filter((id) => !last || compareIds(id, last) > 0);
+	const { candidates, end } = listCandidates(store, keep, isLate);
 	const days = new Set<string>();
 	let moved = 0;
 	let tried = 0;
-	let stoppedAt = "";
-	withEachLock(store, left, (id) => {
+	let stoppedAt = end;
+	withEachLock(store, candidates, (id) => {
 		const task = findTask(store, id);
 		if (task && isMovable(task) && moveTask(store, task, days)) moved++;
 		// The listing of a large folder may take all the time: some are moved nevertheless.
@@ -128,17 +130,21 @@ export function archiveTasks(
 
 // --- internal ---
 
+/** Tasks to move, in the order of their ids; and the id after which the next call goes on, if there are more. */
+type Candidates = { candidates: string[]; end: string };
+
 /**
- * The tasks in the folder past the newest ones that have ended and that nothing names, oldest first. Some may
- * still be unfinished, or have a process.
+ * The tasks in the folder past those that ended last and that nothing names. Some may still be unfinished, or
+ * have a process.
  */
 function listCandidates(
 	store: Store,
 	keep: number,
 	isLate: () => boolean,
-): string[] {
+): Candidates {
 	const ids = listTaskIds(store);
-	if (ids.length <= keep) return [];
+	const none = { candidates: [], end: "" };
+	if (ids.length <= keep) return none;
 	// Tasks that wait for a place or have one: all unfinished ones but those that nothing supervises.
 	const unfinished = new Set(
 		(["queue", "slots"] as const).flatMap((folder) =>
@@ -146,12 +152,51 @@ function listCandidates(
 		),
 	);
 	const others = ids.filter((id) => !unfinished.has(id));
-	const oldest = others.slice(0, Math.max(0, others.length - keep));
-	if (oldest.length === 0) return [];
+	if (others.length <= keep) return none;
 	const pinned = listPinned(store, unfinished, isLate);
 	// If more tasks wait than can be read in this time, nothing is moved until they are fewer.
-	return pinned === "late" ? [] : oldest.filter((id) => !pinned.has(id));
+	if (pinned === "late") return none;
+	const { candidates, end } = selectOldest(store, others, keep);
+	return { candidates: candidates.filter((id) => !pinned.has(id)), end };
 }
+
+/**
+ * Selects the tasks that ended first, but for `keep`. Of very many, some that were launched first are compared: a
+ * task that ran for long and has just ended is among the last of them, and stays for now.
+ * @param ids in their order.
+ */
+function selectOldest(
+	store: Store,
+	ids: readonly string[],
+	keep: number,
+): Candidates {
+	const last = readMark(store);
+	const isLeft = (id: string) => !last || compareIds(id, last) > 0;
+	const excess = ids.length - keep;
+	if (ids.length <= maxCompared) {
+		const oldest = sortByEnd(store, ids).slice(0, excess);
+		return { candidates: sortIds(oldest).filter(isLeft), end: "" };
+	}
+	const left = ids.slice(0, excess).filter(isLeft);
+	const compared = left.slice(0, maxCompared);
+	const most = Math.ceil((compared.length * 2) / 3);
+	return {
+		candidates: sortIds(sortByEnd(store, compared).slice(0, most)),
+		end: left.length > compared.length ? (compared.at(-1) ?? "") : "",
+	};
+}
+
+/** Sorts tasks by the last change of their records, which is their end. */
+const sortByEnd = (store: Store, ids: readonly string[]): string[] =>
+	ids
+		.map((id) => ({
+			id,
+			end:
+				lstatSync(recordFile(store, id), { throwIfNoEntry: false })?.mtimeMs ??
+				0,
+		}))
+		.sort((a, b) => a.end - b.end || compareIds(a.id, b.id))
+		.map(({ id }) => id);
 
 /**
  * The tasks that stay in the folder because of others: those with something that is still to be done, and those

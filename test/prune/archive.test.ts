@@ -6,6 +6,7 @@ import {
 	readFileSync,
 	renameSync,
 	rmSync,
+	utimesSync,
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -228,6 +229,36 @@ test.each(Object.entries(reasons))(
 		expect(isArchived(store, id)).toBe(true);
 	},
 );
+
+test("a task that has just ended stays, although it was launched first", () => {
+	const store = open();
+	const long = addFinished(store);
+	const [first, second] = [addFinished(store), addFinished(store)];
+	// The system stamps files that are written within a few milliseconds with one time.
+	const later = Date.now() / 1000 + 1;
+	utimesSync(recordFile(store, long), later, later);
+	expect(archiveTasks(store, { keep: 1 })).toBe(2);
+	expect([long, first, second].map((id) => isArchived(store, id))).toEqual([
+		false,
+		true,
+		true,
+	]);
+});
+
+test("very many tasks are moved in several calls, and as many as asked for stay", () => {
+	const store = open();
+	const record = (id: string) =>
+		JSON.stringify({ id, status: "completed", completed_at: longAgo });
+	const ids = Array.from({ length: 4000 }, () => createTaskId());
+	for (const id of ids) writeFileSync(recordFile(store, id), record(id));
+	let calls = 0;
+	for (; listTaskIds(store).length > 5; calls++) {
+		expect(calls).toBeLessThan(1000);
+		archiveTasks(store, { keep: 5 });
+	}
+	expect(calls).toBeGreaterThan(1);
+	expect(listTaskIds(store)).toEqual(ids.slice(-5));
+});
 
 test("a supervisor that lives for other tasks does not keep a task for ever", () => {
 	const store = open();

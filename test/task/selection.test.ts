@@ -30,6 +30,21 @@ test.each([
 	expect(select(tasks, typed)).toBe(shown);
 });
 
+test("of the finished tasks those that ended last are shown, also if they were launched first", () => {
+	const selection = new Selection<{
+		status: "completed";
+		completed_at: string;
+	}>(3);
+	const ends = ["05", "04", "03", "02", "01", "09"];
+	for (const minute of [...ends, ...ends.map(() => "00")])
+		selection.add({
+			status: "completed",
+			completed_at: `2026-01-01T00:${minute}:00.000Z`,
+		});
+	const shown = selection.shown().map(({ completed_at }) => completed_at);
+	expect(shown.map((at) => at.slice(14, 16))).toEqual(["05", "04", "09"]);
+});
+
 test("without a limit 50 are shown, or all that run", () => {
 	expect(select(`${finished}r`).split(" ")).toHaveLength(50);
 	expect(select(`${finished}r`)).toEndWith(" 48 60");
