@@ -18,7 +18,8 @@
  *                                the same; a hook is printing it
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .due/<session>             empty; a notice is due for that session
+ *     .due/<session>             empty; a notice is due for that session. Installed hook commands
+ *                                contain this path: it never changes
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -78,6 +79,9 @@ export const folders = {
 	temporary: ".tmp",
 } as const;
 
+/** The default directory in a home. Installed hook commands contain this path: it never changes. */
+const defaultDir = ".factory/.omd/background-tasks";
+
 /** The writers of a log of faults. */
 export type LogSource = "supervisor" | "hook";
 
@@ -107,7 +111,7 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 	// Absolute, because a supervisor runs in `/`.
 	return env.BG_DIR
 		? toAbsolute("BG_DIR", env.BG_DIR)
-		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
+		: toAbsolute("HOME", `${home}/${defaultDir}`);
 }
 
 /** A folder of the store. */
@@ -191,6 +195,12 @@ export const logFile = (store: Store, source: LogSource) =>
 /** Exists if a notice is due for a session. `session` must match sessionPattern. */
 export const dueMark = (store: Store, session: string) =>
 	`${folderPath(store, "due")}/${session}`;
+
+/**
+ * The same path as a word for the shell. `$session_id` is the session; `$HOME` or `$BG_DIR` must not be
+ * empty.
+ */
+export const dueMarkInShell = `"\${BG_DIR:-$HOME/${defaultDir}}/${folders.due}/\${session_id-}"`;
 
 /** Exists if every record is in the session index. */
 export const indexMark = (store: Store) =>
