@@ -124,6 +124,21 @@ test("the fix of each failed check fixes it", async () => {
 	expect(after.failed).toEqual([]);
 });
 
+test("hook commands of an earlier version are out of date; their fix renews them", async () => {
+	const box = sandbox();
+	await box.bg(["install"], { argv: installer });
+	const path = join(box.home, ".factory", "hooks.json");
+	const today = readFileSync(path, "utf8");
+	const older = today.replace(/\[ -n .* && exit 0; exec /g, "");
+	expect(older.match(/\/hooks\/bg(\.mjs)? hook"/g)).toHaveLength(6);
+	writeFileSync(path, older);
+	const found = findingOf(await examine(box, {}), "hooks");
+	expect(found).toMatchObject({ ok: false, says: `out of date: ${path}` });
+	await applyFix(box, found);
+	expect(readFileSync(path, "utf8")).toBe(today);
+	expect(findingOf(await examine(box, {}), "hooks")?.ok).toBe(true);
+});
+
 test("a check that cannot read its subject fails, names the problem and has a fix", async () => {
 	const box = sandbox();
 	const id = addTask(box);
