@@ -30,12 +30,15 @@ export type Model = {
 	port: number;
 	/** Every request so far, oldest first. */
 	requests: () => readonly ModelRequest[];
+	/** When each of them came, in ms. */
+	times: () => readonly number[];
 	stop: () => Promise<void>;
 };
 
 /** Starts a model on a free port of 127.0.0.1. */
 export function startModel(): Model {
 	const requests: ModelRequest[] = [];
+	const times: number[] = [];
 	const server = Bun.serve({
 		hostname: "127.0.0.1",
 		port: 0,
@@ -44,6 +47,7 @@ export function startModel(): Model {
 		fetch: async (incoming) => {
 			const request = (await incoming.json()) as ModelRequest;
 			requests.push(request);
+			times.push(performance.now());
 			const { wait, reply } = decide(request);
 			await Bun.sleep(wait);
 			return respond(request, reply);
@@ -52,6 +56,7 @@ export function startModel(): Model {
 	return {
 		port: server.port as number,
 		requests: () => requests,
+		times: () => times,
 		stop: () => server.stop(true),
 	};
 }
