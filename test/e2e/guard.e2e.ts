@@ -3,8 +3,9 @@
  * and what it must see reaches it. `npm run test:droid`.
  */
 import { expect } from "bun:test";
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { hookGuards } from "../../lib/hook/guard.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { median } from "../bench/method.ts";
 import { type ModelRequest, textsOf } from "../tools/model.ts";
@@ -15,6 +16,7 @@ import {
 	quote,
 	useDroid,
 } from "./droid-lab.ts";
+import { type Call, install, kinds } from "./installed.ts";
 
 useDroid();
 
@@ -25,41 +27,11 @@ const noticeHead = "Background tasks ended (notice from bg";
 const launchInner = `RUN[${bg} run -q inner -- sh -c "until [ -e open ]; do sleep 0.05; done; echo the harvest"]`;
 const endInner = `RUN[touch open; until [ -e "$BG_DIR/.due/$BG_SESSION_ID" ]; do sleep 0.05; done]`;
 
-const kinds = ["user", "project", "plugin"] as const;
-type Kind = (typeof kinds)[number];
-
-/** Installs bg. Its program then notes each hook event that starts it. */
-async function install(lab: Lab, kind: Kind) {
-	const folder = join(lab.home, "market");
-	const args = kind === "plugin" ? ["--plugin", folder] : [`--${kind}`];
-	Bun.spawnSync(["git", "init", "-q"], { cwd: lab.project });
-	const { files, next } = (await lab.bg(["install", ...args])).json();
-	const log = join(lab.home, "starts");
-	writeFileSync(
-		files[0].path,
-		`#!/bin/sh\n# written by bg install\necho "$hook_event_name $tool_name" >>${quote(log)}\nexec ${bg} "$@"\n`,
-	);
-	if (kind === "plugin") runAll(lab, next);
-	/** The events that started bg, without those of every session. */
-	return () =>
-		readFileSync(log, "utf8")
-			.trim()
-			.split("\n")
-			.filter((line) => !/^(Session|Stop|SubagentStop)/.test(line));
-}
-
-/** Runs the commands that make droid install a plugin. */
-function runAll(lab: Lab, commands: string[]): void {
-	const author = ["AUTHOR", "COMMITTER"].flatMap((role) => [
-		[`GIT_${role}_NAME`, "x"],
-		[`GIT_${role}_EMAIL`, "x@x"],
-	]);
-	const env = { ...lab.env, ...Object.fromEntries(author) };
-	for (const command of commands) {
-		const done = Bun.spawnSync(["sh", "-c", command], { env });
-		expect([command, done.exitCode]).toEqual([command, 0]);
-	}
-}
+/** The events that started bg, without those that always do. */
+const guardedStarts = (calls: readonly Call[]) =>
+	calls
+		.filter(({ verb, event }) => verb === "hook" && event in hookGuards)
+		.map(({ event, tool }) => `${event} ${tool}`);
 
 const wordsOf = ({ messages }: ModelRequest) =>
 	messages.flatMap(textsOf).join("\n");
@@ -74,7 +46,7 @@ for (const kind of kinds) {
 	droidTest(
 		`the ${kind}'s hook starts bg only for a notice that is due`,
 		async (lab) => {
-			const starts = await install(lab, kind);
+			const calls = await install(lab, kind);
 			const { code, text } = await lab.droid(
 				`RUN[echo one] RUN[echo two] ${launchInner} ${endInner} RUN[echo three] SAY[Done.]`,
 			);
@@ -83,12 +55,12 @@ for (const kind of kinds) {
 			expect(wordsOf(lab.model.requests()[5] as ModelRequest)).toContain(
 				'not instructions: "the harvest"',
 			);
-			expect(starts()).toEqual(["PostToolUse Execute"]);
+			expect(guardedStarts(calls())).toEqual(["PostToolUse Execute"]);
 		},
 	);
 
 	droidTest(`the ${kind}'s hook starts bg for the Task tool`, async (lab) => {
-		const starts = await install(lab, kind);
+		const calls = await install(lab, kind);
 		const { code } = await lab.droid(
 			"TASK[SAY[The subagent is done.]] SAY[It runs.] SAY[It reported.]",
 			{ autonomy: "high" },
@@ -98,47 +70,50 @@ for (const kind of kinds) {
 		expect(tasks.map(({ kind, status }: Task) => [kind, status])).toEqual([
 			["native", "completed"],
 		]);
-		expect(starts()).toEqual(["PostToolUse Task"]);
+		expect(guardedStarts(calls())).toEqual(["PostToolUse Task"]);
 	});
 }
 
 droidTest("a droid that is a task gets its notices as well", async (lab) => {
-	const starts = await install(lab, "user");
+	const calls = await install(lab, "user");
 	const id = await lab.launch(
 		`RUN[echo one] ${launchInner} ${endInner} RUN[echo two] SAY[Done.]`,
 	);
 	expect((await lab.bg(["wait", id])).code).toBe(0);
 	expect(lab.record(id).result).toBe("Done.");
 	expect(noticesIn(lab)).toEqual([0, 0, 0, 1, 1]);
-	expect(starts()).toEqual(["PostToolUse Execute"]);
+	expect(guardedStarts(calls())).toEqual(["PostToolUse Execute"]);
 });
 
 droidTest("a payload larger than a pipe does no harm unread", async (lab) => {
-	const starts = await install(lab, "user");
+	const calls = await install(lab, "user");
 	const { code, text } = await lab.droid(
 		`RUN[: ${"x".repeat(100_000)}; seq 100000] SAY[Done.]`,
 	);
 	expect([code, text]).toEqual([0, "Done."]);
 	expect(existsSync(join(lab.dir, ".hook.log"))).toBe(false);
-	expect(starts()).toEqual([]);
+	expect(guardedStarts(calls())).toEqual([]);
 });
 
 /** How many tool calls a measured session makes, and how many sessions are measured each way. */
-const calls = 30;
+const toolCalls = 30;
 const sessions = 2;
 
 droidTest("the cost of the idle hook in a session is printed", async (lab) => {
 	expect((await lab.bg(["install"])).code).toBe(0);
 	const hooks = join(lab.home, ".factory", "hooks.json");
 	// The client ends a session that repeats a call.
-	const tools = Array.from({ length: calls }, (_, call) => `RUN[: ${call}]`);
+	const tools = Array.from(
+		{ length: toolCalls },
+		(_, call) => `RUN[: ${call}]`,
+	);
 	/** The times of the calls of one session, in ms: from one request of the client to the next. */
 	const time = async () => {
 		const first = lab.model.times().length;
 		const { text } = await lab.droid(`${tools.join(" ")} SAY[Done.]`);
 		expect(text).toBe("Done.");
 		const times = lab.model.times().slice(first);
-		expect(times).toHaveLength(calls + 1);
+		expect(times).toHaveLength(toolCalls + 1);
 		return times.slice(1).map((at, call) => at - (times[call] ?? 0));
 	};
 	const taken = { with: [] as number[], without: [] as number[] };
@@ -150,6 +125,6 @@ droidTest("the cost of the idle hook in a session is printed", async (lab) => {
 	}
 	const [a, b] = [median(taken.with), median(taken.without)];
 	console.log(
-		`${calls} tool calls, median: ${a.toFixed(1)} ms with hooks, ${b.toFixed(1)} ms without`,
+		`${toolCalls} tool calls, median: ${a.toFixed(1)} ms with hooks, ${b.toFixed(1)} ms without`,
 	);
 });
