@@ -9,7 +9,7 @@
  * A slot is free after the task's supervisor and its process are both gone.
  */
 import { lstatSync, rmSync, writeFileSync } from "node:fs";
-import { isRefusal } from "../error.ts";
+import { isRefusal, isSystemError } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
@@ -127,9 +127,14 @@ export function readBeatAge(store: Store): number {
 
 // --- internal ---
 
-/** Tells parked tasks and running supervisors that somebody in line is awake. */
-const writeBeat = (store: Store) =>
-	writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+/** Tells parked tasks and running supervisors that somebody in line is awake. On a full disk it is empty. */
+function writeBeat(store: Store): void {
+	try {
+		writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+	} catch (error) {
+		if (!isSystemError(error)) throw error;
+	}
+}
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -185,7 +190,11 @@ function assignPlaces(
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
 	if (left === 0) rmSync(queueBeat(store), { force: true });
-	if (first && isParked(store, first.task)) wakeTask(store, first.task);
+	if (first && isParked(store, first.task)) {
+		// If it dies before its first repair, the others notice by the age of this.
+		writeBeat(store);
+		wakeTask(store, first.task);
+	}
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);

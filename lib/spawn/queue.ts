@@ -17,6 +17,7 @@ import {
 	listNames,
 	moveFile,
 	readFile,
+	removeFile,
 	touch,
 	writePrivateFile,
 } from "../store/files.ts";
@@ -108,8 +109,10 @@ export const dequeue = (store: Store, { id }: Task) =>
 	removeEntries(store, "queue", new Set([id]));
 
 /** Frees the slot of a task, taken or only granted. */
-export const releaseSlot = (store: Store, { id }: Task) =>
-	removeEntries(store, "slots", new Set([id]));
+export function releaseSlot(store: Store, task: Task): void {
+	const slot = `${folderPath(store, "slots")}/${slotName(task)}`;
+	if (!removeFile(slot)) removeEntries(store, "slots", new Set([task.id]));
+}
 
 /** Removes tasks from the queue or the slots by their ids alone. */
 export function removeEntries(
@@ -208,10 +211,20 @@ function addEntry(
 }
 
 function entryName(task: Task, limits: Limits, state: EntryState): string {
+	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
+	const { BG_MAX_RUNNING, BG_MAX_PER_DROID } = limits;
+	return [
+		slotName(task, state),
+		count(BG_MAX_RUNNING),
+		count(BG_MAX_PER_DROID),
+	].join(",");
+}
+
+/** The name of a task's slot. */
+function slotName(task: Task, state: EntryState = "ready"): string {
 	const { agent = "", kind, id } = task;
 	const droid = kind === "droid" && droidNamePattern.test(agent) ? agent : "";
 	const { machine } = task.supervisor ?? identifyMachine();
-	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
 	return [
 		state,
 		orderOf(task),
@@ -219,8 +232,6 @@ function entryName(task: Task, limits: Limits, state: EntryState): string {
 		id,
 		encodeURIComponent(machine),
 		droid,
-		count(limits.BG_MAX_RUNNING),
-		count(limits.BG_MAX_PER_DROID),
 	].join(",");
 }
 
