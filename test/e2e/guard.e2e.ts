@@ -21,7 +21,7 @@ import { type Call, install, kinds } from "./installed.ts";
 useDroid();
 
 const bg = bgProgram.map(quote).join(" ");
-const noticeHead = "Background tasks ended (notice from bg";
+const noticeHead = "(notice from bg; ";
 
 /** A tool launches a task that lasts until the next tool ends it and waits for the notice to be due. */
 const launchInner = `RUN[${bg} run -q inner -- sh -c "until [ -e open ]; do sleep 0.05; done; echo the harvest"]`;

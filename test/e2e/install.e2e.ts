@@ -25,7 +25,7 @@ import { install } from "./installed.ts";
 
 useDroid();
 
-const noticeHead = "Background tasks ended (notice from bg";
+const noticeHead = "(notice from bg; ";
 
 /** The results of the tools in a run, the last one first. */
 const toolsSaid = (lab: Lab) =>
