@@ -31,6 +31,7 @@ import {
 	type QueueEntry,
 	type QueueFolder,
 	readyPath,
+	reorderEntry,
 	slotPath,
 } from "./queue.ts";
 
@@ -57,7 +58,20 @@ export function handOver(store: Store): boolean {
 }
 
 /**
- * The same in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
+ * Gives a queued task the place in the order that its record says, and hands over what is free.
+ * @throws BgError (refused) if the queue's lock stays held.
+ */
+export function reorderTask(store: Store, id: string): void {
+	withLock(store, localLock(), () => {
+		// Read under the lock: of two changes at once the later one counts in both places.
+		const task = findTask(store, id);
+		if (task) reorderEntry(store, task);
+		assignPlaces(store, noTasks);
+	});
+}
+
+/**
+ * The same as `handOver` in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
  * slots at once.
  * @param own the ids of its tasks that wait for a slot.
  * @returns the ids that have a slot now.

@@ -10,6 +10,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { droidNamePattern } from "../droid/definition.ts";
+import { findModel } from "../droid/exec.ts";
 import { ifExists, wrapWriteErrors } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";
 import {
@@ -82,26 +83,20 @@ export function setRunnable(
 	limits?: Limits,
 ): void {
 	const state = isRunnable ? "ready" : "held";
-	const entry = findEntry(store, "queue", task.id);
-	if (entry && entry.state !== state)
-		moveFile(
-			entryPath(store, "queue", entry),
-			entryPath(store, "queue", { ...entry, name: inState(entry, state) }),
-		);
-	else if (!entry && limits && !findEntry(store, "slots", task.id))
-		addEntry(store, task, limits, !isRunnable);
+	const rename = (entry: QueueEntry) => inState(entry, state);
+	if (renameEntry(store, task, rename) || !limits) return;
+	// A listing may miss an entry that is renamed meanwhile.
+	if (renameEntry(store, task, rename) || findEntry(store, "slots", task.id))
+		return;
+	addEntry(store, task, limits, !isRunnable);
 }
 
 /** Changes the place of a queued task in the order to that of its priority. */
 export function reorderEntry(store: Store, task: Task): void {
-	const entry = findEntry(store, "queue", task.id);
-	if (!entry) return;
-	const [state, , ...rest] = entry.name.split(",");
-	const name = [state, orderOf(task), ...rest].join(",");
-	moveFile(
-		entryPath(store, "queue", entry),
-		entryPath(store, "queue", { ...entry, name }),
-	);
+	renameEntry(store, task, ({ name }) => {
+		const [state, , ...rest] = name.split(",");
+		return [state, orderOf(task), ...rest].join(",");
+	});
 }
 
 /** Removes a task from the queue. */
@@ -173,7 +168,7 @@ export const slotPath = (store: Store, entry: QueueEntry) =>
 export const readyPath = (store: Store, entry: QueueEntry) =>
 	`${folderPath(store, "queue")}/${inState(entry, "ready")}`;
 
-/** The model of an entry's task; empty if it has none or the entry is gone. */
+/** The model of an entry's task; empty if it names none or the entry is gone. */
 export const readModel = (
 	store: Store,
 	folder: QueueFolder,
@@ -207,7 +202,31 @@ function addEntry(
 	isHeld: boolean,
 ): void {
 	const name = entryName(task, limits, isHeld ? "held" : "ready");
-	writePrivateFile(`${folderPath(store, "queue")}/${name}`, task.model ?? "");
+	const model = findModel(task) ?? "";
+	writePrivateFile(`${folderPath(store, "queue")}/${name}`, model);
+}
+
+/** How often a rename is tried whose entry another process has renamed meanwhile. */
+const maxRenames = 20;
+
+/**
+ * Renames the queue entry of a task. Its state and its order are changed by different processes.
+ * @returns whether it is there.
+ */
+function renameEntry(
+	store: Store,
+	{ id }: Task,
+	rename: (entry: QueueEntry) => string,
+): boolean {
+	for (let tries = 0; tries < maxRenames; tries++) {
+		const entry = findEntry(store, "queue", id);
+		if (!entry) return false;
+		const name = rename(entry);
+		const to = entryPath(store, "queue", { ...entry, name });
+		if (name === entry.name || moveFile(entryPath(store, "queue", entry), to))
+			return true;
+	}
+	return true;
 }
 
 function entryName(task: Task, limits: Limits, state: EntryState): string {
