@@ -18,8 +18,7 @@
  *                                the same; a hook is printing it
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .due/<session>             empty; a notice is due for that session. Installed hook commands
- *                                contain this path: it never changes
+ *     .due/<session>             empty; a notice is due for that session
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -195,7 +194,10 @@ export const endFile = (store: Store, count: number) =>
 export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
-/** Exists if a notice is due for a session. `session` must match sessionPattern. */
+/**
+ * Exists if a notice is due for a session. `session` must match sessionPattern. Installed hook commands
+ * contain this path: it never changes.
+ */
 export const dueMark = (store: Store, session: string) =>
 	`${folderPath(store, "due")}/${session}`;
 
