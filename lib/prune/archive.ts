@@ -56,8 +56,8 @@ const sliceMs = 150;
 /** How long a supervisor that has other tasks moves tasks, in ms. */
 const shortSliceMs = 30;
 
-/** How many tasks each call tries to move. */
-const minTried = 50;
+/** How many tasks a call tries to move even if the listing took all its time. */
+const minTried = 20;
 
 /** How many tasks are compared by their ends. */
 const maxCompared = 3000;
@@ -101,83 +101,101 @@ export function archiveSlice(store: Store, options: ArchiveOptions = {}): void {
 }
 
 /**
- * Archives finished tasks past those that ended last, for a bounded time. A call that runs out of time
- * notes where it stopped.
+ * Archives finished tasks past those that ended last, for a bounded time. A call that runs out of time notes what
+ * is left: the next one lists nothing, because listing a very large folder takes most of that time.
  * @returns how many were moved.
  */
 export function archiveTasks(
 	store: Store,
 	{ keep = readKeptCount(), timeoutMs = sliceMs }: ArchiveOptions = {},
 ): number {
+	if (!Number.isFinite(keep)) return 0;
 	const deadline = performance.now() + timeoutMs;
 	const isLate = () => performance.now() > deadline;
-	const { candidates, end } = listCandidates(store, keep, isLate);
+	const noted = readPlan(store);
+	const isNoted = noted.candidates.length > 0;
+	const unfinished = listUnfinished(store);
+	const { candidates, end } = isNoted
+		? noted
+		: selectOldest(store, { unfinished, keep, last: noted.end });
+	const pinned = candidates.length
+		? listPinned(store, unfinished, isLate)
+		: new Set<string>();
 	const days = new Set<string>();
 	let moved = 0;
 	let tried = 0;
-	let stoppedAt = end;
-	withEachLock(store, candidates, (id) => {
-		const task = findTask(store, id);
-		if (task && isMovable(task) && moveTask(store, task, days)) moved++;
-		// The listing of a large folder may take all the time: some are moved nevertheless.
-		if (++tried < minTried || !isLate()) return true;
-		stoppedAt = id;
-		return false;
-	});
-	replaceFile(store, { path: archivedMark(store), text: stoppedAt });
+	let left: string[] = [];
+	if (pinned !== "late") {
+		const free = candidates.filter((id) => !pinned.has(id));
+		withEachLock(store, free, (id) => {
+			const task = findTask(store, id);
+			if (task && isMovable(task) && moveTask(store, task, days)) moved++;
+			if (++tried < minTried || !isLate()) return true;
+			left = free.slice(free.indexOf(id) + 1);
+			return false;
+		});
+	} else if (!isNoted) {
+		left = candidates;
+	}
+	// Else more tasks wait than can be read in this time: nothing is moved until they are fewer.
+	writePlan(store, { candidates: left, end });
 	return moved;
 }
 
 // --- internal ---
 
-/** Tasks to move, in the order of their ids; and the id after which the next call goes on, if there are more. */
-type Candidates = { candidates: string[]; end: string };
-
 /**
- * The tasks in the folder past those that ended last and that nothing names. Some may still be unfinished, or
- * have a process.
+ * Tasks to move, in the order of their ids, and the id after which the search goes on if there are more. Some may
+ * be unfinished, or have a process, or be moved already.
  */
-function listCandidates(
-	store: Store,
-	keep: number,
-	isLate: () => boolean,
-): Candidates {
-	const ids = listTaskIds(store);
-	const none = { candidates: [], end: "" };
-	if (ids.length <= keep) return none;
-	// Tasks that wait for a place or have one: all unfinished ones but those that nothing supervises.
-	const unfinished = new Set(
+type Plan = { candidates: string[]; end: string };
+
+/** Reads what the last call left. */
+function readPlan(store: Store): Plan {
+	const text = ifExists(() => readFile(store, archivedMark(store))) ?? "";
+	const [end = "", ...ids] = text.split("\n");
+	return {
+		candidates: ids.filter((id) => idPattern.test(id)),
+		end: idPattern.test(end) ? end : "",
+	};
+}
+
+/** Notes what is left; an empty file if nothing is. */
+function writePlan(store: Store, { candidates, end }: Plan): void {
+	const lines = candidates.length || end ? [end, ...candidates] : [];
+	replaceFile(store, { path: archivedMark(store), text: lines.join("\n") });
+}
+
+/** Tasks that wait for a place or have one: all unfinished ones but those that nothing supervises. */
+const listUnfinished = (store: Store): Set<string> =>
+	new Set(
 		(["queue", "slots"] as const).flatMap((folder) =>
 			listEntries(store, folder).map(({ id }) => id),
 		),
 	);
-	const others = ids.filter((id) => !unfinished.has(id));
-	if (others.length <= keep) return none;
-	const pinned = listPinned(store, unfinished, isLate);
-	// If more tasks wait than can be read in this time, nothing is moved until they are fewer.
-	if (pinned === "late") return none;
-	const { candidates, end } = selectOldest(store, others, keep);
-	return { candidates: candidates.filter((id) => !pinned.has(id)), end };
-}
 
 /**
- * Selects the tasks that ended first, but for `keep`. Of very many, some that were launched first are compared: a
- * task that ran for long and has just ended is among the last of them, and stays for now.
- * @param ids in their order.
+ * Selects the tasks in the folder that ended first, but for `keep`. Of very many, some that were launched first are
+ * compared: a task that ran for long and has just ended is among the last of them, and stays for now.
+ * @param options `last`: where the search before this one ended.
  */
 function selectOldest(
 	store: Store,
-	ids: readonly string[],
-	keep: number,
-): Candidates {
-	const last = readMark(store);
-	const isLeft = (id: string) => !last || compareIds(id, last) > 0;
-	const excess = ids.length - keep;
+	{
+		unfinished,
+		keep,
+		last,
+	}: { unfinished: ReadonlySet<string>; keep: number; last: string },
+): Plan {
+	const ids = listTaskIds(store).filter((id) => !unfinished.has(id));
+	const excess = Math.max(0, ids.length - keep);
 	if (ids.length <= maxCompared) {
-		const oldest = sortByEnd(store, ids).slice(0, excess);
-		return { candidates: sortIds(oldest).filter(isLeft), end: "" };
+		const oldest = excess ? sortByEnd(store, ids).slice(0, excess) : [];
+		return { candidates: sortIds(oldest), end: "" };
 	}
-	const left = ids.slice(0, excess).filter(isLeft);
+	const left = ids
+		.slice(0, excess)
+		.filter((id) => !last || compareIds(id, last) > 0);
 	const compared = left.slice(0, maxCompared);
 	const most = Math.ceil((compared.length * 2) / 3);
 	return {
@@ -220,12 +238,6 @@ function listPinned(
 		for (const other of findTask(store, id)?.after ?? []) pinned.add(other);
 	}
 	return pinned;
-}
-
-/** Where the last call ran out of time; empty if it did not. */
-function readMark(store: Store): string {
-	const id = ifExists(() => readFile(store, archivedMark(store))) ?? "";
-	return idPattern.test(id) ? id : "";
 }
 
 /** Whether a task has ended and no process of it lives or is about to write. */

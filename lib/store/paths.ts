@@ -42,8 +42,7 @@
  *     .tmp/<holder>              a file or lock that is being written
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
  *     .tmp/swept-session         the last session that a sweep looked at, if it did not look at all
- *     .tmp/archived              the last task that was archived, if more are left; its mtime is the time of the
- *                                last search for tasks to archive
+ *     .tmp/archived              the tasks that are to be archived next; its mtime is the time of the last search
  *     .archive/<day>/<id>.json   the record of a finished task past the newest 1,000 (prune/archive.ts);
  *                                <day>: of its launch in UTC, by its id, or `undated`
  *     .archive/<day>/<id>.out    its output, likewise its attempts'
