@@ -9,6 +9,10 @@
  *     .sessions/<key>/.recorded  empty; a subagent's record exists or is about to be written
  *     .sessions/<key>/.ended     a subagent's last message, until its record exists
  *     .sessions/<key>/.checked   the last awaited task whose record a hook of that session read
+ *     .sessions/<key>/.next      the session that continues this one under a new id (compaction)
+ *     .sessions/<key>/.previous  the session that this one continues; of a fork also the time
+ *     .sessions/<key>/.forks/<session>
+ *                                empty; a fork of this session, which has copies of its notices
  *     .sessions/.whole           empty; every record is in the index
  *     .sessions/.whole.at        how far the index was built
  *     .notices/<session>/<id>    a notice for that session; the task has not ended yet
@@ -18,7 +22,9 @@
  *                                the same; a hook is printing it
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .due/<session>             empty; a notice is due for that session
+ *     .notices/<session>/.compact.<previous>, .fork.<previous>, .revive.<next>
+ *                                empty; a hook is connecting the two sessions (hook/continue.ts)
+ *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -134,7 +140,7 @@ export const systemPromptFile = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`) or of a queue (see `queueLock`). */
+/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`) or of a queue (see `queueLock`). */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
@@ -207,7 +213,7 @@ export const handoverFile = (store: Store, session: string, from: string) =>
 // --- internal ---
 
 const isSharedLock = (lockName: string) =>
-	lockName === "unique" || /^queue,[^/]+$/.test(lockName);
+	["unique", "sessions"].includes(lockName) || /^queue,[^/]+$/.test(lockName);
 
 /** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {
