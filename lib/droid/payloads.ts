@@ -13,6 +13,11 @@ export const HookPayload = v.object({
 	hook_event_name: optionalText,
 	session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
 	calling_session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+	previous_session_id: v.fallback(
+		v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+		undefined,
+	),
+	source: v.fallback(optionalText, undefined),
 	transcript_path: optionalText,
 	tool_name: optionalText,
 	tool_input: v.optional(v.unknown()),

@@ -21,6 +21,8 @@ import { findTask } from "../store/records.ts";
 import { readSessionNote, writeSessionNote } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { completeContinuations } from "./continue.ts";
+import { measureTimeLeft } from "./deadline.ts";
 
 /** The longest notice, in characters. */
 const maxNoticeLength = 2000;
@@ -67,6 +69,7 @@ export function deliverNotices(
 	notices?: readonly Notice[],
 ): void {
 	if (!session) return;
+	if (!completeContinuations(store, session, measureTimeLeft())) return;
 	const all = notices ?? collectNotices(store, session);
 	const claims = claimNotices(store, session, {
 		notices: all,

@@ -17,7 +17,9 @@ import type { Store } from "../store/paths.ts";
 import { createTask, findTask, updateTask } from "../store/records.ts";
 import {
 	claimSession,
+	findOwnedSessions,
 	indexSession,
+	listSameSessions,
 	listSessionTasks,
 	readSessionNote,
 	writeSessionNote,
@@ -25,13 +27,8 @@ import {
 import { createSessionId, createTaskId } from "../task/ids.ts";
 import { maxResultBytes, schemaVersion, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
+import { measureTimeLeft } from "./deadline.ts";
 import { writeHookReply } from "./notify.ts";
-
-/** A hook has 1 s in all and stops waiting this long after its start, in ms. */
-const deadlineMs = 900;
-
-/** How long this hook may still wait for a lock, in ms. */
-const measureTimeLeft = () => Math.max(50, deadlineMs - performance.now());
 
 /** How long a hook may spend on building the index, in ms. */
 const indexTimeoutMs = 300;
@@ -90,16 +87,22 @@ export function handleSubagentStop(
 	const { session_id, task_name, agent_id } = payload;
 	if (!session_id) throw new Error("no session_id");
 	buildIndexSlice(store, Math.min(indexTimeoutMs, measureTimeLeft()));
-	const tasks = listUnfinishedTasks(store, session_id);
 	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
-	const matching = tasks.filter((task) =>
-		isAboutSubagent
-			? task.kind === "native" &&
-				task.parent_session_id === session_id &&
-				task_name !== undefined &&
-				task.description === cutName(task_name)
-			: [task.session_id, task.droid_session_id].includes(session_id),
-	);
+	const findMatching = (session: string) =>
+		listUnfinishedTasks(store, session).filter((task) =>
+			isAboutSubagent
+				? task.kind === "native" &&
+					task.parent_session_id === session &&
+					task_name !== undefined &&
+					task.description === cutName(task_name)
+				: [task.session_id, task.droid_session_id].includes(session),
+		);
+	let matching = findMatching(session_id);
+	if (matching.length === 0)
+		// Its task may know it under another id.
+		matching = listOtherIds(store, session_id, {
+			withForked: isAboutSubagent,
+		}).flatMap(findMatching);
 	const [task] = matching;
 	// Two subagents may have the same name: then each ends with its own session.
 	if (!task || (isAboutSubagent && matching.length > 1)) {
@@ -143,6 +146,18 @@ export function listUnfinishedTasks(store: Store, session: string): Task[] {
 	return listSessionTasks(store, session)
 		.flatMap((id) => findTask(store, id) ?? [])
 		.filter((task) => !isFinal(task));
+}
+
+/** The other ids of a session, and with `withForked` of those it is a fork of. */
+function listOtherIds(
+	store: Store,
+	session: string,
+	{ withForked }: { withForked: boolean },
+): string[] {
+	const ids = withForked
+		? [...findOwnedSessions(store, session).keys()]
+		: listSameSessions(store, session);
+	return ids.filter((each) => each !== session);
 }
 
 /** The last assistant text in the end of a transcript; undefined if it cannot be read. */

@@ -14,6 +14,7 @@ import {
 	listTaskIds,
 	type UnreadableRecord,
 } from "../../store/records.ts";
+import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
@@ -81,6 +82,7 @@ export default defineVerb({
 		const session = refuseEmpty("--session", args.session);
 		const tag = refuseEmpty("--tag", args.tag);
 		const store = openStore();
+		const sessions = session ? findOwnedSessions(store, session) : undefined;
 		const unreadable: UnreadableRecord[] = [];
 		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		const counts = Object.fromEntries(
@@ -95,7 +97,7 @@ export default defineVerb({
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
-				(session && task.parent_session_id !== session) ||
+				(sessions && !isOwned(sessions, task)) ||
 				(cwd && task.cwd !== cwd) ||
 				(tag && !task.tags?.includes(tag))
 			)
