@@ -71,7 +71,10 @@ export function handleEvent(
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
 	if (event === "SessionStart") logFailure(() => exportSession(payload));
 	// Only an event that must be recorded creates a store.
-	const mustRecord = payload.calling_session_id || parseSubagent(payload);
+	const mustRecord =
+		payload.calling_session_id ||
+		payload.previous_session_id ||
+		parseSubagent(payload);
 	if (mustRecord || existsSync(dir))
 		handlers[event](openStore({ dir, write: true }), payload, verb);
 	else if (verb === "hook-complete")
@@ -146,11 +149,11 @@ function stopSession(
 	{ session_id, stop_hook_active }: HookPayload,
 ): void {
 	if (!session_id) return;
+	const timeLeft = measureTimeLeft();
+	logFailure(() => completeContinuations(store, session_id, timeLeft));
 	const session = findNewest(store, session_id);
 	const sessions = listSameSessions(store, session);
 	forEachNativeTask(store, sessions, (task) => applyEndNote(store, task));
-	const timeLeft = measureTimeLeft();
-	logFailure(() => completeContinuations(store, session, timeLeft));
 	const notices = repairNotices(store, session);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);

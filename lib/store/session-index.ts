@@ -244,9 +244,11 @@ function readLink(
 ): { session: string; until: string } | undefined {
 	try {
 		const text = readSessionNote(store, key, note) ?? "";
-		const [session = "", until = ""] = text.split(" ");
-		const isSession = sessionPattern.test(session) && session !== key;
-		return isSession ? { session, until } : undefined;
+		const [, session = "", until = ""] =
+			/^([\w-]+)(?: ([\dTZ:.-]+))?$/.exec(text) ?? [];
+		const isOther = session !== key && session !== "main";
+		const isLink = isOther && sessionPattern.test(session);
+		return isLink ? { session, until } : undefined;
 	} catch {
 		// An unreadable link counts for nothing: no launch or end fails because of it.
 		return undefined;
