@@ -1,15 +1,16 @@
 /**
- * Sessions that go on under a new id. Measured on droid 0.215.0: after `/compress` and a compaction a
- * SessionStart of the new id has `previous_session_id` and the source `compact`; of a fork, and whenever
- * a continued session is loaded again, the source `resume`. The SessionEnd of the old id comes later, or
- * never. Loading the old id again is a SessionStart without the new one.
+ * Sessions that go on under a new id. Measured on droid 0.215.0: the SessionStart of the new id has
+ * `previous_session_id`, also whenever it is loaded again. Its source is `compact` after a compaction by
+ * JSON-RPC, and `resume` after `/compress` in a terminal and of a fork; the transcript tells these two
+ * apart. The SessionEnd of the old id comes later, or never. Loading the old id again is a SessionStart
+ * that does not name the new one.
  *
  * A compaction moves the notices of the old session to the new one, a fork copies them. The steps are
  * planned on disk first: if the hook is killed, the next one of the session makes them, and nothing is
  * told before. All are made under one lock, because hooks run in parallel.
  */
 import { existsSync, rmSync } from "node:fs";
-import type { HookPayload } from "../droid/payloads.ts";
+import { type HookPayload, isCompactionOf } from "../droid/payloads.ts";
 import {
 	type Continuation,
 	copyNotices,
@@ -29,12 +30,14 @@ import {
 	addFork,
 	findNext,
 	findPrevious,
+	isFork,
 	readSessionNote,
 	removeFork,
 	removeSessionNote,
 	writeSessionNote,
 } from "../store/session-index.ts";
 import { isFinal, timestamp } from "../task/states.ts";
+import { readBytes } from "./transcript.ts";
 
 /**
  * Connects a session that starts with the one it continues.
@@ -42,9 +45,10 @@ import { isFinal, timestamp } from "../task/states.ts";
  */
 export function continueSession(
 	store: Store,
-	{ session_id: session, previous_session_id, source }: HookPayload,
+	payload: HookPayload,
 	timeoutMs: number,
 ): void {
+	const { session_id: session, previous_session_id, transcript_path } = payload;
 	if (!isKnownSession(session)) return;
 	const isOther = previous_session_id !== session;
 	const previous =
@@ -53,7 +57,10 @@ export function continueSession(
 			: undefined;
 	if (!previous && !findNext(store, session)) return;
 	withLock(store, { name: "sessions", timeoutMs }, () => {
-		for (const each of planSteps(store, session, { previous, source }))
+		const isCompaction = () =>
+			payload.source === "compact" ||
+			isCompactionOf(previous ?? "", readHead(transcript_path));
+		for (const each of planSteps(store, session, { previous, isCompaction }))
 			planContinuation(store, session, each);
 		completeSteps(store, session);
 	});
@@ -88,23 +95,29 @@ function planSteps(
 	session: string,
 	{
 		previous,
-		source,
-	}: { previous: string | undefined; source: string | undefined },
+		isCompaction,
+	}: { previous: string | undefined; isCompaction: () => boolean },
 ): Continuation[] {
-	const steps: Continuation[] = [];
 	const next = findNext(store, session);
-	const isCompaction = source === "compact";
+	const isKnown =
+		!previous ||
+		(next !== previous &&
+			(findPrevious(store, session)?.session === previous ||
+				isFork(store, previous, session)));
+	const step = isKnown ? undefined : isCompaction() ? "compact" : "fork";
 	// A session that starts again is alive beside the one that continued it.
-	if (next && !(isCompaction && previous === next))
-		steps.push({ step: "revive", other: next });
-	if (!previous) return steps;
-	const isKnown = isCompaction
-		? findNext(store, previous) === session
-		: findPrevious(store, session) !== undefined;
-	if (!isKnown)
-		steps.push({ step: isCompaction ? "compact" : "fork", other: previous });
-	return steps;
+	const isAlive = next && !(step === "compact" && previous === next);
+	return [
+		...(isAlive ? [{ step: "revive" as const, other: next }] : []),
+		...(step && previous ? [{ step, other: previous } as const] : []),
+	];
 }
+
+/** The longest beginning of a transcript that is read, in bytes. */
+const maxHeadBytes = 64 * 1024;
+
+const readHead = (path: string | undefined): string =>
+	readBytes(path, { from: "start", most: maxHeadBytes })?.toString() ?? "";
 
 const doers = {
 	compact: goOn,

@@ -2,7 +2,6 @@
  * Ends that hooks report: of a task whose droid session stops, and of subagents that droid runs in
  * the background by itself. Such a subagent is recorded as a task of kind `native`.
  */
-import { constants, fstatSync, readSync } from "node:fs";
 import {
 	findLastAssistantText,
 	type HookPayload,
@@ -10,7 +9,6 @@ import {
 } from "../droid/payloads.ts";
 import { truncateBytes } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
-import { withOpenFile } from "../process/system.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { withPendingLaunch } from "../store/claims.ts";
 import type { Store } from "../store/paths.ts";
@@ -29,6 +27,7 @@ import { maxResultBytes, schemaVersion, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { measureTimeLeft } from "./deadline.ts";
 import { writeHookReply } from "./notify.ts";
+import { readBytes } from "./transcript.ts";
 
 /** How long a hook may spend on building the index, in ms. */
 const indexTimeoutMs = 300;
@@ -162,18 +161,6 @@ function listOtherIds(
 
 /** The last assistant text in the end of a transcript; undefined if it cannot be read. */
 export function readTranscript(path: string | undefined): string | undefined {
-	if (!path) return undefined;
-	const flags = constants.O_RDONLY | constants.O_NONBLOCK;
-	try {
-		return withOpenFile(path, flags, (fd) => {
-			const status = fstatSync(fd);
-			if (!status.isFile()) return undefined;
-			const length = Math.min(status.size, maxTranscriptBytes);
-			const bytes = Buffer.alloc(length);
-			const read = readSync(fd, bytes, 0, length, status.size - length);
-			return findLastAssistantText(bytes.subarray(0, read));
-		});
-	} catch {
-		return undefined;
-	}
+	const bytes = readBytes(path, { from: "end", most: maxTranscriptBytes });
+	return bytes && findLastAssistantText(bytes);
 }

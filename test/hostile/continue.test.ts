@@ -188,6 +188,8 @@ test.each([
 			const ending = script(box, "end", `end(${JSON.stringify(awaited)});`);
 			const meanwhile = [
 				`bun ${ending}`,
+				// A second hook for the same event.
+				hookCommand(box, start),
 				hookCommand(box, toolUse(second)),
 				...(start === compaction ? [hookCommand(box, sessionEnd(parent))] : []),
 			].join(";");

@@ -12,6 +12,7 @@ import {
 	endTask,
 	faults,
 	nativeTask,
+	nested,
 	noticeIn,
 	other,
 	parent,
@@ -23,6 +24,7 @@ import {
 	stopOf,
 	taskCall,
 	toolUse,
+	transcript,
 } from "../tools/hooks.ts";
 
 /** The new ids of the session `parent`. */
@@ -95,6 +97,54 @@ test("a task that a shell with the old id launches belongs to the session", asyn
 	await box.bg(["wait", seen], { env: { BG_SESSION_ID: second } });
 	expect(await told(box, toolUse(third))).toEqual([]);
 	expect(readNotices(box, third)).toEqual({ due: [], awaited: [] });
+});
+
+/** The first lines of transcripts, as droid 0.215.0 writes them. */
+const head = (session: string, fields: object) =>
+	JSON.stringify({
+		...{ type: "session_start", id: session, title: "New Session" },
+		...{ parent: parent, version: 2, cwd: "/home/dev/project" },
+		...fields,
+	});
+const summary =
+	'{"type":"compaction_state","id":"8574faf9","timestamp":"2026-11-26T11:37:41.404Z","summaryText":"Hello."}';
+
+test.each([
+	["is a compaction", [head(second, {}), summary], true],
+	[
+		"is a fork",
+		[head(second, { forkedAtMessageId: "57f50894" }), nested("hi")],
+		false,
+	],
+	[
+		"is a fork of a compacted session",
+		[head(second, { forkedAtMessageId: null }), summary],
+		false,
+	],
+	["is of another session", [head(second, { parent: other }), summary], false],
+	["has no summary", [head(second, {}), nested("hi")], false],
+	["is no JSON", ["{", summary], false],
+	["is empty", [], false],
+])(
+	"a resumed session whose transcript %s is told apart",
+	async (_, lines, isCompaction) => {
+		const box = sandbox();
+		const id = addEnd(box, parent);
+		const start = { ...fork(second, parent), ...transcript(box, ...lines) };
+		expect(await told(box, start)).toEqual([id]);
+		expect(due(box)).toEqual(isCompaction ? [] : [parent]);
+		expect(await told(box, toolUse(parent))).toEqual(isCompaction ? [] : [id]);
+		expect(faults(box)).toEqual([]);
+	},
+);
+
+test("a fork that names another origin each time is told once", async () => {
+	const box = sandbox();
+	const ids = [addEnd(box, parent), addEnd(box, other)].sort();
+	const all: string[] = [];
+	for (const previous of [parent, other, parent, other])
+		all.push(...(await told(box, fork(second, previous))));
+	expect(all.sort()).toEqual(ids);
 });
 
 test("both sides of a fork are told of every task launched before it, once", async () => {
