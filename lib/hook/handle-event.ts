@@ -16,7 +16,7 @@ import { toLine } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
 import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { forwardNotices } from "../store/notices.ts";
+import { forwardNotices, settleToldNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import {
@@ -123,6 +123,8 @@ function endSession(store: Store, payload: HookPayload): void {
 		forwardNotices(store, session_id, findNewest(store, session_id));
 		return;
 	}
+	// It started and did nothing.
+	settleToldNotices(store, session_id, { isSeen: false });
 	const sessions = listSameSessions(store, session_id);
 	const readResult = () => readTranscript(payload.transcript_path) ?? "";
 	const caller = readSessionNote(store, session_id, "caller");
@@ -154,6 +156,7 @@ function stopSession(
 	const session = findNewest(store, session_id);
 	const sessions = listSameSessions(store, session);
 	forEachNativeTask(store, sessions, (task) => applyEndNote(store, task));
+	settleToldNotices(store, session_id, { isSeen: true });
 	const notices = repairNotices(store, session);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);

@@ -37,7 +37,7 @@ export type NoticeClaim = { id: string; file: string };
 export type Notice = {
 	id: string;
 	name: string;
-	state: "awaited" | "due" | "claimed";
+	state: "awaited" | "due" | "claimed" | "told";
 	/** The process that claimed it. */
 	holder?: string | undefined;
 };
@@ -99,12 +99,41 @@ export function claimNotices(
 	const claims: NoticeClaim[] = [];
 	for (const notice of notices) {
 		if (claims.length >= most) break;
-		if (!isDue(notice) || isHeld(notice)) continue;
+		if (!isDue(notice) || isHeld(notice) || notice.state === "told") continue;
 		const file = `${folder}/${notice.id}.due@${uniqueHolderName()}`;
 		if (moveFile(`${folder}/${notice.name}`, file))
 			claims.push({ id: notice.id, file });
 	}
 	return claims;
+}
+
+/**
+ * Keeps claimed entries whose notices a SessionStart printed. The client reads a session again right before
+ * it compacts it, and drops what a hook says then: only a later event of the session proves that it was
+ * told. Until then these entries move like due ones.
+ */
+export function keepToldNotices(
+	store: Store,
+	session: string,
+	claims: readonly NoticeClaim[],
+): void {
+	if (!isKnownSession(session) || claims.length === 0) return;
+	for (const { id, file } of claims)
+		moveFile(file, `${noticeFolder(store, session)}/${id}.told`);
+	markSessionDue(store, session);
+}
+
+/** Removes the entries that keepToldNotices kept, or makes them due again if the session saw nothing. */
+export function settleToldNotices(
+	store: Store,
+	session: string,
+	{ isSeen }: { isSeen: boolean },
+): void {
+	const folder = noticeFolder(store, session);
+	for (const { id, name, state } of listNotices(store, session))
+		if (state !== "told") continue;
+		else if (isSeen) rmSync(`${folder}/${name}`, { force: true });
+		else moveFile(`${folder}/${name}`, `${folder}/${id}.due`);
 }
 
 /** Makes the entries that a dead hook claimed due again; removes the session's folder if it is empty. */
@@ -153,7 +182,7 @@ export function discardNotice(
 	assertWritable(store);
 	// Oldest first: an entry that is being moved is found at its new place.
 	for (const each of listSameSessions(store, session))
-		for (const suffix of ["", ".due"])
+		for (const suffix of ["", ".due", ".told"])
 			rmSync(`${noticeFolder(store, each)}/${id}${suffix}`, { force: true });
 }
 
@@ -295,10 +324,11 @@ function isHeld({ holder }: Notice): boolean {
 /** Parses the entries among the names in a folder; oldest task first. */
 function parseEntries(names: readonly string[]): Notice[] {
 	return names.toSorted().flatMap((name): Notice[] => {
-		const [, id = "", due, , holder] =
-			/^([^.]+)(\.due(@(.+))?)?$/.exec(name) ?? [];
+		const [, id = "", due, , holder, told] =
+			/^([^.]+)(?:(\.due(@(.+))?)|(\.told))?$/.exec(name) ?? [];
 		if (!idPattern.test(id)) return [];
-		const state = holder ? "claimed" : due ? "due" : "awaited";
+		const ended = holder ? "claimed" : told ? "told" : due ? "due" : undefined;
+		const state = ended ?? "awaited";
 		return [{ id, name, state, holder }];
 	});
 }

@@ -20,6 +20,8 @@
  *                                the same; the task has ended
  *     .notices/<session>/<id>.due@<holder>
  *                                the same; a hook is printing it
+ *     .notices/<session>/<id>.told
+ *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
  *     .notices/<session>/.compact.<previous>, .fork.<previous>, .revive.<next>

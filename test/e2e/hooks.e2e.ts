@@ -3,11 +3,13 @@
  * reach the model. `npm run test:droid`.
  */
 import { expect } from "bun:test";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { findNext } from "../../lib/store/session-index.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { isAlive, until } from "../tools/harness.ts";
 import { type ModelRequest, textsOf } from "../tools/model.ts";
+import { openPty } from "../tools/pty.ts";
 import { startClient } from "./droid-client.ts";
 import {
 	bgProgram,
@@ -17,6 +19,7 @@ import {
 	type Lab,
 	pidOf,
 	quote,
+	useClient,
 	useDroid,
 } from "./droid-lab.ts";
 
@@ -323,6 +326,101 @@ droidTest(
 			expect(await listOf(lab, session)).toEqual(all);
 		expect(lab.record(all.at(-1) ?? "").parent_session_id).toBe(next);
 		await droid.close();
+	},
+);
+
+droidTest(
+	"a droid compressed in a terminal gets a notice of each task of its old id",
+	async (lab) => {
+		lab.installHooks();
+		const env = { BG_DIR: lab.dir };
+		const argv = [useClient()];
+		const pty = openPty(lab, [], { argv, env, columns: 140, rows: 40 });
+		const type = async (words: string) => {
+			pty.type(words);
+			await pty.untilText(new RegExp(words.slice(0, 4).replace("[", "\\[")));
+			// The client takes keys that come at once for a paste.
+			await Bun.sleep(500);
+			pty.type("\r");
+		};
+		const saidBy = (answer: string) =>
+			until(
+				() =>
+					lab.model.requests().some((each) => wordsOf(each).includes(answer)),
+				`a request with ${answer}`,
+				() => pty.text().slice(-1000),
+			);
+		await pty.untilText(/Trust this folder/);
+		// The client is slow to take keys: press Enter until it did.
+		const pressEnter = <T>(condition: () => T | undefined, what: string) =>
+			until(
+				async () => {
+					pty.type("\r");
+					await Bun.sleep(1000);
+					return condition();
+				},
+				what,
+				() => Bun.stripANSI(pty.text()).slice(-1500),
+			);
+		await pressEnter(
+			() => /for help/.test(pty.text()) || undefined,
+			"a prompt",
+		);
+		await type("SAY[Hello.]");
+		await saidBy("SAY[Hello.]");
+		const transcripts = join(lab.home, ".factory", "sessions");
+		/** The transcripts whose turns are over. */
+		const findOver = () =>
+			readdirSync(transcripts, { recursive: true, encoding: "utf8" }).filter(
+				(name) =>
+					name.endsWith(".jsonl") &&
+					readFileSync(join(transcripts, name), "utf8").includes(
+						"agent_turn_outcome",
+					),
+			);
+		const [path = ""] = await until(() => {
+			const over = findOver();
+			return over.length > 0 ? over : undefined;
+		}, "the end of a turn");
+		const old = basename(path, ".jsonl");
+		const run = async (name: string) =>
+			lab.bg(
+				[
+					"run",
+					"-q",
+					name,
+					"--",
+					"sh",
+					"-c",
+					`until [ -e ${name} ]; do sleep 0.05; done`,
+				],
+				{ env: { BG_SESSION_ID: old } },
+			);
+		for (const name of ["before", "after"]) await run(name);
+		const ids = [await endTask(lab, "before")];
+		await type("/compress");
+		// It asks for confirmation, twice if it takes itself to be at work.
+		const next = await pressEnter(
+			() => findNext({ dir: lab.dir }, old),
+			"a new session",
+		);
+		await pty.untilText(/Loaded summary/);
+		await until(() => dueMarks(lab).length === 0, "the first notice");
+		ids.push(await endTask(lab, "after"));
+		expect(dueMarks(lab)).toEqual([next]);
+		await run("late");
+		ids.push(await endTask(lab, "late"));
+		expect(dueMarks(lab)).toEqual([next]);
+		await type("SAY[Still here.]");
+		await saidBy("SAY[Still here.]");
+		await until(() => findOver().length === 2, "the end of its turn");
+		// The client also asks for a title, without what hooks said.
+		const told = ids.map((id) => Math.max(...timesIn(lab, `\n- ${id} "`)));
+		expect(told).toEqual([1, 1, 1]);
+		expect(dueMarks(lab)).toEqual([]);
+		for (const session of [old, next])
+			expect(await listOf(lab, session)).toEqual(ids.toSorted());
+		pty.close();
 	},
 );
 

@@ -132,6 +132,8 @@ test.each([
 		const id = addEnd(box, parent);
 		const start = { ...fork(second, parent), ...transcript(box, ...lines) };
 		expect(await told(box, start)).toEqual([id]);
+		// What a resumed session was told is settled by its next event.
+		expect(await told(box, toolUse(second))).toEqual([]);
 		expect(due(box)).toEqual(isCompaction ? [] : [parent]);
 		expect(await told(box, toolUse(parent))).toEqual(isCompaction ? [] : [id]);
 		expect(faults(box)).toEqual([]);
@@ -145,6 +147,34 @@ test("a fork that names another origin each time is told once", async () => {
 	for (const previous of [parent, other, parent, other])
 		all.push(...(await told(box, fork(second, previous))));
 	expect(all.sort()).toEqual(ids);
+});
+
+test("a notice that the client drops because it compacts the session is told again", async () => {
+	const box = sandbox();
+	const start = (session: string) => ({
+		...fork(session, parent),
+		...transcript(box, head(session, {}), summary),
+	});
+	const seen = addEnd(box, parent);
+	expect(await told(box, load(parent))).toEqual([seen]);
+	expect(await told(box, toolUse(parent))).toEqual([]);
+	// Before a compaction the client reads the session again.
+	const ids = [addEnd(box, parent), addEnd(box, parent)].sort();
+	expect(await told(box, load(parent))).toEqual(ids);
+	expect(await told(box, load(parent))).toEqual([]);
+	expect(await told(box, start(second))).toEqual(ids);
+	await send(box, sessionEnd(parent));
+	expect(await told(box, toolUse(second))).toEqual([]);
+	expect(due(box)).toEqual([]);
+	// A session that is started and left has seen nothing.
+	const late = addEnd(box, second);
+	expect(await told(box, load(second))).toEqual([late]);
+	await send(box, sessionEnd(second));
+	expect(await told(box, load(second))).toEqual([late]);
+	await send(box, payload("Stop", second));
+	expect(await told(box, toolUse(second))).toEqual([]);
+	expect(due(box)).toEqual([]);
+	expect(faults(box)).toEqual([]);
 });
 
 test("both sides of a fork are told of every task launched before it, once", async () => {
