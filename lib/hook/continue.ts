@@ -23,6 +23,7 @@ import {
 	forwardNotices,
 	isKnownSession,
 	markSessionDue,
+	settleToldNotices,
 } from "../store/notices.ts";
 import { dueMark, type Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
@@ -57,10 +58,13 @@ export function continueSession(
 			: undefined;
 	if (!previous && !findNext(store, session)) return;
 	withLock(store, { name: "sessions", timeoutMs }, () => {
-		const isCompaction = () =>
-			payload.source === "compact" ||
-			isCompactionOf(previous ?? "", readHead(transcript_path));
-		for (const each of planSteps(store, session, { previous, isCompaction }))
+		const chooseStep = () =>
+			payload.source === "compact"
+				? "compact"
+				: isCompactionOf(previous ?? "", readHead(transcript_path))
+					? "compress"
+					: "fork";
+		for (const each of planSteps(store, session, { previous, chooseStep }))
 			planContinuation(store, session, each);
 		completeSteps(store, session);
 	});
@@ -95,8 +99,11 @@ function planSteps(
 	session: string,
 	{
 		previous,
-		isCompaction,
-	}: { previous: string | undefined; isCompaction: () => boolean },
+		chooseStep,
+	}: {
+		previous: string | undefined;
+		chooseStep: () => Continuation["step"];
+	},
 ): Continuation[] {
 	const next = findNext(store, session);
 	const isKnown =
@@ -104,12 +111,12 @@ function planSteps(
 		(next !== previous &&
 			(findPrevious(store, session)?.session === previous ||
 				isFork(store, previous, session)));
-	const step = isKnown ? undefined : isCompaction() ? "compact" : "fork";
+	const step = isKnown ? undefined : chooseStep();
 	// A session that starts again is alive beside the one that continued it.
-	const isAlive = next && !(step === "compact" && previous === next);
+	const isAlive = next && (isKnown || step === "fork" || previous !== next);
 	return [
 		...(isAlive ? [{ step: "revive" as const, other: next }] : []),
-		...(step && previous ? [{ step, other: previous } as const] : []),
+		...(step && previous ? [{ step, other: previous }] : []),
 	];
 }
 
@@ -120,7 +127,12 @@ const readHead = (path: string | undefined): string =>
 	readBytes(path, { from: "start", most: maxHeadBytes })?.toString() ?? "";
 
 const doers = {
-	compact: goOn,
+	compact: (store, session, previous) => {
+		// The client keeps what hooks said to the old session; after `/compress` it drops it.
+		settleToldNotices(store, previous, { isSeen: true });
+		goOn(store, session, previous);
+	},
+	compress: goOn,
 	fork,
 	revive,
 } satisfies Record<

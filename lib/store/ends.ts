@@ -172,7 +172,7 @@ export function sweepDueMarks(store: Store): void {
 
 /** A step by which a session continues another one; killed between two steps, it is done again. */
 export type Continuation = {
-	step: "compact" | "fork" | "revive";
+	step: "compact" | "compress" | "fork" | "revive";
 	other: string;
 };
 
@@ -194,7 +194,7 @@ export function listContinuations(
 	return listNames(store, noticeFolder(store, session)).flatMap(
 		(name): Continuation[] => {
 			const [, step, other] =
-				/^\.(compact|fork|revive)\.(.+)$/.exec(name) ?? [];
+				/^\.(compact|compress|fork|revive)\.(.+)$/.exec(name) ?? [];
 			if (!step || !isKnownSession(other) || other === session) return [];
 			return [{ step: step as Continuation["step"], other }];
 		},

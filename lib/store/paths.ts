@@ -24,7 +24,7 @@
  *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .notices/<session>/.compact.<previous>, .fork.<previous>, .revive.<next>
+ *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
  *                                empty; a hook is connecting the two sessions (hook/continue.ts)
  *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end

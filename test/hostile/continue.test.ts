@@ -143,7 +143,7 @@ test.each([
 					? findNext(store, parent) === undefined
 					: findPrevious(store, second) !== undefined;
 			const isNoted = namesIn(box, `.notices/${session}`).some((each) =>
-				/^\.(compact|fork|revive)\./.test(each),
+				/^\.(compact|compress|fork|revive)\./.test(each),
 			);
 			endTask(box, awaited);
 			const answers: Answer[] = [];

@@ -177,6 +177,16 @@ test("a notice that the client drops because it compacts the session is told aga
 	expect(faults(box)).toEqual([]);
 });
 
+test("a notice that the client keeps when it compacts the session is not repeated", async () => {
+	const box = sandbox();
+	const id = addEnd(box, parent);
+	expect(await told(box, load(parent))).toEqual([id]);
+	const untold = addEnd(box, parent);
+	expect(await told(box, compaction(second, parent))).toEqual([untold]);
+	expect(await told(box, toolUse(second))).toEqual([]);
+	expect(due(box)).toEqual([]);
+});
+
 test("both sides of a fork are told of every task launched before it, once", async () => {
 	const box = sandbox();
 	const seen = addEnd(box, parent);
