@@ -1,5 +1,6 @@
 /**
- * Stop requests and end events.
+ * Stop requests, end events, and which sessions get the notice of an end: also those that continue the
+ * session of the task, and its forks.
  *
  * If a task's record cannot be written, a stop request is an empty file whose name has all of its
  * content: it needs no free space. The task's supervisor reads it and records it later. Every end
