@@ -180,8 +180,14 @@ export class WaitingTasks {
 		if (mustRepair) await this.#repair();
 		const own = this.#runnable();
 		if (own.size === 0 && !this.#mustHandOver) return;
-		for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+		// Before the hand-over: a place that is freed during it needs another one.
 		this.#mustHandOver = false;
+		try {
+			for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+		} catch (error) {
+			this.#mustHandOver = true;
+			throw error;
+		}
 	}
 
 	/** The tasks that wait for nothing but a slot. */
@@ -292,6 +298,6 @@ export class WaitingTasks {
 		for (const id of removed) this.#reconcileEnd(id);
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
-				this.#mustHandOver = await releaseDependents(store, id);
+				if (await releaseDependents(store, id)) this.#mustHandOver = true;
 	}
 }
