@@ -13,14 +13,20 @@ import { isRefusal } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
+import { readProcFile, unlessUnknown } from "../process/system.ts";
 import { isLaunchPending } from "../store/claims.ts";
-import { moveFile } from "../store/files.ts";
+import { listNames, moveFile } from "../store/files.ts";
 import { withLock, withLockAsync } from "../store/locks.ts";
-import { queueBeat, queueLock, type Store } from "../store/paths.ts";
+import {
+	folderPath,
+	queueBeat,
+	queueLock,
+	type Store,
+} from "../store/paths.ts";
 import { findTask, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
-import { dismissTask, isParked, wakeTask } from "./parked.ts";
+import { dismissTask, isParked, isWaking, wakeTask } from "./parked.ts";
 import { Places } from "./places.ts";
 import {
 	entryPath,
@@ -112,6 +118,12 @@ export function sweepQueue(store: Store): void {
 		if (dead.length)
 			withLock(store, localLock(), () => removeDead(store, folder, dead));
 	}
+	const inLine = new Set(
+		listEntries(store, "queue").map((each) => each.machine),
+	);
+	for (const { name, machine } of listBeats(store))
+		if (!inLine.has(machine))
+			rmSync(`${folderPath(store, "parked")}/${name}`, { force: true });
 }
 
 /**
@@ -119,7 +131,7 @@ export function sweepQueue(store: Store): void {
  * then.
  */
 export function readBeatAge(store: Store): number {
-	const status = lstatSync(queueBeat(store), { throwIfNoEntry: false });
+	const status = lstatSync(localBeat(store), { throwIfNoEntry: false });
 	return status
 		? Math.abs(Date.now() - status.mtimeMs)
 		: Number.POSITIVE_INFINITY;
@@ -127,9 +139,24 @@ export function readBeatAge(store: Store): number {
 
 // --- internal ---
 
-/** Tells parked tasks and running supervisors that somebody in line is awake. */
-const writeBeat = (store: Store) =>
-	writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+/** The beats of all machines, whose names are encoded as in queue entries. */
+const listBeats = (store: Store) =>
+	listNames(store, folderPath(store, "parked")).flatMap((name) => {
+		const [, machine] = /^beat,(.*)$/.exec(name) ?? [];
+		return machine === undefined ? [] : [{ name, machine }];
+	});
+
+const localBeat = (store: Store) => queueBeat(store, identifyMachine().machine);
+
+/**
+ * Tells parked tasks and running supervisors that the queue is repaired. Its text is the time and, for
+ * parked shells, the seconds since boot if the system says them.
+ */
+function writeBeat(store: Store): void {
+	const uptime = unlessUnknown(() => readProcFile("/proc/uptime")) ?? "";
+	const text = `${Date.now()} ${/^\d*/.exec(uptime)}\n`;
+	writeFileSync(localBeat(store), text, { mode: 0o600 });
+}
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -184,8 +211,10 @@ function assignPlaces(
 		const task = findTask(store, id);
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
-	if (left === 0) rmSync(queueBeat(store), { force: true });
-	if (first && isParked(store, first.task)) wakeTask(store, first.task);
+	if (left === 0) rmSync(localBeat(store), { force: true });
+	// The process that renamed its mark may have died before it sent the signal.
+	if (first && (isParked(store, first.task) || isWaking(store, first.task)))
+		wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);

@@ -111,6 +111,13 @@ export const dequeue = (store: Store, { id }: Task) =>
 export const releaseSlot = (store: Store, { id }: Task) =>
 	removeEntries(store, "slots", new Set([id]));
 
+/** Frees the slot of a task if it is only granted. */
+export function withdrawGrant(store: Store, { id }: Task): void {
+	for (const entry of listEntries(store, "slots"))
+		if (entry.id === id && entry.state === "held")
+			rmSync(entryPath(store, "slots", entry), { force: true });
+}
+
 /** Removes tasks from the queue or the slots by their ids alone. */
 export function removeEntries(
 	store: Store,

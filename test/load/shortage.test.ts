@@ -1,6 +1,6 @@
 /** Descriptors and processes that run out: what starts is recorded to its end, or nothing is. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { listTaskIds } from "../../lib/store/records.ts";
 import { isFinal } from "../../lib/task/states.ts";
@@ -12,6 +12,7 @@ import {
 	until,
 } from "../tools/harness.ts";
 import { handOver } from "../tools/namespaces.ts";
+import { hasBeat } from "../tools/queue.ts";
 
 const forms = [
 	program,
@@ -114,7 +115,7 @@ async function waiting(form: string[]) {
 	const id = await box.run(["true"], { argv, env });
 	// It has begun to wait: what a runtime needs to start is there.
 	await until(
-		() => readyIn(box) === 1 && existsSync(join(box.dir, ".parked/beat")),
+		() => readyIn(box) === 1 && hasBeat(box),
 		"a task that is ready, and its supervisor",
 	);
 	const limit = (what: string) => {
