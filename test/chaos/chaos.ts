@@ -39,9 +39,6 @@ const root = join(import.meta.dir, "..", "..");
 const crash = join(import.meta.dir, "crash.mjs");
 const executable = join(root, "dist", "bg");
 
-/** How many tasks may run at once at a depth. */
-const maxRunning = 4;
-
 /** How many calls are made at once. More would only wait for the processor. */
 const maxCalls = 8;
 
@@ -56,6 +53,8 @@ type Result = {
 	deaths: Death[];
 	/** From the last crash until no process is left, in s. */
 	recovery: number;
+	/** The longest time for which a place was free and a task waited for it, in ms. */
+	gap: number;
 	problems: string[];
 };
 
@@ -66,8 +65,11 @@ async function playRound(seed: number): Promise<Result> {
 	const dir = join(base, "store");
 	const place = { program: executable, log: join(base, "log") };
 	const crashes = join(base, "crashes");
-	const env = environmentOf(base, dir, crashes);
-	const watch = new Watch(dir, maxRunning);
+	const env: Record<string, string> = {
+		...environmentOf(base, dir, crashes),
+		BG_MAX_RUNNING: String(plan.maxRunning),
+	};
+	const watch = new Watch(dir, plan.maxRunning);
 	const calls: Called[] = [];
 	const announced: Announced[] = [];
 	const plans = new Map<string, TaskPlan>();
@@ -92,19 +94,21 @@ async function playRound(seed: number): Promise<Result> {
 	const passed = () => performance.now() - begin;
 	const sampler = setInterval(() => watch.sample(), 50);
 	const going = new Set<Promise<void>>();
+	const stops = new Set<Promise<void>>();
 	for (const each of [...plan.actions, ...plan.kills].sort(
 		(a, b) => a.at - b.at,
 	)) {
 		await Bun.sleep(Math.max(0, each.at - passed()));
 		if ("target" in each) {
-			watch.kill(each);
+			const kill = watch.kill(each).finally(() => stops.delete(kill));
+			stops.add(kill);
 			continue;
 		}
 		while (going.size >= maxCalls) await Promise.race(going);
 		const call = act(each).finally(() => going.delete(call));
 		going.add(call);
 	}
-	await Promise.all(going);
+	await Promise.all([...going, ...stops]);
 	await Bun.sleep(Number(env.CHAOS_UNTIL) - Date.now());
 
 	const end = performance.now();
@@ -139,7 +143,8 @@ async function playRound(seed: number): Promise<Result> {
 			appendFileSync(join(base, "trail"), `${JSON.stringify(each)}\n`);
 		console.log(`every call and every kill is in ${base}/trail\n`);
 	}
-	return { tasks: known.size, deaths: watch.deaths, recovery, problems };
+	const { deaths, gap } = watch;
+	return { tasks: known.size, deaths, recovery, gap, problems };
 }
 
 // --- internal ---
@@ -157,7 +162,6 @@ function environmentOf(
 		HOME: home,
 		BG_DIR: dir,
 		BG_DROID: join(import.meta.dir, "..", "tools", "stand-in.ts"),
-		BG_MAX_RUNNING: String(maxRunning),
 		CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
 		CHAOS_LOG: crashes,
 		CHAOS_UNTIL: String(Date.now() + fire + lateCrashMs),
@@ -228,8 +232,8 @@ function deathOf(line: string): Death {
 async function comeToRest(watch: Watch): Promise<void> {
 	const deadline = performance.now() + restTimeoutMs;
 	for (;;) {
-		const left = watch.processes();
-		if (left.length === 0) return;
+		const left = watch.processes().filter((each) => !each.isOrphanedSleep);
+		if (left.length === 0) return watch.killAll();
 		if (performance.now() > deadline) {
 			const seen = JSON.stringify(left);
 			watch.problems.add(`alive after ${restTimeoutMs} ms: ${seen}`);
@@ -280,17 +284,18 @@ while (results.length < Number(values.rounds) && performance.now() < deadline) {
 	const seed = Number(values.seed) + results.length;
 	const result = await playRound(seed);
 	results.push(result);
-	const { tasks, deaths, recovery, problems } = result;
+	const { tasks, deaths, recovery, gap, problems } = result;
 	console.log(
-		`round ${results.length}, seed ${seed}: ${tasks} tasks, ${sumUp(deaths)}, at rest after ${recovery.toFixed(1)} s, ${problems.length} violations`,
+		`round ${results.length}, seed ${seed}: ${tasks} tasks, ${sumUp(deaths)}, at rest after ${recovery.toFixed(1)} s, a place free for ${(gap / 1000).toFixed(1)} s, ${problems.length} violations`,
 	);
 }
 const sum = (of: (result: Result) => number) =>
 	results.map(of).reduce((all, each) => all + each, 0);
 const recoveries = results.map((each) => each.recovery).sort((a, b) => a - b);
 const median = recoveries[recoveries.length >> 1] ?? 0;
+const gap = Math.max(...results.map((each) => each.gap));
 const violations = sum(({ problems }) => problems.length);
 console.log(
-	`\n${results.length} rounds, ${sum(({ tasks }) => tasks)} tasks, ${sumUp(results.flatMap(({ deaths }) => deaths))}, at rest after ${median.toFixed(1)} s (median) and ${recoveries.at(-1)?.toFixed(1)} s (at most), ${violations} violations`,
+	`\n${results.length} rounds, ${sum(({ tasks }) => tasks)} tasks, ${sumUp(results.flatMap(({ deaths }) => deaths))}, at rest after ${median.toFixed(1)} s (median) and ${recoveries.at(-1)?.toFixed(1)} s (at most), a place free for ${(gap / 1000).toFixed(1)} s at most, ${violations} violations`,
 );
 process.exit(violations ? 1 : 0);
