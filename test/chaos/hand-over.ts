@@ -6,6 +6,7 @@
  *     ending    the supervisor whose task has a place and ends
  *     woken     a launch that is parked, woken, granted the place, and runs its task
  *     launcher  a launch that has to wait, while the place becomes free
+ *     line      all running supervisors and the first in line, at once; the step says nothing
  */
 import {
 	existsSync,
@@ -23,7 +24,7 @@ import { isFinal } from "../../lib/task/states.ts";
 import { listStoreProcesses } from "../tools/processes.ts";
 import { linesOf, readOrNothing } from "./watch.ts";
 
-export const roles = ["ending", "woken", "launcher"] as const;
+export const roles = ["ending", "woken", "launcher", "line"] as const;
 export type Role = (typeof roles)[number];
 
 export type Outcome = {
@@ -41,6 +42,9 @@ const crash = ["bun", join(import.meta.dir, "crash.mjs")];
 /** The longest that a free place may stay free, in ms. By design it is 5 s; a slow machine is no failure. */
 const maxGap = 15_000;
 
+/** The same if those next in line have died as well. By design it is 60 s. */
+const maxGapOfLine = 90_000;
+
 /** Plays one hand-over in a store of its own. */
 export async function playHandOver(role: Role, step: number): Promise<Outcome> {
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-hand-over-")));
@@ -53,6 +57,14 @@ export async function playHandOver(role: Role, step: number): Promise<Outcome> {
 
 // --- internal ---
 
+/** The tasks whose supervisors die. */
+const victims: Record<Role, string[]> = {
+	ending: ["first"],
+	woken: ["third"],
+	launcher: [],
+	line: ["first", "second", "fourth", "fifth"],
+};
+
 /** Logs its start and its end, and waits for its gate if there is one. */
 const script =
 	'echo "start $0 $EPOCHREALTIME" >>"$1"; while [ -n "$2" ] && ! [ -e "$2" ]; do sleep 0.02; done; echo "end $0 $EPOCHREALTIME" >>"$1"';
@@ -64,6 +76,7 @@ class HandOver {
 	readonly #crashes: string;
 	readonly #places: number;
 	readonly #problems: string[] = [];
+	#maxGap = maxGap;
 
 	constructor(base: string, places: number) {
 		this.#base = base;
@@ -75,6 +88,7 @@ class HandOver {
 	}
 
 	async play(role: Role, step: number): Promise<Outcome> {
+		if (role === "line") this.#maxGap = maxGapOfLine;
 		try {
 			for (let n = 1; n < this.#places; n++)
 				await this.#run("beside", { gate: "at last" });
@@ -89,8 +103,9 @@ class HandOver {
 			);
 			if (role === "launcher") await this.#dieLaunching(step);
 			else await this.#launchOthers(role === "woken" ? step : undefined);
-			const from = Date.now();
 			this.#open("gate");
+			if (role === "line") await this.#killLine();
+			const from = Date.now();
 			// The record of the one that died says what happened only once a verb has reconciled it.
 			await this.#until(
 				() => this.#unfinished(role).length === 0,
@@ -120,6 +135,23 @@ class HandOver {
 		await this.#run("third", step === undefined ? {} : { supervise: step });
 		await this.#batch(["fourth", "fifth"]);
 		await this.#run("sixth", {});
+	}
+
+	/** Kills all that run bg but the parked shells. */
+	async #killLine(): Promise<void> {
+		const supervisors = () =>
+			listStoreProcesses(this.#dir).filter(({ kind }) => kind === "supervisor");
+		// Those that run, the first in line, and that of the batch.
+		await this.#until(
+			() => supervisors().length === this.#places + 2,
+			"the first in line awake",
+		);
+		for (const { pid } of supervisors()) kill(pid);
+		this.#open("at last");
+		writeFileSync(
+			this.#crashes,
+			JSON.stringify({ role: "all", step: "at once", number: 0 }),
+		);
 	}
 
 	/** Launches a task while the place becomes free; the launcher dies meanwhile. */
@@ -222,17 +254,15 @@ class HandOver {
 
 	/** The tasks that have to end without a call of bg. */
 	#unfinished(role: Role): string[] {
-		const killed =
-			role === "ending" ? "first" : role === "woken" ? "third" : "";
 		return this.#tasks()
 			.filter((task) => !isFinal(task))
 			.map(({ description }) => description)
 			.filter((name) => name !== "beside")
-			.filter((name) => name !== killed || !this.#hasDied());
+			.filter((name) => !victims[role].includes(name) || !this.#hasDied());
 	}
 
 	async #until(condition: () => boolean, what: string): Promise<void> {
-		const deadline = performance.now() + 2 * maxGap;
+		const deadline = performance.now() + 2 * this.#maxGap;
 		while (!condition()) {
 			if (performance.now() > deadline) {
 				const processes = listStoreProcesses(this.#dir).map(
@@ -309,7 +339,8 @@ class HandOver {
 					({ what, name: of }) => what === "end" && of === name,
 				)?.at ?? at;
 		}
-		if (gap > maxGap) this.#problems.push(`a place was free for ${gap} ms`);
+		if (gap > this.#maxGap)
+			this.#problems.push(`a place was free for ${gap} ms`);
 		return {
 			step: line && `${role} ${number} ${step}`,
 			gap,

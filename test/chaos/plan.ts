@@ -7,7 +7,8 @@
 /** The forms of the program; a crash point needs one that is a script. */
 export const scripts = ["bun", "deno", "node"] as const;
 export const forms = [...scripts, "executable"] as const;
-export type Form = (typeof forms)[number];
+/** `former`: the executable of an older bg. */
+export type Form = (typeof forms)[number] | "former";
 
 export const sessions = ["first", "second", "third", "fourth"] as const;
 export type Session = (typeof sessions)[number];
@@ -94,6 +95,9 @@ export type Kill = {
 	choice: number;
 };
 export type Plan = {
+	seed: number;
+	/** How long calls and kills go on, in ms. */
+	fire: number;
 	actions: Action[];
 	kills: Kill[];
 	/** How many tasks may run at once at a depth. */
@@ -101,7 +105,7 @@ export type Plan = {
 };
 
 /** How long calls and kills go on in a round, in ms. */
-export const fire = 4000;
+const fire = 4000;
 
 const actionsOfRound = 60;
 const killsOfRound = 12;
@@ -195,7 +199,8 @@ export function planRound(seed: number): Plan {
 			choice: dice.any(),
 		};
 	});
-	return { actions, kills, maxRunning: isCrowd ? crowd.maxRunning : 4 };
+	const maxRunning = isCrowd ? crowd.maxRunning : 4;
+	return { seed, fire, actions, kills, maxRunning };
 }
 
 // --- internal ---

@@ -52,8 +52,11 @@ export type Watched = {
 /** How long a process that waits is stopped, in ms. */
 const stopMs = 1500;
 
-/** The longest that a free place may stay free, in ms. By design it is 5 s; a slow machine is no failure. */
-const maxGap = 15_000;
+/**
+ * The longest that a free place may stay free, in ms. By design it is 5 s, and 60 s if all running
+ * supervisors and the first in line have died together, as may happen in any round.
+ */
+const maxGap = 75_000;
 
 export class Watch {
 	/** The longest time for which a place was free and a task waited for it, in ms. */
