@@ -50,11 +50,13 @@ const noTasks: ReadonlySet<string> = new Set();
 
 /**
  * Gives every free place to the task that is next, and makes sure that the first one in line is awake.
+ * @param timeoutMs how long to wait for the queue's lock, in ms. Its holder hands over as well.
  * @returns false if that was not possible: whoever is in line does it within seconds.
  */
-export function handOver(store: Store): boolean {
+export function handOver(store: Store, timeoutMs = lockTimeoutMs): boolean {
 	try {
-		withLock(store, localLock(), () => assignPlaces(store, noTasks));
+		const lock = { ...localLock(), timeoutMs };
+		withLock(store, lock, () => assignPlaces(store, noTasks));
 		return true;
 	} catch (error) {
 		if (isRefusal(error)) return false;

@@ -103,8 +103,8 @@ class HandOver {
 			);
 			if (role === "launcher") await this.#dieLaunching(step);
 			else await this.#launchOthers(role === "woken" ? step : undefined);
-			this.#open("gate");
 			if (role === "line") await this.#killLine();
+			this.#open("gate");
 			const from = Date.now();
 			// The record of the one that died says what happened only once a verb has reconciled it.
 			await this.#until(
