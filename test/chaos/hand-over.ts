@@ -6,6 +6,8 @@
  *     ending    the supervisor whose task has a place and ends
  *     woken     a launch that is parked, woken, granted the place, and runs its task
  *     launcher  a launch that has to wait, while the place becomes free
+ *     unpause   a call that continues a paused launch
+ *     cancel    a call that cancels a launch that waits
  *     line      all running supervisors and the first in line, at once; the step says nothing
  */
 import {
@@ -24,7 +26,14 @@ import { isFinal } from "../../lib/task/states.ts";
 import { listStoreProcesses } from "../tools/processes.ts";
 import { linesOf, readOrNothing } from "./watch.ts";
 
-export const roles = ["ending", "woken", "launcher", "line"] as const;
+export const roles = [
+	"ending",
+	"woken",
+	"launcher",
+	"unpause",
+	"cancel",
+	"line",
+] as const;
 export type Role = (typeof roles)[number];
 
 export type Outcome = {
@@ -62,6 +71,8 @@ const victims: Record<Role, string[]> = {
 	ending: ["first"],
 	woken: ["third"],
 	launcher: [],
+	unpause: [],
+	cancel: [],
 	line: ["first", "second", "fourth", "fifth"],
 };
 
@@ -104,6 +115,8 @@ class HandOver {
 			if (role === "launcher") await this.#dieLaunching(step);
 			else await this.#launchOthers(role === "woken" ? step : undefined);
 			if (role === "line") await this.#killLine();
+			if (role === "unpause" || role === "cancel")
+				await this.#dieCalling(role, step);
 			this.#open("gate");
 			const from = Date.now();
 			// The record of the one that died says what happened only once a verb has reconciled it.
@@ -111,6 +124,7 @@ class HandOver {
 				() => this.#unfinished(role).length === 0,
 				"every other task's end",
 			);
+			for (const { id } of this.#paused()) await this.#call(["unpause", id]);
 			this.#open("at last");
 			await this.#until(
 				() => listStoreProcesses(this.#dir).length === 0,
@@ -152,6 +166,14 @@ class HandOver {
 			this.#crashes,
 			JSON.stringify({ role: "all", step: "at once", number: 0 }),
 		);
+	}
+
+	/** Calls a verb for a launch that is neither next nor last; the call dies. */
+	async #dieCalling(verb: "unpause" | "cancel", step: number): Promise<void> {
+		const third = this.#tasks().find((task) => task.description === "third");
+		const id = third?.id ?? "";
+		if (verb === "unpause") await this.#call(["pause", id]);
+		await this.#call([verb, id], this.#crashAt({ verb: step }));
 	}
 
 	/** Launches a task while the place becomes free; the launcher dies meanwhile. */
@@ -215,15 +237,16 @@ class HandOver {
 	): Promise<void> {
 		const isCrash = supervise !== undefined || verb !== undefined;
 		return this.#call(["run", "-q", name, "--", ...this.#command(name, gate)], {
-			...(isCrash && {
-				CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
-				CHAOS_LOG: this.#crashes,
-				CHAOS_CRASH: `verb:${verb ?? 0},supervise:${supervise ?? 0}`,
-				CHAOS_NAP: `verb:${nap ?? 0}`,
-				CHAOS_NAP_LOG: napLog,
-			}),
+			...(isCrash && this.#crashAt({ verb, supervise })),
+			...(nap && { CHAOS_NAP: `verb:${nap}`, CHAOS_NAP_LOG: napLog }),
 		});
 	}
+
+	#crashAt = ({ verb = 0, supervise = 0 }) => ({
+		CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
+		CHAOS_LOG: this.#crashes,
+		CHAOS_CRASH: `verb:${verb},supervise:${supervise}`,
+	});
 
 	#batch(names: string[]): Promise<void> {
 		const lines = names.map((name) =>
@@ -252,10 +275,13 @@ class HandOver {
 				return text ? [parseTask(text)] : [];
 			});
 
+	#paused = () =>
+		this.#tasks().filter((task) => task.paused_at && !isFinal(task));
+
 	/** The tasks that have to end without a call of bg. */
 	#unfinished(role: Role): string[] {
 		return this.#tasks()
-			.filter((task) => !isFinal(task))
+			.filter((task) => !isFinal(task) && !task.paused_at)
 			.map(({ description }) => description)
 			.filter((name) => name !== "beside")
 			.filter((name) => !victims[role].includes(name) || !this.#hasDied());
@@ -309,7 +335,13 @@ class HandOver {
 		const names = started.map(({ name }) => name);
 		if (new Set(names).size !== names.length)
 			this.#problems.push(`started twice: ${names}`);
-		const order = ["second", "third", "fourth", "fifth", "sixth"];
+		// A launch that was paused begins later.
+		const isPausable = this.#tasks().some(
+			(task) => task.paused_ms !== undefined,
+		);
+		const order = isPausable
+			? []
+			: ["second", "third", "fourth", "fifth", "sixth"];
 		const expected = order.filter((name) => names.includes(name));
 		const seen = names.filter((name) => order.includes(name));
 		if (this.#places === 1 && `${seen}` !== `${expected}`)
