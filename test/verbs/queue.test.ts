@@ -138,6 +138,26 @@ concurrentTest(
 );
 
 concurrentTest(
+	"a task that is paused and continued while its supervisor is stopped keeps its turn",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const next = await run(box, ["true"], { env: one });
+		await isReady(box);
+		const { pid = 0 } = box.record(next).supervisor ?? {};
+		process.kill(pid, "SIGSTOP");
+		await until(() => readProcess(pid)?.paused, "its stop");
+		for (const verb of ["pause", "unpause"])
+			expect((await box.bg([verb, next])).code).toBe(0);
+		process.kill(pid, "SIGCONT");
+		await isReady(box);
+		blocker.open();
+		expect((await isOver(box, next)).status).toBe("completed");
+		await isEmpty(box);
+	},
+);
+
+concurrentTest(
 	"a parked launch that is stopped and continued starts",
 	async () => {
 		const box = sandbox();
