@@ -4,12 +4,13 @@ import type { NamedPlan } from "../control/batch.ts";
 import { type LaunchResult, launchPlans } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
-import { joinFirst, toJson, writeAll } from "../print/text.ts";
+import { isTerminal, joinFirst, toJson, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
 import {
 	type FormatArguments,
 	formatFlags,
 	isJsonWanted,
+	queuePausedWarning,
 	warn,
 } from "./reply.ts";
 import { flag, option } from "./verb.ts";
@@ -86,6 +87,10 @@ export function launchAndReply(
 		for (const warning of each.warnings) warn(warning);
 		return format.quiet ? each.task.id : describe(each);
 	});
+	// A script that asks for ids alone expects nothing else.
+	const isWarned = !asJson && (!format.quiet || isTerminal(2));
+	if (isWarned && launched.some(({ waitsFor }) => waitsFor))
+		warn(queuePausedWarning);
 	try {
 		writeAll(1, lines.map((line) => `${line}\n`).join(""));
 	} catch (error) {
@@ -121,6 +126,7 @@ const toLaunchReply = (launched: LaunchResult, name?: string) => ({
 	description: launched.task.description,
 	status: launched.task.status,
 	...(launched.existing && { existing: true }),
+	...(launched.waitsFor && { waits_for: launched.waitsFor }),
 	...(launched.warnings.length && { warnings: launched.warnings }),
 	...(name && { name }),
 });

@@ -9,7 +9,7 @@
  * A slot is free after the task's supervisor and its process are both gone.
  */
 import { lstatSync, rmSync, writeFileSync } from "node:fs";
-import { isRefusal } from "../error.ts";
+import { isRefusal, isSystemError } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
@@ -37,6 +37,7 @@ import {
 	type QueueEntry,
 	type QueueFolder,
 	readyPath,
+	reorderEntry,
 	slotPath,
 } from "./queue.ts";
 
@@ -65,7 +66,20 @@ export function handOver(store: Store, timeoutMs = lockTimeoutMs): boolean {
 }
 
 /**
- * The same in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
+ * Gives a queued task the place in the order that its record says, and hands over what is free.
+ * @throws BgError (refused) if the queue's lock stays held.
+ */
+export function reorderTask(store: Store, id: string): void {
+	withLock(store, localLock(), () => {
+		// Read under the lock: of two changes at once the later one counts in both places.
+		const task = findTask(store, id);
+		if (task) reorderEntry(store, task);
+		assignPlaces(store, noTasks);
+	});
+}
+
+/**
+ * The same as `handOver` in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
  * slots at once.
  * @param own the ids of its tasks that wait for a slot.
  * @returns the ids that have a slot now.
@@ -152,12 +166,16 @@ const localBeat = (store: Store) => queueBeat(store, identifyMachine().machine);
 
 /**
  * Tells parked tasks and running supervisors that the queue is repaired. Its text is the time and, for
- * parked shells, the seconds since boot if the system says them.
+ * parked shells, the seconds since boot if the system says them. On a full disk it is empty.
  */
 function writeBeat(store: Store): void {
 	const uptime = unlessUnknown(() => readProcFile("/proc/uptime")) ?? "";
 	const text = `${Date.now()} ${/^\d*/.exec(uptime)}\n`;
-	writeFileSync(localBeat(store), text, { mode: 0o600 });
+	try {
+		writeFileSync(localBeat(store), text, { mode: 0o600 });
+	} catch (error) {
+		if (!isSystemError(error)) throw error;
+	}
 }
 
 const localLock = () => ({
@@ -214,8 +232,12 @@ function assignPlaces(
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
 	if (left === 0) rmSync(localBeat(store), { force: true });
-	// The process that renamed its mark may have died before it sent the signal.
-	if (first && (isParked(store, first.task) || isWaking(store, first.task)))
+	if (first && isParked(store, first.task)) {
+		// If it dies before its first repair, the others notice by the age of this.
+		writeBeat(store);
+		wakeTask(store, first.task);
+	} else if (first && isWaking(store, first.task))
+		// The process that renamed its mark may have died before it sent the signal.
 		wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);

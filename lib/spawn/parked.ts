@@ -134,14 +134,15 @@ const deadBeatSeconds = 10;
  * launch, and the command of the supervisor. All but `sleep` are builtins, so a waking shell starts nothing.
  * It sets no variable but its own, because an exported one would reach the task. A trap gets the parameters
  * of the function that it interrupts: no function runs while the shell waits, and `become` sets other traps
- * before it shifts its own.
+ * before it shifts its own. It ends `sleep` by SIGKILL: between its fork and its exec, a child still catches
+ * the signals that have traps.
  */
 const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT
 	trap : CONT ${signalName(wakeSignal)}
 ${trapShutdown("")}
-	[ "$!" = "$BG_PARKED_DONE" ] || { kill "$!"; wait "$!"; }
+	[ "$!" = "$BG_PARKED_DONE" ] || { kill -9 "$!"; wait "$!"; }
 	[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
 	shift 6
 	exec "$@" \${BG_PARKED_SIGNAL:+"$BG_PARKED_SIGNAL"}
@@ -149,7 +150,7 @@ ${trapShutdown("")}
 wake() {
 	[ -e "$1" ] || [ -e "$1.woken" ] && become "$@"
 	trap - EXIT
-	[ "$!" = "$BG_PARKED_DONE" ] || kill "$!"
+	[ "$!" = "$BG_PARKED_DONE" ] || kill -9 "$!"
 	exit 0
 }
 BG_PARKED_DONE= BG_PARKED_SIGNAL= BG_PARKED_PAUSE=${firstPollSeconds}
