@@ -78,6 +78,9 @@ export const folders = {
 	temporary: ".tmp",
 } as const;
 
+/** The default directory in a home. Installed hook commands contain this path: it never changes. */
+const defaultDir = ".factory/.omd/background-tasks";
+
 /** The writers of a log of faults. */
 export type LogSource = "supervisor" | "hook";
 
@@ -107,7 +110,7 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 	// Absolute, because a supervisor runs in `/`.
 	return env.BG_DIR
 		? toAbsolute("BG_DIR", env.BG_DIR)
-		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
+		: toAbsolute("HOME", `${home}/${defaultDir}`);
 }
 
 /** A folder of the store. */
@@ -191,9 +194,18 @@ export const endFile = (store: Store, count: number) =>
 export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
-/** Exists if a notice is due for a session. `session` must match sessionPattern. */
+/**
+ * Exists if a notice is due for a session. `session` must match sessionPattern. Installed hook commands
+ * contain this path: it never changes.
+ */
 export const dueMark = (store: Store, session: string) =>
 	`${folderPath(store, "due")}/${session}`;
+
+/**
+ * The same path as a word for the shell. `$session_id` is the session; `$HOME` or `$BG_DIR` must not be
+ * empty.
+ */
+export const dueMarkInShell = `"\${BG_DIR:-$HOME/${defaultDir}}/${folders.due}/\${session_id-}"`;
 
 /** Exists if every record is in the session index. */
 export const indexMark = (store: Store) =>
