@@ -6,10 +6,11 @@ import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { ifExists } from "../error.ts";
 import { runOnEnd } from "../spawn/command.ts";
-import { sweepQueue } from "../spawn/hand-over.ts";
+import { handOver, sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
+import { sweepDueMarks } from "../store/ends.ts";
 import {
 	listNames,
 	readFile,
@@ -29,11 +30,15 @@ import {
 	sweptSession,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
+import { isSessionLink } from "../store/session-index.ts";
 import { idPattern } from "../task/ids.ts";
 import { isFinal } from "../task/states.ts";
 
 /** How long the files of a session without tasks are kept, in ms. */
 const noteRetentionMs = 7 * 86_400_000;
+
+/** The same for a session that goes on under a new id: it may have tasks under another id. */
+const linkRetentionMs = 90 * 86_400_000;
 
 /** How often the store is swept, in ms. */
 const sweepIntervalMs = 3_600_000;
@@ -65,7 +70,9 @@ export function sweepStore(store: Store): void {
 	}
 	for (const session of listNames(store, folderPath(store, "notices")))
 		sweepNotices(store, session);
+	sweepDueMarks(store);
 	sweepQueue(store);
+	handOver(store, 0);
 	sweepKeys(store, (id) => isFinishedOrGone(store, id));
 	for (const { id, path } of listTaskNames(store, "onEnd"))
 		if (hasNoRecord(store, id)) rmSync(path, { force: true });
@@ -189,11 +196,13 @@ function isFinishedOrGone(store: Store, id: string): boolean {
 const hasNoRecord = (store: Store, id: string) =>
 	!isLaunchPending(store, id) && readRecordVersion(store, id) === undefined;
 
-/** Removes the folder of a session that has had no task for a week. */
+/** Removes the folder of a session that has had no task for a week, or for longer if it has links. */
 function removeOldNotes(folder: string): void {
 	const status = lstatSync(folder, { throwIfNoEntry: false });
-	if (!status?.isDirectory() || Date.now() - status.mtimeMs < noteRetentionMs)
-		return;
-	if (readdirSync(folder).every((name) => name.startsWith(".")))
-		rmSync(folder, { recursive: true, force: true });
+	const age = Date.now() - (status?.mtimeMs ?? 0);
+	if (!status?.isDirectory() || age < noteRetentionMs) return;
+	const names = readdirSync(folder);
+	if (!names.every((name) => name.startsWith("."))) return;
+	if (age < linkRetentionMs && names.some(isSessionLink)) return;
+	rmSync(folder, { recursive: true, force: true });
 }

@@ -9,6 +9,10 @@
  *     .sessions/<key>/.recorded  empty; a subagent's record exists or is about to be written
  *     .sessions/<key>/.ended     a subagent's last message, until its record exists
  *     .sessions/<key>/.checked   the last awaited task whose record a hook of that session read
+ *     .sessions/<key>/.next      the session that continues this one under a new id (compaction)
+ *     .sessions/<key>/.previous  the session that this one continues; of a fork also the time
+ *     .sessions/<key>/.forks/<session>
+ *                                empty; a fork of this session, which has copies of its notices
  *     .sessions/.whole           empty; every record is in the index
  *     .sessions/.whole.at        how far the index was built
  *     .notices/<session>/<id>    a notice for that session; the task has not ended yet
@@ -16,9 +20,13 @@
  *                                the same; the task has ended
  *     .notices/<session>/<id>.due@<holder>
  *                                the same; a hook is printing it
+ *     .notices/<session>/<id>.told
+ *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .due/<session>             empty; a notice is due for that session
+ *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
+ *                                empty; a hook is connecting the two sessions (hook/continue.ts)
+ *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -30,7 +38,7 @@
  *     .parked/<id>               empty; the task waits as a shell, which leaves if this is gone
  *     .parked/<id>.woken         the same; the shell is to become the task's supervisor
  *     .parked/<id>.gone          empty; the shell was woken and found no bg
- *     .parked/beat               when the queue was repaired last; missing if nobody is in line
+ *     .parked/beat,<machine>     when that machine's queue was repaired last; missing if nobody is in line
  *     .after/<id>/<other>        empty; <other> waits for the end of <id>, a task of another launch
  *     .limits                    the limits that `bg limit` set (spawn/limits.ts)
  *     .launches/<holder>         the ids whose records a launch is about to write
@@ -159,7 +167,7 @@ export const systemPromptFile = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`), of the limits or of a queue. */
+/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`), of the limits or of a queue. */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
@@ -170,9 +178,9 @@ export const queueLock = (machine: string) =>
 /** The name of the lock of the limits. */
 export const limitsLock = "limits";
 
-/** Its time and text change whenever the queue is repaired. */
-export const queueBeat = (store: Store) =>
-	`${folderPath(store, "parked")}/beat`;
+/** Its time and text change whenever the queue of a machine is repaired. */
+export const queueBeat = (store: Store, machine: string) =>
+	`${folderPath(store, "parked")}/beat,${encodeURIComponent(machine)}`;
 
 /** The limits that were set for the store. */
 export const limitsFile = (store: Store) => `${store.dir}/.limits`;
@@ -253,6 +261,7 @@ export const handoverFile = (store: Store, session: string, from: string) =>
 
 const isSharedLock = (lockName: string) =>
 	lockName === "unique" ||
+	lockName === "sessions" ||
 	lockName === limitsLock ||
 	/^queue,[^/]+$/.test(lockName);
 

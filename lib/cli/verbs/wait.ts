@@ -14,6 +14,7 @@ import {
 	readTask,
 	resolveTaskId,
 } from "../../store/records.ts";
+import { followSession } from "../../store/session-index.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
 import { refuseEmpty, splitValues } from "../arguments.ts";
@@ -57,6 +58,7 @@ export default defineVerb({
 		const timeout = parseDurationFlag("--timeout", args.timeout);
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+		const isOwned = session ? followSession(store, session) : undefined;
 		const json = isJsonWanted(args);
 		const line = await openProgressLine();
 		const isPauseNews = watchPause(store);
@@ -65,7 +67,7 @@ export default defineVerb({
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
 				!ancestors.has(task.id) &&
-				(!session || task.parent_session_id === session) &&
+				(!isOwned || isOwned(task)) &&
 				// An old record without a process never gets an end.
 				checkSupervision(task) !== "unknown",
 			any: args.any,
