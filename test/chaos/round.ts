@@ -64,6 +64,8 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		CHAOS_UNTIL: String(Date.now() + plan.fire + lateCrashMs),
 		CHAOS_FORMER: former ?? "",
 		BG_MAX_RUNNING: String(plan.maxRunning),
+		// Small, so that tasks are archived.
+		BG_KEEP: "5",
 	};
 	const watch = new Watch(dir, plan.maxRunning);
 	const calls: Called[] = [];
