@@ -19,6 +19,7 @@ import {
 	recordFile,
 	type Store,
 	sweptMark,
+	toldFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import { idPattern } from "../task/ids.ts";
@@ -77,6 +78,9 @@ export function sweepStore(store: Store): void {
 	);
 	for (const key of listNames(store, folderPath(store, "sessions")))
 		removeOldNotes(`${folderPath(store, "sessions")}/${key}`);
+	for (const key of listNames(store, folderPath(store, "told")))
+		if (isOld(`${folderPath(store, "told")}/${key}`))
+			rmSync(toldFolder(store, key), { recursive: true, force: true });
 }
 
 /**
@@ -107,7 +111,7 @@ function removeFromSessions(
 	store: Store,
 	isMeant: (id: string) => boolean,
 ): void {
-	for (const folder of ["sessions", "notices"] as const)
+	for (const folder of ["sessions", "notices", "told"] as const)
 		for (const key of listNames(store, folderPath(store, folder))) {
 			const path = `${folderPath(store, folder)}/${key}`;
 			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
@@ -144,11 +148,16 @@ function isFinishedOrGone(store: Store, id: string): boolean {
 const hasNoRecord = (store: Store, id: string) =>
 	!isLaunchPending(store, id) && readRecordVersion(store, id) === undefined;
 
+/** Whether no name was added to a folder or removed from it for a week. */
+function isOld(folder: string): boolean {
+	const status = lstatSync(folder, { throwIfNoEntry: false });
+	const age = Date.now() - (status?.mtimeMs ?? 0);
+	return Boolean(status?.isDirectory()) && age >= noteRetentionMs;
+}
+
 /** Removes the folder of a session that has had no task for a week. */
 function removeOldNotes(folder: string): void {
-	const status = lstatSync(folder, { throwIfNoEntry: false });
-	if (!status?.isDirectory() || Date.now() - status.mtimeMs < noteRetentionMs)
-		return;
+	if (!isOld(folder)) return;
 	if (readdirSync(folder).every((name) => name.startsWith(".")))
 		rmSync(folder, { recursive: true, force: true });
 }

@@ -5,22 +5,32 @@
  * mark is removed last and created again if another notice became due meanwhile. The claim of a dead
  * hook is taken over: a notice may be given twice and is never lost.
  *
+ * After that, `.told/<session>/<id>` exists until an answer (`wait`, `output`, …) shows the end: `wait` without
+ * ids returns these tasks too.
+ *
  * The entries of an ended session are handed over to its caller, the session that started it. A hook
  * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved.
  */
 import { existsSync, rmSync } from "node:fs";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { idPattern, sessionPattern } from "../task/ids.ts";
-import { assertWritable } from "./directory.ts";
+import { assertWritable, makeFolder } from "./directory.ts";
 import {
 	createIn,
 	listNames,
 	moveFile,
 	removeEmptyFolder,
+	removeFile,
 	touch,
 	uniqueHolderName,
 } from "./files.ts";
-import { dueMark, handoverFile, noticeFolder, type Store } from "./paths.ts";
+import {
+	dueMark,
+	handoverFile,
+	noticeFolder,
+	type Store,
+	toldFolder,
+} from "./paths.ts";
 
 /** An entry that this process claimed. `file` is unlinked once the notice is printed. */
 export type NoticeClaim = { id: string; file: string };
@@ -56,6 +66,14 @@ export function expectNotice(
 /** Lists the entries of a session, oldest task first. */
 export function listNotices(store: Store, session: string): Notice[] {
 	return isKnownSession(session) ? parseEntries(namesOf(store, session)) : [];
+}
+
+/** Lists the tasks of a session whose ends no answer has shown yet, unfinished ones included. */
+export function listUnseen(store: Store, session: string): string[] {
+	if (!isKnownSession(session)) return [];
+	const told = listNames(store, toldFolder(store, session));
+	const noticed = listNotices(store, session).map(({ id }) => id);
+	return [...told.filter((id) => idPattern.test(id)), ...noticed];
 }
 
 /** Continues the handovers to a session, then lists its entries. */
@@ -121,7 +139,7 @@ export function removeClaimedNotices(
 	{ isMoreDue = false }: { isMoreDue?: boolean } = {},
 ): void {
 	if (!isKnownSession(session)) return;
-	for (const { file } of claims) rmSync(file, { force: true });
+	for (const claim of claims) keepTold(store, session, claim);
 	const mark = dueMark(store, session);
 	// A notice that becomes due from now on creates the mark itself.
 	if (!isMoreDue && !existsSync(mark)) return;
@@ -139,6 +157,8 @@ export function discardNotice(
 	assertWritable(store);
 	for (const suffix of ["", ".due"])
 		rmSync(`${noticeFolder(store, session)}/${id}${suffix}`, { force: true });
+	const told = toldFolder(store, session);
+	if (removeFile(`${told}/${id}`)) removeEmptyFolder(told);
 }
 
 /**
@@ -190,6 +210,7 @@ export function forwardNotices(
 	}
 	rmSync(handoverFile(store, to, from), { force: true });
 	removeEmptyFolder(noticeFolder(store, from));
+	rmSync(toldFolder(store, from), { recursive: true, force: true });
 	return moved;
 }
 
@@ -202,6 +223,17 @@ export function markSessionDue(store: Store, session: string): void {
 
 const namesOf = (store: Store, session: string) =>
 	listNames(store, noticeFolder(store, session));
+
+/** Turns a claimed entry into one that was told. */
+function keepTold(store: Store, session: string, { id, file }: NoticeClaim) {
+	try {
+		makeFolder(store, toldFolder(store, session));
+		moveFile(file, `${toldFolder(store, session)}/${id}`);
+	} catch {
+		// On a full disk: `wait` does not return it, and the notice is not given again.
+	}
+	rmSync(file, { force: true });
+}
 
 /** The ended sessions whose entries are being handed over, by the names in a folder. */
 const handoversIn = (names: readonly string[]) =>

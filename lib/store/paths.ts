@@ -18,6 +18,7 @@
  *                                the same; a hook is printing it
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
+ *     .told/<session>/<id>       a notice for that session was given; no answer has shown its end yet
  *     .due/<session>             empty; a notice is due for that session
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
@@ -61,6 +62,7 @@ export type Store = {
 export const folders = {
 	sessions: ".sessions",
 	notices: ".notices",
+	told: ".told",
 	due: ".due",
 	prompts: ".prompts",
 	progress: ".progress",
@@ -199,6 +201,10 @@ export const indexMark = (store: Store) =>
 /** The notices of a session. `session` must match sessionPattern. */
 export const noticeFolder = (store: Store, session: string) =>
 	`${folderPath(store, "notices")}/${session}`;
+
+/** The tasks whose notices a session was given and whose ends it did not see in an answer. */
+export const toldFolder = (store: Store, session: string) =>
+	`${folderPath(store, "told")}/${session}`;
 
 /** Exists while the notices of `from`, a session that has ended, are handed over to `session`. */
 export const handoverFile = (store: Store, session: string, from: string) =>

@@ -16,7 +16,7 @@ test("a locked task is left alone and named, the others are archived", async () 
 	const kept = [{ taskId: held, note: expect.stringContaining("held by") }];
 	expect(answer.json()).toMatchObject({ archived: [last, first], kept });
 	expect(answer).toMatchObject({ code: 111 });
-	expect(answer.stderr).toMatch(/^bg: unable to lock .*held by .*\n$/);
+	expect(answer.error).toMatch(/^bg: unable to lock .*held by .*\n$/);
 	expect(deletion.json()).toMatchObject({ deleted: [last, first], kept });
 	const store = openStore({ dir: box.dir });
 	expect(readTask(store, held ?? "").archived_at).toBeUndefined();

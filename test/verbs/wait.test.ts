@@ -12,12 +12,14 @@ test("wait brings status, exit code and result of each, and exits 1 where one fa
 	const { tasks, running, timedOut } = answer.json();
 	expect(tasks).toHaveLength(2);
 	expect(tasks).toContainEqual({
+		id: good,
 		taskId: good,
 		status: "completed",
 		exit_code: 0,
 		result: "fine",
 	});
 	expect(tasks).toContainEqual({
+		id: bad,
 		taskId: bad,
 		status: "error",
 		exit_code: 4,
@@ -35,7 +37,7 @@ test("wait --any returns with the first", async () => {
 	const { tasks, running } = (
 		await box.bg(["wait", "--any", long, short])
 	).json();
-	expect(tasks).toMatchObject([{ taskId: short }]);
+	expect(tasks).toMatchObject([{ id: short, taskId: short }]);
 	expect(running).toEqual([long]);
 	await box.bg(["cancel", long]);
 });
@@ -72,7 +74,7 @@ test("wait without ids sees tasks that others launch and finish meanwhile", asyn
 	await box.untilTask(second, ({ completed_at }) => completed_at, "its end");
 	await Bun.write(go, "");
 	const { tasks } = (await waiting).json();
-	const ids = tasks.map(({ taskId }: { taskId: string }) => taskId);
+	const ids = tasks.map(({ taskId }: { id: string; taskId: string }) => taskId);
 	expect(ids).toContain(first);
 	expect(ids).toContain(second);
 });
@@ -141,7 +143,7 @@ test("a record that is broken does not keep the others from being waited for", a
 	const answer = await box.bg(["wait", bad, good]);
 	expect(answer.code).toBe(3);
 	expect(answer.json()).toMatchObject({
-		tasks: [{ taskId: good, status: "completed" }],
+		tasks: [{ id: good, taskId: good, status: "completed" }],
 		missing: [bad],
 	});
 });

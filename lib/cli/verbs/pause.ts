@@ -15,6 +15,13 @@ const args = {
 	...formatFlags,
 } as const;
 
+type PausedTask = {
+	id: string;
+	taskId: string;
+	status: string;
+	paused: boolean;
+};
+
 type PauseVerb = Pick<Verb, "name" | "description" | "examples"> & {
 	paused: boolean;
 };
@@ -28,11 +35,11 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 			if ((given.ids !== undefined) === Boolean(given.queue))
 				throw usage(`bg ${verb.name} takes ids, or --queue`);
 			const store = openStore({ write: true });
-			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
+			const tasks: PausedTask[] = [];
 			const ids = splitValues(given.ids).map((id) => resolveTaskId(store, id));
 			for (const id of new Set(ids)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
-				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
+				tasks.push({ id, taskId: id, status, paused: paused_at !== undefined });
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);
