@@ -4,12 +4,13 @@ import type { NamedPlan } from "../control/batch.ts";
 import { type LaunchResult, launchPlans } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
-import { joinFirst, toLine, writeAll } from "../print/text.ts";
+import { isTerminal, joinFirst, toLine, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
 import {
 	type FormatArguments,
 	formatFlags,
 	isJsonWanted,
+	queuePausedWarning,
 	warn,
 	writeJson,
 } from "./reply.ts";
@@ -90,6 +91,10 @@ export function launchAndReply(
 		if (!asJson) for (const warning of each.warnings) warn(warning);
 		return `${format.quiet ? each.task.id : describe(each)}\n`;
 	});
+	// A script that asks for ids alone expects nothing else.
+	const isWarned = !asJson && (!format.quiet || isTerminal(2));
+	if (isWarned && launched.some(({ waitsFor }) => waitsFor))
+		warn(queuePausedWarning);
 	try {
 		if (asJson) writeJson(isBatch ? { tasks } : tasks[0]);
 		else writeAll(1, lines.join(""));
@@ -130,6 +135,7 @@ const toLaunchReply = (launched: LaunchResult, name?: string) => ({
 	description: launched.task.description,
 	status: launched.task.status,
 	...(launched.existing && { existing: true }),
+	...(launched.waitsFor && { waits_for: launched.waitsFor }),
 	...(launched.warnings.length && { warnings: launched.warnings }),
 	...(name && { name }),
 });

@@ -96,6 +96,10 @@ export function warn(line: string): void {
 	writeAll(2, `bg: ${toLine(line, 2000)}\n`);
 }
 
+/** The line of verbs that launch tasks or wait for them. */
+export const queuePausedWarning =
+	"the queue is paused: queued tasks do not start (bg unpause --queue)";
+
 /** Opens a progress line on stderr; undefined if stderr is not a terminal that can rewrite a line. */
 export async function openProgressLine() {
 	if (isDumbTerminal() || !isTerminal(2)) return undefined;

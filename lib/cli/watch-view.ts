@@ -14,6 +14,8 @@ import { isFinal } from "../task/states.ts";
 export type WatchView = {
 	/** Newest first, with full ids. */
 	rows: readonly TaskRow[];
+	/** What is in force in the queue, in one line. */
+	queue: string;
 	/** The id of the selected row; undefined if there is no row. */
 	selected: string | undefined;
 	mode: "list" | "output" | "confirm";
@@ -27,6 +29,7 @@ export type WatchView = {
 
 export const emptyView: WatchView = {
 	rows: [],
+	queue: "",
 	selected: undefined,
 	mode: "list",
 	output: "",
@@ -104,12 +107,17 @@ export function pressKey(
 }
 
 /** The view with new rows. The selected task stays selected; if it is gone, the row at its index is. */
-export function showRows(view: WatchView, rows: readonly TaskRow[]): WatchView {
+export function showRows(
+	view: WatchView,
+	rows: readonly TaskRow[],
+	queue = "",
+): WatchView {
 	const { selected } = view;
-	if (rows.some(({ id }) => id === selected)) return { ...view, rows };
+	const next = { ...view, rows, queue };
+	if (rows.some(({ id }) => id === selected)) return next;
 	const at = view.rows.findIndex(({ id }) => id === selected);
-	const next = rows[Math.min(Math.max(0, at), rows.length - 1)]?.id;
-	return toList({ ...view, rows, selected: next });
+	const { id } = rows[Math.min(Math.max(0, at), rows.length - 1)] ?? {};
+	return toList({ ...next, selected: id });
 }
 
 export type DrawOptions = TerminalSize & { colour: boolean };
@@ -154,7 +162,8 @@ function drawList(
 	const all = view.rows;
 	const counts: Partial<Record<Status, number>> = {};
 	for (const { status } of all) counts[status] = (counts[status] ?? 0) + 1;
-	const title = `bg watch  ${summarizeCounts(counts) || "no task yet"}`;
+	const summary = summarizeCounts(counts) || "no task yet";
+	const title = `bg watch  ${[summary, view.queue].filter(Boolean).join(" · ")}`;
 	const at = all.findIndex(({ id }) => id === view.selected);
 	const height = Math.max(1, rows - 3);
 	// The selected row stays in the middle if not all rows fit.

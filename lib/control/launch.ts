@@ -6,6 +6,7 @@
 import { errorMessage, refused, usage } from "../error.ts";
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
+import { pausedReason } from "../prune/queue-state.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { createOnEndMark } from "../spawn/command.ts";
 import {
@@ -20,6 +21,7 @@ import { isPlaceFree } from "../spawn/places.ts";
 import {
 	enqueue,
 	isHeldAtFirst,
+	isQueuePaused,
 	listLocalEntries,
 	setRunnable,
 	withdrawEntry,
@@ -40,6 +42,8 @@ export type LaunchResult = {
 	warnings: string[];
 	/** Whether the task existed before and nothing was launched (`--unique`). */
 	existing?: boolean;
+	/** Why it cannot start now, if the queue is paused. */
+	waitsFor?: string;
 };
 
 /** The most that `--env` may hold in one launch, in bytes: all of it is passed in one variable. */
@@ -110,7 +114,8 @@ function startPlans(
 			return { task: launched, warnings };
 		});
 		if (park) for (const { task } of results) settleLaunch(store, task);
-		return results;
+		if (!isQueuePaused(store)) return results;
+		return results.map((each) => ({ ...each, waitsFor: pausedReason }));
 	} catch (error) {
 		for (const task of tasks) {
 			withdrawEntry(store, task, limits);

@@ -2,8 +2,6 @@
 import { buildExecCommand, maxArgvPromptBytes } from "../droid/exec.ts";
 import { findDefinition, findDroid } from "../droid/find.ts";
 import { refused, usage } from "../error.ts";
-import { readOwnTaskId } from "../process/self.ts";
-import { openStore } from "../store/directory.ts";
 import { writePrivateFile } from "../store/files.ts";
 import {
 	promptFile,
@@ -11,9 +9,9 @@ import {
 	storeDir,
 	systemPromptFile,
 } from "../store/paths.ts";
-import { readTask } from "../store/records.ts";
 import { createTaskId } from "../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
+import { readParentAutonomy } from "./autonomy.ts";
 import {
 	checkCommand,
 	checkCommonOptions,
@@ -118,14 +116,4 @@ function limitAutonomy(
 	if (given)
 		warnings.push(`autonomy is ${cap}, that of the task it comes from`);
 	return cap;
-}
-
-/** The level of the task this runs in. A guard rail only: a forged environment evades it. */
-function readParentAutonomy(): Autonomy | undefined {
-	const id = readOwnTaskId();
-	try {
-		return id ? readTask(openStore(), id).autonomy : undefined;
-	} catch {
-		return undefined;
-	}
 }

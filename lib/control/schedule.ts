@@ -39,12 +39,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	const retries = parseNumberFlag("--retries", options.retries, {
 		highest: maxRetries,
 	});
-	const timeout = parseFlag(
-		"--timeout",
-		options.timeout,
-		(text) => parseDuration(text) || undefined,
-		"a duration above 0 like 90s, 30m, 2h or 7d",
-	);
+	const timeout = parseTimeoutFlag(options.timeout);
 	const maxOutput = parseFlag(
 		"--max-output",
 		options.maxOutput,
@@ -122,6 +117,15 @@ export function parseFlag<T>(
 /** A duration in ms. @throws BgError (usage) that names the flag. */
 export const parseDurationFlag = (flag: string, given: string | undefined) =>
 	parseFlag(flag, given, parseDuration, "a duration like 90s, 30m, 2h or 7d");
+
+/** The maximum run time of a task, in ms. @throws BgError (usage). */
+export const parseTimeoutFlag = (given: string | undefined) =>
+	parseFlag(
+		"--timeout",
+		given,
+		(text) => parseDuration(text) || undefined,
+		"a duration above 0 like 90s, 30m, 2h or 7d",
+	);
 
 /** A size in bytes. @throws BgError (usage) that names the flag. */
 export const parseSizeFlag = (flag: string, given: string | undefined) =>

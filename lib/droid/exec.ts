@@ -40,6 +40,13 @@ export function buildExecCommand(options: ExecOptions): string[] {
 	return command;
 }
 
+/** The model that a droid's task names, by its launch or its definition; undefined if none does. */
+export function findModel({ kind, model, command = [] }: Task) {
+	if (kind !== "droid" || model) return model;
+	const at = command.indexOf("-m", command.indexOf("--auto"));
+	return at < 0 ? undefined : command[at + 1];
+}
+
 /** Builds the argv of a task's process. */
 export function buildArgv(store: Store, task: Task): string[] {
 	const command = task.command ?? [];

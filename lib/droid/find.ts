@@ -95,11 +95,12 @@ function listFolders(cwd: string): Folder[] {
 	}
 	const home = homeFolder();
 	const plugin = resolve(dirname(programFile()), "..", "droids");
+	const own = home && join(home, ".factory", "droids");
 	return [
-		...project.map((path) => ({ origin: "project" as const, path })),
-		...(home
-			? [{ origin: "home" as const, path: join(home, ".factory", "droids") }]
-			: []),
+		...project
+			.filter((path) => path !== own)
+			.map((path) => ({ origin: "project" as const, path })),
+		...(own ? [{ origin: "home" as const, path: own }] : []),
 		{ origin: "plugin", path: plugin },
 	];
 }

@@ -7,6 +7,7 @@ import {
 	statSync,
 } from "node:fs";
 import { join } from "node:path";
+import { errorMessage, isRefusal } from "../error.ts";
 import { joinFirst } from "../print/text.ts";
 import { quoteForShell } from "../process/self.ts";
 import {
@@ -14,11 +15,13 @@ import {
 	describeSupervision,
 	type Supervision,
 } from "../prune/supervision.ts";
+import { readStoreLimits } from "../spawn/limits.ts";
 import { isQueuePaused } from "../spawn/queue.ts";
 import { openStore } from "../store/directory.ts";
 import { maxFileBytes, readFile } from "../store/files.ts";
 import {
 	homeFolder,
+	limitsFile,
 	logFile,
 	recordFile,
 	type Store,
@@ -101,6 +104,32 @@ export const checkQueue = (store: Store | undefined): Finding =>
 	store && isQueuePaused(store)
 		? { says: "paused: no task starts", fix: formatFix("unpause --queue") }
 		: { says: "not paused" };
+
+/**
+ * Checks that the limits of the store can be read: otherwise no task starts.
+ * @param given the limits of the environment.
+ */
+export function checkStoreLimits(
+	store: Store | undefined,
+	given: string,
+): Finding {
+	if (!store) return { says: given };
+	try {
+		const { running, droid, model } = readStoreLimits(store);
+		const set = [
+			...(running === undefined ? [] : [["running", running]]),
+			...Object.entries(droid).map(([name, count]) => [`droid ${name}`, count]),
+			...Object.entries(model).map(([name, count]) => [`model ${name}`, count]),
+		].map(([what, count]) => `${what} ${count || "none"}`);
+		return {
+			says: set.length ? `${set.join(", ")} (bg limit); ${given}` : given,
+		};
+	} catch (error) {
+		if (!isRefusal(error)) throw error;
+		const path = quoteForShell(limitsFile(store));
+		return { says: errorMessage(error), fix: `mv ${path} ${path}.broken` };
+	}
+}
 
 /** Checks that the disk of the store has enough free space. */
 export function checkDisk(store: Store | undefined): Finding {

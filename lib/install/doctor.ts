@@ -23,6 +23,7 @@ import {
 	checkFaults,
 	checkQueue,
 	checkStore,
+	checkStoreLimits,
 	checkTasks,
 	findStore,
 	suggestStoreFix,
@@ -147,7 +148,7 @@ function checkLimits(): Finding {
 	const given = Object.entries(readLimits()).map(
 		([name, limit]) => `${name} ${Number.isFinite(limit) ? limit : "none"}`,
 	);
-	return { says: given.join(", ") };
+	return checkStoreLimits(findStore(), given.join(", "));
 }
 
 function suggestLimitsFix(): string {

@@ -10,8 +10,11 @@ import { isFinal } from "../task/states.ts";
 import { formatProgramCall, toData } from "./text.ts";
 import { formatTaskAge } from "./units.ts";
 
-/** A task with a note that is not in its record. */
-export type ReportedTask = Task & { note?: string | undefined };
+/** A task with what is not in its record: a note, and why it waits to start. */
+export type ReportedTask = Task & {
+	note?: string | undefined;
+	waits_for?: string | undefined;
+};
 
 /** The most of a result that the report shows, in characters: in the table and below it. */
 const maxCellLength = 100;

@@ -12,6 +12,8 @@ import { fitText, wrapText } from "./width.ts";
 export type DetailsOptions = {
 	/** A note that is not in the record. */
 	note?: string | undefined;
+	/** Why it waits to start; also not in the record. */
+	waitsFor?: string | undefined;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -27,7 +29,7 @@ const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
-	const { note, output, width, colour } = options;
+	const { note, waitsFor, output, width, colour } = options;
 	const { status, usage } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
@@ -35,6 +37,7 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		id: task.id,
 		why: task.error,
 		note,
+		waits: waitsFor === note ? undefined : waitsFor,
 		age: formatTaskAge(task),
 		droid: task.agent,
 		model: task.model,

@@ -16,17 +16,36 @@ export type TaskRow = {
 	progress: string;
 };
 
-type RowFacts = { note?: string; lastMessage?: string; now: number };
+type RowFacts = {
+	note?: string;
+	/** Why it waits to start. */
+	waitsFor?: string;
+	lastMessage?: string;
+	now: number;
+};
+
+/** What is said of a task beside its record: its note, and why it waits. Both may be "paused". */
+export const describeState = ({
+	note,
+	waits_for,
+}: {
+	note?: string | undefined;
+	waits_for?: string | undefined;
+}) => [note, waits_for === note ? undefined : waits_for];
 
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{ note, lastMessage, now }: RowFacts,
+	{ note, waitsFor, lastMessage, now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const progress = isFinal(task)
 		? [note, error, error ? undefined : result]
-		: [note, ...describeProgress(task), lastMessage];
+		: [
+				...describeState({ note, waits_for: waitsFor }),
+				...describeProgress(task),
+				lastMessage,
+			];
 	return {
 		id,
 		short: id,

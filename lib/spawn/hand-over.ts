@@ -9,7 +9,7 @@
  * A slot is free after the task's supervisor and its process are both gone.
  */
 import { lstatSync, rmSync, writeFileSync } from "node:fs";
-import { isRefusal } from "../error.ts";
+import { isRefusal, isSystemError } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
@@ -31,6 +31,7 @@ import {
 	type QueueEntry,
 	type QueueFolder,
 	readyPath,
+	reorderEntry,
 	slotPath,
 } from "./queue.ts";
 
@@ -57,7 +58,20 @@ export function handOver(store: Store): boolean {
 }
 
 /**
- * The same in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
+ * Gives a queued task the place in the order that its record says, and hands over what is free.
+ * @throws BgError (refused) if the queue's lock stays held.
+ */
+export function reorderTask(store: Store, id: string): void {
+	withLock(store, localLock(), () => {
+		// Read under the lock: of two changes at once the later one counts in both places.
+		const task = findTask(store, id);
+		if (task) reorderEntry(store, task);
+		assignPlaces(store, noTasks);
+	});
+}
+
+/**
+ * The same as `handOver` in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
  * slots at once.
  * @param own the ids of its tasks that wait for a slot.
  * @returns the ids that have a slot now.
@@ -127,9 +141,14 @@ export function readBeatAge(store: Store): number {
 
 // --- internal ---
 
-/** Tells parked tasks and running supervisors that somebody in line is awake. */
-const writeBeat = (store: Store) =>
-	writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+/** Tells parked tasks and running supervisors that somebody in line is awake. On a full disk it is empty. */
+function writeBeat(store: Store): void {
+	try {
+		writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+	} catch (error) {
+		if (!isSystemError(error)) throw error;
+	}
+}
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -185,7 +204,11 @@ function assignPlaces(
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
 	if (left === 0) rmSync(queueBeat(store), { force: true });
-	if (first && isParked(store, first.task)) wakeTask(store, first.task);
+	if (first && isParked(store, first.task)) {
+		// If it dies before its first repair, the others notice by the age of this.
+		writeBeat(store);
+		wakeTask(store, first.task);
+	}
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);

@@ -114,12 +114,13 @@ const tickSeconds = 55;
 /**
  * Its parameters: the mark, the record, the beat of the queue, `sleep`, the file of bg, and the command of
  * the supervisor. All but `sleep` are builtins, so a waking shell starts nothing. It sets no variable but
- * its own, because an exported one would reach the task.
+ * its own, because an exported one would reach the task. It ends `sleep` by SIGKILL: between its fork and
+ * its exec, a child still catches the signals that have traps.
  */
 const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT
-	[ -z "$BG_PARKED_NAP" ] || { kill "$BG_PARKED_NAP"; wait "$BG_PARKED_NAP"; }
+	[ -z "$BG_PARKED_NAP" ] || { kill -9 "$BG_PARKED_NAP"; wait "$BG_PARKED_NAP"; }
 	[ -r "$5" ] && [ -x "$6" ] || { : >"$1.gone"; exit 127; }
 	shift 5
 	exec "$@"
@@ -127,7 +128,7 @@ become() {
 wake() {
 	[ -e "$1" ] || [ -e "$1.woken" ] && become "$@"
 	trap - EXIT
-	[ -z "$BG_PARKED_NAP" ] || kill "$BG_PARKED_NAP"
+	[ -z "$BG_PARKED_NAP" ] || kill -9 "$BG_PARKED_NAP"
 	exit 0
 }
 BG_PARKED_NAP=

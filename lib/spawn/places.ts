@@ -6,11 +6,12 @@
 import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import {
+	findLimit,
 	type Limits,
 	readLimits,
 	readStoreLimits,
+	resolveLimits,
 	type StoreLimits,
-	toLimit,
 } from "./limits.ts";
 import {
 	isQueuePaused,
@@ -44,7 +45,7 @@ export class Places {
 	isFreeFor(entry: QueueEntry): boolean {
 		const { id, depth, droid, limits = readLimits({}) } = entry;
 		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
-		const { running, perDroid } = this.limitsFor(droid, limits);
+		const { running, perDroid } = resolveLimits(this.#limits, droid, limits);
 		if (beside.length >= running) return false;
 		// An entry that is left from a failed rename.
 		if (beside.some((each) => each.entry.id === id)) return false;
@@ -55,26 +56,14 @@ export class Places {
 		const model = readModel(this.#store, "queue", entry);
 		const ofModel = beside.filter((each) => each.model() === model);
 		return (
-			ofModel.length < (limitOf(perModel, model) ?? Number.POSITIVE_INFINITY)
+			ofModel.length < (findLimit(perModel, model) ?? Number.POSITIVE_INFINITY)
 		);
-	}
-
-	/** The limits in force for a task whose launch had these: those of the store come first. */
-	limitsFor(
-		droid: string,
-		{ BG_MAX_RUNNING, BG_MAX_PER_DROID }: NonNullable<QueueEntry["limits"]>,
-	): { running: number; perDroid: number } {
-		const { running, droid: droids } = this.#limits;
-		return {
-			running: running === undefined ? BG_MAX_RUNNING : toLimit(running),
-			perDroid: limitOf(droids, droid) ?? BG_MAX_PER_DROID,
-		};
 	}
 
 	/** Whether there is a place for a task that is launched now, if nobody is ahead of it. */
 	isFreeAt(depth: number, limits: Limits): boolean {
 		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
-		return beside.length < this.limitsFor("", limits).running;
+		return beside.length < resolveLimits(this.#limits, "", limits).running;
 	}
 }
 
@@ -91,9 +80,3 @@ export function isPlaceFree(
 			entry.id !== id && entry.depth === depth && entry.state === "ready",
 	);
 }
-
-// --- internal ---
-
-/** The limit that is set for a name; undefined if none is. */
-const limitOf = (counts: Readonly<Record<string, number>>, name: string) =>
-	Object.hasOwn(counts, name) ? toLimit(counts[name] ?? 0) : undefined;

@@ -10,6 +10,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { droidNamePattern } from "../droid/definition.ts";
+import { findModel } from "../droid/exec.ts";
 import { ifExists, wrapWriteErrors } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";
 import {
@@ -17,6 +18,7 @@ import {
 	listNames,
 	moveFile,
 	readFile,
+	removeFile,
 	touch,
 	writePrivateFile,
 } from "../store/files.ts";
@@ -81,26 +83,20 @@ export function setRunnable(
 	limits?: Limits,
 ): void {
 	const state = isRunnable ? "ready" : "held";
-	const entry = findEntry(store, "queue", task.id);
-	if (entry && entry.state !== state)
-		moveFile(
-			entryPath(store, "queue", entry),
-			entryPath(store, "queue", { ...entry, name: inState(entry, state) }),
-		);
-	else if (!entry && limits && !findEntry(store, "slots", task.id))
-		addEntry(store, task, limits, !isRunnable);
+	const rename = (entry: QueueEntry) => inState(entry, state);
+	if (renameEntry(store, task, rename) || !limits) return;
+	// A listing may miss an entry that is renamed meanwhile.
+	if (renameEntry(store, task, rename) || findEntry(store, "slots", task.id))
+		return;
+	addEntry(store, task, limits, !isRunnable);
 }
 
 /** Changes the place of a queued task in the order to that of its priority. */
 export function reorderEntry(store: Store, task: Task): void {
-	const entry = findEntry(store, "queue", task.id);
-	if (!entry) return;
-	const [state, , ...rest] = entry.name.split(",");
-	const name = [state, orderOf(task), ...rest].join(",");
-	moveFile(
-		entryPath(store, "queue", entry),
-		entryPath(store, "queue", { ...entry, name }),
-	);
+	renameEntry(store, task, ({ name }) => {
+		const [state, , ...rest] = name.split(",");
+		return [state, orderOf(task), ...rest].join(",");
+	});
 }
 
 /** Removes a task from the queue. */
@@ -108,8 +104,10 @@ export const dequeue = (store: Store, { id }: Task) =>
 	removeEntries(store, "queue", new Set([id]));
 
 /** Frees the slot of a task, taken or only granted. */
-export const releaseSlot = (store: Store, { id }: Task) =>
-	removeEntries(store, "slots", new Set([id]));
+export function releaseSlot(store: Store, task: Task): void {
+	const slot = `${folderPath(store, "slots")}/${slotName(task)}`;
+	if (!removeFile(slot)) removeEntries(store, "slots", new Set([task.id]));
+}
 
 /** Removes tasks from the queue or the slots by their ids alone. */
 export function removeEntries(
@@ -170,7 +168,7 @@ export const slotPath = (store: Store, entry: QueueEntry) =>
 export const readyPath = (store: Store, entry: QueueEntry) =>
 	`${folderPath(store, "queue")}/${inState(entry, "ready")}`;
 
-/** The model of an entry's task; empty if it has none or the entry is gone. */
+/** The model of an entry's task; empty if it names none or the entry is gone. */
 export const readModel = (
 	store: Store,
 	folder: QueueFolder,
@@ -204,14 +202,48 @@ function addEntry(
 	isHeld: boolean,
 ): void {
 	const name = entryName(task, limits, isHeld ? "held" : "ready");
-	writePrivateFile(`${folderPath(store, "queue")}/${name}`, task.model ?? "");
+	const model = findModel(task) ?? "";
+	writePrivateFile(`${folderPath(store, "queue")}/${name}`, model);
+}
+
+/** How often a rename is tried whose entry another process has renamed meanwhile. */
+const maxRenames = 20;
+
+/**
+ * Renames the queue entry of a task. Its state and its order are changed by different processes.
+ * @returns whether it is there.
+ */
+function renameEntry(
+	store: Store,
+	{ id }: Task,
+	rename: (entry: QueueEntry) => string,
+): boolean {
+	for (let tries = 0; tries < maxRenames; tries++) {
+		const entry = findEntry(store, "queue", id);
+		if (!entry) return false;
+		const name = rename(entry);
+		const to = entryPath(store, "queue", { ...entry, name });
+		if (name === entry.name || moveFile(entryPath(store, "queue", entry), to))
+			return true;
+	}
+	return true;
 }
 
 function entryName(task: Task, limits: Limits, state: EntryState): string {
+	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
+	const { BG_MAX_RUNNING, BG_MAX_PER_DROID } = limits;
+	return [
+		slotName(task, state),
+		count(BG_MAX_RUNNING),
+		count(BG_MAX_PER_DROID),
+	].join(",");
+}
+
+/** The name of a task's slot. */
+function slotName(task: Task, state: EntryState = "ready"): string {
 	const { agent = "", kind, id } = task;
 	const droid = kind === "droid" && droidNamePattern.test(agent) ? agent : "";
 	const { machine } = task.supervisor ?? identifyMachine();
-	const count = (limit: number) => (Number.isFinite(limit) ? limit : 0);
 	return [
 		state,
 		orderOf(task),
@@ -219,8 +251,6 @@ function entryName(task: Task, limits: Limits, state: EntryState): string {
 		id,
 		encodeURIComponent(machine),
 		droid,
-		count(limits.BG_MAX_RUNNING),
-		count(limits.BG_MAX_PER_DROID),
 	].join(",");
 }
 

@@ -174,10 +174,11 @@ export class WaitingTasks {
 		}
 		for (const each of this.#waiting.values())
 			if (isFull || !each.isRunnable) await this.#update(each, isFull);
-		for (const id of takeGrants(store, this.#runnable()))
-			this.#resolve(id, true);
-		const mustRepair = isFull && readBeatAge(store) > tickMs - 100;
-		if (mustRepair) await this.#repair();
+		// A grant comes with a signal.
+		if (isFull)
+			for (const id of takeGrants(store, this.#runnable()))
+				this.#resolve(id, true);
+		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
 		const own = this.#runnable();
 		if (own.size === 0 && !this.#mustHandOver) return;
 		for (const id of await handOverAsync(store, own)) this.#resolve(id, true);

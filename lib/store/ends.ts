@@ -5,7 +5,7 @@
  * content: it needs no free space. The task's supervisor reads it and records it later. Every end
  * replaces a file in `.ends`, which wakes the processes that watch that folder.
  */
-import { existsSync, renameSync, rmSync, watch } from "node:fs";
+import { existsSync, lstatSync, renameSync, rmSync, watch } from "node:fs";
 import * as v from "valibot";
 import { Stop, type Task } from "../task/schema.ts";
 import { timestamp } from "../task/states.ts";
@@ -60,17 +60,26 @@ export function removeStops(store: Store, id: string): void {
 
 /**
  * Calls back after every end of a task in this store. Start to watch first, then read, then wait: no
- * end is missed. If the system cannot watch, there is no callback: the caller has to poll as well.
+ * end is missed. If the system cannot watch (a user has 128 inotify instances), the folder is polled.
  * @returns a function that ends the watch.
  */
 export function watchEnds(store: Store, onEnd: () => void): () => void {
+	const folder = folderPath(store, "ends");
+	let stop = () => {};
+	const poll = () => {
+		stop = pollFolder(folder, onEnd);
+	};
 	try {
-		const watcher = watch(folderPath(store, "ends"), onEnd);
-		watcher.on("error", () => watcher.close());
-		return () => watcher.close();
+		const watcher = watch(folder, onEnd);
+		stop = () => watcher.close();
+		watcher.on("error", () => {
+			watcher.close();
+			poll();
+		});
 	} catch {
-		return () => {};
+		poll();
 	}
+	return () => stop();
 }
 
 /** Processes begin with different names. */
@@ -124,7 +133,42 @@ export function publishEnd(
 
 // --- internal ---
 
-const listStops = (store: Store, id: string) =>
-	listNames(store, folderPath(store, "stops")).filter((name) =>
-		name.startsWith(`${id}.`),
-	);
+/** How often a folder is polled that the system does not watch, in ms. */
+const folderPollMs = 20;
+
+/** Calls back when the names in a folder have changed. Returns a function that ends that. */
+function pollFolder(folder: string, onChange: () => void): () => void {
+	const read = () => {
+		try {
+			return lstatSync(folder).mtimeMs;
+		} catch {
+			return undefined;
+		}
+	};
+	let before = read();
+	const timer = setInterval(() => {
+		const now = read();
+		if (now !== before) onChange();
+		before = now;
+	}, folderPollMs);
+	return () => clearInterval(timer);
+}
+
+/** How long after its last change a folder is read again at each call, in ms: file times are that coarse. */
+const unsettledMs = 3000;
+
+/** The time of the last change of a folder that was found empty then. */
+let emptySince: { folder: string; mtimeMs: number } | undefined;
+
+/** Lists the stop requests for a task. A supervisor asks often, and nearly always there are none. */
+function listStops(store: Store, id: string): string[] {
+	const folder = folderPath(store, "stops");
+	const { mtimeMs = 0 } = lstatSync(folder, { throwIfNoEntry: false }) ?? {};
+	if (emptySince?.folder === folder && emptySince.mtimeMs === mtimeMs)
+		return [];
+	const names = listNames(store, folder);
+	const isSettled = Math.abs(Date.now() - mtimeMs) > unsettledMs;
+	emptySince =
+		isSettled && names.length === 0 ? { folder, mtimeMs } : undefined;
+	return names.filter((name) => name.startsWith(`${id}.`));
+}

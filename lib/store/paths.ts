@@ -136,13 +136,16 @@ export const systemPromptFile = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`) or of a queue (see `queueLock`). */
+/** The lock of a task (by id), of the unique keys (`unique`), of the limits or of a queue. */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
 /** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
+
+/** The name of the lock of the limits. */
+export const limitsLock = "limits";
 
 /** Its time and text change whenever the queue is repaired. */
 export const queueBeat = (store: Store) =>
@@ -213,7 +216,9 @@ export const handoverFile = (store: Store, session: string, from: string) =>
 // --- internal ---
 
 const isSharedLock = (lockName: string) =>
-	lockName === "unique" || /^queue,[^/]+$/.test(lockName);
+	lockName === "unique" ||
+	lockName === limitsLock ||
+	/^queue,[^/]+$/.test(lockName);
 
 /** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {

@@ -15,11 +15,12 @@ import { retryWrite } from "./retry-write.ts";
 /** Takes one snapshot of the processes for all tasks that ended within a second. */
 export class LeftoverScanner {
 	#next: Promise<Snapshot> | undefined;
-	readonly #isBusy: () => boolean;
+	/** Whether other tasks may end soon. */
+	readonly isBusy: () => boolean;
 
 	/** @param isBusy whether other tasks may end soon: then a scan waits for them. */
 	constructor(isBusy: () => boolean) {
-		this.#isBusy = isBusy;
+		this.isBusy = isBusy;
 	}
 
 	/** The next snapshot, which is taken after this call. */
@@ -29,7 +30,7 @@ export class LeftoverScanner {
 	}
 
 	async #scan(): Promise<Snapshot> {
-		await delay(this.#isBusy() ? 1000 : 0);
+		await delay(this.isBusy() ? 1000 : 0);
 		this.#next = undefined;
 		return takeSnapshotAsync();
 	}
@@ -48,7 +49,8 @@ export async function recordLeftovers(
 	root?: { pid: number; startedAt: number },
 ): Promise<void> {
 	const ageMs = performance.now() - (root?.startedAt ?? 0);
-	if (root && hasLeftNothing(id, root.pid, ageMs)) return;
+	// One list of all processes costs less than the pids of each of many tasks.
+	if (root && !scanner.isBusy() && hasLeftNothing(id, root.pid, ageMs)) return;
 	const find = (snapshot: Snapshot) => findTree(id, undefined, { snapshot });
 	const scan = () =>
 		retryWrite(store, id, async () => find(await scanner.scan()));

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { RowReader } from "../../lib/control/task-rows.ts";
+import { RowReader } from "../../lib/cli/task-rows.ts";
 import { readOutputText } from "../../lib/droid/pages.ts";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { checkSupervision } from "../../lib/prune/supervision.ts";

@@ -84,7 +84,6 @@ concurrentTest.each(["queue", "task"])(
 		await until(() => box.alive().length === 0, "its supervisor gone");
 		const unlock = lock(box, queueLock(identifyMachine().machine));
 		const id = await run(box, ["true"]);
-		await isReady(box);
 		const prepared = () =>
 			readdirSync(join(box.dir, ".tmp"), { withFileTypes: true });
 		await until(

@@ -91,10 +91,11 @@ test("BG_MAX_QUEUED refuses what is one too many, all of a batch, and leaves not
 	const blocker = await block(box, env);
 	const ids = [await run(box, ["true"], { env })];
 	await isReady(box);
+	/** The first one in line repairs the queue from time to time, under a lock. */
 	const files = () =>
-		[".", ".queue", ".sessions", ".notices"].map((folder) =>
-			readdirSync(join(box.dir, folder), { recursive: true }).sort(),
-		);
+		readdirSync(box.dir, { recursive: true })
+			.filter((name) => !/^\.(locks|tmp)\//.test(`${name}`))
+			.sort();
 	const before = files();
 	const line = `${JSON.stringify({ description: "d", command: ["true"] })}\n`;
 	const batch = await box.bg(["launch", "--batch", "-"], {
@@ -105,7 +106,7 @@ test("BG_MAX_QUEUED refuses what is one too many, all of a batch, and leaves not
 	expect(batch.error).toContain(
 		"1 tasks are queued, this would add 2, and BG_MAX_QUEUED is 2",
 	);
-	expect(files()).toEqual(before);
+	await until(() => Bun.deepEquals(files(), before), "what was there before");
 	ids.push(await run(box, ["true"], { env }));
 	const third = await box.bg(["run", "d", "--", "true"], { env });
 	expect(third.code).toBe(111);

@@ -2,6 +2,15 @@ import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isWatching, program, sandbox, until } from "../tools/harness.ts";
+import {
+	addEnd,
+	addTask,
+	noticeIn,
+	other,
+	parent,
+	send,
+	toolUse,
+} from "../tools/hooks.ts";
 
 test("wait brings status, exit code and result of each, and exits 1 where one failed", async () => {
 	const box = sandbox();
@@ -160,3 +169,40 @@ test("waiting for a task that is not there says so", async () => {
 	const box = sandbox();
 	expect(await box.bg(["wait", "bg_0123456789"])).toMatchObject({ code: 3 });
 });
+
+const idsOf = (tasks: { id: string }[]) => tasks.map(({ id }) => id).sort();
+
+test("wait without ids also returns what ended in this session and no answer has shown, once", async () => {
+	const box = sandbox();
+	const mine = { env: { BG_SESSION_ID: parent } };
+	const wait = async (...args: string[]) =>
+		(await box.bg(["wait", ...args], mine)).json().tasks;
+	const ids = ["one", "two"].map((words) => addEnd(box, parent, words));
+	addEnd(box, other);
+	expect(await wait("--session", other)).toEqual([]);
+	expect((await box.bg(["wait"])).json().tasks).toEqual([]);
+	expect(idsOf(await wait())).toEqual(ids);
+	expect(await wait()).toEqual([]);
+	// A notice shows an end in a few words: wait returns it once more.
+	const told = addEnd(box, parent, "three");
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(told);
+	expect((await send(box, toolUse(parent))).stdout).toBe("");
+	const live = addTask(box, { parent_session_id: parent });
+	const any = await wait("--any");
+	expect(any).toMatchObject([{ id: told, result: "three" }]);
+	expect(await wait("--timeout", "0.1s")).toEqual([]);
+	await box.bg(["complete", live, "over"], mine);
+	expect(idsOf(await wait())).toEqual([live]);
+});
+
+test.each([["wait"], ["output"], ["result"], ["status"]])(
+	"what %s printed after its notice is not returned by wait",
+	async (verb) => {
+		const box = sandbox();
+		const mine = { env: { BG_SESSION_ID: parent } };
+		const id = addEnd(box, parent, "words");
+		expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
+		expect((await box.bg([verb, id], mine)).code).toBe(0);
+		expect((await box.bg(["wait"], mine)).json().tasks).toEqual([]);
+	},
+);

@@ -2,9 +2,11 @@ import { parseNumberFlag } from "../../control/schedule.ts";
 import { addProgress } from "../../droid/task-output.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
+import { describeState } from "../../print/task-row.ts";
 import { escapeJson, isTerminal, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
+import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
@@ -15,6 +17,7 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
+import { isFinal } from "../../task/states.ts";
 import { parseChoice, refuseEmpty } from "../arguments.ts";
 import { formatFlags, isJsonWanted, truncateToJson, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
@@ -40,6 +43,7 @@ const shortKeys = [
 	"progress",
 	"recorded",
 	"note",
+	"waits_for",
 ] as const satisfies readonly (keyof ReportedTask)[];
 
 export default defineVerb({
@@ -88,10 +92,21 @@ export default defineVerb({
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
 		const tasks: ReportedTask[] = [];
-		// A JSON reply keeps only rows: 10,000 records would take much memory.
-		const rows: string[] = [];
+		// A JSON reply keeps only rows: 10,000 records would take much memory. A queued task becomes one at the
+		// end, when the tasks that it comes after were read.
+		const rows: (string | Task)[] = [];
+		const unfinished = new Map<string, Status>();
+		const renderRow = (task: Task, waitsFor?: string) => {
+			const current = {
+				...addProgress(store, task),
+				note: describeNote(task),
+				waits_for: waitsFor,
+			};
+			return args.full ? JSON.stringify(current) : renderShort(current);
+		};
 		let total = 0;
 		for (const task of all) {
+			if (!isFinal(task)) unfinished.set(task.id, task.status);
 			if (
 				(!args.all && task.archived_at) ||
 				(wanted && !wanted.includes(task.status)) ||
@@ -102,28 +117,41 @@ export default defineVerb({
 				continue;
 			counts[task.status]++;
 			if (++total > limit) continue;
-			const current = { ...addProgress(store, task), note: describeNote(task) };
-			if (!asJson) tasks.push(current);
-			else
-				rows.push(args.full ? JSON.stringify(current) : renderShort(current));
+			if (!asJson)
+				tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			else rows.push(task.status === "queued" ? task : renderRow(task));
 		}
+		const state = counts.queued ? findQueueState(store) : undefined;
+		const describeWait = (task: Task) =>
+			state?.describeWait(task, (id) => unfinished.get(id));
+		for (const task of tasks) task.waits_for = describeWait(task);
+		const renderLate = (each: string | Task) =>
+			typeof each === "string" ? each : renderRow(each, describeWait(each));
+		const { limits, queue, line } = readQueueSettings(store);
 		if (format === "json") {
-			const head = JSON.stringify({ total, ...counts });
+			const head = JSON.stringify({ total, ...counts, limits, queue });
 			const broken = unreadable.length
 				? `,"unreadable":${JSON.stringify(unreadable)}`
 				: "";
 			writeAll(1, `${head.slice(0, -1)},"tasks":[`);
-			writeRows(rows, ",");
+			writeRows(rows.map(renderLate), ",");
 			writeAll(1, escapeJson(`]${broken}}\n`));
 			return;
 		}
-		if (format === "jsonl") writeRows([...rows, ""], "\n");
+		if (format === "jsonl") writeRows([...rows.map(renderLate), ""], "\n");
 		else if (format === "md") {
 			const { renderReport } = await import("../../print/report.ts");
 			writeAll(1, renderReport(tasks));
-		} else if (!isTerminal(1) || total === 0)
-			writeAll(1, `${await renderTable(tasks)}\n`);
-		else writeAll(1, `${await renderTerminalTable(store, tasks, counts)}\n`);
+		} else if (!isTerminal(1) || total === 0) {
+			const table = await renderTable(tasks);
+			writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
+		} else {
+			const isInUse = counts.queued + counts.running > 0 || queue.paused;
+			const queueLine = isInUse ? [line] : [];
+			const summary = { counts, queueLine };
+			const table = await renderTerminalTable(store, tasks, summary);
+			writeAll(1, `${table}\n`);
+		}
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
@@ -158,7 +186,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 			formatStatus(task.status),
 			formatTaskAge(task),
 			toLine(task.agent ?? task.kind, 20),
-			[task.description, task.error, task.note]
+			[task.description, task.error, ...describeState(task)]
 				.flatMap((part) => (part ? toLine(part, 80) : []))
 				.join(" · "),
 		]),
@@ -168,25 +196,34 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 /** The same in the width of a terminal; ids are the shortest that can be typed. */
 async function renderTerminalTable(
 	store: Store,
-	tasks: readonly Task[],
-	counts: Readonly<Record<Status, number>>,
+	tasks: readonly ReportedTask[],
+	{
+		counts,
+		queueLine,
+	}: {
+		counts: Readonly<Record<Status, number>>;
+		/** What is in force in the queue, if it matters. */
+		queueLine: readonly string[];
+	},
 ): Promise<string> {
-	const { readTaskRow } = await import("../../control/task-rows.ts");
+	const { readTaskRow } = await import("../task-rows.ts");
 	const { layOutTable, shortenIds, summarizeCounts } = await import(
 		"../../print/table.ts"
 	);
 	const { readTerminalSize } = await import("../../print/terminal.ts");
 	const shorten = shortenIds(listTaskIds(store));
 	const rows = tasks.map((task) => ({
-		...readTaskRow(store, task),
+		...readTaskRow(store, task, task.waits_for),
 		short: shorten(task.id),
 	}));
-	const { head, line } = layOutTable(rows, readTerminalSize().columns);
+	const { columns } = readTerminalSize();
+	const { fitText } = await import("../../print/width.ts");
+	const { head, line } = layOutTable(rows, columns);
 	const colour = isColourWanted();
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		summarizeCounts(counts),
+		fitText([summarizeCounts(counts), ...queueLine].join(" · "), columns),
 	].join("\n");
 }

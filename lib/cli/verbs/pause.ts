@@ -1,3 +1,4 @@
+import { assertOutsideTasks } from "../../control/autonomy.ts";
 import { pauseTask } from "../../control/pause.ts";
 import { usage } from "../../error.ts";
 import { handOver } from "../../spawn/hand-over.ts";
@@ -34,6 +35,7 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 		run: async ({ args: given }) => {
 			if ((given.ids !== undefined) === Boolean(given.queue))
 				throw usage(`bg ${verb.name} takes ids, or --queue`);
+			if (given.queue) assertOutsideTasks(`bg ${verb.name} --queue`);
 			const store = openStore({ write: true });
 			const tasks: PausedTask[] = [];
 			const ids = splitValues(given.ids).map((id) => resolveTaskId(store, id));

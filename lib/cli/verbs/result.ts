@@ -70,12 +70,21 @@ function toAnswer(store: Store, task: Task, since: number): Answer {
 	const all = readWholeResult(store, task);
 	const isTail = task.kind === "command" && since === 0;
 	const rest = since ? Buffer.from(all).subarray(since).toString("utf8") : all;
-	const result = truncateBytes(rest, maxBytes, isTail ? "last" : "first");
+	const result = truncateLines(rest, isTail ? "last" : "first");
 	const answer = { id, taskId: id, status, error, result };
 	if (result.length === rest.length) return answer;
 	const next = since + Buffer.byteLength(result);
 	const call = isTail ? `output ${id} --raw` : `result ${id} --since ${next}`;
 	return { ...answer, truncated: true, more: formatProgramCall(call) };
+}
+
+/** Cuts text to `maxBytes`, between two lines if it has lines of that length. */
+function truncateLines(text: string, keep: "first" | "last"): string {
+	const cut = truncateBytes(text, maxBytes, keep);
+	if (cut.length === text.length) return text;
+	return keep === "first"
+		? cut.slice(0, cut.lastIndexOf("\n") + 1) || cut
+		: cut.slice(cut.indexOf("\n") + 1) || cut;
 }
 
 /** Prints an answer. Says on stderr that a task has none, or failed. */

@@ -1,11 +1,12 @@
 import { addProgress } from "../../droid/task-output.ts";
 import { isColourWanted } from "../../print/status.ts";
 import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
+import { findQueueState } from "../../prune/queue-state.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { outputFile } from "../../store/paths.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
+import { findTask, readTask, resolveTaskId } from "../../store/records.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -36,7 +37,18 @@ export default defineVerb({
 		const id = resolveTaskId(store, args.id);
 		const reconciled = reconcileTask(store, readTask(store, id));
 		const note = describeNote(reconciled);
-		const full = { ...addProgress(store, reconciled), note };
+		const waitsFor =
+			reconciled.status === "queued"
+				? findQueueState(store)?.describeWait(
+						reconciled,
+						(other) => findTask(store, other)?.status,
+					)
+				: undefined;
+		const full = {
+			...addProgress(store, reconciled),
+			note,
+			waits_for: waitsFor,
+		};
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
 			if (writeJson(task)) dismissNotice(store, reconciled);
@@ -46,6 +58,7 @@ export default defineVerb({
 		const { readTerminalSize } = await import("../../print/terminal.ts");
 		const details = renderTaskDetails(task, {
 			note,
+			waitsFor,
 			output: outputFile(store, id),
 			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
 			colour: isColourWanted(),

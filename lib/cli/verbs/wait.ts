@@ -5,6 +5,7 @@ import { formatStatus } from "../../print/status.ts";
 import { formatProgramCall, toLine, writeAll } from "../../print/text.ts";
 import { formatTaskAge } from "../../print/units.ts";
 import { checkSupervision } from "../../prune/supervision.ts";
+import { isQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
 import { listUnseen } from "../../store/notices.ts";
 import type { Store } from "../../store/paths.ts";
@@ -22,6 +23,7 @@ import {
 	formatFlags,
 	isJsonWanted,
 	openProgressLine,
+	queuePausedWarning,
 	truncateRecord,
 	warn,
 	writeJson,
@@ -58,6 +60,7 @@ export default defineVerb({
 		const session = refuseEmpty("--session", args.session) ?? own;
 		const json = isJsonWanted(args);
 		const line = await openProgressLine();
+		const isPauseNews = watchPause(store);
 		let isRead = true;
 		const options: WaitOptions = {
 			ids: given.length ? [...new Set(given)] : undefined,
@@ -73,7 +76,13 @@ export default defineVerb({
 				line?.clear();
 				if (!json) isRead = writeAll(1, `${describeEnded(task)}\n`) && isRead;
 			},
-			...(line && { onPoll: (ids) => line.show(describeWaiting(store, ids)) }),
+			onPoll: (ids) => {
+				if (isPauseNews(ids)) {
+					line?.clear();
+					warn(queuePausedWarning);
+				}
+				line?.show(describeWaiting(store, ids));
+			},
 		};
 		const start = () => waitForTasks(store, options);
 		const waited = await (line?.during(start) ?? start());
@@ -105,6 +114,23 @@ export default defineVerb({
 });
 
 // --- internal ---
+
+/** How often to look whether the queue is paused, in ms. */
+const pauseCheckMs = 1000;
+
+/** Returns a function that says once whether the queue is paused and one of the tasks is queued. */
+function watchPause(store: Store): (ids: ReadonlySet<string>) => boolean {
+	let nextCheckAt = 0;
+	return (ids) => {
+		if (performance.now() < nextCheckAt) return false;
+		nextCheckAt = performance.now() + pauseCheckMs;
+		const isNews =
+			isQueuePaused(store) &&
+			[...ids].some((id) => findTask(store, id)?.status === "queued");
+		if (isNews) nextCheckAt = Number.POSITIVE_INFINITY;
+		return isNews;
+	};
+}
 
 /** The tasks waited for, with their ages. */
 function describeWaiting(store: Store, ids: ReadonlySet<string>): string {

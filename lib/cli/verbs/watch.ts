@@ -1,5 +1,4 @@
 import { cancelTasks } from "../../control/cancel.ts";
-import { RowReader } from "../../control/task-rows.ts";
 import { readOutputText } from "../../droid/pages.ts";
 import { BgError, exitCodes, usage } from "../../error.ts";
 import { isColourWanted } from "../../print/status.ts";
@@ -10,6 +9,7 @@ import {
 	readTerminalSize,
 } from "../../print/terminal.ts";
 import { isDumbTerminal, isTerminal, toLine } from "../../print/text.ts";
+import { readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
@@ -17,6 +17,7 @@ import { readOutputBytes, readOutputSize } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
 import { findTask } from "../../store/records.ts";
 import { dismissNotice } from "../reply.ts";
+import { RowReader } from "../task-rows.ts";
 import { defineVerb } from "../verb.ts";
 import {
 	drawView,
@@ -24,6 +25,7 @@ import {
 	pressKey,
 	showRows,
 	splitKeys,
+	type WatchView,
 } from "../watch-view.ts";
 
 /** How often all tasks, and the followed output, are polled. */
@@ -45,10 +47,12 @@ export default defineVerb({
 		assertTerminal();
 		const store = openStore();
 		const reader = new RowReader(store);
-		const readRows = () =>
-			reader.toRows(reconcileTasks(store, reader.readChanged()));
+		const refreshRows = (view: WatchView) => {
+			const rows = reader.toRows(reconcileTasks(store, reader.readChanged()));
+			return showRows(view, rows, readQueueSettings(store).line);
+		};
 		const colour = isColourWanted();
-		let view = showRows(emptyView, readRows());
+		let view = refreshRows(emptyView);
 		let followed = "";
 
 		const follow = () => {
@@ -60,7 +64,7 @@ export default defineVerb({
 			if (at && id) view = { ...view, output: readOutputEnd(store, id) };
 		};
 		const refresh = () => {
-			view = showRows(view, readRows());
+			view = refreshRows(view);
 			follow();
 		};
 		const cancel = async (id: string) => {

@@ -3,6 +3,7 @@ import { addProgress } from "../droid/task-output.ts";
 import { shortenIds } from "../print/table.ts";
 import { type TaskRow, toTaskRow } from "../print/task-row.ts";
 import { toPlain } from "../print/text.ts";
+import { findQueueState } from "../prune/queue-state.ts";
 import type { ReconciledTask } from "../prune/reconcile.ts";
 import { describeNote } from "../prune/supervision.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
@@ -14,15 +15,22 @@ import { isFinal } from "../task/states.ts";
 /** How much of the end of an output is read for its last line, in bytes. */
 const lastLineBytes = 2048;
 
-/** Makes the row of a task, with the progress that its output shows now. */
-export function readTaskRow(store: Store, task: Task): TaskRow {
+/**
+ * Makes the row of a task, with the progress that its output shows now.
+ * @param waitsFor why it waits to start.
+ */
+export function readTaskRow(
+	store: Store,
+	task: Task,
+	waitsFor?: string,
+): TaskRow {
 	const current = addProgress(store, task);
 	const isCommand = task.kind === "command" && task.status === "running";
 	const lastMessage = isCommand
 		? readLastLine(store, task.id)
 		: current.progress?.lastMessage;
 	const note = describeNote(task);
-	return toTaskRow(current, { note, lastMessage, now: Date.now() });
+	return toTaskRow(current, { note, waitsFor, lastMessage, now: Date.now() });
 }
 
 /** Reads the rows of all tasks repeatedly; of each finished task only once. */
@@ -63,11 +71,19 @@ export class RowReader {
 	 * @param changed what `readChanged` returned last, reconciled.
 	 */
 	toRows(changed: Iterable<ReconciledTask>): TaskRow[] {
-		for (const task of changed) {
+		const tasks = [...changed];
+		const statuses = new Map(tasks.map(({ id, status }) => [id, status]));
+		const queue = tasks.some(({ status }) => status === "queued")
+			? findQueueState(this.#store)
+			: undefined;
+		for (const task of tasks) {
 			const known = this.#known.get(task.id);
 			if (!known) continue;
 			known.isDone = isFinal(task) && task.recorded !== false;
-			known.row = task.archived_at ? undefined : readTaskRow(this.#store, task);
+			const waitsFor = queue?.describeWait(task, (id) => statuses.get(id));
+			known.row = task.archived_at
+				? undefined
+				: readTaskRow(this.#store, task, waitsFor);
 		}
 		return [...this.#known.values()].flatMap(({ row }) =>
 			row ? [{ ...row, short: this.#shorten(row.id) }] : [],
