@@ -136,9 +136,9 @@ function chooseNextChecked(
 	return next;
 }
 
-/** The first line; `counts` has up to 40 characters. */
+/** The first line. */
 const formatHead = (counts: string) =>
-	`Background tasks ended: ${counts} (notice from bg; \`${formatProgram()} result ID\` shows an answer):`;
+	`Background tasks ended (notice from bg; \`${formatProgram()} result ID\` shows an answer): ${counts}`;
 
 /** The longest that formatCounts returns for one notice. */
 const longestCounts = "50 error, 50 cancelled, 50 completed, 50 unreadable";
