@@ -89,7 +89,9 @@ export function checkArguments(
 		values[name] =
 			earlier === undefined ? value : `${earlier}${separator}${value}`;
 	}
-	Object.assign(values, matchPositionals(verb, args, positionals));
+	const hasDoubt = argv.some((word) => /^-\S*=.*\s/s.test(word));
+	const dashes = hasDoubt ? describeDashes(verb, args) : "";
+	Object.assign(values, matchPositionals({ verb, args, dashes }, positionals));
 	return { args, values };
 }
 
@@ -177,10 +179,12 @@ type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
 
-/** Assigns positionals to names in order; a `multiple` one takes all that remain. */
+/**
+ * Assigns positionals to names in order; a `multiple` one takes all that remain. `dashes` ends the error for
+ * one that is missing.
+ */
 function matchPositionals(
-	verb: string,
-	args: Args,
+	{ verb, args, dashes }: { verb: string; args: Args; dashes: string },
 	positionals: readonly string[],
 ): CheckedCall["values"] {
 	const left = [...positionals];
@@ -190,7 +194,9 @@ function matchPositionals(
 		if (left.length)
 			values[name] = arg.multiple ? joinValues(left.splice(0)) : left.shift();
 		else if (arg.required !== false)
-			throw usage(`bg ${verb} needs <${name}>: ${arg.description ?? ""}`);
+			throw usage(
+				`bg ${verb} needs <${name}>: ${arg.description ?? ""}${dashes}`,
+			);
 	}
 	const [extra] = left;
 	if (extra === undefined) return values;

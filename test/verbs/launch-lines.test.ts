@@ -223,14 +223,18 @@ test.each([
 	[["launch", "x", "--prompt"], "no flag --prompt"],
 	[["launch", "d", "-x", "p"], "no flag -x"],
 	[["launch", "d", "p", "--verbose"], "no flag --verbose"],
+	[["launch", "d", "--droid=x is broken"], "needs <prompt>"],
 	[["resume", "@last", "-go"], "no flag -go"],
 	[["complete", "@last", "-1"], "no flag -1"],
-])("%j: an unknown flag says how to write text", async (words, says) => {
-	const { code, error } = await sandbox().bg(words);
-	expect(code).toBe(2);
-	expect(error).toContain(says);
-	expect(error).toContain(": put -- before it if it is text");
-});
+])(
+	"%j: a word that looks like a flag: the error says how to write text",
+	async (words, says) => {
+		const { code, error } = await sandbox().bg(words);
+		expect(code).toBe(2);
+		expect(error).toContain(says);
+		expect(error).toContain(": put -- before it if it is text");
+	},
+);
 
 test.each([
 	[["build", "make", "-j4"], "bg run build -- make -j4"],
