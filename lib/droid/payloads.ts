@@ -13,6 +13,11 @@ export const HookPayload = v.object({
 	hook_event_name: optionalText,
 	session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
 	calling_session_id: v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+	previous_session_id: v.fallback(
+		v.optional(v.pipe(v.string(), v.regex(sessionPattern))),
+		undefined,
+	),
+	source: v.fallback(optionalText, undefined),
 	transcript_path: optionalText,
 	tool_name: optionalText,
 	tool_input: v.optional(v.unknown()),
@@ -74,6 +79,31 @@ const TranscriptLine = v.pipe(
 		Message,
 	]),
 );
+
+const SessionHead = v.pipe(
+	v.string(),
+	v.parseJson(),
+	v.object({
+		type: v.literal("session_start"),
+		parent: v.string(),
+		// A fork names the message it was made at, or null.
+		forkedAtMessageId: v.optional(v.never()),
+	}),
+);
+
+/**
+ * Whether a transcript, of which this is the beginning, was made by the compaction of another session: the
+ * payload of its SessionStart often says `resume`, as that of a fork does.
+ */
+export function isCompactionOf(previous: string, start: string): boolean {
+	const [head = "", next = ""] = start.split("\n", 2);
+	const { success, output } = v.safeParse(SessionHead, head);
+	return (
+		success &&
+		output.parent === previous &&
+		next.startsWith('{"type":"compaction_state"')
+	);
+}
 
 /**
  * Finds the last text of the assistant in the last bytes of a transcript. Lines that are torn or have

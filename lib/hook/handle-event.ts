@@ -16,15 +16,20 @@ import { toLine } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
 import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { forwardNotices } from "../store/notices.ts";
+import { forwardNotices, settleToldNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import {
+	findNewest,
+	findNext,
 	indexSession,
+	listSameSessions,
 	readSessionNote,
 	writeSessionNote,
 } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
+import { completeContinuations, continueSession } from "./continue.ts";
+import { measureTimeLeft } from "./deadline.ts";
 import type { HookEventName } from "./events.ts";
 import {
 	blockStop,
@@ -66,7 +71,10 @@ export function handleEvent(
 	const payload = v.parse(HookPayload, Object.fromEntries(given));
 	if (event === "SessionStart") logFailure(() => exportSession(payload));
 	// Only an event that must be recorded creates a store.
-	const mustRecord = payload.calling_session_id || parseSubagent(payload);
+	const mustRecord =
+		payload.calling_session_id ||
+		payload.previous_session_id ||
+		parseSubagent(payload);
 	if (mustRecord || existsSync(dir))
 		handlers[event](openStore({ dir, write: true }), payload, verb);
 	else if (verb === "hook-complete")
@@ -93,6 +101,7 @@ function startSession(store: Store, payload: HookPayload): void {
 	const task = ownTaskId ? findTask(store, ownTaskId) : undefined;
 	const caller = calling_session_id ?? task?.parent_session_id;
 	if (caller) writeSessionNote(store, session_id, "caller", caller);
+	logFailure(() => continueSession(store, payload, measureTimeLeft()));
 	const notices = repairNotices(store, session_id);
 	if (task && !calling_session_id)
 		logFailure(() => {
@@ -109,19 +118,30 @@ function startSession(store: Store, payload: HookPayload): void {
 function endSession(store: Store, payload: HookPayload): void {
 	const { session_id } = payload;
 	if (!session_id) return;
+	if (findNext(store, session_id)) {
+		// The session goes on: only its old id ends.
+		forwardNotices(store, session_id, findNewest(store, session_id));
+		return;
+	}
+	// It started and did nothing.
+	settleToldNotices(store, session_id, { isSeen: false });
+	const sessions = listSameSessions(store, session_id);
 	const readResult = () => readTranscript(payload.transcript_path) ?? "";
 	const caller = readSessionNote(store, session_id, "caller");
 	const ownTaskId = readOwnTaskId();
 	const isOwn =
 		ownTaskId && findTask(store, ownTaskId)?.droid_session_id === session_id;
 	// The note is written before the tasks are read: a record made between the two finds the note.
-	if (caller && !isOwn) noteEnd(store, session_id, readResult());
+	if (caller && !isOwn)
+		for (const each of sessions) noteEnd(store, each, readResult());
 	if (caller) {
 		const notices = repairNotices(store, session_id);
-		forwardNotices(store, session_id, caller, { listed: notices });
+		const to = findNewest(store, caller);
+		forwardNotices(store, session_id, to, { listed: notices });
 	}
-	forEachNativeTask(store, session_id, ({ id, droid_session_id }) => {
-		if (droid_session_id === session_id) finishByHook(store, id, readResult());
+	forEachNativeTask(store, sessions, ({ id, droid_session_id }) => {
+		if (droid_session_id && sessions.includes(droid_session_id))
+			finishByHook(store, id, readResult());
 	});
 }
 
@@ -131,22 +151,29 @@ function stopSession(
 	{ session_id, stop_hook_active }: HookPayload,
 ): void {
 	if (!session_id) return;
-	forEachNativeTask(store, session_id, (task) => applyEndNote(store, task));
-	const notices = repairNotices(store, session_id);
+	const timeLeft = measureTimeLeft();
+	logFailure(() => completeContinuations(store, session_id, timeLeft));
+	const session = findNewest(store, session_id);
+	const sessions = listSameSessions(store, session);
+	forEachNativeTask(store, sessions, (task) => applyEndNote(store, task));
+	settleToldNotices(store, session_id, { isSeen: true });
+	const notices = repairNotices(store, session);
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
 		blockStop(store, notices);
 }
 
 /**
- * Acts on each unfinished subagent of a session. A failure, such as a lock that stays held, does not keep it
+ * Acts on each unfinished subagent of a session, known by its ids. A failure, such as a lock that stays held, does not keep it
  * from the others.
  */
 function forEachNativeTask(
 	store: Store,
-	session: string,
+	sessions: readonly string[],
 	act: (task: Task) => void,
 ): void {
-	for (const task of listUnfinishedTasks(store, session))
+	for (const task of sessions.flatMap((each) =>
+		listUnfinishedTasks(store, each),
+	))
 		if (task.kind === "native") logFailure(() => act(task));
 }
 
@@ -170,7 +197,8 @@ function exportSession({ session_id }: HookPayload): void {
 			throw new Error("CLAUDE_ENV_FILE is not a regular file of this user");
 		const line = `export BG_SESSION_ID=${session_id}\n`;
 		const before = readFileSync(fd, "utf8");
-		if (before.includes(line)) return;
+		// The last one counts: a session may go on under a new id, and be loaded again.
+		if (before.match(/^export BG_SESSION_ID=.*\n/gm)?.at(-1) === line) return;
 		const gap = before && !before.endsWith("\n") ? "\n" : "";
 		appendFileSync(fd, gap + line);
 	});

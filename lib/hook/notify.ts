@@ -12,15 +12,19 @@ import { markNoticeDue } from "../store/ends.ts";
 import {
 	claimNotices,
 	collectNotices,
+	keepToldNotices,
 	markSessionDue,
 	type Notice,
 	removeClaimedNotices,
+	settleToldNotices,
 } from "../store/notices.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import { readSessionNote, writeSessionNote } from "../store/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { completeContinuations } from "./continue.ts";
+import { measureTimeLeft } from "./deadline.ts";
 
 /** The longest notice, in characters. */
 const maxNoticeLength = 2000;
@@ -63,11 +67,16 @@ export function repairNotices(store: Store, session: string): Notice[] {
  */
 export function deliverNotices(
 	store: Store,
-	{ hook_event_name: hookEventName, session_id: session }: HookPayload,
+	{ hook_event_name: hookEventName, session_id: session, source }: HookPayload,
 	notices?: readonly Notice[],
 ): void {
 	if (!session) return;
-	const all = notices ?? collectNotices(store, session);
+	if (!completeContinuations(store, session, measureTimeLeft())) return;
+	const isStart = hookEventName === "SessionStart";
+	if (!isStart) settleToldNotices(store, session, { isSeen: true });
+	const all = (notices ?? collectNotices(store, session)).filter(
+		({ state }) => state !== "told",
+	);
 	const claims = claimNotices(store, session, {
 		notices: all,
 		most: countNamed(session, all),
@@ -85,7 +94,11 @@ export function deliverNotices(
 		// This hook exits in a moment; then the next hook takes its claims over.
 		if (!isDelivered) return;
 	}
-	removeClaimedNotices(store, session, claims, { isMoreDue: left > 0 });
+	const isTentative = isStart && source === "resume";
+	if (isTentative) keepToldNotices(store, session, claims);
+	removeClaimedNotices(store, session, isTentative ? [] : claims, {
+		isMoreDue: left > 0,
+	});
 }
 
 /** Blocks a session from stopping if it leaves tasks behind, and names those not collected. */

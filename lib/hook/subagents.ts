@@ -2,7 +2,6 @@
  * Ends that hooks report: of a task whose droid session stops, and of subagents that droid runs in
  * the background by itself. Such a subagent is recorded as a task of kind `native`.
  */
-import { constants, fstatSync, readSync } from "node:fs";
 import {
 	findLastAssistantText,
 	type HookPayload,
@@ -10,14 +9,15 @@ import {
 } from "../droid/payloads.ts";
 import { truncateBytes } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
-import { withOpenFile } from "../process/system.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { withPendingLaunch } from "../store/claims.ts";
 import type { Store } from "../store/paths.ts";
 import { createTask, findTask, updateTask } from "../store/records.ts";
 import {
 	claimSession,
+	findOwnedSessions,
 	indexSession,
+	listSameSessions,
 	listSessionTasks,
 	readSessionNote,
 	writeSessionNote,
@@ -25,13 +25,9 @@ import {
 import { createSessionId, createTaskId } from "../task/ids.ts";
 import { maxResultBytes, schemaVersion, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
+import { measureTimeLeft } from "./deadline.ts";
 import { writeHookReply } from "./notify.ts";
-
-/** A hook has 1 s in all and stops waiting this long after its start, in ms. */
-const deadlineMs = 900;
-
-/** How long this hook may still wait for a lock, in ms. */
-const measureTimeLeft = () => Math.max(50, deadlineMs - performance.now());
+import { readBytes } from "./transcript.ts";
 
 /** How long a hook may spend on building the index, in ms. */
 const indexTimeoutMs = 300;
@@ -90,16 +86,22 @@ export function handleSubagentStop(
 	const { session_id, task_name, agent_id } = payload;
 	if (!session_id) throw new Error("no session_id");
 	buildIndexSlice(store, Math.min(indexTimeoutMs, measureTimeLeft()));
-	const tasks = listUnfinishedTasks(store, session_id);
 	const isAboutSubagent = task_name !== undefined || agent_id !== undefined;
-	const matching = tasks.filter((task) =>
-		isAboutSubagent
-			? task.kind === "native" &&
-				task.parent_session_id === session_id &&
-				task_name !== undefined &&
-				task.description === cutName(task_name)
-			: [task.session_id, task.droid_session_id].includes(session_id),
-	);
+	const findMatching = (session: string) =>
+		listUnfinishedTasks(store, session).filter((task) =>
+			isAboutSubagent
+				? task.kind === "native" &&
+					task.parent_session_id === session &&
+					task_name !== undefined &&
+					task.description === cutName(task_name)
+				: [task.session_id, task.droid_session_id].includes(session),
+		);
+	let matching = findMatching(session_id);
+	if (matching.length === 0)
+		// Its task may know it under another id.
+		matching = listOtherIds(store, session_id, {
+			withForked: isAboutSubagent,
+		}).flatMap(findMatching);
 	const [task] = matching;
 	// Two subagents may have the same name: then each ends with its own session.
 	if (!task || (isAboutSubagent && matching.length > 1)) {
@@ -151,20 +153,20 @@ export function listUnfinishedTasks(store: Store, session: string): Task[] {
 		.filter((task) => !isFinal(task));
 }
 
+/** The other ids of a session, and with `withForked` of those it is a fork of. */
+function listOtherIds(
+	store: Store,
+	session: string,
+	{ withForked }: { withForked: boolean },
+): string[] {
+	const ids = withForked
+		? [...findOwnedSessions(store, session).keys()]
+		: listSameSessions(store, session);
+	return ids.filter((each) => each !== session);
+}
+
 /** The last assistant text in the end of a transcript; undefined if it cannot be read. */
 export function readTranscript(path: string | undefined): string | undefined {
-	if (!path) return undefined;
-	const flags = constants.O_RDONLY | constants.O_NONBLOCK;
-	try {
-		return withOpenFile(path, flags, (fd) => {
-			const status = fstatSync(fd);
-			if (!status.isFile()) return undefined;
-			const length = Math.min(status.size, maxTranscriptBytes);
-			const bytes = Buffer.alloc(length);
-			const read = readSync(fd, bytes, 0, length, status.size - length);
-			return findLastAssistantText(bytes.subarray(0, read));
-		});
-	} catch {
-		return undefined;
-	}
+	const bytes = readBytes(path, { from: "end", most: maxTranscriptBytes });
+	return bytes && findLastAssistantText(bytes);
 }

@@ -1,19 +1,23 @@
 /**
  * Finds the installations of bg, and whether they are as install would write them now. Nothing is
- * changed. Measured on droid 0.215.0: an installed plugin is a file that names its folder.
+ * changed. Measured on droid 0.215.0: an installed plugin is a file that names its folder, and so is a
+ * known marketplace.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
 import { isRefusal } from "../error.ts";
+import { hookEvents } from "../hook/events.ts";
 import { currentFolder } from "../process/runtime.ts";
 import { isSource } from "../process/self.ts";
 import { createReader, readOwnProgram } from "./apply.ts";
 import {
 	droidFolder,
 	type InstallTarget,
+	listDroidFiles,
 	programNames,
 } from "./droid-files.ts";
+import { addHooks } from "./hook-entries.ts";
 import {
 	type FileChange,
 	planInstall,
@@ -27,6 +31,8 @@ export type Installation = {
 	location: string;
 	/** A file that install would change; undefined if the installation is up to date. */
 	outdatedFile?: string | undefined;
+	/** The folder of a plugin's marketplace, if it is on this machine. */
+	marketplace?: string | undefined;
 };
 
 /**
@@ -78,21 +84,58 @@ function findProgram({ folder }: InstallTarget, readPath: ReadPath) {
 	return undefined;
 }
 
-const Plugin = v.object({ pluginId: v.pipe(v.string(), v.startsWith("bg@")) });
+const Plugin = v.object({
+	pluginId: v.pipe(v.string(), v.startsWith("bg@")),
+	entry: v.optional(v.object({ installPath: v.optional(v.string()) })),
+});
+
+const Marketplace = v.object({
+	name: v.string(),
+	entry: v.object({ installLocation: v.string() }),
+});
 
 function listInstalledPlugins(): Installation[] {
-	const folder = join(droidFolder(), "plugins", "installed_plugins");
+	const plugins = join(droidFolder(), "plugins");
+	const markets = readEntries(join(plugins, "known_marketplaces"), Marketplace);
+	return readEntries(join(plugins, "installed_plugins"), Plugin).map(
+		({ pluginId, entry }) => ({
+			kind: "plugin",
+			location: `plugin ${pluginId}`,
+			outdatedFile: entry?.installPath && findOldHooks(entry.installPath),
+			marketplace: markets.find(({ name }) => pluginId === `bg@${name}`)?.entry
+				.installLocation,
+		}),
+	);
+}
+
+/** Reads the files of a folder that match a schema. */
+function readEntries<T>(folder: string, schema: v.GenericSchema<unknown, T>) {
 	if (!existsSync(folder)) return [];
 	return readdirSync(folder).flatMap((name) => {
 		try {
-			const { pluginId } = v.parse(
-				Plugin,
-				JSON.parse(readFileSync(join(folder, name), "utf8")),
-			);
-			return [{ kind: "plugin" as const, location: `plugin ${pluginId}` }];
+			const text = readFileSync(join(folder, name), "utf8");
+			return [v.parse(schema, JSON.parse(text))];
 		} catch {
-			// A file that cannot be read is not a plugin of bg.
+			// A file that cannot be read is not about bg.
 			return [];
 		}
 	});
+}
+
+/** The hooks file of droid's copy of a plugin, if its commands are not those of today. */
+function findOldHooks(folder: string): string | undefined {
+	const path = join(folder, "hooks", "hooks.json");
+	const name = programNames.find((each) =>
+		existsSync(join(folder, "hooks", each)),
+	);
+	if (!name) return path;
+	const command = listDroidFiles({ kind: "plugin", folder }, name).hook(path);
+	const events = Object.keys(hookEvents);
+	try {
+		const text = readFileSync(path, "utf8");
+		const { edits } = addHooks(text, { path }, { events, command });
+		return edits.length ? path : undefined;
+	} catch {
+		return path;
+	}
 }

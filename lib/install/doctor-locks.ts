@@ -80,6 +80,8 @@ function describeLock(path: string): StuckLock {
 /** Names a lock and what needs it: see lockFolder of store/paths.ts. */
 function describeLockUse(lock: string): string {
 	if (lock === "unique") return "unique (every launch with --unique needs it)";
+	if (lock === "sessions")
+		return "sessions (every session that goes on under a new id needs it)";
 	if (lock.startsWith("queue,"))
 		return "queue (every start on its machine needs it)";
 	return lock;

@@ -13,10 +13,10 @@ import { version } from "../../package.json" with { type: "json" };
 import { findDroid } from "../droid/find.ts";
 import { errorMessage, isRefusal } from "../error.ts";
 import { toLine } from "../print/text.ts";
-import { isCompiled, programFile } from "../process/self.ts";
+import { isCompiled, programFile, quoteForShell } from "../process/self.ts";
 import { readLimits } from "../spawn/limits.ts";
 import type { Store } from "../store/paths.ts";
-import { findInstallations } from "./detect.ts";
+import { findInstallations, type Installation } from "./detect.ts";
 import { checkLocks } from "./doctor-locks.ts";
 import {
 	checkDisk,
@@ -134,14 +134,23 @@ function checkLogin(): Finding {
 function checkHooks(): Finding {
 	const found = findInstallations();
 	const outdated = found.find(({ outdatedFile }) => outdatedFile);
-	if (outdated)
-		return {
-			says: `out of date: ${outdated.outdatedFile}`,
-			fix: formatFix(`install --${outdated.kind}`),
-		};
+	if (outdated) return describeOutdated(outdated);
 	return found.length
 		? { says: `installed: ${found.map(({ location }) => location).join(", ")}` }
 		: { says: "not installed", fix: formatFix("install") };
+}
+
+/** Droid has a copy of a plugin: `install --plugin` prints the commands that update it. */
+function describeOutdated(found: Installation): Finding {
+	const { kind, location, outdatedFile, marketplace } = found;
+	const says = `out of date: ${outdatedFile}`;
+	if (kind !== "plugin") return { says, fix: formatFix(`install --${kind}`) };
+	return marketplace
+		? {
+				says: `${says} (type also what install prints)`,
+				fix: formatFix(`install --plugin ${quoteForShell(marketplace)}`),
+			}
+		: { says, fix: `droid ${location.replace(" ", " update ")}` };
 }
 
 function checkLimits(): Finding {

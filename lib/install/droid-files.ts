@@ -9,6 +9,7 @@
 import { basename, dirname, join, relative } from "node:path";
 import { description, version } from "../../package.json" with { type: "json" };
 import { refused } from "../error.ts";
+import { hookGuards as guards } from "../hook/guard.ts";
 import { quoteForShell } from "../process/self.ts";
 import { homeFolder } from "../store/paths.ts";
 import command from "./assets/command.md" with { type: "text" };
@@ -123,6 +124,7 @@ function buildCalls({ kind, folder }: InstallTarget, name: string) {
 		const hook = (file: string): HookCommand => ({
 			search: buildSearch(join(".factory", relative(folder, file)), bg),
 			call: `"$d/${bg}" hook`,
+			guards,
 		});
 		return { hook, bg, where };
 	}
@@ -130,7 +132,8 @@ function buildCalls({ kind, folder }: InstallTarget, name: string) {
 		kind === "plugin"
 			? `"\${DROID_PLUGIN_ROOT}/hooks/${name}"`
 			: quoteForShell(join(folder, "hooks", name));
-	return { hook: (): HookCommand => ({ call: `${bg} hook` }), bg, where: "" };
+	const hook = (): HookCommand => ({ call: `${bg} hook`, guards });
+	return { hook, bg, where: "" };
 }
 
 /**

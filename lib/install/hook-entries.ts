@@ -6,6 +6,7 @@
  * under `hooks`.
  */
 import { getNodeValue } from "jsonc-parser/lib/esm/main.js";
+import { guardSource } from "../hook/guard.ts";
 import {
 	addMember,
 	brokenFileError,
@@ -26,15 +27,24 @@ export type HookFile = { path: string; under?: "hooks" };
 /** How long droid waits for bg's hook, in seconds. The hook takes at most one. */
 const hookTimeoutSeconds = 5;
 
-/** How a hook calls bg: shell code that finds it, if needed, and the call. */
-export type HookCommand = { search?: string; call: string };
+/**
+ * How a hook calls bg: shell code that finds it, if needed, and the call; for some events, shell code that
+ * comes first and exits if bg would do nothing.
+ */
+export type HookCommand = {
+	search?: string;
+	call: string;
+	guards?: Readonly<Record<string, string>>;
+};
 
 /** Matches a command that calls bg, at any path. */
 const ownCommandPattern = /(^|[/\s"'])bg(\.mjs)?["']?\s+hook$/;
 
-/* Parts of a command line: a piece of a word, `NAME=value …`, bg's search of a project, a runtime. */
+/* Parts of a command line: a piece of a word, `NAME=value …`, a guard, bg's search of a project, a runtime. */
 const wordSource = String.raw`(?:'[^']*'|"[^"]*"|[^\s'"\\;&|<>()]|\\.)`;
 const settingsSource = String.raw`((?:\w+=${wordSource}*\s+)*)`;
+const settingPattern = new RegExp(String.raw`(\w+)=${wordSource}*\s+`, "g");
+const exportSource = String.raw`(?:; export(?: \w+)+; )?`;
 const searchSource = String.raw`d=\$FACTORY_PROJECT_DIR; .*\|\| `;
 const runtimeSource = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|node)\s+(?:(?:-[\w./,:=-]+|run)\s+)*)?`;
 
@@ -43,7 +53,7 @@ const runtimeSource = String.raw`(?:[\w./-]*\benv\s+)?(?:[\w./-]*\b(?:bun|deno|n
  * (`BG_STOP=wait bg hook`) are kept. A command that does anything else belongs to the user.
  */
 const plainCommandPattern = new RegExp(
-	`^${settingsSource}(?:${searchSource}${settingsSource})?${runtimeSource}${wordSource}+\\s+hook$`,
+	`^${settingsSource}(?:${exportSource}${guardSource}(?:${searchSource})?${settingsSource}exec |${searchSource}${settingsSource})?${runtimeSource}${wordSource}+\\s+hook$`,
 );
 
 /**
@@ -61,9 +71,9 @@ export function addHooks(
 		const [first, ...others] = findOwnHooks(edited.text, { file, event });
 		for (const other of others.reverse())
 			if (other.kept !== undefined) removeHook(edited, other);
-		if (!first) addHook(edited, { file, event }, buildCall(command));
+		if (!first) addHook(edited, { file, event }, buildCall(command, event));
 		else if (first.kept !== undefined)
-			setCommand(edited, first, buildCall(command, first.kept));
+			setCommand(edited, first, buildCall(command, event, first.kept));
 	}
 	return edited;
 }
@@ -106,10 +116,9 @@ function findOwnHooks(text: string, entry: EventEntry): OwnHook[] {
 			const command: unknown = findValue(node, "command")?.value;
 			if (typeof command !== "string" || !ownCommandPattern.test(command))
 				return [];
-			const [plain, before = "", kept = ""] =
-				plainCommandPattern.exec(command) ?? [];
+			const [plain, ...settings] = plainCommandPattern.exec(command) ?? [];
 			const own = { ...entry, group, hook };
-			return [plain ? { ...own, kept: before + kept } : own];
+			return [plain ? { ...own, kept: settings.join("") } : own];
 		}),
 	);
 }
@@ -133,9 +142,21 @@ function setCommand(edited: EditedText, own: OwnHook, command: string): void {
 	replaceText(edited, { from, to, added: JSON.stringify(command) });
 }
 
-/** The kept variables follow the search: before it they would not reach bg. */
-const buildCall = ({ search = "", call }: HookCommand, kept = "") =>
-	`${search}${kept}${call}`;
+/**
+ * The kept variables are set for bg: before a search they would not reach it. Before a guard they are set
+ * for both, because BG_DIR may be among them.
+ */
+function buildCall(
+	{ search = "", call, guards }: HookCommand,
+	event: string,
+	kept = "",
+): string {
+	const guard = guards?.[event];
+	if (!guard) return `${search}${kept}${call}`;
+	const names = [...kept.matchAll(settingPattern)].map(([, name]) => name);
+	const exports = names.length ? `${kept}; export ${names.join(" ")}; ` : "";
+	return `${exports}${guard}${search}exec ${call}`;
+}
 
 function removeHook(edited: EditedText, own: OwnHook): void {
 	const { text } = edited;

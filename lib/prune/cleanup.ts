@@ -31,6 +31,8 @@ import { isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
+	/** Only tasks of this parent session. */
+	parentSession?: string | undefined;
 	/** Delete tasks that ended longer ago than this, in ms. */
 	olderThan?: number;
 	/** Delete the oldest tasks until the finished ones take at most this, in bytes. */
@@ -42,14 +44,17 @@ export type CleanupOptions = {
 };
 
 /**
- * Archives all finished tasks, and deletes those that the options name.
+ * Archives the finished tasks, and deletes those that the options name.
  * @returns the ids in each group.
  */
 export function cleanUpTasks(store: Store, options: CleanupOptions) {
-	const { olderThan, maxSize, dryRun, onProgress } = options;
+	const { parentSession, olderThan, maxSize, dryRun, onProgress } = options;
 	const all = [...iterateTasks(store)];
 	const finished = all.filter(
-		(task) => checkSupervision(task) === "over" && !hasNewerSchema(task),
+		(task) =>
+			(!parentSession || task.parent_session_id === parentSession) &&
+			checkSupervision(task) === "over" &&
+			!hasNewerSchema(task),
 	);
 	const awaited = new Set(
 		all.filter((task) => !isFinal(task)).flatMap(({ after = [] }) => after),

@@ -9,6 +9,7 @@ import { sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
+import { sweepDueMarks } from "../store/ends.ts";
 import { listNames, removeEmptyFolder, touch } from "../store/files.ts";
 import { removeDeadClaims } from "../store/locks.ts";
 import { sweepNotices } from "../store/notices.ts";
@@ -19,14 +20,18 @@ import {
 	recordFile,
 	type Store,
 	sweptMark,
-	toldFolder,
+	unseenFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
+import { isSessionLink } from "../store/session-index.ts";
 import { idPattern } from "../task/ids.ts";
 import { isFinal } from "../task/states.ts";
 
 /** How long the files of a session without tasks are kept, in ms. */
 const noteRetentionMs = 7 * 86_400_000;
+
+/** The same for a session that goes on under a new id: it may have tasks under another id. */
+const linkRetentionMs = 90 * 86_400_000;
 
 /** How often the store is swept, in ms. */
 const sweepIntervalMs = 3_600_000;
@@ -54,6 +59,7 @@ export function sweepStore(store: Store): void {
 	}
 	for (const session of listNames(store, folderPath(store, "notices")))
 		sweepNotices(store, session);
+	sweepDueMarks(store);
 	sweepQueue(store);
 	sweepKeys(store, (id) => isFinishedOrGone(store, id));
 	for (const { id, path } of listTaskNames(store, "onEnd"))
@@ -78,9 +84,9 @@ export function sweepStore(store: Store): void {
 	);
 	for (const key of listNames(store, folderPath(store, "sessions")))
 		removeOldNotes(`${folderPath(store, "sessions")}/${key}`);
-	for (const key of listNames(store, folderPath(store, "told")))
-		if (isOld(`${folderPath(store, "told")}/${key}`))
-			rmSync(toldFolder(store, key), { recursive: true, force: true });
+	for (const key of listNames(store, folderPath(store, "unseen")))
+		if (isOld(`${folderPath(store, "unseen")}/${key}`))
+			rmSync(unseenFolder(store, key), { recursive: true, force: true });
 }
 
 /**
@@ -111,7 +117,7 @@ function removeFromSessions(
 	store: Store,
 	isMeant: (id: string) => boolean,
 ): void {
-	for (const folder of ["sessions", "notices", "told"] as const)
+	for (const folder of ["sessions", "notices", "unseen"] as const)
 		for (const key of listNames(store, folderPath(store, folder))) {
 			const path = `${folderPath(store, folder)}/${key}`;
 			if (!lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
@@ -155,9 +161,13 @@ function isOld(folder: string): boolean {
 	return Boolean(status?.isDirectory()) && age >= noteRetentionMs;
 }
 
-/** Removes the folder of a session that has had no task for a week. */
+/** Removes the folder of a session that has had no task for a week, or for longer if it has links. */
 function removeOldNotes(folder: string): void {
-	if (!isOld(folder)) return;
-	if (readdirSync(folder).every((name) => name.startsWith(".")))
-		rmSync(folder, { recursive: true, force: true });
+	const status = lstatSync(folder, { throwIfNoEntry: false });
+	const age = Date.now() - (status?.mtimeMs ?? 0);
+	if (!status?.isDirectory() || age < noteRetentionMs) return;
+	const names = readdirSync(folder);
+	if (!names.every((name) => name.startsWith("."))) return;
+	if (age < linkRetentionMs && names.some(isSessionLink)) return;
+	rmSync(folder, { recursive: true, force: true });
 }

@@ -1,5 +1,6 @@
 /**
- * Stop requests and end events.
+ * Stop requests, end events, and which sessions get the notice of an end: also those that continue the
+ * session of the task, and its forks.
  *
  * If a task's record cannot be written, a stop request is an empty file whose name has all of its
  * content: it needs no free space. The task's supervisor reads it and records it later. Every end
@@ -17,15 +18,28 @@ import {
 	touch,
 	uniqueHolderName,
 } from "./files.ts";
-import { isKnownSession, markSessionDue } from "./notices.ts";
 import {
+	isAnyDue,
+	isDue,
+	isKnownSession,
+	listHandovers,
+	listNotices,
+	markSessionDue,
+} from "./notices.ts";
+import {
+	dueMark,
 	endFile,
 	folderPath,
 	handoverFile,
 	noticeFolder,
 	type Store,
 } from "./paths.ts";
-import { readSessionNote } from "./session-index.ts";
+import {
+	findNext,
+	listForks,
+	listSuccessors,
+	readSessionNote,
+} from "./session-index.ts";
 
 /** Leaves a stop request for a task's supervisor. */
 export function postStop(store: Store, id: string, stop: Stop): void {
@@ -97,24 +111,30 @@ export function notifyWaiters(store: Store): void {
 	}
 }
 
-/** Makes the notice of an ended task due, in its session or, if that has ended, in a caller's. */
+/**
+ * Makes the notice of an ended task due: in its session, in the one that continues it or, if that has
+ * ended, in a caller's, and in every fork. An entry moves only to a session that is visited later.
+ */
 export function markNoticeDue(
 	store: Store,
 	session: string | undefined,
 	id: string,
 ): void {
 	const seen = new Set<string>();
-	let owner: string | undefined;
-	for (let at = session; isKnownSession(at) && !seen.has(at); ) {
+	const owners: string[] = [];
+	const reached = [session];
+	for (const at of reached) {
+		if (!isKnownSession(at) || seen.has(at)) continue;
 		seen.add(at);
 		const entry = `${noticeFolder(store, at)}/${id}`;
-		if (owner !== undefined) {
-			if (existsSync(handoverFile(store, at, owner))) markSessionDue(store, at);
-		} else if (moveFile(entry, `${entry}.due`)) {
+		const isHandedOver = (owner: string) =>
+			existsSync(handoverFile(store, at, owner));
+		if (moveFile(entry, `${entry}.due`)) {
 			markSessionDue(store, at);
-			owner = at;
-		}
-		at = readSessionNote(store, at, "caller");
+			owners.push(at);
+		} else if (owners.some(isHandedOver)) markSessionDue(store, at);
+		const caller = readSessionNote(store, at, "caller");
+		reached.push(findNext(store, at), caller, ...listForks(store, at));
 	}
 }
 
@@ -131,7 +151,99 @@ export function publishEnd(
 	notifyWaiters(store);
 }
 
+/**
+ * Copies the entries of a session, also of those on their way to it or already moved on, to its fork.
+ * Call it with the fork recorded: what becomes due from then on becomes due in the fork as well.
+ * @param hasEnded Whether the task of an awaited entry that disappeared meanwhile has ended.
+ */
+export function copyNotices(
+	store: Store,
+	{ from, to }: { from: string; to: string },
+	hasEnded: (id: string) => boolean,
+): void {
+	const folder = noticeFolder(store, to);
+	const found = listReachable(store, from, to);
+	const known = new Set(listNotices(store, to).map(({ id }) => id));
+	for (const [id, isEnded] of found)
+		if (!known.has(id)) createIn(store, folder, isEnded ? `${id}.due` : id);
+	const later = listReachable(store, from, to);
+	for (const [id, wasEnded] of found)
+		if (!wasEnded && (later.get(id) ?? hasEnded(id)))
+			moveFile(`${folder}/${id}`, `${folder}/${id}.due`);
+	if (isAnyDue(store, to)) markSessionDue(store, to);
+}
+
+/** Removes the marks of sessions that go on under a new id, and marks the newest session instead. */
+export function sweepDueMarks(store: Store): void {
+	for (const session of listNames(store, folderPath(store, "due")))
+		if (isKnownSession(session) && findNext(store, session))
+			markSessionDue(store, session);
+}
+
+/** A step by which a session continues another one; killed between two steps, it is done again. */
+export type Continuation = {
+	step: "compact" | "compress" | "fork" | "revive";
+	other: string;
+};
+
+/** Records a continuation that is about to be made. The next hook of the session finds it. */
+export function planContinuation(
+	store: Store,
+	session: string,
+	{ step, other }: Continuation,
+): void {
+	createIn(store, noticeFolder(store, session), `.${step}.${other}`);
+	touch(dueMark(store, session));
+}
+
+/** Lists the continuations that are not complete. */
+export function listContinuations(
+	store: Store,
+	session: string,
+): Continuation[] {
+	return listNames(store, noticeFolder(store, session)).flatMap(
+		(name): Continuation[] => {
+			const [, step, other] =
+				/^\.(compact|compress|fork|revive)\.(.+)$/.exec(name) ?? [];
+			if (!step || !isKnownSession(other) || other === session) return [];
+			return [{ step: step as Continuation["step"], other }];
+		},
+	);
+}
+
+/** Removes a continuation that is complete. */
+export function endContinuation(
+	store: Store,
+	session: string,
+	{ step, other }: Continuation,
+): void {
+	const name = `.${step}.${other}`;
+	rmSync(`${noticeFolder(store, session)}/${name}`, { force: true });
+}
+
 // --- internal ---
+
+/**
+ * The tasks with an entry in a session, in one that is handed over to it, or in one that continues it,
+ * without `to`; each with whether it has ended. In the order in which entries move: none is missed.
+ */
+function listReachable(
+	store: Store,
+	session: string,
+	to: string,
+): Map<string, boolean> {
+	const found = new Map<string, boolean>();
+	const seen = new Set([to]);
+	const visit = (at: string) => {
+		if (seen.has(at)) return;
+		seen.add(at);
+		for (const each of listHandovers(store, at)) visit(each);
+		for (const notice of listNotices(store, at))
+			found.set(notice.id, found.get(notice.id) || isDue(notice));
+	};
+	for (const at of listSuccessors(store, session)) visit(at);
+	return found;
+}
 
 /** How often a folder is polled that the system does not watch, in ms. */
 const folderPollMs = 20;

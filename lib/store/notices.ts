@@ -5,11 +5,13 @@
  * mark is removed last and created again if another notice became due meanwhile. The claim of a dead
  * hook is taken over: a notice may be given twice and is never lost.
  *
- * After that, `.told/<session>/<id>` exists until an answer (`wait`, `output`, …) shows the end: `wait` without
+ * After that, `.unseen/<session>/<id>` exists until an answer (`wait`, `output`, …) shows the end: `wait` without
  * ids returns these tasks too.
  *
  * The entries of an ended session are handed over to its caller, the session that started it. A hook
- * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved.
+ * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved. The entries
+ * of a session that goes on under a new id are handed over in the same way. A writer that finds the old id
+ * checks after each write whether there is a new one, and passes the mark on.
  */
 import { existsSync, rmSync } from "node:fs";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
@@ -29,8 +31,14 @@ import {
 	handoverFile,
 	noticeFolder,
 	type Store,
-	toldFolder,
+	unseenFolder,
 } from "./paths.ts";
+import {
+	findNewest,
+	findNext,
+	isFork,
+	listSameSessions,
+} from "./session-index.ts";
 
 /** An entry that this process claimed. `file` is unlinked once the notice is printed. */
 export type NoticeClaim = { id: string; file: string };
@@ -39,7 +47,7 @@ export type NoticeClaim = { id: string; file: string };
 export type Notice = {
 	id: string;
 	name: string;
-	state: "awaited" | "due" | "claimed";
+	state: "awaited" | "due" | "claimed" | "told";
 	/** The process that claimed it. */
 	holder?: string | undefined;
 };
@@ -60,7 +68,9 @@ export function expectNotice(
 	id: string,
 ): void {
 	if (!isKnownSession(session)) return;
-	createIn(store, noticeFolder(store, session), id);
+	const newest = findNewest(store, session);
+	createIn(store, noticeFolder(store, newest), id);
+	passOn(store, newest);
 }
 
 /** Lists the entries of a session, oldest task first. */
@@ -71,9 +81,12 @@ export function listNotices(store: Store, session: string): Notice[] {
 /** Lists the tasks of a session whose ends no answer has shown yet, unfinished ones included. */
 export function listUnseen(store: Store, session: string): string[] {
 	if (!isKnownSession(session)) return [];
-	const told = listNames(store, toldFolder(store, session));
-	const noticed = listNotices(store, session).map(({ id }) => id);
-	return [...told.filter((id) => idPattern.test(id)), ...noticed];
+	return listSameSessions(store, session).flatMap((each) => [
+		...listNames(store, unseenFolder(store, each)).filter((id) =>
+			idPattern.test(id),
+		),
+		...listNotices(store, each).map(({ id }) => id),
+	]);
 }
 
 /** Continues the handovers to a session, then lists its entries. */
@@ -82,8 +95,11 @@ export function collectNotices(store: Store, session: string): Notice[] {
 	const names = namesOf(store, session);
 	const handovers = handoversIn(names);
 	let most = maxMoved;
+	// Both go on, so the entries stay: this was written before the older one started again.
 	for (const from of handovers)
-		most -= forwardNotices(store, from, session, { most });
+		if (isFork(store, from, session))
+			rmSync(handoverFile(store, session, from), { force: true });
+		else most -= forwardNotices(store, from, session, { most });
 	return parseEntries(handovers.length ? namesOf(store, session) : names);
 }
 
@@ -104,7 +120,7 @@ export function claimNotices(
 	const claims: NoticeClaim[] = [];
 	for (const notice of notices) {
 		if (claims.length >= most) break;
-		if (!isDue(notice) || isHeld(notice)) continue;
+		if (!isDue(notice) || isHeld(notice) || notice.state === "told") continue;
 		const file = `${folder}/${notice.id}.due@${uniqueHolderName()}`;
 		if (moveFile(`${folder}/${notice.name}`, file))
 			claims.push({ id: notice.id, file });
@@ -112,12 +128,43 @@ export function claimNotices(
 	return claims;
 }
 
+/**
+ * Keeps claimed entries whose notices a SessionStart printed. The client reads a session again right before
+ * it compacts it, and drops what a hook says then: only a later event of the session proves that it was
+ * told. Until then these entries move like due ones.
+ */
+export function keepToldNotices(
+	store: Store,
+	session: string,
+	claims: readonly NoticeClaim[],
+): void {
+	if (!isKnownSession(session) || claims.length === 0) return;
+	for (const { id, file } of claims)
+		moveFile(file, `${noticeFolder(store, session)}/${id}.told`);
+	markSessionDue(store, session);
+}
+
+/** Removes the entries that keepToldNotices kept, or makes them due again if the session saw nothing. */
+export function settleToldNotices(
+	store: Store,
+	session: string,
+	{ isSeen }: { isSeen: boolean },
+): void {
+	const folder = noticeFolder(store, session);
+	for (const { id, name, state } of listNotices(store, session))
+		if (state !== "told") continue;
+		else if (isSeen)
+			markUnseen(store, session, { id, file: `${folder}/${name}` });
+		else moveFile(`${folder}/${name}`, `${folder}/${id}.due`);
+}
+
 /** Makes the entries that a dead hook claimed due again; removes the session's folder if it is empty. */
 export function sweepNotices(store: Store, session: string): void {
 	if (!isKnownSession(session)) return;
 	const folder = noticeFolder(store, session);
 	const names = namesOf(store, session);
-	for (const from of handoversIn(names)) forwardNotices(store, from, session);
+	for (const from of handoversIn(names))
+		if (!isFork(store, from, session)) forwardNotices(store, from, session);
 	const released = parseEntries(names).filter(
 		(notice) =>
 			notice.state === "claimed" &&
@@ -139,7 +186,7 @@ export function removeClaimedNotices(
 	{ isMoreDue = false }: { isMoreDue?: boolean } = {},
 ): void {
 	if (!isKnownSession(session)) return;
-	for (const claim of claims) keepTold(store, session, claim);
+	for (const claim of claims) markUnseen(store, session, claim);
 	const mark = dueMark(store, session);
 	// A notice that becomes due from now on creates the mark itself.
 	if (!isMoreDue && !existsSync(mark)) return;
@@ -155,10 +202,13 @@ export function discardNotice(
 ): void {
 	if (!isKnownSession(session)) return;
 	assertWritable(store);
-	for (const suffix of ["", ".due"])
-		rmSync(`${noticeFolder(store, session)}/${id}${suffix}`, { force: true });
-	const told = toldFolder(store, session);
-	if (removeFile(`${told}/${id}`)) removeEmptyFolder(told);
+	// Oldest first: an entry that is being moved is found at its new place.
+	for (const each of listSameSessions(store, session)) {
+		for (const suffix of ["", ".due", ".told"])
+			rmSync(`${noticeFolder(store, each)}/${id}${suffix}`, { force: true });
+		const unseen = unseenFolder(store, each);
+		if (removeFile(`${unseen}/${id}`)) removeEmptyFolder(unseen);
+	}
 }
 
 /**
@@ -177,6 +227,50 @@ export function forwardNotices(
 	}: { listed?: readonly Notice[]; most?: number } = {},
 ): number {
 	if (!isKnownSession(from) || !isKnownSession(to) || from === to) return 0;
+	const moved = moveNotices(store, from, { to, listed, most });
+	passOn(store, to);
+	return moved;
+}
+
+/** Creates the mark of a session that has due notices, or of the session that continues it. */
+export function markSessionDue(store: Store, session: string): void {
+	if (!isKnownSession(session)) return;
+	touch(dueMark(store, session));
+	passOn(store, session, { isDue: true });
+}
+
+/** Whether the task has ended: its notice is due or claimed. */
+export const isDue = ({ state }: Notice) => state !== "awaited";
+
+/** Whether a notice is due for a session, also among those that are being handed over to it. */
+export function isAnyDue(store: Store, session: string): boolean {
+	const hasDue = (names: readonly string[]) => parseEntries(names).some(isDue);
+	const names = namesOf(store, session);
+	const handovers = handoversIn(names);
+	if (handovers.some((from) => hasDue(namesOf(store, from)))) return true;
+	// The session's own folder last: an entry may have been moved there meanwhile.
+	return hasDue(handovers.length ? namesOf(store, session) : names);
+}
+
+/** Lists the sessions whose entries are being handed over to a session. */
+export const listHandovers = (store: Store, session: string) =>
+	handoversIn(namesOf(store, session));
+
+// --- internal ---
+
+const namesOf = (store: Store, session: string) =>
+	listNames(store, noticeFolder(store, session));
+
+/** Moves the entries of a session. @returns how many were moved. */
+function moveNotices(
+	store: Store,
+	from: string,
+	{
+		to,
+		listed,
+		most,
+	}: { to: string; listed?: readonly Notice[] | undefined; most: number },
+): number {
 	let moved = 0;
 	// An entry may become due between its listing and its move: list again until none is left.
 	for (let given = listed?.length ? listed : undefined; ; given = undefined) {
@@ -210,25 +304,40 @@ export function forwardNotices(
 	}
 	rmSync(handoverFile(store, to, from), { force: true });
 	removeEmptyFolder(noticeFolder(store, from));
-	rmSync(toldFolder(store, from), { recursive: true, force: true });
+	// A writer creates its entry before it creates the handover file that was just removed.
+	if (moved < most && listNotices(store, from).length)
+		return moved + moveNotices(store, from, { to, most: most - moved });
 	return moved;
 }
 
-/** Creates the mark of a session that has due notices. */
-export function markSessionDue(store: Store, session: string): void {
-	if (isKnownSession(session)) touch(dueMark(store, session));
+/**
+ * Hands what was written for a session over to those that continue it, if there are any. Called after
+ * the write: a session that starts meanwhile either finds what was written or is found here.
+ */
+function passOn(
+	store: Store,
+	session: string,
+	{ isDue = false }: { isDue?: boolean } = {},
+): void {
+	const seen = new Set([session]);
+	for (let at = session; ; ) {
+		const next = findNext(store, at);
+		if (!isKnownSession(next) || seen.has(next)) return;
+		createIn(store, noticeFolder(store, next), `.from.${at}`);
+		if (isDue) {
+			touch(dueMark(store, next));
+			rmSync(dueMark(store, at), { force: true });
+		}
+		seen.add(next);
+		at = next;
+	}
 }
 
-// --- internal ---
-
-const namesOf = (store: Store, session: string) =>
-	listNames(store, noticeFolder(store, session));
-
-/** Turns a claimed entry into one that was told. */
-function keepTold(store: Store, session: string, { id, file }: NoticeClaim) {
+/** Turns an entry into one whose notice was given and whose end no answer has shown. */
+function markUnseen(store: Store, session: string, { id, file }: NoticeClaim) {
 	try {
-		makeFolder(store, toldFolder(store, session));
-		moveFile(file, `${toldFolder(store, session)}/${id}`);
+		makeFolder(store, unseenFolder(store, session));
+		moveFile(file, `${unseenFolder(store, session)}/${id}`);
 	} catch {
 		// On a full disk: `wait` does not return it, and the notice is not given again.
 	}
@@ -242,32 +351,20 @@ const handoversIn = (names: readonly string[]) =>
 		.map((name) => name.slice(".from.".length))
 		.filter(isKnownSession);
 
-/** Whether the task has ended: its notice is due or claimed. */
-const isDue = ({ state }: Notice) => state !== "awaited";
-
 /** Whether a process that may be alive has claimed it. */
 function isHeld({ holder }: Notice): boolean {
 	const claimer = holder && parseClaimName(holder);
 	return claimer ? checkLiveness(claimer) !== "gone" : false;
 }
 
-/** Whether a notice is due for a session, also among those that are being handed over to it. */
-function isAnyDue(store: Store, session: string): boolean {
-	const hasDue = (names: readonly string[]) => parseEntries(names).some(isDue);
-	const names = namesOf(store, session);
-	const handovers = handoversIn(names);
-	if (handovers.some((from) => hasDue(namesOf(store, from)))) return true;
-	// The session's own folder last: an entry may have been moved there meanwhile.
-	return hasDue(handovers.length ? namesOf(store, session) : names);
-}
-
 /** Parses the entries among the names in a folder; oldest task first. */
 function parseEntries(names: readonly string[]): Notice[] {
 	return names.toSorted().flatMap((name): Notice[] => {
-		const [, id = "", due, , holder] =
-			/^([^.]+)(\.due(@(.+))?)?$/.exec(name) ?? [];
+		const [, id = "", due, , holder, told] =
+			/^([^.]+)(?:(\.due(@(.+))?)|(\.told))?$/.exec(name) ?? [];
 		if (!idPattern.test(id)) return [];
-		const state = holder ? "claimed" : due ? "due" : "awaited";
+		const ended = holder ? "claimed" : told ? "told" : due ? "due" : undefined;
+		const state = ended ?? "awaited";
 		return [{ id, name, state, holder }];
 	});
 }

@@ -9,6 +9,10 @@
  *     .sessions/<key>/.recorded  empty; a subagent's record exists or is about to be written
  *     .sessions/<key>/.ended     a subagent's last message, until its record exists
  *     .sessions/<key>/.checked   the last awaited task whose record a hook of that session read
+ *     .sessions/<key>/.next      the session that continues this one under a new id (compaction)
+ *     .sessions/<key>/.previous  the session that this one continues; of a fork also the time
+ *     .sessions/<key>/.forks/<session>
+ *                                empty; a fork of this session, which has copies of its notices
  *     .sessions/.whole           empty; every record is in the index
  *     .sessions/.whole.at        how far the index was built
  *     .notices/<session>/<id>    a notice for that session; the task has not ended yet
@@ -16,10 +20,14 @@
  *                                the same; the task has ended
  *     .notices/<session>/<id>.due@<holder>
  *                                the same; a hook is printing it
+ *     .notices/<session>/<id>.told
+ *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
- *     .told/<session>/<id>       a notice for that session was given; no answer has shown its end yet
- *     .due/<session>             empty; a notice is due for that session
+ *     .unseen/<session>/<id>     a notice for that session was given; no answer has shown its end yet
+ *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
+ *                                empty; a hook is connecting the two sessions (hook/continue.ts)
+ *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -62,7 +70,7 @@ export type Store = {
 export const folders = {
 	sessions: ".sessions",
 	notices: ".notices",
-	told: ".told",
+	unseen: ".unseen",
 	due: ".due",
 	prompts: ".prompts",
 	progress: ".progress",
@@ -79,6 +87,9 @@ export const folders = {
 	broken: ".broken",
 	temporary: ".tmp",
 } as const;
+
+/** The default directory in a home. Installed hook commands contain this path: it never changes. */
+const defaultDir = ".factory/.omd/background-tasks";
 
 /** The writers of a log of faults. */
 export type LogSource = "supervisor" | "hook";
@@ -109,7 +120,7 @@ export function storeDir(env: NodeJS.ProcessEnv = process.env): string {
 	// Absolute, because a supervisor runs in `/`.
 	return env.BG_DIR
 		? toAbsolute("BG_DIR", env.BG_DIR)
-		: toAbsolute("HOME", `${home}/.factory/.omd/background-tasks`);
+		: toAbsolute("HOME", `${home}/${defaultDir}`);
 }
 
 /** A folder of the store. */
@@ -136,7 +147,7 @@ export const systemPromptFile = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`), of the limits or of a queue. */
+/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`), of the limits or of a queue. */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
@@ -193,9 +204,18 @@ export const endFile = (store: Store, count: number) =>
 export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
-/** Exists if a notice is due for a session. `session` must match sessionPattern. */
+/**
+ * Exists if a notice is due for a session. `session` must match sessionPattern. Installed hook commands
+ * contain this path: it never changes.
+ */
 export const dueMark = (store: Store, session: string) =>
 	`${folderPath(store, "due")}/${session}`;
+
+/**
+ * The same path as a word for the shell. `$session_id` is the session; `$HOME` or `$BG_DIR` must not be
+ * empty.
+ */
+export const dueMarkInShell = `"\${BG_DIR:-$HOME/${defaultDir}}/${folders.due}/\${session_id-}"`;
 
 /** Exists if every record is in the session index. */
 export const indexMark = (store: Store) =>
@@ -206,8 +226,8 @@ export const noticeFolder = (store: Store, session: string) =>
 	`${folderPath(store, "notices")}/${session}`;
 
 /** The tasks whose notices a session was given and whose ends it did not see in an answer. */
-export const toldFolder = (store: Store, session: string) =>
-	`${folderPath(store, "told")}/${session}`;
+export const unseenFolder = (store: Store, session: string) =>
+	`${folderPath(store, "unseen")}/${session}`;
 
 /** Exists while the notices of `from`, a session that has ended, are handed over to `session`. */
 export const handoverFile = (store: Store, session: string, from: string) =>
@@ -217,6 +237,7 @@ export const handoverFile = (store: Store, session: string, from: string) =>
 
 const isSharedLock = (lockName: string) =>
 	lockName === "unique" ||
+	lockName === "sessions" ||
 	lockName === limitsLock ||
 	/^queue,[^/]+$/.test(lockName);
 

@@ -5,6 +5,8 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { ProgramName } from "../../lib/install/droid-files.ts";
+import { planInstall } from "../../lib/install/install.ts";
 import { findOnPath, runtimeFlags } from "../../lib/process/executables.ts";
 import { openStore as openDirectory } from "../../lib/store/directory.ts";
 import { createTask } from "../../lib/store/records.ts";
@@ -30,6 +32,29 @@ export function idleHook(command: string[], env: Call["env"]): Call {
 		tool_response: "total 8\ndrwxr-xr-x 2 root root 4096 Nov 22 19:12 .\n",
 	});
 	return { argv: [...command, "hook"], env, input };
+}
+
+/** The same as `bg install` writes it and droid runs it: a shell command that starts bg only if needed. */
+export function guardedHook(name: ProgramName, env: Call["env"]): Call {
+	const { input = "" } = idleHook([], env);
+	const target = { kind: "user", folder: `${env.HOME}/.factory` } as const;
+	const program = { name, bytes: Buffer.alloc(0) };
+	const plan = planInstall(target, program, () => undefined);
+	const hooks = plan.find(({ edits }) => edits)?.next?.bytes.toString() ?? "";
+	const [{ hooks: installed }] = JSON.parse(hooks).PostToolUse;
+	return shellCall(installed[0].command, { env, input });
+}
+
+/** A shell command with a payload, its scalar fields in the environment, as droid runs it. */
+export function shellCall(
+	command: string,
+	{ env, input }: { env: Call["env"]; input: string },
+): Call {
+	const fields = Object.entries(JSON.parse(input)).filter(
+		(field): field is [string, string] => typeof field[1] === "string",
+	);
+	const argv = ["sh", "-c", command];
+	return { argv, env: { ...env, ...Object.fromEntries(fields) }, input };
 }
 
 /** A hook that completes a task. Each call has a new task, which is deleted after it. */

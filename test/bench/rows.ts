@@ -1,7 +1,15 @@
 /** The rows about hooks, launches, lists, waiting and memory. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { endingHook, idleHook, runtimeCommand, writeIndexed } from "./hook.ts";
+import { programNames } from "../../lib/install/droid-files.ts";
+import {
+	endingHook,
+	guardedHook,
+	idleHook,
+	runtimeCommand,
+	shellCall,
+	writeIndexed,
+} from "./hook.ts";
 import {
 	compare,
 	type Figure,
@@ -43,6 +51,20 @@ export const rows: Rows = {
 			const { input } = call;
 			const ratio = await compare(bench, call, { argv: [empty], env, input });
 			figures.push(ratioFigure(what, limit, ratio));
+		}
+		return figures;
+	},
+
+	guard: async (bench) => {
+		const { store, env } = openStore(bench, "guard");
+		await writeIndexed(bench, store, 10);
+		const figures: Figure[] = [];
+		for (const name of programNames) {
+			const call = guardedHook(name, env);
+			const { input = "" } = call;
+			const ratio = await compare(bench, call, shellCall(":", { env, input }));
+			const what = `guarded hook, nothing due / sh -c :, hooks/${name}`;
+			figures.push(ratioFigure(what, 1.3, ratio));
 		}
 		return figures;
 	},

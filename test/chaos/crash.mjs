@@ -6,12 +6,15 @@
  *     CHAOS_PROGRAM  the script to run
  *     CHAOS_CRASH    `verb:12,supervise:30`: the step after which the call dies, and its supervisor
  *     CHAOS_NAP      the same for a sleep, in which other processes go first
+ *     CHAOS_MEANWHILE
+ *                    `verb:12:command`: a shell command that runs from start to end after that step
  *     CHAOS_UNTIL    when crashes and sleeps stop, in ms since 1970
  *     CHAOS_LOG      gets one line of JSON right before a death
  *     CHAOS_CLOCK    how far the clock is ahead, in ms
  */
 const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
 const { CHAOS_NAP = "", CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
+const { CHAOS_MEANWHILE = "" } = process.env;
 const fs = process.getBuiltinModule("node:fs");
 const processes = process.getBuiltinModule("node:child_process");
 const { appendFileSync } = fs;
@@ -22,6 +25,7 @@ const stepIn = (points) =>
 	Number(new RegExp(`${role}:(\\d+)`).exec(points)?.[1] ?? 0);
 const deadly = stepIn(CHAOS_CRASH);
 const sleepy = stepIn(CHAOS_NAP);
+const [, busy, command] = /^verb:(\d+):(.*)$/s.exec(CHAOS_MEANWHILE) ?? [];
 let steps = 0;
 
 /** How long a sleep takes, in ms: long enough for other processes to do their step. */
@@ -31,6 +35,13 @@ const isFire = () => Date.now() < Number(CHAOS_UNTIL);
 
 function sleep() {
 	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, nap);
+}
+
+function runMeanwhile() {
+	const { CHAOS_MEANWHILE: _, ...env } = process.env;
+	appendFileSync(CHAOS_LOG, `${JSON.stringify({ meanwhile: steps })}\n`);
+	const options = { env, stdio: ["ignore", "inherit", "inherit"] };
+	processes.spawnSync("sh", ["-c", command], options);
 }
 
 function die(step) {
@@ -54,6 +65,7 @@ function wrap(module, name, { counts = () => true, torn } = {}) {
 		const answer = act.apply(this, args);
 		if (dies) die(name);
 		if (step === sleepy && isFire()) sleep();
+		if (role === "verb" && step === Number(busy)) runMeanwhile();
 		return answer;
 	};
 }

@@ -351,7 +351,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	ends: /^[0-7]$/,
 	temporary: /^swept$/,
 	notices: undefined,
-	told: /./,
+	unseen: /./,
 	due: undefined,
 	prompts: undefined,
 	locks: undefined,

@@ -34,6 +34,9 @@ export const bgProgram = process.env.BG ? program : [join(root, "dist", "bg")];
 let folder: string;
 const client = () => join(folder, "node_modules", ".bin", "droid");
 
+/** The program of the client that useDroid installed. */
+export const useClient = client;
+
 /** Installs droid for the tests of the file that calls this, and removes it after them. */
 export function useDroid(): void {
 	setDefaultTimeout(60_000);
@@ -77,6 +80,8 @@ export type DroidOptions = {
 	autonomy?: string;
 	env?: Record<string, string>;
 	cwd?: string;
+	/** The session to continue in a copy. */
+	fork?: string;
 };
 
 export type DroidRun = {
@@ -255,8 +260,9 @@ function openLab(model: Model): Lab {
 		openGate: () => writeFileSync(join(project, "open"), ""),
 		installHooks: () =>
 			writeFileSync(join(box.home, ".factory", "hooks.json"), hooksFile()),
-		droid: async (prompt, { autonomy, env, cwd = project } = {}) => {
-			const [, ...args] = droidArgv(prompt, autonomy);
+		droid: async (prompt, { autonomy, env, cwd = project, fork } = {}) => {
+			const [, verb = "", ...flags] = droidArgv(prompt, autonomy);
+			const args = [verb, ...(fork ? ["--fork", fork] : []), ...flags];
 			const child = Bun.spawn([client(), ...args], {
 				cwd,
 				env: { ...box.env, ...env },

@@ -3,11 +3,14 @@
  * reach the model. `npm run test:droid`.
  */
 import { expect } from "bun:test";
-import { existsSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { findNext } from "../../lib/store/session-index.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { isAlive, until } from "../tools/harness.ts";
 import { type ModelRequest, textsOf } from "../tools/model.ts";
+import { openPty } from "../tools/pty.ts";
+import { startClient } from "./droid-client.ts";
 import {
 	bgProgram,
 	droidArgv,
@@ -16,6 +19,7 @@ import {
 	type Lab,
 	pidOf,
 	quote,
+	useClient,
 	useDroid,
 } from "./droid-lab.ts";
 
@@ -252,3 +256,231 @@ droidTest("a droid's own session finds its task", async (lab) => {
 	lab.openGate();
 	release(lab);
 });
+
+/** A tool of the droid launches a task, which lasts until its own gate opens. */
+const launchUntil = (name: string) =>
+	`RUN[${bg} run -q ${name} -- sh -c "until [ -e ${name} ]; do sleep 0.05; done"]`;
+
+/** Ends such a task; returns its id when the notices of its end are due. */
+async function endTask(lab: Lab, name: string): Promise<string> {
+	const task = await findNamed(lab, name);
+	const supervisor = pidOf(task.supervisor);
+	writeFileSync(join(lab.project, name), "");
+	await until(() => !isAlive(supervisor), "its supervisor to be gone");
+	expect(lab.record(task.id).status).toBe("completed");
+	return task.id;
+}
+
+const findNamed = (lab: Lab, name: string): Promise<Task> =>
+	until(async () => {
+		const { tasks } = (await lab.bg(["list", "--full"])).json();
+		return tasks.find(
+			(each: Task) => each.description === name && each.process,
+		);
+	}, `a task ${name}`);
+
+/** How often each id was named by the notices in the newest request. */
+const timesTold = (lab: Lab, ids: readonly string[]) => {
+	const words = wordsOf(lab.model.requests().at(-1) as ModelRequest);
+	return ids.map((id) => words.split(`\n- ${id} "`).length - 1);
+};
+
+const dueMarks = (lab: Lab) => readdirSync(join(lab.dir, ".due"));
+
+const listOf = async (lab: Lab, session: string): Promise<string[]> =>
+	(await lab.bg(["list", "--session", session]))
+		.json()
+		.tasks.map(({ id }: Task) => id)
+		.sort();
+
+droidTest(
+	"a droid that was compacted gets a notice of each task of its old id",
+	async (lab) => {
+		lab.installHooks();
+		const droid = await startClient(lab);
+		const old = droid.session();
+		const names = ["before", "between", "after"];
+		await droid.turn(names.map(launchUntil).join(" "));
+		const ids = [await endTask(lab, "before")];
+		const next = await droid.compact();
+		expect(next).not.toBe(old);
+		ids.push(await endTask(lab, "between"));
+		expect(dueMarks(lab)).toEqual([old]);
+		await droid.load(next);
+		expect(dueMarks(lab)).toEqual([]);
+		await droid.turn("SAY[Still here.]");
+		expect(timesTold(lab, ids)).toEqual([1, 1]);
+		ids.push(await endTask(lab, "after"));
+		expect(dueMarks(lab)).toEqual([next]);
+		await droid.turn(
+			`RUN[echo $BG_SESSION_ID] ${launchUntil("own")} SAY[Done.]`,
+		);
+		expect(timesTold(lab, ids)).toEqual([1, 1, 1]);
+		expect(wordsOf(lab.model.requests().at(-1) as ModelRequest)).toContain(
+			next,
+		);
+		expect(dueMarks(lab)).toEqual([]);
+		await endTask(lab, "own");
+		const all = [...ids, (await findNamed(lab, "own")).id].sort();
+		for (const session of [old, next])
+			expect(await listOf(lab, session)).toEqual(all);
+		expect(lab.record(all.at(-1) ?? "").parent_session_id).toBe(next);
+		await droid.close();
+	},
+);
+
+droidTest(
+	"a droid compressed in a terminal gets a notice of each task of its old id",
+	async (lab) => {
+		lab.installHooks();
+		const env = { BG_DIR: lab.dir };
+		const argv = [useClient()];
+		const pty = openPty(lab, [], { argv, env, columns: 140, rows: 40 });
+		const type = async (words: string) => {
+			pty.type(words);
+			await pty.untilText(new RegExp(words.slice(0, 4).replace("[", "\\[")));
+			// The client takes keys that come at once for a paste.
+			await Bun.sleep(500);
+			pty.type("\r");
+		};
+		const saidBy = (answer: string) =>
+			until(
+				() =>
+					lab.model.requests().some((each) => wordsOf(each).includes(answer)),
+				`a request with ${answer}`,
+				() => pty.text().slice(-1000),
+			);
+		await pty.untilText(/Trust this folder/);
+		// The client is slow to take keys: press Enter until it did.
+		const pressEnter = <T>(condition: () => T | undefined, what: string) =>
+			until(
+				async () => {
+					pty.type("\r");
+					await Bun.sleep(1000);
+					return condition();
+				},
+				what,
+				() => Bun.stripANSI(pty.text()).slice(-1500),
+			);
+		await pressEnter(
+			() => /for help/.test(pty.text()) || undefined,
+			"a prompt",
+		);
+		await type("SAY[Hello.]");
+		await saidBy("SAY[Hello.]");
+		const transcripts = join(lab.home, ".factory", "sessions");
+		/** The transcripts whose turns are over. */
+		const findOver = () =>
+			readdirSync(transcripts, { recursive: true, encoding: "utf8" }).filter(
+				(name) =>
+					name.endsWith(".jsonl") &&
+					readFileSync(join(transcripts, name), "utf8").includes(
+						"agent_turn_outcome",
+					),
+			);
+		const [path = ""] = await until(() => {
+			const over = findOver();
+			return over.length > 0 ? over : undefined;
+		}, "the end of a turn");
+		const old = basename(path, ".jsonl");
+		const run = async (name: string) =>
+			lab.bg(
+				[
+					"run",
+					"-q",
+					name,
+					"--",
+					"sh",
+					"-c",
+					`until [ -e ${name} ]; do sleep 0.05; done`,
+				],
+				{ env: { BG_SESSION_ID: old } },
+			);
+		for (const name of ["before", "after"]) await run(name);
+		const ids = [await endTask(lab, "before")];
+		await type("/compress");
+		// It asks for confirmation, twice if it takes itself to be at work.
+		const next = await pressEnter(
+			() => findNext({ dir: lab.dir }, old),
+			"a new session",
+		);
+		await pty.untilText(/Loaded summary/);
+		await until(() => !dueMarks(lab).includes(old), "the mark to move");
+		ids.push(await endTask(lab, "after"));
+		expect(dueMarks(lab)).toEqual([next]);
+		await run("late");
+		ids.push(await endTask(lab, "late"));
+		expect(dueMarks(lab)).toEqual([next]);
+		await type("SAY[Still here.]");
+		await saidBy("SAY[Still here.]");
+		await until(() => findOver().length === 2, "the end of its turn");
+		// The client also asks for a title, without what hooks said.
+		const told = ids.map((id) => Math.max(...timesIn(lab, `\n- ${id} "`)));
+		expect(told).toEqual([1, 1, 1]);
+		expect(dueMarks(lab)).toEqual([]);
+		for (const session of [old, next])
+			expect(await listOf(lab, session)).toEqual(ids.toSorted());
+		pty.close();
+	},
+);
+
+droidTest(
+	"a droid that is loaded again after its compaction is told as well",
+	async (lab) => {
+		lab.installHooks();
+		const droid = await startClient(lab);
+		const old = droid.session();
+		await droid.turn(launchUntil("task"));
+		const next = await droid.compact();
+		await droid.load(next);
+		await droid.load(old);
+		const id = await endTask(lab, "task");
+		expect(dueMarks(lab).sort()).toEqual([next, old].sort());
+		await droid.turn("RUN[echo at work] SAY[Told.]");
+		expect(timesTold(lab, [id])).toEqual([1]);
+		await droid.load(next);
+		await droid.turn("RUN[echo at work] SAY[Told.]");
+		expect(timesTold(lab, [id])).toEqual([1]);
+		expect(dueMarks(lab)).toEqual([]);
+		await droid.close();
+	},
+);
+
+droidTest(
+	"a droid and its fork both get a notice of each task launched before",
+	async (lab) => {
+		lab.installHooks();
+		const names = ["before", "between", "after"];
+		const { session } = await lab.droid(
+			`${names.map(launchUntil).join(" ")} SAY[I leave.]`,
+		);
+		const before = await endTask(lab, "before");
+		const running = lab.droid(
+			`RUN[touch at-hold; ${hold}] RUN[echo at work] SAY[Forked.]`,
+			{ fork: session },
+		);
+		await until(
+			() => existsSync(join(lab.project, "at-hold")),
+			"the fork to work",
+		);
+		const between = await endTask(lab, "between");
+		expect(dueMarks(lab)).toContain(session);
+		release(lab);
+		const fork = await running;
+		expect(fork.text).toBe("Forked.");
+		expect(fork.session).not.toBe(session);
+		expect(timesTold(lab, [before, between])).toEqual([1, 1]);
+		const after = await endTask(lab, "after");
+		const ids = [before, between, after].sort();
+		expect(dueMarks(lab).sort()).toEqual([session, fork.session].sort());
+		for (const each of [session, fork.session])
+			expect(await listOf(lab, each)).toEqual(ids);
+
+		// A fork of the fork is told of what the fork itself was not told. (The client does not copy what
+		// hooks said.)
+		await lab.droid("RUN[echo at work] SAY[Again.]", { fork: fork.session });
+		expect(timesTold(lab, [before, between, after])).toEqual([0, 0, 1]);
+		const due = readdirSync(join(lab.dir, ".notices", session));
+		expect(due.sort()).toEqual(ids.map((id) => `${id}.due`));
+	},
+);

@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { isAlive, until } from "../tools/harness.ts";
+import { readNotices } from "../tools/hooks.ts";
 import { textsOf } from "../tools/model.ts";
 import {
 	bgProgram,
@@ -20,10 +21,11 @@ import {
 	pidOf,
 	useDroid,
 } from "./droid-lab.ts";
+import { install } from "./installed.ts";
 
 useDroid();
 
-const noticeHead = "Background tasks ended (notice from bg";
+const noticeHead = "(notice from bg; ";
 
 /** The results of the tools in a run, the last one first. */
 const toolsSaid = (lab: Lab) =>
@@ -114,55 +116,48 @@ droidTest(
 );
 
 droidTest(
-	"the plugin's skill guides a session through three tasks to its report",
+	"by the skill a session runs three droids with six calls, and without polling",
 	async (lab) => {
-		const folder = join(lab.home, "market");
-		const { next } = (await lab.bg(["install", "--plugin", folder])).json();
-		const author = Object.fromEntries(
-			["AUTHOR", "COMMITTER"].flatMap((role) => [
-				[`GIT_${role}_NAME`, "x"],
-				[`GIT_${role}_EMAIL`, "x@x"],
-			]),
-		);
-		for (const command of next) {
-			const done = Bun.spawnSync(["sh", "-c", command], {
-				env: { ...lab.env, ...author },
-			});
-			expect(`${command}: ${done.exitCode} ${done.stderr}`).toStartWith(
-				`${command}: 0 `,
-			);
-		}
-
+		const calls = await install(lab, "plugin");
 		const { checks } = (await lab.bg(["doctor"])).json() as {
 			checks: Finding[];
 		};
 		expect(sayingOf(checks, "hooks")).toBe("installed: plugin bg@market");
 
-		const part = (name: string, prompt: string) =>
-			`RUN[%bg launch -q "${name}" "${prompt}" executor-med main low custom:lab | tee -a ids]`;
+		const parts = {
+			"first part": "SAY[One is fine.]",
+			"second part": "SAY[Two is fine.]",
+			"third part":
+				"RUN[until [ -e open ]; do sleep 0.05; done] SAY[Three is fine.]",
+		};
+		const lines = Object.entries(parts).map(([description, prompt]) =>
+			JSON.stringify({
+				description,
+				prompt,
+				droid: "executor-low",
+				autonomy: "low",
+				model: "custom:lab",
+			}),
+		);
 		const running = lab.droid(
 			[
 				"SKILL[task-bg]",
-				part("first part", "SAY[One is fine.]"),
-				part("second part", "SAY[Two is fine.]"),
-				part(
-					"third part",
-					"RUN[until [ -e open ]; do sleep 0.05; done] SAY[Three is fine.]",
-				),
+				`RUN[%bg launch -q --batch - <<'EOF' | tee ids\n${lines.join("\n")}\nEOF\n]`,
 				"RUN[until [ -e released ]; do sleep 0.05; done]",
-				"RUN[%bg wait --timeout 9m $(cat ids)]",
-				"RUN[%bg output $(cat ids)]",
+				"RUN[%bg wait --timeout 9m]",
+				"RUN[%bg result $(cat ids)]",
 				"RUN[%bg report]",
-				"REPEAT[]",
+				'RUN[%bg cancel --session "$BG_SESSION_ID"; %bg cleanup --session "$BG_SESSION_ID"]',
+				"SAY[All three are fine.]",
 			].join(" "),
 			{ autonomy: "high" },
 		);
 		const ids = await until(() => {
 			const path = join(lab.project, "ids");
-			const lines = existsSync(path)
+			const found = existsSync(path)
 				? readFileSync(path, "utf8").trim().split("\n")
 				: [];
-			return lines.length === 3 ? lines : undefined;
+			return found.length === 3 ? found : undefined;
 		}, "three launches");
 		const early = ids.slice(0, 2);
 		for (const id of early) {
@@ -171,9 +166,11 @@ droidTest(
 				({ status }) => status === "completed",
 				"an end",
 			);
+			// One supervisor has all three: it writes the mark after the record.
+			expect(isAlive(pidOf(supervisor))).toBe(true);
 			await until(
-				() => !isAlive(pidOf(supervisor)),
-				"its supervisor to be gone",
+				() => readNotices({ dir: lab.dir }, session()).due.includes(id),
+				"its notice to be due",
 			);
 		}
 		writeFileSync(join(lab.project, "released"), "");
@@ -181,26 +178,42 @@ droidTest(
 			() => wordsSeen(lab).split(noticeHead)[1],
 			"a notice with the next answer of a tool",
 		);
-		for (const id of early) expect(notice).toContain(`${id} "`);
+		for (const id of early) expect(notice.split(`- ${id} "`)).toHaveLength(2);
 		expect(notice).not.toContain(ids[2]);
 
 		writeFileSync(join(lab.project, "open"), "");
-		const { code, text, session } = await running;
-		expect(code).toBe(0);
+		const { code, text } = await running;
+		expect([code, text]).toEqual([0, "All three are fine."]);
 		// There is no notice of the task that it saw end.
 		expect(wordsSeen(lab).split(noticeHead)).toHaveLength(2);
-		for (const [index, words] of ["One", "Two", "Three"].entries())
-			expect(text).toContain(
-				`| ${ids[index]} | executor-med | completed | \`${words} is fine.\` |`,
+		expect(
+			calls()
+				.map(({ verb }) => verb)
+				.filter((verb) => verb !== "hook"),
+		).toEqual(["launch", "wait", "result", "report", "cancel", "cleanup"]);
+
+		const [, launched, , waited, results, report, cleaned] = toolsSaid(
+			lab,
+		).toReversed() as [string, ...string[]];
+		const bytes = [launched, waited, results, report, cleaned]
+			.map((answer = "") => Buffer.byteLength(answer))
+			.reduce((sum, each) => sum + each);
+		console.log(
+			`three droids by the skill: 6 calls, ${bytes} bytes of answers`,
+		);
+		expect(bytes).toBeLessThanOrEqual(2000);
+		for (const [index, words] of ["One", "Two", "Three"].entries()) {
+			expect(waited).toContain(`${words} is fine.`);
+			expect(results).toContain(`${words} is fine.`);
+			expect(report).toContain(
+				`| ${ids[index]} | executor-low | completed | \`${words} is fine.\` |`,
 			);
-		expect(text).toContain("### Still Running\n\nNone.");
-		const report = await lab.bg([
-			"list",
-			"--session",
-			session,
-			"--format",
-			"md",
-		]);
-		expect(text).toStartWith(report.stdout);
+			expect(cleaned).toContain(ids[index] ?? "");
+		}
+
+		/** The session, which the launches recorded. */
+		function session(): string {
+			return lab.record(ids[0] ?? "").parent_session_id ?? "";
+		}
 	},
 );

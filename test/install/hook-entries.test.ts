@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { hookEvents } from "../../lib/hook/events.ts";
 import {
 	addHooks,
+	type HookCommand,
 	listEvents,
 	removeHooks,
 } from "../../lib/install/hook-entries.ts";
@@ -223,6 +224,78 @@ test.each([
 	expect(read(merge(JSON.stringify({ Stop: list }))).Stop).toEqual([
 		{ hooks: [{ command: kept + call }] },
 	]);
+});
+
+const guards = {
+	Stop: '[ -n "$s" ] && [ ! -e "$d/.due/$s" ] && exit 0; ',
+};
+const guarded = (own: string, by: HookCommand = { call, guards }) => {
+	const text = JSON.stringify({ Stop: [{ hooks: [{ command: own }] }] });
+	const added = addHooks(text, top, { events: ["Stop"], command: by }).text;
+	return (read(added) as { Stop: [{ hooks: [{ command: string }] }] }).Stop[0]
+		.hooks[0].command;
+};
+
+test("only an event with a guard is guarded", () => {
+	const events = ["Stop", "SessionEnd"];
+	const added = addHooks("{}", top, { events, command: { call, guards } });
+	const entry = (text: string) => [
+		{ hooks: [{ type: "command", command: text, timeout: 5 }] },
+	];
+	expect(read(added.text)).toEqual({
+		Stop: entry(`${guards.Stop}exec ${call}`),
+		SessionEnd: entry(call),
+	});
+	expect(unmerge(added.text)).toBe("{}");
+});
+
+const settings = "A='1; 2' B=\"3 4\" ";
+const exported = `${settings}; export A B; `;
+const olderGuard = `[ -n "\${session_id-}" ] && [ ! -e "/x/.due/y" ] && exit 0; `;
+const search = `d=$FACTORY_PROJECT_DIR; until [ -z "$d" ]; do d=\${d%/*}; done; [ -z "$d" ] || `;
+
+test.each([
+	["bg hook", ""],
+	["'/o'\\''neil/a bg/bg.mjs' hook", ""],
+	[`${search}"$d/.factory/hooks/bg" hook`, ""],
+	[`${search}${settings}"$d/.factory/hooks/bg" hook`, exported],
+	[`${settings}bg hook`, exported],
+	[`${olderGuard}exec /old/bg hook`, ""],
+	[`${olderGuard}${search}exec "$d/.factory/hooks/bg.mjs" hook`, ""],
+	[`${exported}${olderGuard}exec /old/bg hook`, exported],
+	[`${settings}${olderGuard}exec /old/bg hook`, exported],
+	[`${olderGuard}${settings}exec node /old/bg.mjs hook`, exported],
+])("%j is renewed with a guard, behind %j", (own, kept) => {
+	const renewed = guarded(own);
+	expect(renewed).toBe(`${kept}${guards.Stop}exec ${call}`);
+	expect(guarded(renewed)).toBe(renewed);
+	const list = [{ hooks: [{ command: renewed }] }];
+	expect(unmerge(JSON.stringify({ Stop: list }))).toBe('{"Stop":[]}');
+	// Without a guard the variables stay.
+	expect(guarded(renewed, command)).toBe(
+		(kept && `${settings}${call}`) || call,
+	);
+});
+
+test.each([
+	[`${olderGuard}touch x; exec bg hook`],
+	[`[ -e x/.due/y ] && touch x && exit 0; exec bg hook`],
+	[`[ -e x ] && exit 0; exec bg hook`],
+	[`${olderGuard}nice bg hook`],
+])("%j is a guard of the user's own, so it stays", (own) => {
+	expect(guarded(own)).toBe(own);
+});
+
+test("variables set for a guarded hook reach its guard and bg", () => {
+	const by = {
+		call: `echo "$A,$B" hook`,
+		guards: { Stop: '[ "$A" = "1; 2" ] && [ ! -e "/.due/$B" ] && exit 0; ' },
+	};
+	const shell = (text: string) =>
+		Bun.spawnSync(["sh", "-c", text]).stdout.toString();
+	expect(shell(guarded(`${settings}bg hook`, by))).toBe("");
+	by.guards.Stop = by.guards.Stop.replace("1; 2", "2");
+	expect(shell(guarded(`${settings}bg hook`, by))).toBe("1; 2,3 4 hook\n");
 });
 
 test.each([

@@ -144,6 +144,32 @@ test("the other form of the program is removed, and the hooks name the new one",
 	expect(uninstall(after)).toEqual({});
 });
 
+test.each(["user", "project", "plugin"] as const)(
+	"the commands of a %s's older installation are renewed and removed",
+	(kind) => {
+		const target: InstallTarget = { kind, folder };
+		const today = install({}, target);
+		const older = Object.fromEntries(
+			Object.entries(today).map(([path, text]) => [
+				path,
+				path.endsWith("hooks.json")
+					? text.replace(/\[ -n .*? && exit 0; (.*?)exec /g, "$1")
+					: text,
+			]),
+		);
+		expect(older).not.toEqual(today);
+		expect(JSON.stringify(older)).not.toContain(".due/");
+		const changes = planInstall(target, program, readFrom(older)).filter(
+			({ action }) => action !== "same",
+		);
+		expect(
+			changes.map(({ path, action }) => [path.endsWith("/hooks.json"), action]),
+		).toEqual([[true, "change"]]);
+		expect(install(older, target)).toEqual(today);
+		expect(uninstall(older, target)).toEqual({});
+	},
+);
+
 test("a program that bg did not write is not replaced, and nothing else is written", () => {
 	const files = { [`${folder}/hooks/bg`]: "#!/bin/sh\n" };
 	expect(() => install(files)).toThrow("was not written by bg: move it away");

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openStore } from "../../lib/store/directory.ts";
 import { readTask } from "../../lib/store/records.ts";
 import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
-import { addEnd, lock, parent } from "../tools/hooks.ts";
+import { addEnd, lock, other, parent } from "../tools/hooks.ts";
 
 test("a locked task is left alone and named, the others are archived", async () => {
 	const box = sandbox();
@@ -26,6 +26,20 @@ test("a locked task is left alone and named, the others are archived", async () 
 	expect(deletion.json()).toMatchObject({ deleted: [last, first], kept });
 	const store = openStore({ dir: box.dir });
 	expect(readTask(store, held ?? "").archived_at).toBeUndefined();
+});
+
+test("with --session only the tasks of that session are archived or deleted", async () => {
+	const box = sandbox();
+	const [own, theirs] = [addEnd(box, parent), addEnd(box, other)];
+	const flags = ["--session", parent];
+	const cleaned = await box.bg(["cleanup", ...flags]);
+	expect(cleaned.json()).toMatchObject({ archived: [own], kept: [] });
+	const deleted = await box.bg([...deletion, ...flags]);
+	expect(deleted.json()).toMatchObject({ deleted: [own], archived: [] });
+	expect(box.record(theirs).archived_at).toBeUndefined();
+	// An empty variable must not mean all sessions.
+	expect((await box.bg(["cleanup", "--session", ""])).code).toBe(2);
+	expect(box.record(theirs).archived_at).toBeUndefined();
 });
 
 /** A task that is cancelled before it starts while its supervisor is stopped. */

@@ -9,8 +9,9 @@
  *
  * The newest user message with a rule in it is the script, and its rules are steps, one a turn. A
  * rule ends at the bracket that closes its own: brackets inside stand in pairs, and may be rules of
- * a subagent's script. In a command `%word` is what a tool said that "`word` stands for". After the last step, and without a script, the answer is what the last tool
- * said behind `DONE. `, or `Hello from the scripted model.`
+ * a subagent's script. In a command `%bg` is the program that the skill task-bg names. After the last
+ * step, and without a script, the answer is what the last tool said behind `DONE. `, or `Hello from the
+ * scripted model.`
  */
 
 export type Message = {
@@ -30,12 +31,15 @@ export type Model = {
 	port: number;
 	/** Every request so far, oldest first. */
 	requests: () => readonly ModelRequest[];
+	/** When each of them came, in ms. */
+	times: () => readonly number[];
 	stop: () => Promise<void>;
 };
 
 /** Starts a model on a free port of 127.0.0.1. */
 export function startModel(): Model {
 	const requests: ModelRequest[] = [];
+	const times: number[] = [];
 	const server = Bun.serve({
 		hostname: "127.0.0.1",
 		port: 0,
@@ -44,6 +48,7 @@ export function startModel(): Model {
 		fetch: async (incoming) => {
 			const request = (await incoming.json()) as ModelRequest;
 			requests.push(request);
+			times.push(performance.now());
 			const { wait, reply } = decide(request);
 			await Bun.sleep(wait);
 			return respond(request, reply);
@@ -52,6 +57,7 @@ export function startModel(): Model {
 	return {
 		port: server.port as number,
 		requests: () => requests,
+		times: () => times,
 		stop: () => server.stop(true),
 	};
 }
@@ -73,7 +79,7 @@ const rules = {
 	RUN: (command, tools): Reply => ({
 		call: "Execute",
 		arguments: {
-			command: command.replace(/%(\w+)/g, (_, word) => meaningOf(word, tools)),
+			command: command.replaceAll("%bg", () => findProgram(tools)),
 			summary: "a scripted command",
 			timeout: 600,
 			riskLevel: "low",
@@ -94,10 +100,9 @@ const rules = {
 	FAIL: (status): Reply => ({ fail: Number(status) }),
 } satisfies Record<string, (text: string, tools: string[]) => Reply>;
 
-/** What the tools said that a word stands for. */
-function meaningOf(word: string, tools: readonly string[]): string {
-	const said = new RegExp(`\`${word}\` stands for \`([^\`]+)\``);
-	return said.exec(tools.join("\n"))?.[1] ?? `%${word}`;
+/** The program that the skill names, which a tool printed. */
+function findProgram(tools: readonly string[]): string {
+	return /^The program is `([^`]+)`/m.exec(tools.join("\n"))?.[1] ?? "%bg";
 }
 
 const rulePattern = new RegExp(

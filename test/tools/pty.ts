@@ -54,7 +54,7 @@ export const linesOf = (text: string) => Bun.stripANSI(text).split(/\r+\n/);
 
 /** Runs `bg` with these arguments in a terminal. */
 export function openPty(
-	box: Sandbox,
+	box: Pick<Sandbox, "home" | "env">,
 	args: readonly string[],
 	options: PtyOptions = {},
 ): Pty {

@@ -10,6 +10,7 @@ import {
 	readTask,
 	resolveTaskId,
 } from "../../store/records.ts";
+import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
@@ -90,12 +91,13 @@ export default defineVerb({
 
 function listUnfinished(store: Store, session: string | undefined): string[] {
 	const ancestors = findAncestors(store, process.env[taskVariable]);
+	const sessions = session ? findOwnedSessions(store, session) : undefined;
 	return [...iterateTasks(store)]
 		.filter(
 			(task) =>
 				!isFinal(task) &&
 				!ancestors.has(task.id) &&
-				(!session || task.parent_session_id === session),
+				(!sessions || isOwned(sessions, task)),
 		)
 		.map(({ id }) => id);
 }

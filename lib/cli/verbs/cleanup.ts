@@ -2,6 +2,7 @@ import { parseDurationFlag, parseSizeFlag } from "../../control/schedule.ts";
 import { exitCodes, usage } from "../../error.ts";
 import { cleanUpTasks } from "../../prune/cleanup.ts";
 import { openStore } from "../../store/directory.ts";
+import { refuseEmpty } from "../arguments.ts";
 import {
 	addId,
 	confirm,
@@ -26,6 +27,7 @@ export default defineVerb({
 			"deletes old tasks with their outputs",
 	},
 	args: {
+		session: option("id", "only tasks of this parent session"),
 		delete: flag("also delete finished tasks with their outputs"),
 		"older-than": option(
 			"7d",
@@ -54,7 +56,8 @@ export default defineVerb({
 		const line = await openProgressLine();
 		const onProgress = (done: number, all: number) =>
 			line?.show(`cleaning up: ${done} of ${all}`);
-		const options = { olderThan, maxSize, onProgress };
+		const parentSession = refuseEmpty("--session", args.session);
+		const options = { parentSession, olderThan, maxSize, onProgress };
 		const cleanUp = (dryRun: boolean) => {
 			const cleaned = cleanUpTasks(store, { ...options, dryRun });
 			line?.clear();

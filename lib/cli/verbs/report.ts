@@ -5,6 +5,7 @@ import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
+import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
@@ -25,11 +26,12 @@ export default defineVerb({
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
+		const sessions = session ? findOwnedSessions(store, session) : undefined;
 		const unreadable: UnreadableRecord[] = [];
 		const all = reconcileTasks(store, iterateTasks(store, unreadable));
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
-			const isOthers = session && task.parent_session_id !== session;
+			const isOthers = sessions && !isOwned(sessions, task);
 			if (!args.all && (task.archived_at || isOthers)) continue;
 			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
 		}

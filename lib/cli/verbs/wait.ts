@@ -15,6 +15,7 @@ import {
 	readTask,
 	resolveTaskId,
 } from "../../store/records.ts";
+import { followSession } from "../../store/session-index.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
 import { refuseEmpty, splitValues } from "../arguments.ts";
@@ -56,8 +57,9 @@ export default defineVerb({
 			if (ancestors.has(id))
 				throw usage(`unable to wait for ${id}: this command runs inside it`);
 		const timeout = parseDurationFlag("--timeout", args.timeout);
-		const own = process.env.BG_SESSION_ID ?? "";
+		const own = process.env.BG_SESSION_ID;
 		const session = refuseEmpty("--session", args.session) ?? own;
+		const isOwned = session ? followSession(store, session) : undefined;
 		const json = isJsonWanted(args);
 		const line = await openProgressLine();
 		const isPauseNews = watchPause(store);
@@ -66,10 +68,11 @@ export default defineVerb({
 			ids: given.length ? [...new Set(given)] : undefined,
 			includes: (task) =>
 				!ancestors.has(task.id) &&
-				(!session || task.parent_session_id === session) &&
+				(!isOwned || isOwned(task)) &&
 				// An old record without a process never gets an end.
 				checkSupervision(task) !== "unknown",
-			...(session === own && { past: new Set(listUnseen(store, session)) }),
+			...(session &&
+				session === own && { past: new Set(listUnseen(store, session)) }),
 			any: args.any,
 			timeout,
 			onEnd: (task) => {

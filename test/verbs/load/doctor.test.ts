@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test";
 import {
 	chmodSync,
+	cpSync,
 	mkdirSync,
 	readdirSync,
 	readFileSync,
+	rmSync,
 	statSync,
 	symlinkSync,
 	writeFileSync,
@@ -122,6 +124,64 @@ test("the fix of each failed check fixes it", async () => {
 	droidThat(box, "echo 9.9.9");
 	const after = await examine(box, { BG_DROID: droid, FACTORY_API_KEY: "x" });
 	expect(after.failed).toEqual([]);
+});
+
+test("hook commands of an earlier version are out of date; their fix renews them", async () => {
+	const box = sandbox();
+	await box.bg(["install"], { argv: installer });
+	const path = join(box.home, ".factory", "hooks.json");
+	const today = readFileSync(path, "utf8");
+	const older = today.replace(/\[ -n .* && exit 0; exec /g, "");
+	expect(older.match(/\/hooks\/bg(\.mjs)? hook"/g)).toHaveLength(6);
+	writeFileSync(path, older);
+	const found = findingOf(await examine(box, {}), "hooks");
+	expect(found).toMatchObject({ ok: false, says: `out of date: ${path}` });
+	await applyFix(box, found);
+	expect(readFileSync(path, "utf8")).toBe(today);
+	expect(findingOf(await examine(box, {}), "hooks")?.ok).toBe(true);
+});
+
+/** Files as droid 0.215.0 was recorded to write them for a plugin of a local marketplace. */
+function recordPlugin(box: Sandbox, folder: string): string {
+	const plugins = join(box.home, ".factory", "plugins");
+	const installPath = join(plugins, "cache", "m", "bg");
+	cpSync(join(folder, "bg"), installPath, { recursive: true });
+	const write = (kind: string, value: object) => {
+		mkdirSync(join(plugins, kind), { recursive: true });
+		writeFileSync(join(plugins, kind, "a.json"), JSON.stringify(value));
+	};
+	const entry = { scope: "user", installPath, source: "market" };
+	write("installed_plugins", { pluginId: "bg@market", entry });
+	write("known_marketplaces", {
+		name: "market",
+		entry: {
+			source: { source: "local", path: folder },
+			installLocation: folder,
+		},
+	});
+	return join(installPath, "hooks", "hooks.json");
+}
+
+test("a plugin with hook commands of an earlier version is out of date", async () => {
+	const box = sandbox();
+	const folder = join(box.home, "a place", "market");
+	await box.bg(["install", "--plugin", folder], { argv: installer });
+	const path = recordPlugin(box, folder);
+	expect(findingOf(await examine(box, {}), "hooks")).toMatchObject({
+		ok: true,
+		says: "installed: plugin bg@market",
+	});
+	const today = readFileSync(path, "utf8");
+	writeFileSync(path, today.replace(/\[ -n .* && exit 0; exec /g, ""));
+	const found = findingOf(await examine(box, {}), "hooks");
+	expect(found?.says).toStartWith(`out of date: ${path} (`);
+	expect(found?.fix).toEndWith(` install --plugin '${folder}'`);
+	rmSync(join(box.home, ".factory", "plugins", "known_marketplaces"), {
+		recursive: true,
+	});
+	expect(findingOf(await examine(box, {}), "hooks")?.fix).toBe(
+		"droid plugin update bg@market",
+	);
 });
 
 test("a check that cannot read its subject fails, names the problem and has a fix", async () => {

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { hookEvents } from "../../../lib/hook/events.ts";
+import { hookGuards } from "../../../lib/hook/guard.ts";
 import {
 	type CallOptions,
 	program,
@@ -210,9 +211,10 @@ else {
 			name: "my-market",
 			plugins: [{ name: "bg", source: "./bg" }],
 		});
-		expect(commandIn(read(folder, "bg/hooks/hooks.json"))).toBe(
-			`"\${DROID_PLUGIN_ROOT}/hooks/${name}" hook`,
-		);
+		const hooks = read(folder, "bg/hooks/hooks.json");
+		const call = `"\${DROID_PLUGIN_ROOT}/hooks/${name}" hook`;
+		expect(commandIn(hooks, "Stop")).toBe(call);
+		expect(commandIn(hooks)).toBe(`${hookGuards.PostToolUse}exec ${call}`);
 		await act(box, ["uninstall", "--plugin", folder]);
 		expect(readdirSync(folder)).toEqual([]);
 	});
