@@ -60,9 +60,9 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 	const store = openStore({ write: true });
 	buildIndexSlice(store, Number.POSITIVE_INFINITY);
 	const ids = tasks.map(({ id }) => id);
-	return withPendingLaunch(store, ids, () => {
+	return withPendingLaunch(store, ids, (launch) => {
 		if (!tasks.some(({ unique_key }) => unique_key))
-			return startPlans(store, plans);
+			return startPlans(store, plans, launch);
 		const claimed = claimUniqueKeys(store, tasks, reconcileTask);
 		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
 		const claimedIds = new Map(
@@ -74,7 +74,7 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 				assertNotAncestor(store, "after", task.after);
 			}
 		const launched = new Map(
-			startPlans(store, fresh).map((each) => [each.task.id, each]),
+			startPlans(store, fresh, launch).map((each) => [each.task.id, each]),
 		);
 		return claimed.map((holder, index) => {
 			const { task } = launched.get(holder.id) ?? { task: holder };
@@ -86,10 +86,14 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 
 // --- internal ---
 
-/** Adds queue entries, starts the supervisor, writes files and records. */
+/**
+ * Adds queue entries, starts the supervisor, writes files and records.
+ * @param launch the name of the launch's claim.
+ */
 function startPlans(
 	store: Store,
 	plans: readonly LaunchPlan[],
+	launch: string,
 ): LaunchResult[] {
 	if (plans.length === 0) return [];
 	const tasks = plans.map(({ task }) => task);
@@ -101,8 +105,9 @@ function startPlans(
 	try {
 		checkQueueLength(store, tasks.length, limits);
 		registerDependents(store, tasks);
-		const park =
+		const mustPark =
 			tasks.length === 1 && tasks.some((task) => mustWait(store, task, limits));
+		const park = mustPark ? launch : undefined;
 		// The supervisor comes first: if the launcher dies halfway, it removes what was written.
 		const identity = startSupervisor({ store, ids, env, park });
 		supervisor = identity;

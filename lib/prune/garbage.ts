@@ -5,7 +5,7 @@
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { runOnEnd } from "../spawn/command.ts";
-import { sweepQueue } from "../spawn/hand-over.ts";
+import { handOver, sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { removeEntries } from "../spawn/queue.ts";
 import { isLaunchPending, sweepKeys } from "../store/claims.ts";
@@ -61,6 +61,7 @@ export function sweepStore(store: Store): void {
 		sweepNotices(store, session);
 	sweepDueMarks(store);
 	sweepQueue(store);
+	handOver(store, 0);
 	sweepKeys(store, (id) => isFinishedOrGone(store, id));
 	for (const { id, path } of listTaskNames(store, "onEnd"))
 		if (hasNoRecord(store, id)) rmSync(path, { force: true });

@@ -18,6 +18,7 @@ import { findFirst, resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
 import { runOnEnd } from "../spawn/command.ts";
+import { handOver } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { dequeue, releaseSlot } from "../spawn/queue.ts";
 import { startSupervisor } from "../spawn/supervisor.ts";
@@ -82,7 +83,11 @@ export function reconcileTask(
 			(now) => recoverTask(store, now, getSnapshot),
 			{ timeoutMs },
 		);
-		if (isFinal(reconciled)) runOnEnd(store, task.id);
+		if (isFinal(reconciled)) {
+			runOnEnd(store, task.id);
+			// Its place is free, or it was the first in line. A supervisor hands over by itself.
+			if (timeoutMs > 0) handOver(store, 0);
+		}
 		return reconciled;
 	} catch (error) {
 		if (timeoutMs === 0 && error instanceof LockHeldError) return task;

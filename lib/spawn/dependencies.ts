@@ -20,7 +20,7 @@ import {
 } from "../task/states.ts";
 import { handOver } from "./hand-over.ts";
 import { dismissTask, isParked, wakeTask } from "./parked.ts";
-import { setRunnable } from "./queue.ts";
+import { listLocalEntries, setRunnable } from "./queue.ts";
 
 /** Whether a task may start as far as its `after` says; `error`: it never will. */
 export type Readiness = "free" | "held" | { error: string };
@@ -84,6 +84,28 @@ export async function releaseDependents(
 	}
 	removeEmptyFolder(folder);
 	return true;
+}
+
+/**
+ * Makes parked tasks ready that were held and are not any more: the process that should have done so may
+ * have died before.
+ * @param versions of their records when this was called last. They are updated.
+ * @returns whether there were any whose record has changed.
+ */
+export async function releaseHeld(
+	store: Store,
+	versions: Map<string, string | undefined>,
+): Promise<boolean> {
+	let isAnyChanged = false;
+	for (const { id, state } of listLocalEntries(store, "queue")) {
+		if (state !== "held") continue;
+		const version = readRecordVersion(store, id);
+		if (version === versions.get(id) || !isParked(store, { id })) continue;
+		versions.set(id, version);
+		isAnyChanged = true;
+		await releaseTask(store, id);
+	}
+	return isAnyChanged;
 }
 
 /**

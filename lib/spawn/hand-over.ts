@@ -13,14 +13,20 @@ import { isRefusal, isSystemError } from "../error.ts";
 import { checkLiveness, isResponsive } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
+import { readProcFile, unlessUnknown } from "../process/system.ts";
 import { isLaunchPending } from "../store/claims.ts";
-import { moveFile } from "../store/files.ts";
+import { listNames, moveFile } from "../store/files.ts";
 import { withLock, withLockAsync } from "../store/locks.ts";
-import { queueBeat, queueLock, type Store } from "../store/paths.ts";
+import {
+	folderPath,
+	queueBeat,
+	queueLock,
+	type Store,
+} from "../store/paths.ts";
 import { findTask, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
-import { dismissTask, isParked, wakeTask } from "./parked.ts";
+import { dismissTask, isParked, isWaking, wakeTask } from "./parked.ts";
 import { Places } from "./places.ts";
 import {
 	entryPath,
@@ -45,11 +51,13 @@ const noTasks: ReadonlySet<string> = new Set();
 
 /**
  * Gives every free place to the task that is next, and makes sure that the first one in line is awake.
+ * @param timeoutMs how long to wait for the queue's lock, in ms. Its holder hands over as well.
  * @returns false if that was not possible: whoever is in line does it within seconds.
  */
-export function handOver(store: Store): boolean {
+export function handOver(store: Store, timeoutMs = lockTimeoutMs): boolean {
 	try {
-		withLock(store, localLock(), () => assignPlaces(store, noTasks));
+		const lock = { ...localLock(), timeoutMs };
+		withLock(store, lock, () => assignPlaces(store, noTasks));
 		return true;
 	} catch (error) {
 		if (isRefusal(error)) return false;
@@ -126,6 +134,12 @@ export function sweepQueue(store: Store): void {
 		if (dead.length)
 			withLock(store, localLock(), () => removeDead(store, folder, dead));
 	}
+	const inLine = new Set(
+		listEntries(store, "queue").map((each) => each.machine),
+	);
+	for (const { name, machine } of listBeats(store))
+		if (!inLine.has(machine))
+			rmSync(`${folderPath(store, "parked")}/${name}`, { force: true });
 }
 
 /**
@@ -133,7 +147,7 @@ export function sweepQueue(store: Store): void {
  * then.
  */
 export function readBeatAge(store: Store): number {
-	const status = lstatSync(queueBeat(store), { throwIfNoEntry: false });
+	const status = lstatSync(localBeat(store), { throwIfNoEntry: false });
 	return status
 		? Math.abs(Date.now() - status.mtimeMs)
 		: Number.POSITIVE_INFINITY;
@@ -141,10 +155,24 @@ export function readBeatAge(store: Store): number {
 
 // --- internal ---
 
-/** Tells parked tasks and running supervisors that somebody in line is awake. On a full disk it is empty. */
+/** The beats of all machines, whose names are encoded as in queue entries. */
+const listBeats = (store: Store) =>
+	listNames(store, folderPath(store, "parked")).flatMap((name) => {
+		const [, machine] = /^beat,(.*)$/.exec(name) ?? [];
+		return machine === undefined ? [] : [{ name, machine }];
+	});
+
+const localBeat = (store: Store) => queueBeat(store, identifyMachine().machine);
+
+/**
+ * Tells parked tasks and running supervisors that the queue is repaired. Its text is the time and, for
+ * parked shells, the seconds since boot if the system says them. On a full disk it is empty.
+ */
 function writeBeat(store: Store): void {
+	const uptime = unlessUnknown(() => readProcFile("/proc/uptime")) ?? "";
+	const text = `${Date.now()} ${/^\d*/.exec(uptime)}\n`;
 	try {
-		writeFileSync(queueBeat(store), `${Date.now()}\n`, { mode: 0o600 });
+		writeFileSync(localBeat(store), text, { mode: 0o600 });
 	} catch (error) {
 		if (!isSystemError(error)) throw error;
 	}
@@ -203,12 +231,14 @@ function assignPlaces(
 		const task = findTask(store, id);
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
-	if (left === 0) rmSync(queueBeat(store), { force: true });
+	if (left === 0) rmSync(localBeat(store), { force: true });
 	if (first && isParked(store, first.task)) {
 		// If it dies before its first repair, the others notice by the age of this.
 		writeBeat(store);
 		wakeTask(store, first.task);
-	}
+	} else if (first && isWaking(store, first.task))
+		// The process that renamed its mark may have died before it sent the signal.
+		wakeTask(store, first.task);
 	return picks.flatMap(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);

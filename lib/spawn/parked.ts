@@ -4,17 +4,20 @@
  * launcher's environment, umask, limits and cgroup.
  *
  * The mark of a task is there as long as its shell is to stay. Whoever wakes the shell renames the mark
- * first, so a signal that comes before the shell has set its traps is not lost. Once a minute the shell
- * looks whether somebody in line is awake, and whether its record is there.
+ * first, so a signal that comes before the shell has set its traps is not lost. The shell polls after 4 s
+ * whether its launcher died before it had handed over, and then every 45 s whether the queue is repaired
+ * and its record is there. If not, it becomes a supervisor.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { removePromptFiles } from "../droid/exec.ts";
 import { isExecutable } from "../process/executables.ts";
+import { identifyMachine } from "../process/machine.ts";
 import { programFile } from "../process/self.ts";
 import { sendSignal, shutdownSignals, wakeSignal } from "../process/signals.ts";
 import { discard, moveFile, touch } from "../store/files.ts";
 import {
+	folderPath,
 	goneMark,
 	parkedMark,
 	queueBeat,
@@ -24,7 +27,7 @@ import {
 } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { splitEnvironment } from "./environment.ts";
-import { dequeue } from "./queue.ts";
+import { dequeue, withdrawGrant } from "./queue.ts";
 
 /** A program to start. */
 export type Command = {
@@ -36,12 +39,14 @@ export type Command = {
 /**
  * The command of a parked shell that becomes a supervisor.
  * @param supervise the command of the supervisor.
+ * @param launch the name of the pending launch's claim, in `.launches`.
  * @returns undefined if the launch cannot wait as a shell: it has to wait as a supervisor.
  */
 export function parkCommand(
 	store: Store,
 	id: string,
 	supervise: Command,
+	launch: string,
 ): Command | undefined {
 	const sleep = ["/bin/sleep", "/usr/bin/sleep"].find(isExecutable);
 	const env = splitEnvironment(supervise.env);
@@ -50,9 +55,10 @@ export function parkCommand(
 	const paths = [
 		parkedMark(store, id),
 		recordFile(store, id),
-		queueBeat(store),
+		queueBeat(store, identifyMachine().machine),
 		sleep,
 		programFile(),
+		`${folderPath(store, "launches")}/${launch}`,
 	];
 	return {
 		program: shell,
@@ -79,6 +85,10 @@ export function removeParkedMarks(store: Store, id: string): void {
 export const isParked = (store: Store, { id }: Pick<Task, "id">) =>
 	existsSync(parkedMark(store, id));
 
+/** Whether the shell of a task was woken, and the supervisor that it becomes does not run yet. */
+export const isWaking = (store: Store, { id }: Pick<Task, "id">) =>
+	existsSync(wokenMark(store, id));
+
 /** Wakes a task that waits: its supervisor, or the shell that becomes it. */
 export function wakeTask(
 	store: Store,
@@ -94,6 +104,7 @@ export function wakeTask(
  */
 export function dismissTask(store: Store, task: Task): void {
 	dequeue(store, task);
+	withdrawGrant(store, task);
 	// Its --on-end runs in its own environment, so its supervisor has to start for it.
 	if (task.on_end) {
 		wakeTask(store, task);
@@ -108,44 +119,75 @@ export function dismissTask(store: Store, task: Task): void {
 
 const shell = "/bin/sh";
 
-/** How often a parked shell looks whether somebody in line is awake, in seconds. */
-const tickSeconds = 55;
+/** When a parked shell polls for the first time, and how often afterwards, in seconds. */
+const firstPollSeconds = 4;
+const pollSeconds = 45;
+
+/** The same without /proc, where the shell can only compare the beat before and after. */
+const pollSecondsWithoutUptime = 27;
+
+/** How old the beat is, in seconds, if the queue is not repaired any more. */
+const deadBeatSeconds = 10;
 
 /**
- * Its parameters: the mark, the record, the beat of the queue, `sleep`, the file of bg, and the command of
- * the supervisor. All but `sleep` are builtins, so a waking shell starts nothing. It sets no variable but
- * its own, because an exported one would reach the task. It ends `sleep` by SIGKILL: between its fork and
- * its exec, a child still catches the signals that have traps.
+ * Its parameters: the mark, the record, the beat of the queue, `sleep`, the file of bg, the claim of the
+ * launch, and the command of the supervisor. All but `sleep` are builtins, so a waking shell starts nothing.
+ * It sets no variable but its own, because an exported one would reach the task. A trap gets the parameters
+ * of the function that it interrupts: no function runs while the shell waits, and `become` sets other traps
+ * before it shifts its own. It ends `sleep` by SIGKILL: between its fork and its exec, a child still catches
+ * the signals that have traps.
  */
 const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT
-	[ -z "$BG_PARKED_NAP" ] || { kill -9 "$BG_PARKED_NAP"; wait "$BG_PARKED_NAP"; }
-	[ -r "$5" ] && [ -x "$6" ] || { : >"$1.gone"; exit 127; }
-	shift 5
-	exec "$@"
+	trap : CONT ${signalName(wakeSignal)}
+${trapShutdown("")}
+	[ "$!" = "$BG_PARKED_DONE" ] || { kill -9 "$!"; wait "$!"; }
+	[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
+	shift 6
+	exec "$@" \${BG_PARKED_SIGNAL:+"$BG_PARKED_SIGNAL"}
 }
 wake() {
 	[ -e "$1" ] || [ -e "$1.woken" ] && become "$@"
 	trap - EXIT
-	[ -z "$BG_PARKED_NAP" ] || kill -9 "$BG_PARKED_NAP"
+	[ "$!" = "$BG_PARKED_DONE" ] || kill -9 "$!"
 	exit 0
 }
-BG_PARKED_NAP=
+BG_PARKED_DONE= BG_PARKED_SIGNAL= BG_PARKED_PAUSE=${firstPollSeconds}
 trap 'wake "$@"' ${signalName(wakeSignal)}
-trap 'become "$@"' EXIT
-${shutdownSignals.map((name) => `trap 'become "$@" --signal=${name}' ${signalName(name)}`).join("\n")}
+trap 'become "$@"' EXIT CONT
+${trapShutdown('; become "$@"')}
 while [ -e "$1" ]; do
-	BG_PARKED_BEFORE= BG_PARKED_AFTER=
-	read -r BG_PARKED_BEFORE <"$3"
-	"$4" ${tickSeconds} & BG_PARKED_NAP=$!
-	wait "$BG_PARKED_NAP"
-	BG_PARKED_NAP=
-	read -r BG_PARKED_AFTER <"$3"
-	[ -e "$2" ] && [ "$BG_PARKED_BEFORE" != "$BG_PARKED_AFTER" ] || become "$@"
+	BG_PARKED_BEFORE= BG_PARKED_AFTER= BG_PARKED_AT= BG_PARKED_NOW=
+	read -r BG_PARKED_BEFORE BG_PARKED_AT <"$3"
+	"$4" "$BG_PARKED_PAUSE" & wait "$!"
+	BG_PARKED_DONE=$!
+	[ -e "$2" ] || become "$@"
+	read -r BG_PARKED_AFTER BG_PARKED_AT <"$3"
+	read -r BG_PARKED_NOW BG_PARKED_REST </proc/uptime
+	if [ "$BG_PARKED_PAUSE" = ${firstPollSeconds} ]; then
+		[ -e "$6" ] && become "$@"
+	elif [ -n "$BG_PARKED_NOW" ] && [ -n "$BG_PARKED_AT" ]; then
+		BG_PARKED_AGE=$((\${BG_PARKED_NOW%%.*} - BG_PARKED_AT))
+		[ "$BG_PARKED_AGE" -ge 0 ] && [ "$BG_PARKED_AGE" -lt ${deadBeatSeconds} ] || become "$@"
+	else
+		[ "$BG_PARKED_BEFORE" != "$BG_PARKED_AFTER" ] || become "$@"
+	fi
+	BG_PARKED_PAUSE=${pollSeconds}
+	[ -n "$BG_PARKED_NOW" ] || BG_PARKED_PAUSE=${pollSecondsWithoutUptime}
 done
 wake "$@"
 `;
+
+/** The lines that trap the signals to end: what asks the supervisor to stop its task is passed to it. */
+function trapShutdown(then: string): string {
+	return shutdownSignals
+		.map(
+			(name) =>
+				`\ttrap 'BG_PARKED_SIGNAL=--signal=${name}${then}' ${signalName(name)}`,
+		)
+		.join("\n");
+}
 
 /** The name of a signal for the shell. */
 function signalName(name: string): string {

@@ -109,6 +109,13 @@ export function releaseSlot(store: Store, task: Task): void {
 	if (!removeFile(slot)) removeEntries(store, "slots", new Set([task.id]));
 }
 
+/** Frees the slot of a task if it is only granted. */
+export function withdrawGrant(store: Store, { id }: Task): void {
+	for (const entry of listEntries(store, "slots"))
+		if (entry.id === id && entry.state === "held")
+			rmSync(entryPath(store, "slots", entry), { force: true });
+}
+
 /** Removes tasks from the queue or the slots by their ids alone. */
 export function removeEntries(
 	store: Store,

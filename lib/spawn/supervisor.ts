@@ -27,8 +27,11 @@ export type SupervisorOptions = {
 	env?: Record<string, Record<string, string>>;
 	/** Whether to watch the process of a task whose supervisor is gone. */
 	adopt?: boolean;
-	/** Whether it waits as a parked shell first, if that is possible. For one task only. */
-	park?: boolean;
+	/**
+	 * It waits as a parked shell first, if that is possible. For one task only. The name of the pending
+	 * launch's claim.
+	 */
+	park?: string | undefined;
 };
 
 /**
@@ -37,10 +40,10 @@ export type SupervisorOptions = {
  * @throws BgError (refused) if the system has no process or descriptor left.
  */
 export function startSupervisor(options: SupervisorOptions): Identity {
-	const { store, ids, park = false } = options;
+	const { store, ids, park } = options;
 	const [id = ""] = ids;
 	const command = buildSupervisorCommand(options);
-	const parked = park ? parkCommand(store, id, command) : undefined;
+	const parked = park ? parkCommand(store, id, command, park) : undefined;
 	try {
 		if (parked) createParkedMark(store, id);
 		return startDetached(parked ?? command);

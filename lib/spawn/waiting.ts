@@ -25,6 +25,7 @@ import {
 	findEnd,
 	listAwaited,
 	releaseDependents,
+	releaseHeld,
 } from "./dependencies.ts";
 import {
 	handOverAsync,
@@ -43,6 +44,9 @@ const deadBeatMs = 4000;
 
 /** How often to look whether queue entries are missing, in ms. */
 const restoreMs = 10_000;
+
+/** The version of a record that was not read yet. */
+const notRead = "not read yet";
 
 /** Reconciles a task whose supervisor may be gone; only tries its lock. */
 type Reconcile = (store: Store, task: Task) => Task;
@@ -70,6 +74,8 @@ export class WaitingTasks {
 	/** Whether a place may be free for tasks of other supervisors. */
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
+	/** The versions of the records of parked tasks that are held, as they were read last. */
+	readonly #heldVersions = new Map<string, string | undefined>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
 	#nextBeatCheckAt = 0;
@@ -98,7 +104,7 @@ export class WaitingTasks {
 				resolve,
 				notBefore: performance.now() + Math.max(pause, 0),
 				isRunnable,
-				version: "not read yet",
+				version: notRead,
 			});
 			this.#startRounds();
 		});
@@ -181,8 +187,14 @@ export class WaitingTasks {
 		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
 		const own = this.#runnable();
 		if (own.size === 0 && !this.#mustHandOver) return;
-		for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+		// Before the hand-over: a place that is freed during it needs another one.
 		this.#mustHandOver = false;
+		try {
+			for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+		} catch (error) {
+			this.#mustHandOver = true;
+			throw error;
+		}
 	}
 
 	/** The tasks that wait for nothing but a slot. */
@@ -223,23 +235,26 @@ export class WaitingTasks {
 			if (end === "none") this.#ends.delete(id);
 	}
 
-	/** Adds queue entries that somebody removed. */
+	/** Restores queue entries that others removed or changed. */
 	#restoreEntries(): void {
 		if (performance.now() < this.#nextRestoreAt) return;
 		this.#nextRestoreAt = performance.now() + restoreMs;
 		const store = this.#store;
 		const folders = ["queue", "slots"] as const;
 		const entries = folders.flatMap((folder) => listEntries(store, folder));
-		const found = new Set(entries.map(({ id }) => id));
-		for (const { task, isRunnable } of this.#waiting.values())
-			if (!found.has(task.id))
+		const found = new Map(entries.map((entry) => [entry.id, entry]));
+		for (const { task, isRunnable } of this.#waiting.values()) {
+			const entry = found.get(task.id);
+			if (!entry || (entry.state === "held" && isRunnable))
 				setRunnable(store, task, isRunnable, this.limits);
+		}
 	}
 
 	/** Updates one task: whether it may start, or never will. */
 	async #update(waiting: WaitingTask, isFull: boolean): Promise<void> {
 		const store = this.#store;
 		const { id } = waiting.task;
+		let isChanged = false;
 		if (isFull) {
 			const version = readRecordVersion(store, id);
 			const task =
@@ -249,6 +264,8 @@ export class WaitingTasks {
 				this.#resolve(id, false);
 				return;
 			}
+			// Its first version is that of its launch.
+			isChanged = version !== waiting.version && waiting.version !== notRead;
 			if (task) Object.assign(waiting, { task, version });
 		}
 		const readiness = checkReadiness(waiting.task, (other) =>
@@ -265,7 +282,8 @@ export class WaitingTasks {
 		}
 		const isRunnable =
 			readiness === "free" && performance.now() >= waiting.notBefore;
-		if (isRunnable === waiting.isRunnable) return;
+		// It may have been paused and continued in between, which changes the entry.
+		if (isRunnable === waiting.isRunnable && !isChanged) return;
 		setRunnable(store, waiting.task, isRunnable, this.limits);
 		waiting.isRunnable = isRunnable;
 	}
@@ -291,8 +309,9 @@ export class WaitingTasks {
 		const { started, removed } = await repairQueue(store, this.#runnable());
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);
+		if (await releaseHeld(store, this.#heldVersions)) this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
-				this.#mustHandOver = await releaseDependents(store, id);
+				if (await releaseDependents(store, id)) this.#mustHandOver = true;
 	}
 }

@@ -26,16 +26,20 @@ import { describeHolders, withLock } from "./locks.ts";
 import { folderPath, type Store, uniqueFile } from "./paths.ts";
 import { findReadableTask } from "./records.ts";
 
-/** Runs the part of a launch that creates names for these ids. */
+/**
+ * Runs the part of a launch that creates names for these ids.
+ * @param action gets the name of the launch's claim, which is there until it returns.
+ */
 export function withPendingLaunch<T>(
 	store: Store,
 	ids: readonly string[],
-	action: () => T,
+	action: (name: string) => T,
 ): T {
-	const claim = `${folderPath(store, "launches")}/${uniqueHolderName()}`;
+	const name = uniqueHolderName();
+	const claim = `${folderPath(store, "launches")}/${name}`;
 	try {
 		writePrivateFile(claim, ids.join("\n"));
-		return action();
+		return action(name);
 	} finally {
 		// If this fails, a sweep removes it once this process has exited.
 		discard(claim);

@@ -39,7 +39,7 @@
  *     .parked/<id>               empty; the task waits as a shell, which leaves if this is gone
  *     .parked/<id>.woken         the same; the shell is to become the task's supervisor
  *     .parked/<id>.gone          empty; the shell was woken and found no bg
- *     .parked/beat               when the queue was repaired last; missing if nobody is in line
+ *     .parked/beat,<machine>     when that machine's queue was repaired last; missing if nobody is in line
  *     .after/<id>/<other>        empty; <other> waits for the end of <id>, a task of another launch
  *     .limits                    the limits that `bg limit` set (spawn/limits.ts)
  *     .launches/<holder>         the ids whose records a launch is about to write
@@ -158,9 +158,9 @@ export const queueLock = (machine: string) =>
 /** The name of the lock of the limits. */
 export const limitsLock = "limits";
 
-/** Its time and text change whenever the queue is repaired. */
-export const queueBeat = (store: Store) =>
-	`${folderPath(store, "parked")}/beat`;
+/** Its time and text change whenever the queue of a machine is repaired. */
+export const queueBeat = (store: Store, machine: string) =>
+	`${folderPath(store, "parked")}/beat,${encodeURIComponent(machine)}`;
 
 /** The limits that were set for the store. */
 export const limitsFile = (store: Store) => `${store.dir}/.limits`;

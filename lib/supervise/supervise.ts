@@ -98,7 +98,8 @@ async function superviseLaunch(
 			const context = { store, monitor, scanner, waiting };
 			let next: Task | undefined = task;
 			try {
-				let isRunnable = !isHeldAtFirst(task);
+				// While it was a shell, others may have changed its queue entry.
+				let isRunnable = !isHeldAtFirst(task) && !argv.includes("--parked");
 				while (next) {
 					next = await runTask(context, next, isRunnable);
 					isRunnable = false;

@@ -1,243 +1,20 @@
 /**
  * The chaos test: launches, waits, hooks, cancels and prunes run at once on one store, in every form,
  * while their processes are killed with SIGKILL, at any moment or right after a chosen step of a write.
- * Then one prune runs, and the store is checked: nothing lost, nothing left over, nothing untrue.
+ * Then all come to rest, one prune runs, and the store is checked: nothing lost, nothing left over, nothing untrue.
  *
  *     npm run chaos -- [--minutes 1] [--seed N] [--rounds N]
  *
- * plan.ts chooses the calls and kills, calls.ts makes their argv, crash.mjs dies at a step, watch.ts
- * observes from outside, verdict.ts compares.
+ * plan.ts chooses the calls and kills, round.ts plays them, calls.ts makes their argv, crash.mjs dies at a
+ * step, watch.ts observes from outside, verdict.ts compares.
  */
-import {
-	appendFileSync,
-	existsSync,
-	mkdirSync,
-	mkdtempSync,
-	realpathSync,
-	rmSync,
-} from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { runtimeFlags } from "../../lib/process/executables.ts";
-import { type Announced, type Asked, askFor } from "./calls.ts";
-import {
-	type Action,
-	type Call,
-	type Form,
-	fire,
-	planRound,
-	scripts,
-	sessions,
-	subagentOf,
-	type TaskPlan,
-} from "./plan.ts";
-import { type Called, isFault, judgeRound, tasksIn } from "./verdict.ts";
-import { type Death, linesOf, Watch } from "./watch.ts";
-
-const root = join(import.meta.dir, "..", "..");
-const crash = join(import.meta.dir, "crash.mjs");
-const executable = join(root, "dist", "bg");
-
-/** How many tasks may run at once at a depth. */
-const maxRunning = 4;
-
-/** How many calls are made at once. More would only wait for the processor. */
-const maxCalls = 8;
-
-/** How long every process may take to exit after the last call, in ms. */
-const restTimeoutMs = 90_000;
-
-/** How long after the last call a supervisor may still die at its crash point, in ms. */
-const lateCrashMs = 2000;
-
-type Result = {
-	tasks: number;
-	deaths: Death[];
-	/** From the last crash until no process is left, in s. */
-	recovery: number;
-	problems: string[];
-};
-
-/** Plays one round in its own folder, which is kept if there are violations. */
-async function playRound(seed: number): Promise<Result> {
-	const plan = planRound(seed);
-	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-chaos-")));
-	const dir = join(base, "store");
-	const place = { program: executable, log: join(base, "log") };
-	const crashes = join(base, "crashes");
-	const env = environmentOf(base, dir, crashes);
-	const watch = new Watch(dir, maxRunning);
-	const calls: Called[] = [];
-	const announced: Announced[] = [];
-	const plans = new Map<string, TaskPlan>();
-
-	const act = async (action: Action, more: Record<string, string> = {}) => {
-		const { call } = action;
-		for (const task of tasksOf(call)) plans.set(task.name, task);
-		const asked = askFor(call, announced, place);
-		const called = await makeCall(action, asked, { ...env, ...more });
-		calls.push(called);
-		if (called.killed && !action.crash)
-			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
-		if (tasksOf(call).length)
-			for (const { taskId, sessionId, description } of tasksIn(called)) {
-				const session = plans.get(description)?.session ?? "";
-				announced.push({ id: taskId, own: sessionId, session });
-			}
-		if (isFault(called)) watch.problems.add(JSON.stringify(called));
-	};
-
-	const begin = performance.now();
-	const passed = () => performance.now() - begin;
-	const sampler = setInterval(() => watch.sample(), 50);
-	const going = new Set<Promise<void>>();
-	for (const each of [...plan.actions, ...plan.kills].sort(
-		(a, b) => a.at - b.at,
-	)) {
-		await Bun.sleep(Math.max(0, each.at - passed()));
-		if ("target" in each) {
-			watch.kill(each);
-			continue;
-		}
-		while (going.size >= maxCalls) await Promise.race(going);
-		const call = act(each).finally(() => going.delete(call));
-		going.add(call);
-	}
-	await Promise.all(going);
-	await Bun.sleep(Number(env.CHAOS_UNTIL) - Date.now());
-
-	const end = performance.now();
-	// With its clock an hour ahead: leftovers of a killed launch then count as garbage.
-	const at = passed();
-	const form = scripts[seed % scripts.length] as Form;
-	const later = { CHAOS_CLOCK: "3600000" };
-	await act({ at, form, call: { verb: "prune" } }, later);
-	await comeToRest(watch);
-	const recovery = (performance.now() - end) / 1000;
-
-	// Every session starts again until it has got all its notices.
-	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
-		const call = { verb: "hook", event: "SessionStart", session } as const;
-		do await act({ at, form, call });
-		while (calls.at(-1)?.stdout);
-	}
-	clearInterval(sampler);
-	watch.sample();
-	for (const line of linesOf(crashes)) watch.deaths.push(deathOf(line));
-	const seen = watch.report(place.log);
-	const known = watch.known;
-	const problems = [
-		...watch.problems,
-		...judgeRound({ dir, plans, calls, seen, known }),
-	];
-	if (problems.length === 0) rmSync(base, { recursive: true });
-	else {
-		console.log(`\nviolated, seed ${seed}, kept in ${base}:`);
-		for (const problem of problems) console.log(`- ${problem}`);
-		for (const each of [...calls, ...watch.deaths])
-			appendFileSync(join(base, "trail"), `${JSON.stringify(each)}\n`);
-		console.log(`every call and every kill is in ${base}/trail\n`);
-	}
-	return { tasks: known.size, deaths: watch.deaths, recovery, problems };
-}
-
-// --- internal ---
-
-function environmentOf(
-	base: string,
-	dir: string,
-	crashes: string,
-): Record<string, string> {
-	const home = join(base, "home");
-	mkdirSync(home);
-	const bin = join(root, "node_modules", ".bin");
-	return {
-		PATH: `${bin}${delimiter}${process.env.PATH}`,
-		HOME: home,
-		BG_DIR: dir,
-		BG_DROID: join(import.meta.dir, "..", "tools", "stand-in.ts"),
-		BG_MAX_RUNNING: String(maxRunning),
-		CHAOS_PROGRAM: join(root, "dist", "bg.mjs"),
-		CHAOS_LOG: crashes,
-		CHAOS_UNTIL: String(Date.now() + fire + lateCrashMs),
-	};
-}
-
-function commandOf(form: Form): string[] {
-	if (form === "executable") return [executable];
-	return [form, ...runtimeFlags[form], crash];
-}
-
-const tasksOf = (call: Call): TaskPlan[] =>
-	"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
-
-function kindOf(verb: string): Death["kind"] {
-	if (/^(run|launch|batch)$/.test(verb)) return "launcher";
-	return /^(hook|subagent)/.test(verb) ? "hook" : "verb";
-}
-
-/** Makes one call, kills it if planned, and returns its outcome. */
-async function makeCall(
-	action: Action,
-	{ argv, input, about, session }: Asked,
-	env: Record<string, string>,
-): Promise<Called> {
-	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
-	const isHook = /^hook/.test(argv[0] ?? "");
-	const from = performance.now();
-	const child = Bun.spawn([...commandOf(form), ...argv], {
-		cwd: env.HOME ?? "/",
-		env: {
-			...env,
-			...(session && !isHook && { BG_SESSION_ID: session }),
-			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0}`,
-			CHAOS_NAP: `verb:${nap ?? 0},supervise:${superviseNap ?? 0}`,
-		},
-		stdin: input === undefined ? "ignore" : Buffer.from(input),
-		stdout: "pipe",
-		stderr: "pipe",
-	});
-	const killer =
-		killAfter !== undefined &&
-		setTimeout(() => child.kill("SIGKILL"), killAfter);
-	const [stdout, stderr] = await Promise.all([
-		new Response(child.stdout).text(),
-		new Response(child.stderr).text(),
-	]);
-	await child.exited;
-	if (killer) clearTimeout(killer);
-	const killed = child.signalCode === "SIGKILL";
-	const to = performance.now();
-	const { exitCode: code } = child;
-	const times = { from, to };
-	return { action, argv, about, session, killed, code, stdout, stderr, times };
-}
-
-/** A death at a crash point, from the line that the process wrote before. */
-function deathOf(line: string): Death {
-	const { role, argv, step, number } = JSON.parse(line);
-	const isSupervisor = role === "supervise";
-	return {
-		kind: isSupervisor ? "supervisor" : kindOf(argv[0]),
-		ids: isSupervisor ? argv.filter((each: string) => /^bg_/.test(each)) : [],
-		point: `${isSupervisor ? role : argv[0]} ${step} ${number}`,
-	};
-}
-
-async function comeToRest(watch: Watch): Promise<void> {
-	const deadline = performance.now() + restTimeoutMs;
-	for (;;) {
-		const left = watch.processes();
-		if (left.length === 0) return;
-		if (performance.now() > deadline) {
-			const seen = JSON.stringify(left);
-			watch.problems.add(`alive after ${restTimeoutMs} ms: ${seen}`);
-			watch.killAll();
-		}
-		await Bun.sleep(20);
-	}
-}
+import { planRound, scripts } from "./plan.ts";
+import { commandOf, environmentOf, playRound, type Result } from "./round.ts";
+import { type Death, linesOf } from "./watch.ts";
 
 /** Checks that crash points work in each runtime: a call dies after its first step. */
 function checkCrashPoints(): void {
@@ -278,19 +55,20 @@ const deadline = performance.now() + Number(values.minutes) * 60_000;
 const results: Result[] = [];
 while (results.length < Number(values.rounds) && performance.now() < deadline) {
 	const seed = Number(values.seed) + results.length;
-	const result = await playRound(seed);
+	const result = await playRound(planRound(seed));
 	results.push(result);
-	const { tasks, deaths, recovery, problems } = result;
+	const { tasks, deaths, recovery, gap, problems } = result;
 	console.log(
-		`round ${results.length}, seed ${seed}: ${tasks} tasks, ${sumUp(deaths)}, at rest after ${recovery.toFixed(1)} s, ${problems.length} violations`,
+		`round ${results.length}, seed ${seed}: ${tasks} tasks, ${sumUp(deaths)}, at rest after ${recovery.toFixed(1)} s, a place free for ${(gap / 1000).toFixed(1)} s, ${problems.length} violations`,
 	);
 }
 const sum = (of: (result: Result) => number) =>
 	results.map(of).reduce((all, each) => all + each, 0);
 const recoveries = results.map((each) => each.recovery).sort((a, b) => a - b);
 const median = recoveries[recoveries.length >> 1] ?? 0;
+const gap = Math.max(...results.map((each) => each.gap));
 const violations = sum(({ problems }) => problems.length);
 console.log(
-	`\n${results.length} rounds, ${sum(({ tasks }) => tasks)} tasks, ${sumUp(results.flatMap(({ deaths }) => deaths))}, at rest after ${median.toFixed(1)} s (median) and ${recoveries.at(-1)?.toFixed(1)} s (at most), ${violations} violations`,
+	`\n${results.length} rounds, ${sum(({ tasks }) => tasks)} tasks, ${sumUp(results.flatMap(({ deaths }) => deaths))}, at rest after ${median.toFixed(1)} s (median) and ${recoveries.at(-1)?.toFixed(1)} s (at most), a place free for ${(gap / 1000).toFixed(1)} s at most, ${violations} violations`,
 );
 process.exit(violations ? 1 : 0);

@@ -8,16 +8,19 @@
  *     CHAOS_NAP      the same for a sleep, in which other processes go first
  *     CHAOS_MEANWHILE
  *                    `verb:12:command`: a shell command that runs from start to end after that step
+ *     CHAOS_NAP_LOG  gets a line right before a sleep
  *     CHAOS_UNTIL    when crashes and sleeps stop, in ms since 1970
  *     CHAOS_LOG      gets one line of JSON right before a death
  *     CHAOS_CLOCK    how far the clock is ahead, in ms
  */
 const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
+const { CHAOS_NAP_LOG } = process.env;
 const { CHAOS_NAP = "", CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
 const { CHAOS_MEANWHILE = "" } = process.env;
 const fs = process.getBuiltinModule("node:fs");
 const processes = process.getBuiltinModule("node:child_process");
 const { appendFileSync } = fs;
+const kill = process.kill.bind(process);
 
 const argv = process.argv.slice(2);
 const role = argv[0] === "supervise" ? "supervise" : "verb";
@@ -34,6 +37,7 @@ const nap = 300;
 const isFire = () => Date.now() < Number(CHAOS_UNTIL);
 
 function sleep() {
+	if (CHAOS_NAP_LOG) appendFileSync(CHAOS_NAP_LOG, "asleep\n");
 	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, nap);
 }
 
@@ -48,7 +52,7 @@ function die(step) {
 	const { pid } = process;
 	const line = { pid, role, argv, step, number: steps };
 	appendFileSync(CHAOS_LOG, `${JSON.stringify(line)}\n`);
-	process.kill(pid, "SIGKILL");
+	kill(pid, "SIGKILL");
 	for (;;);
 }
 
@@ -108,6 +112,7 @@ wrap(fs, "writeSync", {
 	},
 });
 wrap(processes, "spawn");
+wrap(process, "kill");
 process.getBuiltinModule("node:module").syncBuiltinESMExports?.();
 
 if (CHAOS_CLOCK) {

@@ -7,7 +7,8 @@
 /** The forms of the program; a crash point needs one that is a script. */
 export const scripts = ["bun", "deno", "node"] as const;
 export const forms = [...scripts, "executable"] as const;
-export type Form = (typeof forms)[number];
+/** `former`: the executable of an older bg. */
+export type Form = (typeof forms)[number] | "former";
 
 export const sessions = ["first", "second", "third", "fourth"] as const;
 export type Session = (typeof sessions)[number];
@@ -74,7 +75,18 @@ export type Action = {
 	killAfter?: number;
 };
 
-export type Target = "supervisor" | "task";
+/**
+ * `parked`: a shell that waits. `waiting`: such a shell, or a supervisor none of whose tasks runs; it is
+ * stopped for a while (SIGSTOP). `running`: all supervisors that run a task, at once. `line`: those and the
+ * first in line.
+ */
+export type Target =
+	| "supervisor"
+	| "task"
+	| "parked"
+	| "waiting"
+	| "running"
+	| "line";
 export type Kill = {
 	at: number;
 	target: Target;
@@ -82,13 +94,21 @@ export type Kill = {
 	/** Chooses among the targets alive then. */
 	choice: number;
 };
-export type Plan = { actions: Action[]; kills: Kill[] };
+export type Plan = {
+	seed: number;
+	/** How long calls and kills go on, in ms. */
+	fire: number;
+	actions: Action[];
+	kills: Kill[];
+	/** How many tasks may run at once at a depth. */
+	maxRunning: number;
+};
 
 /** How long calls and kills go on in a round, in ms. */
-export const fire = 4000;
+const fire = 4000;
 
 const actionsOfRound = 60;
-const killsOfRound = 10;
+const killsOfRound = 12;
 
 /** About how many steps each verb takes. A crash point is one of them. */
 const stepsOf: Record<Call["verb"], number> = {
@@ -129,15 +149,21 @@ const shares: Record<Call["verb"], number> = {
 	delete: 1,
 };
 
+/** In every third round many single launches wait for few places. */
+const crowd = { run: 100, maxRunning: 2, moreSeconds: 0.5 };
+
 export function planRound(seed: number): Plan {
 	const dice = new Dice(seed);
+	const isCrowd = seed % 3 === 0;
+	const sharesOfRound = isCrowd ? { ...shares, run: crowd.run } : shares;
 	let count = 0;
 	const name = () => `task ${seed}.${count++}`;
 	const actions = Array.from({ length: actionsOfRound }, (_, index): Action => {
 		const at = Math.round((index * fire) / actionsOfRound);
 		// The first calls are launches, so that the others have tasks.
-		const verb = index < 3 ? "run" : dice.weigh(shares);
+		const verb = index < 3 ? "run" : dice.weigh(sharesOfRound);
 		const call = planCall(dice, verb, name);
+		if (isCrowd && "task" in call) call.task.seconds += crowd.moreSeconds;
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
 		const own = () => dice.below(stepsOf[verb]) + 1;
 		const supervisors = () => dice.below(stepsOfSupervisor) + 1;
@@ -156,16 +182,25 @@ export function planRound(seed: number): Plan {
 		return { at, form, call, ...points, ...(isKilled && { killAfter }) };
 	});
 	const kills = Array.from({ length: killsOfRound }, (_, index): Kill => {
-		const target = dice.weigh<Target>({ supervisor: 3, task: 2 });
-		const asks = target === "supervisor" && dice.chance(0.1);
+		const target = dice.weigh<Target>({
+			supervisor: 6,
+			task: 4,
+			parked: 4,
+			waiting: 2,
+			running: 1,
+			line: 1,
+		});
+		const asks = /^(supervisor|parked)$/.test(target) && dice.chance(0.1);
+		const signal = asks ? "SIGTERM" : "SIGKILL";
 		return {
 			at: Math.round(((index + 3) * fire) / killsOfRound) + dice.below(60),
 			target,
-			signal: asks ? "SIGTERM" : "SIGKILL",
+			signal: target === "waiting" ? "SIGSTOP" : signal,
 			choice: dice.any(),
 		};
 	});
-	return { actions, kills };
+	const maxRunning = isCrowd ? crowd.maxRunning : 4;
+	return { seed, fire, actions, kills, maxRunning };
 }
 
 // --- internal ---

@@ -55,6 +55,7 @@ export function judgeRound(round: Round): string[] {
 		...judgeAnnounced(records, round),
 		...judgeBatches(records, round),
 		...judgeKeys(records, round),
+		...judgeOrder(records, round),
 		...judgeNotices(records, round),
 		...judgeNames(records, round.dir),
 	);
@@ -215,6 +216,42 @@ function* judgeKeys(
 				one.end > other.began + 1
 			)
 				yield `${other.id} ran beside ${one.id}, which has the same key`;
+}
+
+/** How much earlier a task that comes later may begin, in ms: a grant that nobody takes costs 2 s. */
+const orderTolerance = 3000;
+
+/**
+ * Tasks begin by priority, then by age, among those that wait. What was stopped, or waited for something
+ * else as well, is left out.
+ */
+function* judgeOrder(
+	records: ReadonlyMap<string, Task>,
+	{ calls, seen: getSeen }: Round,
+): Generator<string> {
+	const begun = calls.flatMap((call) =>
+		tasksIn(call).flatMap(({ taskId }) => {
+			const task = records.get(taskId);
+			const seen = getSeen(taskId);
+			const isFree = !task?.after && !seen.isStopped && !seen.isUnwatched;
+			if (!task || !isFree || seen.began === undefined) return [];
+			const launched = performance.timeOrigin + call.times.to;
+			return [{ task, began: seen.began, launched }];
+		}),
+	);
+	for (const first of begun)
+		for (const other of begun) {
+			const { priority = 0, id, depth } = first.task;
+			const isBefore =
+				priority - (other.task.priority ?? 0) || (id < other.task.id ? 1 : -1);
+			if (
+				isBefore > 0 &&
+				depth === other.task.depth &&
+				first.launched < other.began - orderTolerance &&
+				first.began > other.began + orderTolerance
+			)
+				yield `${other.task.id} began ${first.began - other.began} ms before ${id}, which comes first`;
+		}
 }
 
 /** The output of a task is kept, whichever process died. */

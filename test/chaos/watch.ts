@@ -7,12 +7,13 @@ import { join } from "node:path";
 import { identifyProcess } from "../../lib/process/identity.ts";
 import { sendSignal } from "../../lib/process/signals.ts";
 import { parseTask } from "../../lib/task/parse.ts";
+import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import type { Kill } from "./plan.ts";
 
 /** One kill. `point`: the step of a write after which it happened. */
 export type Death = {
-	kind: "launcher" | "hook" | "verb" | "supervisor" | "task";
+	kind: "launcher" | "hook" | "verb" | "supervisor" | "parked" | "task";
 	/** The tasks of the process. */
 	ids: string[];
 	point?: string;
@@ -31,19 +32,35 @@ export type Seen = {
 	isUnwatched: boolean;
 	isShutDown: boolean;
 	isHurt: boolean;
+	/** The process that waited for its place was stopped for a while. */
+	isStopped: boolean;
 };
 
 export type Watched = {
 	pid: number;
 	parent: number;
-	kind: "supervisor" | "task" | "other";
+	kind: "supervisor" | "parked" | "task" | "other";
+	/** The sleep of a parked shell that was killed: it ends within a minute. */
+	isOrphanedSleep: boolean;
+	isPaused: boolean;
 	ids: string[];
 	/** Whether a supervisor started it for a task, and the depth of that task. */
 	isRoot: boolean;
 	depth: string | undefined;
 };
 
+/** How long a process that waits is stopped, in ms. */
+const stopMs = 1500;
+
+/**
+ * The longest that a free place may stay free, in ms. By design it is 5 s, and 60 s if all running
+ * supervisors and the first in line have died together, as may happen in any round.
+ */
+const maxGap = 75_000;
+
 export class Watch {
+	/** The longest time for which a place was free and a task waited for it, in ms. */
+	gap = 0;
 	readonly problems = new Set<string>();
 	readonly deaths: Death[] = [];
 	/** The ids of all records ever seen, and the first final status of each. */
@@ -51,6 +68,9 @@ export class Watch {
 	readonly #dir: string;
 	readonly #maxRunning: number;
 	readonly #shutDown = new Set<string>();
+	readonly #stopped = new Set<string>();
+	/** For each depth: since when a place is free for tasks that are ready, and for which. */
+	readonly #free = new Map<string, { since: number; ids: string[] }>();
 
 	constructor(dir: string, maxRunning: number) {
 		this.#dir = dir;
@@ -74,15 +94,23 @@ export class Watch {
 		return all;
 	}
 
-	/** Signals one supervisor, or one process of a task, if there is any. */
-	kill({ target, signal: name, choice }: Kill): void {
-		const targets = this.processes().filter(({ kind }) => kind === target);
-		const each = targets[choice % Math.max(targets.length, 1)];
-		const identity = each && identifyProcess(each.pid);
-		if (!identity) return;
-		sendSignal(identity, name);
-		if (name === "SIGKILL") this.deaths.push({ kind: target, ids: each.ids });
-		else for (const id of each.ids) this.#shutDown.add(id);
+	/** Signals the processes that a kill is about, if there are any. A stop ends by itself. */
+	async kill({ target, signal: name, choice }: Kill): Promise<void> {
+		const targets = selectTargets(target, this.processes());
+		const isAll = target === "running" || target === "line";
+		const one = targets[choice % Math.max(targets.length, 1)];
+		const hit: Watched[] = isAll ? targets : one ? [one] : [];
+		const marked = { SIGTERM: this.#shutDown, SIGSTOP: this.#stopped };
+		const identities = hit.map(({ pid }) => identifyProcess(pid));
+		for (const identity of identities) if (identity) sendSignal(identity, name);
+		for (const { kind, ids } of hit)
+			if (name !== "SIGKILL")
+				for (const id of ids) marked[name as keyof typeof marked]?.add(id);
+			else if (kind !== "other") this.deaths.push({ kind, ids });
+		if (name !== "SIGSTOP") return;
+		await Bun.sleep(stopMs);
+		for (const identity of identities)
+			if (identity) sendSignal(identity, "SIGCONT");
 	}
 
 	/** Kills every process of the round. */
@@ -96,13 +124,16 @@ export class Watch {
 	/** Checks every record (a final status never changes) and the number of running tasks. */
 	sample(): void {
 		if (!existsSync(this.#dir)) return;
+		const queued = new Map<string, Task>();
 		for (const name of readdirSync(this.#dir)) {
 			if (!name.endsWith(".json")) continue;
 			const text = readOrNothing(join(this.#dir, name));
 			// Deleted since.
 			if (text === "") continue;
 			try {
-				const { id, status, reason } = parseTask(text);
+				const task = parseTask(text);
+				const { id, status, reason } = task;
+				if (status === "queued") queued.set(id, task);
 				const end = isFinal({ status }) ? `${status} ${reason}` : undefined;
 				const before = this.known.get(id);
 				this.known.set(id, before ?? end);
@@ -112,7 +143,9 @@ export class Watch {
 				this.problems.add(`${name} cannot be read (${error}): ${text}`);
 			}
 		}
-		const roots = this.processes().filter(({ isRoot }) => isRoot);
+		const processes = this.processes();
+		this.#measureGap(processes, queued);
+		const roots = processes.filter(({ isRoot }) => isRoot);
 		// All that are still alive were alive at one moment.
 		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
@@ -124,6 +157,55 @@ export class Watch {
 		}
 	}
 
+	/**
+	 * Measures how long a place is free while tasks are ready whose processes live and run: until one of
+	 * them leaves the queue.
+	 */
+	#measureGap(
+		processes: readonly Watched[],
+		queued: ReadonlyMap<string, Task>,
+	): void {
+		const alive = new Set(
+			processes.flatMap(({ isPaused, ids }) => (isPaused ? [] : ids)),
+		);
+		// The place of a task whose processes are gone is free, whoever notices that.
+		const taken = Map.groupBy(
+			namesIn(join(this.#dir, ".slots")).filter((name) =>
+				alive.has(name.split(",")[3] ?? ""),
+			),
+			(name) => name.split(",")[2] ?? "",
+		);
+		const waiting = new Set(
+			processes.flatMap(({ kind, isPaused, ids }) =>
+				/^(supervisor|parked)$/.test(kind) && !isPaused ? ids : [],
+			),
+		);
+		const ready = namesIn(join(this.#dir, ".queue")).flatMap((name) => {
+			const [state, , depth = "", id = ""] = name.split(",");
+			const mayStart = state === "ready" && queued.has(id) && waiting.has(id);
+			return mayStart ? [{ depth, id }] : [];
+		});
+		const now = performance.now();
+		for (const depth of [...this.#free.keys(), ...ready.map((r) => r.depth)]) {
+			const ids = ready.flatMap((each) =>
+				each.depth === depth ? each.id : [],
+			);
+			const isFree = (taken.get(depth)?.length ?? 0) < this.#maxRunning;
+			const before = this.#free.get(depth);
+			const goesOn = before?.ids.every((id) => ids.includes(id));
+			if (!isFree || ids.length === 0) this.#free.delete(depth);
+			else
+				this.#free.set(depth, {
+					since: before && goesOn ? before.since : now,
+					ids,
+				});
+			const gap = now - (this.#free.get(depth)?.since ?? now);
+			this.gap = Math.max(this.gap, gap);
+			if (gap > maxGap)
+				this.problems.add(`a place is free at depth ${depth}, and ${ids} wait`);
+		}
+	}
+
 	/** Returns the observations of a task, from the log of the tasks and the deaths. */
 	report(log: string): (id: string) => Seen {
 		const idsOf = (kind: Death["kind"]) =>
@@ -132,7 +214,7 @@ export class Watch {
 					.filter((each) => each.kind === kind)
 					.flatMap(({ ids }) => ids),
 			);
-		const unwatched = idsOf("supervisor");
+		const unwatched = idsOf("supervisor").union(idsOf("parked"));
 		const hurt = idsOf("task");
 		const lines = Map.groupBy(linesOf(log), (line) => line.split(" ")[1]);
 		return (id) => {
@@ -144,6 +226,7 @@ export class Watch {
 				isUnwatched: unwatched.has(id),
 				isShutDown: this.#shutDown.has(id),
 				isHurt: hurt.has(id),
+				isStopped: this.#stopped.has(id),
 			};
 			for (const line of lines.get(id) ?? []) {
 				const [what, , attempt, value] = line.split(" ");
@@ -174,6 +257,37 @@ export const linesOf = (path: string): string[] =>
 
 // --- internal ---
 
+function namesIn(folder: string): string[] {
+	try {
+		return readdirSync(folder);
+	} catch {
+		return [];
+	}
+}
+
+/** The processes that a target stands for. */
+function selectTargets(
+	target: Kill["target"],
+	processes: readonly Watched[],
+): Watched[] {
+	const parents = new Set(
+		processes.flatMap(({ kind, parent }) => (kind === "task" ? parent : [])),
+	);
+	const isRunning = ({ kind, pid }: Watched) =>
+		kind === "supervisor" && parents.has(pid);
+	const select: Record<Kill["target"], (each: Watched) => boolean> = {
+		supervisor: ({ kind }) => kind === "supervisor",
+		task: ({ kind }) => kind === "task",
+		parked: ({ kind }) => kind === "parked",
+		waiting: (each) =>
+			/^(supervisor|parked)$/.test(each.kind) && !isRunning(each),
+		running: isRunning,
+		// The first in line is awake: a supervisor.
+		line: ({ kind }) => kind === "supervisor",
+	};
+	return processes.filter(select[target]);
+}
+
 /** A process of the round; undefined for any other. @throws if it has exited. */
 function readProcess(name: string, dir: string): Watched | undefined {
 	const read = (file: string) => readFileSync(`/proc/${name}/${file}`, "utf8");
@@ -186,15 +300,20 @@ function readProcess(name: string, dir: string): Watched | undefined {
 	const argv = read("cmdline").split("\0");
 	const stat = read("stat");
 	const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-	const [, parent, , session] = fields;
+	const [state, parent, , session] = fields;
 	const task = variable("BG_TASK_ID");
 	const supervised = argv.includes("supervise")
 		? argv.filter((each) => /^bg_/.test(each))
 		: undefined;
+	const isShell = argv[1] === "-c" && argv[3]?.startsWith("bg: ");
+	const waits = isShell ? "parked" : "supervisor";
 	return {
 		pid: Number(name),
 		parent: Number(parent),
-		kind: task ? "task" : supervised ? "supervisor" : "other",
+		kind: task ? "task" : supervised ? waits : "other",
+		isOrphanedSleep:
+			!task && parent === "1" && /^\/(usr\/)?bin\/sleep$/.test(argv[0] ?? ""),
+		isPaused: state === "T",
 		ids: task ? [task] : (supervised ?? []),
 		isRoot: session === name && (argv[3] === "task" || argv.includes("exec")),
 		depth: variable("BG_DEPTH"),

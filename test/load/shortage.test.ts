@@ -1,6 +1,6 @@
 /** Descriptors and processes that run out: what starts is recorded to its end, or nothing is. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { listTaskIds } from "../../lib/store/records.ts";
 import { isFinal } from "../../lib/task/states.ts";
@@ -12,6 +12,7 @@ import {
 	until,
 } from "../tools/harness.ts";
 import { handOver } from "../tools/namespaces.ts";
+import { isReady } from "../tools/queue.ts";
 
 const forms = [
 	program,
@@ -113,10 +114,7 @@ async function waiting(form: string[]) {
 	await box.untilTask(first, ({ process }) => process, "a start");
 	const id = await box.run(["true"], { argv, env });
 	// It has begun to wait: what a runtime needs to start is there.
-	await until(
-		() => readyIn(box) === 1 && existsSync(join(box.dir, ".parked/beat")),
-		"a task that is ready, and its supervisor",
-	);
+	await isReady(box);
 	const limit = (what: string) => {
 		const pid = box.record(id).supervisor?.pid;
 		const words = [...user, "prlimit", `--pid=${pid}`, `--${what}:`];
@@ -160,11 +158,6 @@ test.each(forms)(
 		});
 	},
 );
-
-const readyIn = (box: Sandbox) =>
-	readdirSync(join(box.dir, ".queue")).filter((name) =>
-		name.startsWith("ready"),
-	).length;
 
 test.each(forms)(
 	"a launch that is short of processes is whole or is none: %s",

@@ -1,5 +1,12 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	renameSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import {
@@ -7,15 +14,19 @@ import {
 	identifyProcess,
 	identifySelf,
 } from "../../lib/process/identity.ts";
+import { identifyMachine } from "../../lib/process/machine.ts";
 import { readProcess } from "../../lib/process/proc.ts";
 import {
 	handOver,
 	handOverAsync,
+	readBeatAge,
 	repairQueue,
 	sweepQueue,
 	takeGrants,
 } from "../../lib/spawn/hand-over.ts";
 import { type Limits, readLimits } from "../../lib/spawn/limits.ts";
+import { dismissTask } from "../../lib/spawn/parked.ts";
+import { Places } from "../../lib/spawn/places.ts";
 import { enqueue, listEntries, releaseSlot } from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { queueLock, type Store } from "../../lib/store/paths.ts";
@@ -139,6 +150,52 @@ test("a granted place is taken once, by the process that it was granted to", asy
 	expect(takeGrants(store, idsOf([first, second]))).toEqual([first.id]);
 	expect(takeGrants(store, idsOf([first, second]))).toEqual([]);
 	expect(await handOverAsync(store, idsOf([second]))).toEqual([]);
+});
+
+test("a task that ends before it takes its place frees it", () => {
+	const store = open();
+	const [first, second] = [add(store, {}, one), add(store, {}, one)];
+	handOver(store);
+	expect(idsIn(store, "slots")).toEqual([first.id]);
+	const ended: Task = { ...first, status: "cancelled" };
+	createTask(store, ended);
+	dismissTask(store, ended);
+	handOver(store);
+	expect(idsIn(store, "slots")).toEqual([second.id]);
+});
+
+test("a place that is taken while the slots are listed is counted, however many there are", async () => {
+	const store = open();
+	const count = 300;
+	const limits = limitsOf({ BG_MAX_RUNNING: `${count}` });
+	const slots = join(store.dir, ".slots");
+	const names = Array.from(
+		{ length: count },
+		() => `999,1,${createTaskId()},${queueLock(identifyMachine().machine)},a`,
+	).map((name) => name.replace("queue,", ""));
+	const script = `const { renameSync } = require("node:fs");
+		for (const name of JSON.parse(process.argv.at(-1)))
+			renameSync(\`${slots}/held,\${name}\`, \`${slots}/ready,\${name}\`);`;
+	for (let round = 0; round < 15; round++) {
+		for (const name of names) {
+			rmSync(join(slots, `ready,${name}`), { force: true });
+			writeFileSync(join(slots, `held,${name}`), "");
+		}
+		const taker = Bun.spawn(["bun", "-e", script, JSON.stringify(names)]);
+		while (taker.exitCode === null) {
+			expect(new Places(store).isFreeAt(1, limits)).toBe(false);
+			await Bun.sleep(0);
+		}
+	}
+});
+
+test("the repair of another machine's queue does not stand for one of this", () => {
+	const store = open();
+	const other = join(store.dir, ".parked", "beat,another%3A1");
+	writeFileSync(other, "");
+	expect(readBeatAge(store)).toBe(Number.POSITIVE_INFINITY);
+	sweepQueue(store);
+	expect(existsSync(other)).toBe(false);
 });
 
 test("a grant that nobody takes goes back to the queue, with its place in the order", async () => {

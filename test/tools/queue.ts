@@ -36,8 +36,15 @@ export const isOver = (box: Sandbox, id: string) =>
 /** Two polls of a supervisor: what has not started by then stays queued. Only time can show that. */
 export const aWhile = () => Bun.sleep(2500);
 
+/** The names in a folder; the beat of this machine's queue is `beat`. */
 export const entries = (box: Sandbox, folder: "queue" | "slots" | "parked") =>
-	readdirSync(join(box.dir, `.${folder}`));
+	readdirSync(join(box.dir, `.${folder}`)).map((name) =>
+		name.replace(/^beat,.*/, "beat"),
+	);
+
+/** Whether the queue was repaired, and somebody was in line. */
+export const hasBeat = (box: Sandbox) =>
+	entries(box, "parked").includes("beat");
 
 /** Waits until so many tasks wait for nothing but a slot, and the first in line is awake. */
 export const isReady = (box: Sandbox, count = 1) =>
@@ -48,7 +55,7 @@ export const isReady = (box: Sandbox, count = 1) =>
 			);
 			const marks = entries(box, "parked");
 			const isAwake = !marks.some((name) => name.endsWith(".woken"));
-			return ready.length >= count && marks.includes("beat") && isAwake;
+			return ready.length >= count && hasBeat(box) && isAwake;
 		},
 		"tasks that are ready",
 		() => JSON.stringify(namesOfQueue(box)),

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readProcess } from "../../lib/process/proc.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { isAlive, sandbox, standIn, until } from "../tools/harness.ts";
 import {
@@ -116,6 +117,63 @@ test("BG_MAX_QUEUED refuses what is one too many, all of a batch, and leaves not
 	expect((await box.bg(["list"])).json().total).toBe(3);
 	await isEmpty(box);
 });
+
+concurrentTest(
+	"a verb that finds all of them dead wakes the one that is next",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const first = await run(box, ["true"], { env: one });
+		const next = await run(box, ["true"], { env: one });
+		await isReady(box, 2);
+		kill(box.record(first).supervisor?.pid);
+		kill(box.record(blocker.id).supervisor?.pid, box.record(blocker.id).pid);
+		await box.bg(["list"]);
+		expect((await isOver(box, next)).status).toBe("completed");
+		expect(box.record(first).reason).toBe("lost");
+	},
+);
+
+concurrentTest(
+	"a task that is paused and continued while its supervisor is stopped keeps its turn",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const next = await run(box, ["true"], { env: one });
+		await isReady(box);
+		const { pid = 0 } = box.record(next).supervisor ?? {};
+		process.kill(pid, "SIGSTOP");
+		await until(() => readProcess(pid)?.paused, "its stop");
+		for (const verb of ["pause", "unpause"])
+			expect((await box.bg([verb, next])).code).toBe(0);
+		process.kill(pid, "SIGCONT");
+		await isReady(box);
+		blocker.open();
+		expect((await isOver(box, next)).status).toBe("completed");
+		await isEmpty(box);
+	},
+);
+
+concurrentTest(
+	"a parked launch that is stopped and continued starts",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const first = await run(box, ["true"], { env: one });
+		const next = await run(box, ["true"], { env: one });
+		await isReady(box, 2);
+		const { pid = 0 } = box.record(next).supervisor ?? {};
+		process.kill(pid, "SIGSTOP");
+		await until(() => readProcess(pid)?.paused, "its stop");
+		blocker.open();
+		await isOver(box, first);
+		await until(() => entries(box, "slots").length === 0, "a free place");
+		expect(box.record(next).status).toBe("queued");
+		process.kill(pid, "SIGCONT");
+		expect((await isOver(box, next)).status).toBe("completed");
+		await isEmpty(box);
+	},
+);
 
 concurrentTest.each([
 	["another supervisor that took over", true],
