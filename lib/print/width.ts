@@ -25,7 +25,9 @@ export function padText(
 	side: "left" | "right" = "right",
 ): string {
 	const fitting = fitText(text, width);
-	const space = " ".repeat(Math.max(0, width - measureWidth(fitting)));
+	// A few characters form one with the space behind them.
+	const measured = side === "right" ? `${fitting} ` : ` ${fitting}`;
+	const space = " ".repeat(Math.max(0, width + 1 - measureWidth(measured)));
 	return side === "right" ? fitting + space : space + fitting;
 }
 

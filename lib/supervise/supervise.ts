@@ -47,6 +47,9 @@ const harmlessSignals = ["SIGCHLD", "SIGXFSZ"] as const;
 /** How long the start of a task waits for the lock of its record, in ms. Its slot is taken meanwhile. */
 const startTimeoutMs = 500;
 
+/** The signals to end that came before there was a task to stop. */
+const earlySignals = new Set<NodeJS.Signals>();
+
 /** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
 
@@ -58,8 +61,12 @@ const pollIntervalMs = 1000;
 export async function supervise(argv: readonly string[]): Promise<void> {
 	const ids = argv.filter((each) => !each.startsWith("--"));
 	const limit = argv.find((each) => each.startsWith("--open-files="));
-	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	for (const name of harmlessSignals) process.on(name, () => {});
+	for (const name of shutdownSignals) {
+		process.on(name, () => earlySignals.add(name));
+		if (argv.includes(`--signal=${name}`)) earlySignals.add(name);
+	}
+	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
 	const store = openStore({ write: true });
 	try {
@@ -90,8 +97,6 @@ async function superviseLaunch(
 	);
 	const scanner = new LeftoverScanner(() => monitors.size > 1);
 	handleSignals(monitors, waiting);
-	for (const name of shutdownSignals)
-		if (argv.includes(`--signal=${name}`)) raiseSignal(name);
 	await Promise.all(
 		tasks.map(async (task) => {
 			const monitor = monitors.get(task.id) as Monitor;
@@ -132,6 +137,7 @@ function handleSignals(
 		for (const monitor of monitors.values()) monitor.poll();
 		waiting.wake();
 	});
+	for (const name of earlySignals) raiseSignal(name);
 }
 
 /** Waits for a slot and runs the task. Returns it if it is to be run again. */

@@ -36,6 +36,7 @@ test.each([
 	["👨‍👩‍👧👨‍👩‍👧", 3, "👨‍👩‍👧…"],
 	["ab cd", 4, "ab…"],
 	["ab", 0, ""],
+	["\u{113d1}", 8, "\u{113d1}"],
 ])("%p in %p columns is %p", (text, width, shown) => {
 	expect(fitText(text, width)).toBe(shown);
 });

@@ -54,13 +54,15 @@ const childrenOf = (box: Sandbox, pids: readonly number[]) =>
 		.map(({ pid }) => pid);
 
 /** Ends what the parked shells wait for: each looks then what has become of the others. */
-const endNaps = (box: Sandbox) =>
-	kill(
-		...childrenOf(
-			box,
-			shells(box).map(({ pid }) => pid),
-		),
-	);
+function endNaps(box: Sandbox) {
+	const pids = shells(box).map(({ pid }) => pid);
+	for (const nap of childrenOf(box, pids))
+		try {
+			kill(nap);
+		} catch {
+			// It has ended by itself.
+		}
+}
 
 /** What a process gets from its launcher: variables, limits, umask, groups, descriptors. */
 const show = [
