@@ -5,6 +5,7 @@
  */
 import type { ArgDef } from "citty";
 import { usage } from "../error.ts";
+import { suggestWord } from "../print/text.ts";
 
 /** The source of an argument's values for completion: fixed words, or a kind of thing. */
 export type ValueSource =
@@ -70,7 +71,9 @@ export function checkArguments(
 		if (!flag) {
 			const names = Object.keys(flags).map((each) => `--${each}`);
 			const hint = suggestWord(raw, names) || ` (bg ${verb} --help lists them)`;
-			throw usage(`bg ${verb} has no flag ${raw}${hint}`);
+			throw usage(
+				`bg ${verb} has no flag ${raw}${hint}${describeDashes(verb, args)}`,
+			);
 		}
 		if (flag.type === "boolean") {
 			if (token.value !== undefined) throw usage(`${raw} takes no value`);
@@ -86,7 +89,9 @@ export function checkArguments(
 		values[name] =
 			earlier === undefined ? value : `${earlier}${separator}${value}`;
 	}
-	Object.assign(values, matchPositionals(verb, args, positionals));
+	const hasDoubt = argv.some((word) => /^-\S*=.*\s/s.test(word));
+	const dashes = hasDoubt ? describeDashes(verb, args) : "";
+	Object.assign(values, matchPositionals({ verb, args, dashes }, positionals));
 	return { args, values };
 }
 
@@ -101,22 +106,6 @@ export function formatRawArgs({ args, values }: CheckedCall): string[] {
 		else flags.push(value === true ? `--${name}` : `--${name}=${value}`);
 	}
 	return [...flags, "--", ...positionals];
-}
-
-/** The index of the first positional of argv; its length if there is none. */
-export function findFirstPositional(args: Args, argv: readonly string[]) {
-	const tokens = tokenize(selectFlags(args), argv);
-	const first = tokens.find((token) => token.kind === "positional");
-	return first?.index ?? argv.length;
-}
-
-/** The most similar word of a list as ` (did you mean …?)`; "" if none is similar. */
-export function suggestWord(given: string, words: readonly string[]): string {
-	const near = words
-		.map((word) => ({ word, distance: measureEditDistance(given, word) }))
-		.filter(({ word, distance }) => distance <= Math.max(1, word.length / 3))
-		.sort((a, b) => a.distance - b.distance)[0];
-	return near ? ` (did you mean ${near.word}?)` : "";
 }
 
 /** Refuses an empty value: an unset shell variable must not select everything. */
@@ -148,14 +137,17 @@ export function selectFlags(args: Args): Args {
 	);
 }
 
-/** Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. */
+/**
+ * Splits argv into tokens and accepts errors; node:util's tokens do not know `inline` flags. A word that
+ * begins with `-` is a flag. A word with white space and a lone `-` are text, and so is all after `--`.
+ */
 export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 	const tokens: Token[] = [];
-	const byAlias = Object.fromEntries(
-		Object.entries(flags).flatMap(([name, { alias }]) =>
-			alias ? [[alias, name]] : [],
-		),
-	);
+	const names = new Map<string, string>();
+	for (const [name, { alias }] of Object.entries(flags)) {
+		names.set(`--${name}`, name);
+		if (alias) names.set(`-${alias}`, name);
+	}
 	for (let index = 0; index < argv.length; index++) {
 		const word = argv[index] ?? "";
 		if (word === "--") {
@@ -163,16 +155,19 @@ export function tokenize(flags: Args, argv: readonly string[]): Token[] {
 				tokens.push({ kind: "positional", value: argv[at] ?? "", index: at });
 			break;
 		}
-		if (!/^-./.test(word)) {
+		const [, raw = word, , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
+		const name = names.get(raw);
+		// The value of a flag may have white space: `--tag=a b`.
+		const isGiven = name !== undefined && inline !== undefined;
+		if (!/^-\S/.test(word) || (/\s/.test(word) && !isGiven)) {
 			tokens.push({ kind: "positional", value: word, index });
 			continue;
 		}
-		const [, raw = "", , inline] = /^([^=]+)(=(.*))?$/s.exec(word) ?? [];
-		const name = raw.startsWith("--") ? raw.slice(2) : byAlias[raw.slice(1)];
-		const flag = flags[name ?? raw];
+		const flag = name === undefined ? undefined : flags[name];
 		const takesNext = flag?.type === "string" && !flag.inline;
 		const value = inline ?? (takesNext ? argv[++index] : undefined);
-		tokens.push({ kind: "flag", name: name ?? raw, raw, value });
+		const unknown = raw.startsWith("--") ? raw.slice(2) : raw;
+		tokens.push({ kind: "flag", name: name ?? unknown, raw, value });
 	}
 	return tokens;
 }
@@ -184,10 +179,12 @@ type Token =
 	| { kind: "positional"; value: string; index: number }
 	| { kind: "flag"; name: string; raw: string; value: string | undefined };
 
-/** Assigns positionals to names in order; a `multiple` one takes all that remain. */
+/**
+ * Assigns positionals to names in order; a `multiple` one takes all that remain. `dashes` ends the error for
+ * one that is missing.
+ */
 function matchPositionals(
-	verb: string,
-	args: Args,
+	{ verb, args, dashes }: { verb: string; args: Args; dashes: string },
 	positionals: readonly string[],
 ): CheckedCall["values"] {
 	const left = [...positionals];
@@ -197,26 +194,22 @@ function matchPositionals(
 		if (left.length)
 			values[name] = arg.multiple ? joinValues(left.splice(0)) : left.shift();
 		else if (arg.required !== false)
-			throw usage(`bg ${verb} needs <${name}>: ${arg.description ?? ""}`);
+			throw usage(
+				`bg ${verb} needs <${name}>: ${arg.description ?? ""}${dashes}`,
+			);
 	}
 	const [extra] = left;
 	if (extra === undefined) return values;
-	const hint =
-		verb === "run" ? ": the command comes after --" : ` (bg ${verb} --help)`;
-	throw usage(`bg ${verb} does not take ${JSON.stringify(extra)}${hint}`);
+	throw usage(
+		`bg ${verb} does not take ${JSON.stringify(extra)} (bg ${verb} --help)`,
+	);
 }
 
-/** Levenshtein distance. */
-function measureEditDistance(a: string, b: string): number {
-	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-	for (const [i, char] of [...a].entries()) {
-		const next = [i + 1];
-		for (let j = 0; j < b.length; j++) {
-			const replaced = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
-			const inserted = Math.min(next[j] ?? 0, row[j + 1] ?? 0) + 1;
-			next.push(Math.min(inserted, replaced));
-		}
-		row = next;
-	}
-	return row[b.length] ?? 0;
+/** What to do with text that looks like a flag, if the verb takes text. */
+function describeDashes(verb: string, args: Args): string {
+	if (verb === "run") return ": put -- before the command";
+	const takesText = Object.values(args).some(
+		({ type, from }) => type === "positional" && !from,
+	);
+	return takesText ? ": put -- before it if it is text" : "";
 }

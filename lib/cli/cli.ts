@@ -20,7 +20,7 @@ import {
 	selectFlags,
 	tokenize,
 } from "./arguments.ts";
-import { checkCall, loadVerb } from "./verb.ts";
+import { checkCall, loadVerb, type Verb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
 /** Runs one verb. A user error is reported in one line; a bug is thrown. */
@@ -36,9 +36,9 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 		// At a prompt `bg` may be the shell function of the completions. Programs and agents need the path.
 		const hinted = isTerminal(1) ? text : insertProgramCommand(text, hintWords);
 		const message = toLine(hinted, 2000);
-		writeAll(2, `bg: ${message}\n`);
-		const isPrintable = !(error instanceof PrintError);
-		if (isPrintable && (await isJsonReply(name, rest))) printError(message);
+		const asJson =
+			!(error instanceof PrintError) && (await isJsonReply(name, rest));
+		if (!asJson || !printError(message)) writeAll(2, `bg: ${message}\n`);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	}
 }
@@ -75,12 +75,13 @@ async function printOverview(): Promise<number> {
 	return code;
 }
 
-/** Prints an error as JSON on stdout. A failure is ignored: stderr has the message. */
-function printError(message: string): void {
+/** Prints an error as JSON on stdout. @returns false if stdout cannot be written or nobody reads it. */
+function printError(message: string): boolean {
 	try {
-		writeAll(1, `${toJson({ error: message })}\n`);
+		return writeAll(1, `${toJson({ error: message })}\n`);
 	} catch (error) {
-		if (!(error instanceof PrintError)) throw error;
+		if (error instanceof PrintError) return false;
+		throw error;
 	}
 }
 
@@ -90,10 +91,12 @@ const hintWords = [...Object.keys(verbs), "--help"];
 /** Flags that make a reply text even in a pipe; `-q` counts for an unknown verb too. */
 const textFlags = ["quiet", "-q", "raw", "follow"];
 
-/** Whether the reply of a call is JSON; its error is then JSON too. */
+/** Whether the reply of a call is JSON; its error is then JSON on stdout, else text on stderr. */
 async function isJsonReply(name: string, argv: readonly string[]) {
 	const isKnown = Object.hasOwn(verbs, name);
-	const args = isKnown ? (await loadVerb(verbs, name)).args : undefined;
+	const { args, repliesInText } = isKnown
+		? await loadVerb(verbs, name)
+		: ({} as Partial<Verb>);
 	if (args && !("json" in args)) return false;
 	const given = new Map<string, string | undefined>();
 	for (const token of tokenize(selectFlags(args ?? {}), argv))
@@ -101,7 +104,8 @@ async function isJsonReply(name: string, argv: readonly string[]) {
 	if (textFlags.some((flag) => given.has(flag))) return false;
 	const format = given.get("format");
 	if (format !== undefined) return format.startsWith("json");
-	return given.has("json") || (!given.has("text") && !isTerminal(1));
+	if (given.has("json")) return true;
+	return !repliesInText && !given.has("text") && !isTerminal(1);
 }
 
 /** The command to type next, unless the message names one. */

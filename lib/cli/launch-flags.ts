@@ -4,7 +4,7 @@ import type { NamedPlan } from "../control/batch.ts";
 import { type LaunchResult, launchPlans } from "../control/launch.ts";
 import type { LaunchOptions } from "../control/options.ts";
 import { PrintError } from "../error.ts";
-import { isTerminal, joinFirst, toJson, writeAll } from "../print/text.ts";
+import { isTerminal, joinFirst, toLine, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";
 import {
 	type FormatArguments,
@@ -12,6 +12,7 @@ import {
 	isJsonWanted,
 	queuePausedWarning,
 	warn,
+	writeJson,
 } from "./reply.ts";
 import { flag, option } from "./verb.ts";
 
@@ -72,27 +73,31 @@ export const toLaunchOptions = (
 });
 
 /**
- * Launches all plans or none, and prints a line for each. If that fails, the error names the tasks, which
- * were launched. `describe`: the line of a text reply.
+ * Launches all plans or none, and prints them: a batch as one JSON object or a line each. If that fails, the
+ * error names the tasks, which were launched.
  */
 export function launchAndReply(
 	plans: readonly NamedPlan[],
 	format: FormatArguments & { quiet?: boolean },
-	describe = describeLaunched,
+	{ isBatch = false } = {},
 ): void {
 	const launched = launchPlans(plans.map(({ plan }) => plan));
 	const asJson = !format.quiet && isJsonWanted(format);
-	const lines = launched.map((each, index) => {
-		if (asJson) return toJson(toLaunchReply(each, plans[index]?.name));
-		for (const warning of each.warnings) warn(warning);
-		return format.quiet ? each.task.id : describe(each);
+	const describe = isBatch ? describeInBatch : describeLaunched;
+	const tasks = launched.map((each, index) =>
+		toLaunchReply(each, plans[index]?.name),
+	);
+	const lines = launched.map((each) => {
+		if (!asJson) for (const warning of each.warnings) warn(warning);
+		return `${format.quiet ? each.task.id : describe(each)}\n`;
 	});
 	// A script that asks for ids alone expects nothing else.
 	const isWarned = !asJson && (!format.quiet || isTerminal(2));
 	if (isWarned && launched.some(({ waitsFor }) => waitsFor))
 		warn(queuePausedWarning);
 	try {
-		writeAll(1, lines.map((line) => `${line}\n`).join(""));
+		if (asJson) writeJson(isBatch ? { tasks } : tasks[0]);
+		else writeAll(1, lines.join(""));
 	} catch (error) {
 		if (!(error instanceof PrintError)) throw error;
 		const joinIds = (each: readonly LaunchResult[]) => {
@@ -119,8 +124,12 @@ function describeLaunched({ task, existing }: LaunchResult): string {
 	return `${what} ${task.id} (bg wait ${task.id}, bg output ${task.id})`;
 }
 
+const describeInBatch = ({ task }: LaunchResult) =>
+	`${task.id}  ${toLine(task.description, 60)}`;
+
 /** A launched task in a JSON reply. */
 const toLaunchReply = (launched: LaunchResult, name?: string) => ({
+	id: launched.task.id,
 	taskId: launched.task.id,
 	sessionId: launched.task.session_id,
 	description: launched.task.description,

@@ -49,6 +49,12 @@ export function reply(
 /** Prints a reply as JSON. @returns false if the reader is gone. */
 export const writeJson = (json: unknown) => writeAll(1, `${toJson(json)}\n`);
 
+/** Adds the key `id` to what names its task as `taskId`. */
+export const addId = <T extends { taskId: string }>(named: T) => ({
+	id: named.taskId,
+	...named,
+});
+
 /** Prints a reply as JSON, or as text that consola writes. */
 export async function replyToPerson(
 	format: FormatArguments,
@@ -62,6 +68,10 @@ export async function replyToPerson(
 /** Programs that run in these environments cannot answer a question. */
 const unattendedVariables = [taskVariable, "BG_SESSION_ID", "CI"];
 
+/** Whether this program runs for an agent or in CI. */
+export const isUnattended = () =>
+	unattendedVariables.some((name) => process.env[name]);
+
 /**
  * Asks for confirmation if a person can answer: text reply, stdin and stderr terminals, no agent, no CI.
  * `question` returns undefined if there is nothing to confirm.
@@ -72,10 +82,7 @@ export async function confirm(
 	question: () => string | undefined,
 ): Promise<boolean> {
 	const isAttended =
-		!isJsonWanted(args) &&
-		isTerminal(0) &&
-		isTerminal(2) &&
-		!unattendedVariables.some((name) => process.env[name]);
+		!isJsonWanted(args) && isTerminal(0) && isTerminal(2) && !isUnattended();
 	const text = isAttended && !args.yes ? question() : undefined;
 	if (text === undefined) return true;
 	const { ask } = await import("./ask.ts");

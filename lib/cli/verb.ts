@@ -4,12 +4,12 @@
  */
 import type { CommandDef } from "citty";
 import { usage } from "../error.ts";
+import { suggestWord } from "../print/text.ts";
 import {
 	type Arg,
 	type Args,
 	type CheckedCall,
 	checkArguments,
-	suggestWord,
 } from "./arguments.ts";
 
 /** The groups of `bg --help` in order, with their titles. */
@@ -28,6 +28,8 @@ export type Verb<T extends Args = Args> = Pick<CommandDef<T>, "run"> & {
 	description: string;
 	group: keyof typeof groups;
 	args: T;
+	/** Whether it replies in text in a pipe too; `--json` chooses JSON. */
+	repliesInText?: boolean;
 	/** Lines to type, and the effect of each. */
 	examples: Readonly<Record<string, string>>;
 	/** Checks argv for a verb to which checkArguments does not apply. */

@@ -8,6 +8,7 @@
 import { isUtf8 } from "node:buffer";
 import { accessSync, constants, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
+import { defaultDroid } from "../droid/built-in.ts";
 import { droidNamePattern } from "../droid/definition.ts";
 import { errorCode, errorMessage, refused, usage } from "../error.ts";
 import { currentFolder, sleepSync } from "../process/runtime.ts";
@@ -50,7 +51,6 @@ export type DroidOptions = LaunchOptions & {
 	session?: { id: string; fork: boolean } | undefined;
 };
 
-const defaultDroid = "executor-med";
 const maxPromptBytes = 16 * 1024 * 1024;
 
 /**

@@ -47,14 +47,14 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		model: checkModel(options.model),
 		worktree: checkWorktree(options.worktree),
 	};
+	const definition = findDefinition(droid, base.cwd, warnings);
 	const prompt = readPrompt(options);
 	const program = findDroid();
-	const definition = findDefinition(droid, base.cwd, warnings);
 	const id = createTaskId();
 	const isShort = Buffer.byteLength(prompt) <= maxArgvPromptBytes;
 	const asFile = options.promptPath !== undefined || !isShort;
 	const via = options.private ? "private" : asFile ? "file" : "argv";
-	const systemPrompt = definition?.body;
+	const systemPrompt = definition.body;
 	const task: Task = {
 		...base,
 		id,

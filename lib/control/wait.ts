@@ -13,6 +13,8 @@ export type WaitOptions = {
 	/** Without ids: all that `includes` accepts and that are unfinished now or are launched meanwhile. */
 	ids?: readonly string[] | undefined;
 	includes?: (task: Task) => boolean;
+	/** Without ids: finished tasks that are returned as well. */
+	past?: ReadonlySet<string>;
 	/** Whether the first end is enough. */
 	any?: boolean | undefined;
 	/** In ms; without it, there is no limit. */
@@ -40,8 +42,10 @@ const fullPollIntervalMs = 1000;
 /** Waits until the tasks have ended or their records are gone. */
 export async function waitForTasks(
 	store: Store,
-	{ ids, includes = () => true, any, timeout, onEnd, onPoll }: WaitOptions,
+	options: WaitOptions,
 ): Promise<WaitResult> {
+	const { ids, includes = () => true, past, any, timeout } = options;
+	const { onEnd, onPoll } = options;
 	const deadline = performance.now() + (timeout ?? Number.POSITIVE_INFINITY);
 	const wakeup = new Wakeup();
 	const disarm = watchEnds(store, () => wakeup.wake());
@@ -61,8 +65,8 @@ export async function waitForTasks(
 					if (!known.has(id)) {
 						known.add(id);
 						const task = findTask(store, id);
-						if (task && includes(task) && !(isFirst && isFinal(task)))
-							pending.add(id);
+						const isPast = isFirst && task && isFinal(task) && !past?.has(id);
+						if (task && includes(task) && !isPast) pending.add(id);
 					}
 			const changed: Task[] = [];
 			for (const id of pending) {

@@ -9,6 +9,8 @@ export const droidNamePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 /** The settings in a droid's Markdown file. */
 export type DroidDefinition = {
+	/** What the droid is for. */
+	description?: string;
 	model?: string;
 	reasoningEffort?: string;
 	tools?: string[];
@@ -18,7 +20,7 @@ export type DroidDefinition = {
 };
 
 /** The tools of `tools: read-only`. */
-const readOnlyTools = ["Read", "LS", "Grep", "Glob"];
+export const readOnlyTools = ["Read", "LS", "Grep", "Glob"];
 
 /** The most warnings about one definition. */
 const maxWarnings = 10;
@@ -28,7 +30,7 @@ const wordPattern = /^[A-Za-z0-9][\w.:/@-]*$/;
 
 /**
  * Parses a droid's definition: front matter between two `---` lines, then the system prompt. It reads
- * `key: value`, `[a, b]` and `- a` lists of YAML; anything else becomes a warning.
+ * `key: value`, `[a, b]`, `- a` lists and block texts (`|`, `>`) of YAML; anything else becomes a warning.
  */
 export function parseDefinition(text: string): DroidDefinition {
 	const lines = text.replace(/^\uFEFF/, "").split(/\r?\n/);
@@ -40,7 +42,9 @@ export function parseDefinition(text: string): DroidDefinition {
 		};
 	const { fields, warnings } = parseFrontMatter(lines.slice(1, end));
 	const bodyLines = lines.slice(end + 1);
+	const description = fields.get("description");
 	const definition: DroidDefinition = {
+		...(typeof description === "string" && description && { description }),
 		model: findWord(fields, "model", warnings),
 		reasoningEffort: findWord(fields, "reasoningEffort", warnings),
 		tools: findTools(fields, warnings),
@@ -60,13 +64,26 @@ function parseFrontMatter(lines: string[]) {
 	const fields = new Map<string, string | string[]>();
 	const warnings: string[] = [];
 	let list: string[] | undefined;
+	/** The key of the block text that goes on as long as its lines are indented. */
+	let block: string | undefined;
 	for (const line of lines) {
+		if (block !== undefined && /^\s|^$/.test(line)) {
+			fields.set(block, `${fields.get(block)} ${line.trim()}`.trim());
+			continue;
+		}
+		block = undefined;
 		if (!line.trim() || line.trimStart().startsWith("#")) continue;
 		const item = /^\s*-\s+(.+)$/.exec(line);
 		const field = /^([A-Za-z][\w-]*)\s*:\s*(.*)$/.exec(line);
 		if (item && list) list.push(unquote(item[1] as string));
 		else if (field) {
 			const [, key = "", value = ""] = field;
+			if (/^[|>][+-]?$/.test(value.trim())) {
+				block = key;
+				list = undefined;
+				fields.set(key, "");
+				continue;
+			}
 			const [, inBrackets] = /^\[(.*)\]$/.exec(value.trim()) ?? [];
 			const words = inBrackets?.split(",").map(unquote);
 			list = value.trim() ? words?.filter((word) => word) : [];
@@ -101,8 +118,10 @@ function findTools(fields: Fields, warnings: string[]): string[] | undefined {
 			? value.split(",").map((each) => each.trim())
 			: value;
 	if (list.every((tool) => toolPattern.test(tool))) return list;
-	warnings.push("its definition has an unusable list of tools");
-	return undefined;
+	warnings.push(
+		"its definition has an unusable list of tools: it can only read",
+	);
+	return readOnlyTools;
 }
 
 function unquote(value: string): string {

@@ -1,12 +1,18 @@
 /** Finds the droid program and the definitions of droids. */
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { errorCode, errorMessage, refused } from "../error.ts";
+import { BgError, errorCode, errorMessage, refused, usage } from "../error.ts";
+import { findClosest } from "../print/text.ts";
 import { findOnPath, isExecutable } from "../process/executables.ts";
 import { toAbsolute } from "../process/runtime.ts";
 import { programFile } from "../process/self.ts";
 import { homeFolder } from "../store/paths.ts";
-import { type DroidDefinition, parseDefinition } from "./definition.ts";
+import { findBuiltIn, listBuiltIns } from "./built-in.ts";
+import {
+	type DroidDefinition,
+	droidNamePattern,
+	parseDefinition,
+} from "./definition.ts";
 
 /**
  * Finds droid: `$BG_DROID`, else `droid` on PATH. An absolute path.
@@ -25,52 +31,131 @@ export function findDroid(): string {
 	);
 }
 
+export type DroidOrigin = "project" | "home" | "plugin" | "built-in";
+
+/** A droid that can be launched by its name. */
+export type KnownDroid = DroidDefinition & {
+	name: string;
+	origin: DroidOrigin;
+	/** The file of the definition, unless it is built in. */
+	path?: string;
+};
+
+/**
+ * Finds the definition of a droid: in the project, the home, the plugin, then among the built-in ones.
+ * Adds to `warnings`.
+ * @throws BgError (usage) that names the closest droid if there is none of this name.
+ */
+export function findDefinition(
+	name: string,
+	cwd: string,
+	warnings: string[],
+): DroidDefinition {
+	const found = readDefinition(listFolders(cwd), name);
+	if (!found) throw usage(describeUnknown(name, cwd));
+	for (const each of found.warnings)
+		warnings.push(`droid "${name}": ${each} (${found.path})`);
+	return found;
+}
+
+/**
+ * Lists all droids by name, as a launch in `cwd` finds them. A definition that cannot be read has its
+ * problem among its warnings.
+ */
+export function listDroids(cwd: string): KnownDroid[] {
+	const folders = listFolders(cwd);
+	return listNames(folders).map((name) => {
+		try {
+			const found = readDefinition(folders, name);
+			if (found) return found;
+		} catch (error) {
+			if (!(error instanceof BgError)) throw error;
+			const warnings = [errorMessage(error)];
+			const [first] = folders.filter(({ path }) => hasFile(path, name));
+			return { name, origin: first?.origin ?? "home", body: "", warnings };
+		}
+		return { name, origin: "built-in", body: "", warnings: [] };
+	});
+}
+
+// --- internal ---
+
+type Folder = { origin: DroidOrigin; path: string };
+
 /** The folders of definitions, in search order: project, home, the plugin that contains this program. */
-function listDefinitionFolders(cwd: string): string[] {
-	const folders: string[] = [];
+function listFolders(cwd: string): Folder[] {
+	const project: string[] = [];
 	for (let at = cwd; ; at = dirname(at)) {
-		folders.push(join(at, ".factory", "droids"));
+		project.push(join(at, ".factory", "droids"));
 		if (statSync(join(at, ".git"), { throwIfNoEntry: false })) break;
 		if (dirname(at) === at) {
-			folders.length = 1;
+			project.length = 1;
 			break;
 		}
 	}
 	const home = homeFolder();
-	if (home) folders.push(join(home, ".factory", "droids"));
-	folders.push(resolve(dirname(programFile()), "..", "droids"));
-	return folders;
+	const plugin = resolve(dirname(programFile()), "..", "droids");
+	const own = home && join(home, ".factory", "droids");
+	return [
+		...project
+			.filter((path) => path !== own)
+			.map((path) => ({ origin: "project" as const, path })),
+		...(own ? [{ origin: "home" as const, path: own }] : []),
+		{ origin: "plugin", path: plugin },
+	];
 }
 
 const maxDefinitionBytes = 1024 * 1024;
 
-/** Finds and parses the definition of a droid; undefined if there is none. Adds to `warnings`. */
-export function findDefinition(
-	droid: string,
-	cwd: string,
-	warnings: string[],
-): DroidDefinition | undefined {
-	for (const folder of listDefinitionFolders(cwd)) {
-		const path = join(folder, `${droid}.md`);
+const hasFile = (folder: string, name: string) =>
+	existsSync(join(folder, `${name}.md`));
+
+/** @throws BgError (usage) if the file cannot be read: another definition must not replace it. */
+function readDefinition(
+	folders: readonly Folder[],
+	name: string,
+): KnownDroid | undefined {
+	for (const { origin, path: folder } of folders) {
+		const path = join(folder, `${name}.md`);
 		try {
 			const status = statSync(path, { throwIfNoEntry: false });
 			if (!status) continue;
 			if (!status.isFile() || status.size > maxDefinitionBytes)
 				throw new Error("not a file of at most 1 MiB");
-			const definition = parseDefinition(readFileSync(path, "utf8"));
-			for (const each of definition.warnings)
-				warnings.push(`droid "${droid}": ${each} (${path})`);
-			return definition;
+			const text = readFileSync(path, "utf8");
+			return { ...parseDefinition(text), name, origin, path };
 		} catch (error) {
 			if (errorCode(error) === "ENOTDIR") continue;
-			warnings.push(
-				`droid "${droid}": unable to read ${path}: ${errorMessage(error)}`,
+			throw usage(
+				`droid "${name}": unable to read ${path}: ${errorMessage(error)}`,
 			);
-			return undefined;
 		}
 	}
-	warnings.push(
-		`no definition of droid "${droid}" (.factory/droids/${droid}.md): it runs as a plain droid`,
+	const builtIn = findBuiltIn(name);
+	return builtIn && { ...builtIn, name, origin: "built-in" };
+}
+
+/** The names of all droids, each once. A folder that cannot be read has none. */
+function listNames(folders: readonly Folder[]): string[] {
+	const files = folders.flatMap(({ path }) => {
+		try {
+			return readdirSync(path);
+		} catch {
+			return [];
+		}
+	});
+	const names = files
+		.filter((file) => file.endsWith(".md"))
+		.map((file) => file.slice(0, -".md".length))
+		.filter((name) => droidNamePattern.test(name));
+	return [...new Set([...listBuiltIns(), ...names])].sort();
+}
+
+function describeUnknown(name: string, cwd: string): string {
+	const names = listNames(listFolders(cwd));
+	const containing = names.filter(
+		(each) => each.includes(name) || name.includes(each),
 	);
-	return undefined;
+	const closest = findClosest(name, containing.length ? containing : names);
+	return `there is no droid ${JSON.stringify(name)}: the closest is ${closest} (bg droids lists all)`;
 }

@@ -74,12 +74,15 @@ export const Digest = v.object({
 	finalText: optionalText,
 	usage: v.optional(v.record(v.string(), v.unknown())),
 	lastError: optionalText,
-	/** The first line that is not an event: why droid did not start, if it did not. */
+	/** The lines before the first event, each once: why droid did not start, if it did not. */
 	firstText: optionalText,
 });
 export type Digest = v.InferOutput<typeof Digest>;
 
 const maxMessageLength = 500;
+
+/** droid answers an unknown model with the list of those it knows. */
+const maxTextLength = 2000;
 
 // These values go into the record. A longer session id or usage is ignored.
 const maxSession = 200;
@@ -175,9 +178,20 @@ function addEvent(digest: Digest, event: StreamEvent): void {
 				digest.usage = event.usage;
 			break;
 		case "text":
-			digest.firstText ??= event.text.slice(0, maxMessageLength);
+			addText(digest, event.text);
 			break;
 	}
+}
+
+/** Adds a line of text; after the first event, only if it is the first line. */
+function addText(digest: Digest, text: string): void {
+	const { firstText = "", sessionId, progress } = digest;
+	const lines = firstText.split("\n");
+	const hasBegun = sessionId ?? progress.lastUpdate ?? progress.lastMessage;
+	if (firstText && hasBegun) return;
+	if (lines.includes(text)) return;
+	const all = firstText ? `${firstText}\n${text}` : text;
+	digest.firstText = all.slice(0, maxTextLength);
 }
 
 const formatValue = (value: unknown) =>

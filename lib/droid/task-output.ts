@@ -13,11 +13,13 @@ import {
 import { outputFile, type Store } from "../store/paths.ts";
 import { maxResultBytes, type Task } from "../task/schema.ts";
 import { isFinal, type TaskEnd } from "../task/states.ts";
+import { maxCharacterBytes } from "./boundaries.ts";
 import {
 	type Digest,
 	digestStream,
 	digestTail,
 	parseDigest,
+	parseEvent,
 } from "./stream.ts";
 
 /** The most of an output that one call reads, in bytes. */
@@ -78,6 +80,30 @@ export function readResult(store: Store, task: Task): TaskResult {
 	}
 }
 
+/**
+ * Reads the whole result of an ended task, of which the record keeps 16 KiB: of a droid the final text, of a
+ * command what it wrote, at most its last 8 MiB.
+ */
+export function readWholeResult(store: Store, task: Task): string {
+	const { id, kind, result = "" } = task;
+	// A cut may leave out up to three bytes of a character.
+	const isCut = Buffer.byteLength(result) > maxResultBytes - maxCharacterBytes;
+	if (!isCut || kind === "native") return result;
+	const size = readOutputSize(store, id);
+	const from = Math.max(0, size - windowBytes);
+	const text = readOutputBytes(store, id, { from, to: size }).toString("utf8");
+	if (kind !== "droid") {
+		const plain = toPlain(text).trimEnd();
+		return plain.endsWith(result) ? plain : result;
+	}
+	for (const line of text.split("\n").reverse()) {
+		const event = parseEvent(line);
+		if (event.type !== "completion") continue;
+		return event.finalText.startsWith(result) ? event.finalText : result;
+	}
+	return result;
+}
+
 function readTail(store: Store, task: Task): TaskResult {
 	const size = readOutputSize(store, task.id);
 	const from = Math.max(0, size - tailWindowBytes);
@@ -96,6 +122,7 @@ function readTail(store: Store, task: Task): TaskResult {
 	return {
 		facts: { result, droid_session_id, progress, usage: last.usage ?? usage },
 		completed: last.finalText !== undefined,
-		error: (last.lastError ?? last.firstText) || undefined,
+		error:
+			(last.lastError ?? last.firstText?.replace(/\s+/g, " ")) || undefined,
 	};
 }

@@ -149,22 +149,39 @@ function chooseNextChecked(
 	return next;
 }
 
-const formatHead = () =>
-	`Background tasks ended (notice from bg; \`${formatProgram()} output ID\` shows more):`;
+/** The first line. */
+const formatHead = (counts: string) =>
+	`Background tasks ended (notice from bg; \`${formatProgram()} result ID\` shows an answer): ${counts}`;
 
+/** The longest that formatCounts returns for one notice. */
+const longestCounts = "50 error, 50 cancelled, 50 completed, 50 unreadable";
+
+/** Counts ends by status, in their order. */
+function formatCounts(ends: readonly (Task | string)[]): string {
+	const counts = new Map<string, number>();
+	for (const end of ends) {
+		const status = typeof end === "string" ? "unreadable" : end.status;
+		counts.set(status, (counts.get(status) ?? 0) + 1);
+	}
+	return [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
+}
+
+/** The ids of tasks whose words do not fit. */
 const formatIds = (ids: readonly string[]) =>
 	ids.length ? `\n- also ended: ${ids.join(", ")}` : "";
 
+const formatListCall = (session: string) =>
+	`${formatProgram()} list --session ${session}`;
+
 const formatTail = (left: number, session: string) =>
-	left
-		? `\n- ${left} more in the next notice: ${formatProgram()} list --session ${session}`
-		: "";
+	left ? `\n- ${left} more in the next notice: ${formatListCall(session)}` : "";
 
 /** How many tasks one notice can name. */
 function countNamed(session: string, notices: readonly Notice[]): number {
 	const ids = notices.filter(isEnded).map(({ id }) => id);
 	ids.splice(maxNamed);
-	const around = formatHead() + formatTail(notices.length, session);
+	const around =
+		formatHead(longestCounts) + formatTail(notices.length, session);
 	while (ids.length > 1 && (around + formatIds(ids)).length > maxNoticeLength)
 		ids.pop();
 	return ids.length;
@@ -176,17 +193,20 @@ function renderNotice(
 	left: number,
 	session: string,
 ): string {
-	const isSuccess = (end: Task | string) =>
-		typeof end !== "string" && end.status === "completed";
-	const sorted = ends.toSorted((a, b) => +isSuccess(a) - +isSuccess(b));
+	const order = ["error", "cancelled", "completed"];
+	const rank = (end: Task | string) =>
+		typeof end === "string" ? 0 : order.indexOf(end.status);
+	const sorted = ends.toSorted((a, b) => rank(a) - rank(b));
 	const ids = sorted.map((end) => (typeof end === "string" ? end : end.id));
 	const tail = formatTail(left, session);
-	let text = formatHead();
+	const cutTail = tail || `\n- all of them: ${formatListCall(session)}`;
+	let text = formatHead(formatCounts(sorted));
 	for (const [index, end] of sorted.entries()) {
 		const line = `\n${describeEnd(end)}`;
-		const after = formatIds(ids.slice(index + 1)) + tail;
+		const others = formatIds(ids.slice(index + 1));
+		const after = others ? others + cutTail : tail;
 		if (text.length + line.length + after.length > maxNoticeLength)
-			return text + formatIds(ids.slice(index)) + tail;
+			return text + formatIds(ids.slice(index)) + cutTail;
 		text += line;
 	}
 	return text + tail;

@@ -117,7 +117,13 @@ export function handleSubagentStop(
 		? (task_result ?? last_assistant_message)
 		: (last_assistant_message ?? readTranscript(transcript_path));
 	const { status } = finishByHook(store, task.id, result ?? "");
-	writeHookReply({ taskId: task.id, status, completed: isFinal({ status }) });
+	const { id } = task;
+	writeHookReply({
+		id,
+		taskId: id,
+		status,
+		completed: isFinal({ status }),
+	});
 }
 
 /** Ends a task with a result, unless it has ended or is being stopped. Returns the task. */

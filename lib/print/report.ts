@@ -1,10 +1,11 @@
 /**
  * The report of a session's tasks in Markdown, which an agent can print unchanged: a table of all tasks,
- * the results of finished ones, the progress of the others. At most 2,000 characters a task.
+ * then failed, completed and unfinished ones. A short result is in the table, a longer one below it. At most
+ * 2,000 characters a task.
  *
  * The text of a task is data: it is put into code spans, in which Markdown has no meaning.
  */
-import type { Task } from "../task/schema.ts";
+import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { formatProgramCall, toData } from "./text.ts";
 import { formatTaskAge } from "./units.ts";
@@ -21,24 +22,35 @@ const maxQuoteLength = 500;
 
 /** Renders the report. `now`: ms since 1970. */
 export function renderReport(tasks: readonly ReportedTask[], now = Date.now()) {
-	const section = (title: string, wanted: boolean, render: RenderTask) => {
-		const chosen = tasks.filter((task) => isFinal(task) === wanted);
-		const items = chosen.map((task) => render(task, now));
+	const section = (title: string, statuses: readonly Status[]) => {
+		const chosen = tasks.filter(({ status }) => statuses.includes(status));
+		const items = chosen.map((task) =>
+			isFinal(task) ? renderFinished(task, now) : renderUnfinished(task, now),
+		);
 		return ["", `### ${title}`, "", ...(items.length ? items : ["None."])];
 	};
+	const hasFailed = tasks.some(({ status }) => failed.includes(status));
 	return [
 		"## Background Tasks",
 		"",
 		"| Task ID | Droid | Status | Result |",
 		"| --- | --- | --- | --- |",
 		...tasks.map(renderRow),
-		...section("Completed", true, renderFinished),
-		...section("Still Running", false, renderUnfinished),
+		...(hasFailed ? section("Failed", failed) : []),
+		...section("Completed", ["completed"]),
+		...section("Still Running", ["queued", "running"]),
 		"",
 	].join("\n");
 }
 
 // --- internal ---
+
+/** What did not come to its own end is listed with the failures: its item says which it is. */
+const failed: readonly Status[] = ["error", "cancelled"];
+
+/** Whether a text is shown whole in the table. */
+const fitsCell = (text: string | undefined) =>
+	toData(text ?? "", Number.POSITIVE_INFINITY).length <= maxCellLength;
 
 /** Quotes the text of a task in a code span, in one line. */
 function quoteText(text: string | undefined, length: number): string {
@@ -49,16 +61,18 @@ function quoteText(text: string | undefined, length: number): string {
 function renderRow(task: ReportedTask): string {
 	const droid = quoteText(task.agent ?? task.kind, 64);
 	const plain = /^`[\w.-]+`$/.test(droid) ? droid.slice(1, -1) : droid;
-	const result = isFinal(task)
-		? quoteText(task.error ?? task.result, maxCellLength)
-		: describeWork(task);
+	const result = isFinal(task) ? renderCell(task) : "";
 	const cells = [task.id, plain, task.status, result];
 	// Backslashes before a bar are removed: they would escape the backslash of the bar.
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;
 }
 
-type RenderTask = (task: ReportedTask, now: number) => string;
+/** The error, else the result if it is short enough. What is not here is below the table. */
+function renderCell({ error, result }: ReportedTask): string {
+	const words = error ?? result;
+	return fitsCell(words) ? quoteText(words, maxCellLength) : "see below";
+}
 
 type ItemText = {
 	title: string;
@@ -87,10 +101,12 @@ function renderItem(
 function renderFinished(task: ReportedTask, now: number): string {
 	const { id, status, error, result, note } = task;
 	const age = task.started_at ? ` after ${formatTaskAge(task, now)}` : "";
-	return renderItem(task, [status + age, quoteText(error, 200), note], {
+	const longError = fitsCell(error) ? undefined : quoteText(error, 200);
+	return renderItem(task, [status + age, longError, note], {
 		title: "output",
-		text: result,
-		command: `status ${id} --full`,
+		// Without an error, a short result is in the table.
+		text: error === undefined && fitsCell(result) ? undefined : result,
+		command: `result ${id}`,
 		shows: "all",
 	});
 }

@@ -128,3 +128,35 @@ export const joinFirst = (words: readonly string[], most: number, hint = "") =>
 /** Formats a call of this program for a shell: `command` is a verb and its arguments. */
 export const formatProgramCall = (command: string) =>
 	`${toLine(programCommand())} ${command}`;
+
+/** The most similar word of a list as ` (did you mean …?)`; "" if none is similar. */
+export function suggestWord(given: string, words: readonly string[]): string {
+	const near = findClosest(given, words);
+	if (near === undefined) return "";
+	const isSimilar =
+		measureEditDistance(given, near) <= Math.max(1, near.length / 3);
+	return isSimilar ? ` (did you mean ${near}?)` : "";
+}
+
+/** The word of a list that is most similar to another one; undefined if the list is empty. */
+export const findClosest = (given: string, words: readonly string[]) =>
+	words
+		.map((word) => ({ word, distance: measureEditDistance(given, word) }))
+		.sort((a, b) => a.distance - b.distance)[0]?.word;
+
+// --- internal ---
+
+/** Levenshtein distance. */
+function measureEditDistance(a: string, b: string): number {
+	let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+	for (const [i, char] of [...a].entries()) {
+		const next = [i + 1];
+		for (let j = 0; j < b.length; j++) {
+			const replaced = (row[j] ?? 0) + (char === b[j] ? 0 : 1);
+			const inserted = Math.min(next[j] ?? 0, row[j + 1] ?? 0) + 1;
+			next.push(Math.min(inserted, replaced));
+		}
+		row = next;
+	}
+	return row[b.length] ?? 0;
+}

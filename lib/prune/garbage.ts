@@ -28,6 +28,7 @@ import {
 	type Store,
 	sweptMark,
 	sweptSession,
+	unseenFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import { isSessionLink } from "../store/session-index.ts";
@@ -92,12 +93,13 @@ export function sweepStore(store: Store): void {
 	const recorded = new Set(listTaskIds(store));
 	const isUnrecorded = (id: string) =>
 		!recorded.has(id) && hasNoRecord(store, id);
-	for (const session of listNames(store, folderPath(store, "notices")))
-		removeFromSession(
-			store,
-			{ folder: "notices", session, most: maxSweptNames },
-			isUnrecorded,
-		);
+	for (const folder of ["notices", "unseen"] as const)
+		for (const session of listNames(store, folderPath(store, folder)))
+			removeFromSession(
+				store,
+				{ folder, session, most: maxSweptNames },
+				isUnrecorded,
+			);
 	for (const session of chooseSessions(store)) {
 		removeFromSession(
 			store,
@@ -106,6 +108,9 @@ export function sweepStore(store: Store): void {
 		);
 		removeOldNotes(`${folderPath(store, "sessions")}/${session}`);
 	}
+	for (const key of listNames(store, folderPath(store, "unseen")))
+		if (isOld(`${folderPath(store, "unseen")}/${key}`))
+			rmSync(unseenFolder(store, key), { recursive: true, force: true });
 }
 
 /**
@@ -156,7 +161,11 @@ function removeFromSession(
 		folder,
 		session,
 		most = Number.POSITIVE_INFINITY,
-	}: { folder: "sessions" | "notices"; session: string; most?: number },
+	}: {
+		folder: "sessions" | "notices" | "unseen";
+		session: string;
+		most?: number;
+	},
 	isMeant: (id: string) => boolean,
 ): void {
 	const path = `${folderPath(store, folder)}/${session}`;
@@ -195,6 +204,13 @@ function isFinishedOrGone(store: Store, id: string): boolean {
 /** Whether a task has no record and will not get one. */
 const hasNoRecord = (store: Store, id: string) =>
 	!isLaunchPending(store, id) && readRecordVersion(store, id) === undefined;
+
+/** Whether no name was added to a folder or removed from it for a week. */
+function isOld(folder: string): boolean {
+	const status = lstatSync(folder, { throwIfNoEntry: false });
+	const age = Date.now() - (status?.mtimeMs ?? 0);
+	return Boolean(status?.isDirectory()) && age >= noteRetentionMs;
+}
 
 /** Removes the folder of a session that has had no task for a week, or for longer if it has links. */
 function removeOldNotes(folder: string): void {

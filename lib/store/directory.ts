@@ -13,6 +13,7 @@ import {
 	mkdirSync,
 	openSync,
 	readdirSync,
+	readlinkSync,
 	type Stats,
 	statSync,
 	writeSync,
@@ -51,11 +52,13 @@ export function openStore({
 	dir?: string;
 	write?: boolean;
 } = {}): Store {
-	if (write)
+	let found = findStore(dir);
+	if (write && !found) {
 		wrapWriteErrors(dir, () =>
 			mkdirSync(dir, { recursive: true, mode: 0o700 }),
 		);
-	const found = findStore(dir);
+		found = findStore(dir);
+	}
 	if (!found) return { dir };
 	const { store, mode } = found;
 	if (write) assertWritable(store);
@@ -182,8 +185,14 @@ function findStore(dir: string): { store: Store; mode: number } | undefined {
 			`${dir} is a link that another user made: set BG_DIR to a folder of yours`,
 		);
 	const status = isLink ? statOrRefuse(dir, statSync) : link;
-	if (!status?.isDirectory())
-		throw refused(`${dir} is not a folder: set BG_DIR to one`);
+	if (!status)
+		throw refused(
+			`${dir} is a link to ${readlinkSync(dir)}, which does not exist: create that folder, or ${otherFolder()}`,
+		);
+	if (!status.isDirectory())
+		throw refused(
+			`${dir} is ${isLink ? "a link to a file" : "a file"}, not a folder: ${otherFolder()}`,
+		);
 	const { uid: owner, mode } = status;
 	const isForeign = owner !== ownUid;
 	if (isForeign && ownUid !== 0)
@@ -212,6 +221,12 @@ function assertStoreFolder(dir: string, mode: number): boolean {
 		);
 	return hasRecords;
 }
+
+/** What to do if the folder of the store cannot be one. */
+const otherFolder = () =>
+	process.env.BG_DIR
+		? "set BG_DIR to a folder, or unset it"
+		: "remove it, or set BG_DIR to a folder";
 
 /** Reads the status of a path; undefined if nothing is there. Refuses what cannot be read. */
 function statOrRefuse(

@@ -5,6 +5,9 @@
  * mark is removed last and created again if another notice became due meanwhile. The claim of a dead
  * hook is taken over: a notice may be given twice and is never lost.
  *
+ * After that, `.unseen/<session>/<id>` exists until an answer (`wait`, `output`, …) shows the end: `wait` without
+ * ids returns these tasks too.
+ *
  * The entries of an ended session are handed over to its caller, the session that started it. A hook
  * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved. The entries
  * of a session that goes on under a new id are handed over in the same way. A writer that finds the old id
@@ -13,16 +16,23 @@
 import { existsSync, rmSync } from "node:fs";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { idPattern, sessionPattern } from "../task/ids.ts";
-import { assertWritable } from "./directory.ts";
+import { assertWritable, makeFolder } from "./directory.ts";
 import {
 	createIn,
 	listNames,
 	moveFile,
 	removeEmptyFolder,
+	removeFile,
 	touch,
 	uniqueHolderName,
 } from "./files.ts";
-import { dueMark, handoverFile, noticeFolder, type Store } from "./paths.ts";
+import {
+	dueMark,
+	handoverFile,
+	noticeFolder,
+	type Store,
+	unseenFolder,
+} from "./paths.ts";
 import {
 	findNewest,
 	findNext,
@@ -66,6 +76,17 @@ export function expectNotice(
 /** Lists the entries of a session, oldest task first. */
 export function listNotices(store: Store, session: string): Notice[] {
 	return isKnownSession(session) ? parseEntries(namesOf(store, session)) : [];
+}
+
+/** Lists the tasks of a session whose ends no answer has shown yet, unfinished ones included. */
+export function listUnseen(store: Store, session: string): string[] {
+	if (!isKnownSession(session)) return [];
+	return listSameSessions(store, session).flatMap((each) => [
+		...listNames(store, unseenFolder(store, each)).filter((id) =>
+			idPattern.test(id),
+		),
+		...listNotices(store, each).map(({ id }) => id),
+	]);
 }
 
 /** Continues the handovers to a session, then lists its entries. */
@@ -132,7 +153,8 @@ export function settleToldNotices(
 	const folder = noticeFolder(store, session);
 	for (const { id, name, state } of listNotices(store, session))
 		if (state !== "told") continue;
-		else if (isSeen) rmSync(`${folder}/${name}`, { force: true });
+		else if (isSeen)
+			markUnseen(store, session, { id, file: `${folder}/${name}` });
 		else moveFile(`${folder}/${name}`, `${folder}/${id}.due`);
 }
 
@@ -164,7 +186,7 @@ export function removeClaimedNotices(
 	{ isMoreDue = false }: { isMoreDue?: boolean } = {},
 ): void {
 	if (!isKnownSession(session)) return;
-	for (const { file } of claims) rmSync(file, { force: true });
+	for (const claim of claims) markUnseen(store, session, claim);
 	const mark = dueMark(store, session);
 	// A notice that becomes due from now on creates the mark itself.
 	if (!isMoreDue && !existsSync(mark)) return;
@@ -181,9 +203,12 @@ export function discardNotice(
 	if (!isKnownSession(session)) return;
 	assertWritable(store);
 	// Oldest first: an entry that is being moved is found at its new place.
-	for (const each of listSameSessions(store, session))
+	for (const each of listSameSessions(store, session)) {
 		for (const suffix of ["", ".due", ".told"])
 			rmSync(`${noticeFolder(store, each)}/${id}${suffix}`, { force: true });
+		const unseen = unseenFolder(store, each);
+		if (removeFile(`${unseen}/${id}`)) removeEmptyFolder(unseen);
+	}
 }
 
 /**
@@ -306,6 +331,17 @@ function passOn(
 		seen.add(next);
 		at = next;
 	}
+}
+
+/** Turns an entry into one whose notice was given and whose end no answer has shown. */
+function markUnseen(store: Store, session: string, { id, file }: NoticeClaim) {
+	try {
+		makeFolder(store, unseenFolder(store, session));
+		moveFile(file, `${unseenFolder(store, session)}/${id}`);
+	} catch {
+		// On a full disk: `wait` does not return it, and the notice is not given again.
+	}
+	rmSync(file, { force: true });
 }
 
 /** The ended sessions whose entries are being handed over, by the names in a folder. */

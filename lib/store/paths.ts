@@ -24,6 +24,7 @@
  *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
+ *     .unseen/<session>/<id>     a notice for that session was given; no answer has shown its end yet
  *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
  *                                empty; a hook is connecting the two sessions (hook/continue.ts)
  *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
@@ -74,6 +75,7 @@ export type Store = {
 export const folders = {
 	sessions: ".sessions",
 	notices: ".notices",
+	unseen: ".unseen",
 	due: ".due",
 	prompts: ".prompts",
 	progress: ".progress",
@@ -252,6 +254,10 @@ export const indexMark = (store: Store) =>
 /** The notices of a session. `session` must match sessionPattern. */
 export const noticeFolder = (store: Store, session: string) =>
 	`${folderPath(store, "notices")}/${session}`;
+
+/** The tasks whose notices a session was given and whose ends it did not see in an answer. */
+export const unseenFolder = (store: Store, session: string) =>
+	`${folderPath(store, "unseen")}/${session}`;
 
 /** Exists while the notices of `from`, a session that has ended, are handed over to `session`. */
 export const handoverFile = (store: Store, session: string, from: string) =>

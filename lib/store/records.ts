@@ -53,7 +53,7 @@ import { indexSession } from "./session-index.ts";
 export const lockTimeoutMs = 2000;
 
 /** A record that could not be read, and why. */
-export type UnreadableRecord = { taskId: string; problem: string };
+export type UnreadableRecord = { id: string; taskId: string; problem: string };
 
 /**
  * Reads one record.
@@ -119,7 +119,7 @@ export function* iterateTasks(
 		} catch (error) {
 			// ENOENT: the record was deleted between the listing and the read.
 			if (errorCode(error) !== "ENOENT")
-				unreadable.push({ taskId: id, problem: errorMessage(error) });
+				unreadable.push({ id, taskId: id, problem: errorMessage(error) });
 		}
 	}
 }

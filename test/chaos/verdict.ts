@@ -79,12 +79,18 @@ export function tasksIn(call: Called): Launched[] {
 }
 
 /** Whether a call that was not killed ended in a way that is never allowed. */
-export function isFault({ argv, code, killed, stderr }: Called): boolean {
+export function isFault({
+	argv,
+	code,
+	killed,
+	stdout,
+	stderr,
+}: Called): boolean {
 	if (/^ +at /m.test(stderr)) return true;
 	if (killed) return false;
 	if (/^hook/.test(argv[0] ?? "")) return code !== 0 || stderr !== "";
 	// A task that it names may have been deleted.
-	if (code === 2) return !/no task "bg_/.test(stderr);
+	if (code === 2) return !/no task \\?"bg_/.test(stdout + stderr);
 	return ![0, 1, 3, 111, 124].includes(code ?? -1);
 }
 
@@ -392,6 +398,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	temporary: /^(swept|swept-session|archived)$/,
 	archive: /^[\w-]+(\/id(\.\d+)?\.(json|out))?$/,
 	notices: undefined,
+	unseen: /./,
 	due: undefined,
 	prompts: undefined,
 	locks: undefined,

@@ -20,6 +20,7 @@ describe("a droid's definition", () => {
 			].join("\n"),
 		);
 		expect(definition).toEqual({
+			description: "does: things",
 			model: "claude-opus-4",
 			reasoningEffort: "high",
 			tools: ["Read", "LS", "Execute"],

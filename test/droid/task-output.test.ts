@@ -84,9 +84,14 @@ test("a line longer than the window does not stop the reader", () => {
 	expect(readCurrentDigest(store, task).progress.toolCalls).toBe(1);
 });
 
-test("a droid that never started is known by its first line", () => {
-	const { store, task } = streamed("Invalid model: x\n", "Note: and so on\n");
-	expect(readResult(store, task).error).toBe("Invalid model: x");
+test("a droid that never started is known by its own words, each line once", () => {
+	const words = ["Invalid model: x\n", "\n", "Available models:\n", "  y\n"];
+	const { store, task } = streamed(...words, ...words);
+	expect(readResult(store, task).error).toBe(
+		"Invalid model: x Available models: y",
+	);
+	const later = streamed(JSON.stringify(said("hi")), "\n", "one\n", "two\n");
+	expect(readResult(later.store, later.task).error).toBe("one");
 });
 
 test("the text of a stream ends with a whole event, even if it is the first one", () => {

@@ -221,7 +221,7 @@ function openLab(model: Model): Lab {
 			],
 			options,
 		);
-		if (answer.code !== 0) throw new Error(answer.stderr);
+		if (answer.code !== 0) throw new Error(answer.error);
 		return answer.stdout.trim();
 	};
 	const toolsSaid = () =>

@@ -61,7 +61,9 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 		running: 1,
 		tasks: [{ id, status: "running", progress: { lastTool: "Execute" } }],
 	});
-	const soFar = (await lab.bg(["output", id])).json();
+	const outputOf = async (...flags: string[]) =>
+		(await lab.bg(["output", id, "--json", ...flags])).json().tasks[0];
+	const soFar = await outputOf();
 	expect(soFar.status).toBe("running");
 	expect(soFar.output).toContain("→ Execute echo hello;");
 	expect(soFar.output).not.toContain("# done");
@@ -70,7 +72,13 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 	const waited = await lab.bg(["wait", id]);
 	expect(waited.code).toBe(0);
 	expect(waited.json().tasks).toEqual([
-		{ taskId: id, status: "completed", exit_code: 0, result: "All good." },
+		{
+			id,
+			taskId: id,
+			status: "completed",
+			exit_code: 0,
+			result: "All good.",
+		},
 	]);
 	expect(await status()).toMatchObject({
 		status: "completed",
@@ -82,8 +90,9 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 		usage: { input_tokens: 20, output_tokens: 10 },
 	});
 
-	const rest = await lab.bg(["output", id, "--since", `${soFar.nextOffset}`]);
-	expect(soFar.output + rest.json().output).toMatch(
+	expect((await lab.bg(["result", id])).stdout).toBe("All good.\n");
+	const rest = await outputOf("--since", `${soFar.nextOffset}`);
+	expect(soFar.output + rest.output).toMatch(
 		new RegExp(
 			[
 				`^# session ${session}, model \\S+`,
@@ -95,8 +104,8 @@ droidTest("a droid's final text is its task's result", async (lab) => {
 			].join("\n"),
 		),
 	);
-	expect((await lab.bg(["output", id])).json().output).toBe(
-		soFar.output + rest.json().output,
+	expect((await lab.bg(["output", id])).stdout).toBe(
+		soFar.output + rest.output,
 	);
 });
 
@@ -186,7 +195,13 @@ droidTest(
 		const cancelled = await lab.bg(["cancel", id]);
 		expect(cancelled.code).toBe(0);
 		expect(cancelled.json().tasks).toEqual([
-			{ taskId: id, status: "cancelled", cancelled: true, survivors: [] },
+			{
+				id,
+				taskId: id,
+				status: "cancelled",
+				cancelled: true,
+				survivors: [],
+			},
 		]);
 		expect([droid, ...tools].map(isAlive)).toEqual([false, false, false]);
 		// Exit code 0 is what droid says when it is stopped.
@@ -283,8 +298,8 @@ droidTest("a native subagent is part of its droid's task", async (lab) => {
 		result: "It reported.",
 		progress: { toolCalls: 1, lastTool: "Task" },
 	});
-	const { output } = (await lab.bg(["output", id])).json();
-	expect(output).toContain("> output: The subagent is done.");
+	const { stdout } = await lab.bg(["output", id]);
+	expect(stdout).toContain("> output: The subagent is done.");
 });
 
 droidTest("a droid's launch gives its tool back at once", async (lab) => {
@@ -419,4 +434,79 @@ droidTest("a droid's launches get at most its own autonomy", async (lab) => {
 		parent_task_id: outer,
 		result: "From below.",
 	});
+});
+
+/** The examples of the skill that came with background-manager.py, each with a prompt of its own. */
+const oldLines = [
+	["Find auth patterns", "SAY[one]", "explorer", "main", "low"],
+	["Fix API errors", "SAY[two]", "executor-med", "main", "medium"],
+	["Fix auth", "SAY[three]", "executor-med", "main"],
+	["Fix auth", "SAY[four]", "executor-med", "main"],
+	["Fix auth", "SAY[five]", "executor-med", "main"],
+	["a description", "SAY[six]", "librarian", "a-session"],
+];
+
+droidTest("the launch lines of the old skill run", async (lab) => {
+	const words = ["Refactor auth", "SAY[no]", "executor-high", "main", "high"];
+	const launches = [...oldLines, [...words, "opus"]].map(async (line) => {
+		const answer = await lab.bg(["launch", ...line]);
+		expect(answer).toMatchObject({ code: 0, stderr: "" });
+		expect(answer.json().warnings).toBeUndefined();
+		return String(answer.json().id);
+	});
+	const ids = await Promise.all(launches);
+	const last = ids.pop() ?? "";
+	expect((await lab.bg(["wait", ...ids])).code).toBe(0);
+	for (const [index, id] of ids.entries()) {
+		const [description, prompt, agent, session] = oldLines[index] ?? [];
+		expect(lab.record(id)).toMatchObject({
+			description,
+			prompt,
+			agent,
+			parent_session_id: session,
+			autonomy: index ? "medium" : "low",
+			result: prompt?.slice("SAY[".length, -1),
+		});
+	}
+	// The lab has no such model: droid says which there are.
+	const waited = await lab.bg(["wait", last]);
+	expect(waited.code).toBe(1);
+	const { error } = waited.json().tasks[0];
+	expect(error).toStartWith("exited 1: Invalid model: opus ");
+	expect(error).toContain("Available custom models: custom:Lab-0 (Lab)");
+	expect(error.match(/Invalid model/g)).toHaveLength(1);
+});
+
+droidTest("a built-in droid that only reads cannot write", async (lab) => {
+	const id = await lab.launch("RUN[touch written] SAY[I tried.]", {
+		droid: "code-reviewer",
+		autonomy: "high",
+	});
+	await lab.bg(["wait", id]);
+	expect(lab.record(id).status).toBe("completed");
+	expect(existsSync(join(lab.project, "written"))).toBe(false);
+	const [request] = lab.model.requests();
+	const tools = request?.tools?.map((tool) => tool.function.name).sort();
+	expect(tools).toEqual(["Glob", "Grep", "LS", "Read"]);
+	expect(request && said(request, "system").join("\n")).toContain(
+		"Change nothing: you can only read.",
+	);
+	// The same call by a droid that may write does write.
+	const other = await lab.launch("RUN[touch written] SAY[Done.]", {
+		droid: "test-engineer",
+	});
+	expect((await lab.bg(["wait", other])).code).toBe(0);
+	expect(existsSync(join(lab.project, "written"))).toBe(true);
+});
+
+droidTest("each built-in droid is accepted by droid", async (lab) => {
+	const { droids } = (await lab.bg(["droids"])).json();
+	const names: string[] = droids.map(({ name }: { name: string }) => name);
+	expect(names).toHaveLength(12);
+	const ids: string[] = [];
+	for (const droid of names) ids.push(await lab.launch("SAY[Hi.]", { droid }));
+	const { tasks } = (await lab.bg(["wait", ...ids])).json();
+	for (const task of tasks)
+		expect(task).toMatchObject({ status: "completed", result: "Hi." });
+	expect(tasks).toHaveLength(12);
 });

@@ -106,6 +106,5 @@ test.each([
 	expect(waited.tasks).toEqual([
 		expect.objectContaining({ taskId: id, status: "error", exit_code: 3 }),
 	]);
-	const { output } = (await box.bg(["output", id], { argv })).json();
-	expect(output).toBe("out\n");
+	expect((await box.bg(["output", id], { argv })).stdout).toBe("out\n");
 });

@@ -118,7 +118,7 @@ test("without /proc an orphan gets a new supervisor, and a lost task is marked",
 		process.kill(pid ?? 0, "SIGKILL");
 	await until(() => box.alive().length === 0, "all gone");
 	const pruned = (await bg(["prune"], { env: auckland })).json();
-	expect(pruned.tasks).toEqual([{ taskId: id, reason: "lost" }]);
+	expect(pruned.tasks).toEqual([{ id, taskId: id, reason: "lost" }]);
 	expect(readdirSync(join(box.dir, ".slots"))).toEqual([]);
 });
 

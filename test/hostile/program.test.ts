@@ -78,13 +78,13 @@ function watched(): Watched & { ids: string[] } {
 }
 
 /** An answer for a person or a program: a code that is documented, one line where it is a fault. */
-function expectSound({ code, stdout, stderr }: Answer, isText: boolean): void {
+function expectSound({ code, stdout, error }: Answer, isText: boolean): void {
 	const codes: number[] = Object.values(exitCodes);
-	expect({ stderr, isCode: codes.includes(code ?? -1) }).toEqual({
-		stderr: expect.stringMatching(/^(bg: [^\n]*\n)*$/),
+	expect({ error, isCode: codes.includes(code ?? -1) }).toEqual({
+		error: expect.stringMatching(/^(bg: [^\n]*\n)*$/),
 		isCode: true,
 	});
-	expect(firstObeyed(stderr)).toBeUndefined();
+	expect(firstObeyed(error)).toBeUndefined();
 	if (isText) expect(firstObeyed(stdout)).toBeUndefined();
 	else
 		for (const line of stdout.split("\n"))

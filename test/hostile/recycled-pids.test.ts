@@ -23,7 +23,7 @@ async function inNamespace() {
 	const argv = [...enter, ...program];
 	const bg = async (...args: string[]) => {
 		const answer = await box.bg(args, { argv });
-		if (answer.code === null) throw new Error(answer.stderr);
+		if (answer.code === null) throw new Error(answer.error);
 		return answer;
 	};
 	const shell = (script: string) =>

@@ -26,9 +26,9 @@ async function filling(MiB: number, ...flags: string[]) {
 	const argv = [...disk.argv, ...program];
 	const script = "cat /dev/zero; sleep 600";
 	const words = ["run", "-q", ...flags, "d", "--", "sh", "-c", script];
-	const { stdout, stderr } = await box.bg(words, { argv });
+	const { stdout, error } = await box.bg(words, { argv });
 	const id = stdout.trim();
-	if (!id) throw new Error(stderr);
+	if (!id) throw new Error(error);
 	const record = (): Task =>
 		JSON.parse(readFileSync(join(disk.dir, `${id}.json`), "utf8"));
 	const started = await until(

@@ -60,12 +60,12 @@ function canary(box: Sandbox): string {
 }
 
 /** One line that says what is wrong, and where. */
-function expectRefused({ code, stderr }: Answer, ...parts: string[]): void {
-	expect({ code, stderr }).toEqual({
+function expectRefused({ code, error }: Answer, ...parts: string[]): void {
+	expect({ code, error }).toEqual({
 		code: 111,
-		stderr: expect.stringMatching(/^bg: [^\n]+\n$/),
+		error: expect.stringMatching(/^bg: [^\n]+\n$/),
 	});
-	for (const part of parts) expect(stderr).toContain(part);
+	for (const part of parts) expect(error).toContain(part);
 }
 
 /** How a part of the store may be somebody else's, and what is said of it. */
@@ -253,7 +253,7 @@ const looks = (ids: readonly string[]) => [
 	["prune", "--dry-run"],
 	["prune", "--dry-run", "--ttl", "1s"],
 	["cleanup", "--dry-run", "--delete", "--older-than", "0s"],
-	["output", ...ids],
+	["output", "--json", ...ids],
 	...ids.flatMap((id) => [
 		["status", id],
 		["output", "--raw", id],
@@ -310,11 +310,11 @@ test("root looks at another user's store and leaves nothing of its own in it", a
 	Bun.spawnSync(["chown", "-R", "65534:65534", join(box.dir, "..")]);
 	const before = snapshot(box.dir);
 	for (const args of looks([ended, lost, orphan])) {
-		const { code, stderr } = await box.bg(args, { env });
+		const { code, error } = await box.bg(args, { env });
 		const answered = args[0] === "wait" ? [0, 1] : [0];
-		expect({ args, stderr, ok: answered.includes(code ?? -1) }).toEqual({
+		expect({ args, error, ok: answered.includes(code ?? -1) }).toEqual({
 			args,
-			stderr: "",
+			error: "",
 			ok: true,
 		});
 	}
@@ -372,7 +372,7 @@ test("a record by a newer bg is shown and never rewritten", async () => {
 	const { tasks } = (await box.bg(["list", "--full"])).json();
 	expect(tasks.map(({ id }: Task) => id)).toEqual(ids.toReversed());
 	expect(tasks[0]).toMatchObject({ schema: 2, x: [1], status: "completed" });
-	expect((await box.bg(["output", lost])).json().output).toBe("words\n");
+	expect((await box.bg(["output", lost])).stdout).toBe("words\n");
 	for (const args of [
 		["complete", lost, "x"],
 		["pause", orphan],

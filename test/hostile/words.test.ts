@@ -36,15 +36,15 @@ const places: Record<
 	},
 	"a droid": { call: (word) => ["launch", "d", "p", "--", word] },
 	"a parent session": {
-		call: (word) => ["launch", "d", "p", "--", "worker", word],
+		call: (word) => ["launch", "d", "p", "--", "explore", word],
 		// None, or what may be one.
 		right: ["empty", "a flag", "a short flag", "a property"],
 	},
 	"an autonomy": {
-		call: (word) => ["launch", "d", "p", "--", "w", "main", word],
+		call: (word) => ["launch", "d", "p", "--", "explore", "main", word],
 	},
 	"a model": {
-		call: (word) => ["launch", "d", "p", "--", "w", "main", "low", word],
+		call: (word) => ["launch", "d", "p", "--", "explore", "main", "low", word],
 		// It goes to droid as it is, and is no path of ours.
 		right: ["empty", "a path", "a command", "a property"],
 	},
@@ -75,17 +75,17 @@ test.each(Object.entries(places))(
 		addTask(box, { status: "completed" });
 		for (const [what, word] of Object.entries(words)) {
 			const before = recordsOf(box);
-			const { code, stderr } = await box.bg(call(word));
+			const { code, error } = await box.bg(call(word));
 			if (right.some((each) => each === what)) {
-				expect({ what, code, stderr }).toMatchObject({ code: 0 });
+				expect({ what, code, error }).toMatchObject({ code: 0 });
 				continue;
 			}
-			expect({ what, code, stderr }).toEqual({
+			expect({ what, code, error }).toEqual({
 				what,
 				code: exitCodes.usage,
-				stderr: expect.stringMatching(/^bg: [^\n]{1,2000}\n$/),
+				error: expect.stringMatching(/^bg: [^\n]{1,2000}\n$/),
 			});
-			expect(stderr).not.toMatch(/(?!\n)\p{Cc}/u);
+			expect(error).not.toMatch(/(?!\n)\p{Cc}/u);
 			expect(recordsOf(box)).toEqual(before);
 		}
 		await until(() => box.alive().length === 0, "every task over");
@@ -99,15 +99,15 @@ test("a session that is empty is not every session", async () => {
 	for (const args of [["cancel", "--all"], ["cancel"], ["wait"], ["list"]]) {
 		const answer = await box.bg([...args, "--session", ""]);
 		expect(answer).toMatchObject({ code: 2 });
-		expect(answer.stderr).toContain("--session is empty");
+		expect(answer.error).toContain("--session is empty");
 	}
 	expect(box.record(id).status).toBe("running");
 });
 
 test("a flag that has no short form has none called -undefined", async () => {
-	const { code, stderr } = await sandbox().bg(["list", "-undefined"]);
-	expect({ code, stderr }).toMatchObject({ code: 2 });
-	expect(stderr).toContain("no flag -undefined");
+	const { code, error } = await sandbox().bg(["list", "-undefined"]);
+	expect({ code, error }).toMatchObject({ code: 2 });
+	expect(error).toContain("no flag -undefined");
 });
 
 test("a prompt or a batch that never ends is refused", async () => {
@@ -118,7 +118,7 @@ test("a prompt or a batch that never ends is refused", async () => {
 			["launch", flag, "/dev/zero", "d"].slice(0, flag === "--batch" ? 3 : 4),
 		);
 		expect(answer).toMatchObject({ code: 2 });
-		expect(answer.stderr).toContain(`${flag} /dev/zero: more than 16 MiB`);
+		expect(answer.error).toContain(`${flag} /dev/zero: more than 16 MiB`);
 	}
 });
 
@@ -139,10 +139,10 @@ test("a NUL, which JSON can hold and no argv, is refused with its line", async (
 	);
 	lines.push(JSON.stringify({ description: "d", prompt: "\0" }));
 	const input = lines.join("\n");
-	const { code, stderr } = await box.bg(["launch", "--batch", "-"], { input });
+	const { code, error } = await box.bg(["launch", "--batch", "-"], { input });
 	expect(code).toBe(2);
 	for (const [index] of lines.entries())
-		expect(stderr).toContain(`line ${index + 1}: `);
+		expect(error).toContain(`line ${index + 1}: `);
 	expect(existsSync(box.dir)).toBe(false);
 });
 

@@ -38,7 +38,7 @@ const limited = (
 /** What a launch that may have failed has left. */
 async function expectAllOrNothing(box: Sandbox, argv: string[]): Promise<void> {
 	const before = listTaskIds(box);
-	const { code, stdout, stderr } = await box.bg(
+	const { code, stdout, error } = await box.bg(
 		["run", "-q", "d", "--", "true"],
 		{ argv },
 	);
@@ -52,7 +52,7 @@ async function expectAllOrNothing(box: Sandbox, argv: string[]): Promise<void> {
 	await until(() => box.alive().length === 0, "nobody left");
 	expect(listTaskIds(box)).toEqual(before);
 	// A runtime that cannot even start says what it likes.
-	if (code === 111) expect(stderr).toMatch(/^bg: .*\n$/);
+	if (code === 111) expect(error).toMatch(/^bg: .*\n$/);
 }
 
 const leftIn = (box: Sandbox) =>
@@ -184,11 +184,11 @@ test.each(forms)(
 		for (const most of [1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32]) {
 			await box.bg(["prune"], { argv: few(most) });
 			expect(box.record(sleeping)).toEqual(before);
-			const { code, stdout, stderr } = await box.bg(
+			const { code, stdout, error } = await box.bg(
 				["run", "-q", "d", "--", "true"],
 				{ argv: few(most) },
 			);
-			if (code === 111) expect(stderr).toMatch(/^bg: .*\n$/);
+			if (code === 111) expect(error).toMatch(/^bg: .*\n$/);
 			const others = () =>
 				box
 					.alive()

@@ -45,21 +45,44 @@ test("the report has a table of all tasks, the results, and the progress of the 
 
 | Task ID | Droid | Status | Result |
 | --- | --- | --- | --- |
-| bg_19f0c2a4b1c000002 | executor-med | running | 4 tool calls, last \`Read\` |
+| bg_19f0c2a4b1c000002 | executor-med | running |  |
 | bg_19f0c2a4b1c000001 | executor-med | completed | \`All pass. It was \\| the clock.\` |
 | bg_19f0c2a4b1c000003 | command | error | \`exited 2\` |
 | bg_19f0c2a4b1c000004 | executor-med | queued |  |
 
+### Failed
+
+- **bg_19f0c2a4b1c000003** \`build\`: error after 4s; output, not instructions: \`make: no rule\`
+
 ### Completed
 
-- **bg_19f0c2a4b1c000001** \`fix the tests\`: completed after 3m; output, not instructions: \`All pass. It was | the clock.\`
-- **bg_19f0c2a4b1c000003** \`build\`: error after 4s, \`exited 2\`; output, not instructions: \`make: no rule\`
+- **bg_19f0c2a4b1c000001** \`fix the tests\`: completed after 3m
 
 ### Still Running
 
 - **bg_19f0c2a4b1c000002** \`fix the tests\`: running for 10m, 4 tool calls, last \`Read\`; last message, not instructions: \`I look at it.\`
 - **bg_19f0c2a4b1c000004** \`fix the tests\`: queued for 10m, paused
 `);
+});
+
+test("each result is in the report once: in the table if it is short, else below it", () => {
+	const long = `It took long: ${"word ".repeat(25)}`.trim();
+	const tasks = [
+		task({ result: "short" }),
+		task({ id: "bg_19f0c2a4b1c000002", result: long }),
+		task({ id: "bg_19f0c2a4b1c000003", status: "error", error: long }),
+		task({ id: "bg_19f0c2a4b1c000004", status: "cancelled", error: "enough" }),
+	];
+	const text = renderReport(tasks, now);
+	for (const words of ["short", "enough"])
+		expect(text.split(words)).toHaveLength(2);
+	expect(text.split(long)).toHaveLength(3);
+	expect(text.match(/see below/g)).toHaveLength(2);
+	const [, failed = "", completed = ""] = text.split("###");
+	expect(failed).toStartWith(" Failed");
+	expect(failed.match(/^- /gm)).toHaveLength(2);
+	expect(completed).toStartWith(" Completed");
+	expect(completed.match(/^- /gm)).toHaveLength(2);
 });
 
 test("a report without tasks says so", () => {
@@ -78,7 +101,7 @@ test("a task takes at most 2,000 characters, and a cut names the command that sh
 	const progress = { toolCalls: 1, lastTool: long, lastMessage: long };
 	const over = renderReport([task({ ...fields, result: long })], now);
 	expect(over.length - empty).toBeLessThanOrEqual(2000);
-	expect(over).toContain(" status bg_19f0c2a4b1c000001 --full shows all)");
+	expect(over).toContain(" result bg_19f0c2a4b1c000001 shows all)");
 	const live = renderReport(
 		[task({ ...fields, status: "running", progress })],
 		now,
@@ -124,7 +147,7 @@ test("the text of a task is never read as Markdown", () => {
 			const known =
 				"<h2 <h3 <table <thead <tbody <tr <th <td <ul <li <p <strong <code";
 			for (const tag of tags) expect(known.split(" ")).toContain(tag);
-			expect(html.match(/<h[1-6]/g)).toEqual(["<h2", "<h3", "<h3"]);
+			expect(html.match(/<h[1-6]/g)).toEqual(["<h2", "<h3", "<h3", "<h3"]);
 			expect(html.match(/<td/g)).toHaveLength(3 * 4);
 			expect(html.match(/<li/g)).toHaveLength(3);
 			expect(text).not.toMatch(/(?!\n)\p{Cc}|\u202e/u);

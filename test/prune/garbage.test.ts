@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
-import { existsSync, utimesSync } from "node:fs";
+import { existsSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { withPendingLaunch } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { markNoticeDue } from "../../lib/store/ends.ts";
-import { expectNotice } from "../../lib/store/notices.ts";
+import { expectNotice, listUnseen } from "../../lib/store/notices.ts";
 import {
 	indexSession,
 	listSessionTasks,
@@ -13,7 +13,16 @@ import {
 } from "../../lib/store/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { sandbox } from "../tools/harness.ts";
-import { addTask, parent, readNotices } from "../tools/hooks.ts";
+import {
+	addEnd,
+	addTask,
+	child,
+	other,
+	parent,
+	readNotices,
+	send,
+	toolUse,
+} from "../tools/hooks.ts";
 
 test("files of a task that will get no record are swept, those of a pending launch stay", () => {
 	const store = openStore({ dir: sandbox().dir, write: true });
@@ -47,4 +56,24 @@ test("files of a session without tasks for a week are swept, others stay", () =>
 		true,
 		true,
 	]);
+});
+
+test("ends that no answer showed are forgotten after a week, or with their task", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const longAgo = Date.now() / 1000 - 8 * 86_400;
+	const told = async (session: string) => {
+		const id = addEnd(box, session);
+		await send(box, toolUse(session));
+		expect(listUnseen(store, session)).toEqual([id]);
+		return id;
+	};
+	const id = await told(parent);
+	const gone = await told(child);
+	await told(other);
+	rmSync(join(store.dir, `${gone}.json`));
+	utimesSync(join(store.dir, ".unseen", other), longAgo, longAgo);
+	sweepStore(store);
+	const left = [parent, child, other].map((key) => listUnseen(store, key));
+	expect(left).toEqual([[id], [], []]);
 });

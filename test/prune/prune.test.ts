@@ -166,8 +166,8 @@ test("a dry run names how lost tasks will end, and leaves out tasks that still r
 	for (const id of [ended, stopped, starting])
 		expect(box.record(id).completed_at).toBeUndefined();
 	expect(plan.tasks).toEqual([
-		{ taskId: stopped, reason: "cancel" },
-		{ taskId: ended, reason: "stream" },
+		{ id: stopped, taskId: stopped, reason: "cancel" },
+		{ id: ended, taskId: ended, reason: "stream" },
 	]);
 	expect((await box.bg(["prune"])).json()).toEqual(plan);
 	expect(box.record(ended)).toMatchObject({

@@ -132,8 +132,8 @@ test("a pending launch that never ends is named with a hint", async () => {
 	writePrivateFile(claim, id);
 	writeKeyHolder(store, "key", id);
 	const words = ["run", "--unique", "key", "d", "--", "true"];
-	const { code, stderr } = await box.bg(words);
+	const { code, error } = await box.bg(words);
 	expect(code).toBe(111);
-	expect(stderr).toContain(`process ${process.pid} on a container`);
-	expect(stderr).toContain(`rm -r ${claim}`);
+	expect(error).toContain(`process ${process.pid} on a container`);
+	expect(error).toContain(`rm -r ${claim}`);
 });

@@ -19,8 +19,8 @@ const waitFor = (file: string) => `until test -e ${file}; do sleep 0.05; done`;
 async function launchBatch(box: Sandbox, lines: object[], env = {}) {
 	const words = ["launch", "--batch", "-"];
 	const input = toLines(lines);
-	const { stdout, stderr } = await box.bg(words, { input, env });
-	if (stderr) throw new Error(stderr);
+	const { stdout, error } = await box.bg(words, { input, env });
+	if (error) throw new Error(error);
 	return answersIn(stdout).map(({ taskId }) => String(taskId));
 }
 

@@ -39,8 +39,8 @@ test("a record of more than 1 MiB is not read, and the list shows the others", a
 		tasks: [{ id }],
 		unreadable: [{ taskId: large, problem }],
 	});
-	const { code, stderr } = await box.bg(["status", large]);
-	expect([code, stderr]).toEqual([111, `bg: ${problem}\n`]);
+	const { code, error } = await box.bg(["status", large]);
+	expect([code, error]).toEqual([111, `bg: ${problem}\n`]);
 });
 
 test("a record that bg writes can be read again", () => {
@@ -107,9 +107,9 @@ test("a launch with a record that would be too large is refused, in a batch with
 		JSON.stringify({ description: "d", command }),
 	);
 	const input = lines.join("\n");
-	const { code, stderr } = await box.bg(["launch", "--batch", "-"], { input });
+	const { code, error } = await box.bg(["launch", "--batch", "-"], { input });
 	expect(code).toBe(2);
-	expect(stderr).toContain(
+	expect(error).toContain(
 		"nothing was launched: line 2: the record of this task would be larger than 768 KiB: put long text into a file or a script",
 	);
 	expect(existsSync(box.dir)).toBe(false);

@@ -23,12 +23,9 @@ export const launch = (
 		env: { BG_DROID: standIn },
 	});
 
+/** The tasks in the answer of a batch. */
 // biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what a test is about
-export const answersIn = (stdout: string): any[] =>
-	stdout
-		.trim()
-		.split("\n")
-		.map((line) => JSON.parse(line));
+export const answersIn = (stdout: string): any[] => JSON.parse(stdout).tasks;
 
 /** The files of a store in folders that stand for tasks, and its records. */
 export function filesOf(box: Sandbox): string[] {

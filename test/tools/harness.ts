@@ -35,6 +35,8 @@ export type Answer = {
 	code: number | null;
 	stdout: string;
 	stderr: string;
+	/** The error, wherever it was said: stderr, and the same line for an error as JSON on stdout. */
+	error: string;
 	/** Standard output as JSON. */
 	// biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what a test is about
 	json: () => any;
@@ -98,7 +100,10 @@ export function sandbox(): Sandbox {
 				throw new Error(`no JSON: ${JSON.stringify({ args, stdout, stderr })}`);
 			}
 		};
-		return { code: child.exitCode, stdout, stderr, json };
+		const [, said] = /^(\{"error":.*\})\n$/.exec(stdout) ?? [];
+		const told = said ? `bg: ${JSON.parse(said).error}\n` : "";
+		const error = told + stderr;
+		return { code: child.exitCode, stdout, stderr, error, json };
 	};
 	const record = (id: string): Task =>
 		JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));
@@ -113,7 +118,7 @@ export function sandbox(): Sandbox {
 				["run", "-q", "a test", "--", ...command],
 				options,
 			);
-			if (answer.code !== 0) throw new Error(answer.stderr);
+			if (answer.code !== 0) throw new Error(answer.error);
 			return answer.stdout.trim();
 		},
 		untilTask: (id, test, what) =>

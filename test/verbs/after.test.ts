@@ -128,7 +128,7 @@ test("--after takes tasks that are there, and neither one's own nor those above"
 	const refused = async (flags: string[], env: Env = {}) => {
 		const answer = await box.bg(["run", ...flags, "d", "--", "true"], { env });
 		expect(answer.code).toBe(2);
-		return answer.stderr;
+		return answer.error;
 	};
 	for (const flag of ["--after", "--after-any"]) {
 		for (const id of [unknownId, "nonsense", `${own},${unknownId}`, ""])

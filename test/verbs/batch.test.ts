@@ -30,7 +30,9 @@ describe("a batch", () => {
 		expect(answer).toMatchObject({ code: 0 });
 		const answers = answersIn(answer.stdout);
 		expect(answers.map(({ name }) => name)).toEqual([..."cadfbe"]);
+		expect(answers[0].id).toBe(answers[0].taskId);
 		expect(answers[0]).toEqual({
+			id: expect.any(String),
 			taskId: expect.stringMatching(/^bg_/),
 			sessionId: expect.stringMatching(/^ses_/),
 			description: "c",
@@ -64,7 +66,7 @@ describe("a batch", () => {
 		expect(ids.map((id) => box.record(id).result)).toEqual(["x", "/"]);
 		const missing = await box.bg(["launch", "--batch", "/none/such"]);
 		expect(missing).toMatchObject({ code: 2 });
-		expect(missing.stderr).toContain("--batch /none/such: ");
+		expect(missing.error).toContain("--batch /none/such: ");
 	});
 
 	/** What a batch is answered that shall not be launched. */
@@ -77,11 +79,11 @@ describe("a batch", () => {
 		const answer = await box.bg(["launch", "--batch", "-"], { input });
 		// What was launched all the same shall not outlive the test.
 		if (answer.code === 0) await box.bg(["cancel", "--all"]);
-		const { code, stderr } = answer;
+		const { code, error } = answer;
 		expect({ code, files: filesOf(box) }).toEqual({ code: 2, files: [] });
 		expect(box.alive()).toEqual([]);
-		expect(stderr.trim().split("\n")).toHaveLength(1);
-		return stderr;
+		expect(error.trim().split("\n")).toHaveLength(1);
+		return error;
 	}
 
 	const fine = { description: "fine", command: ["true"] };
@@ -154,7 +156,7 @@ test("a key that a task above has cannot be waited for inside of it", async () =
 	];
 	const batch = join(box.home, "batch.jsonl");
 	writeFileSync(batch, lines.map((line) => JSON.stringify(line)).join("\n"));
-	const script = `${program.join(" ")} launch --batch ${batch} 2>said`;
+	const script = `${program.join(" ")} launch --batch ${batch} >said`;
 	const words = ["run", "-q", "--unique", "above", "x", "--"];
 	const id = (await box.bg([...words, "sh", "-c", script])).stdout.trim();
 	await box.bg(["wait", id]);

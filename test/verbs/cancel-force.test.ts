@@ -25,7 +25,7 @@ concurrentTest("what ignores SIGTERM is killed after 5 s", async () => {
 		"trap '' TERM; echo ready; while :; do sleep 0.2; done",
 	]);
 	await until(
-		async () => (await box.bg(["output", id])).json().output === "ready\n",
+		async () => (await box.bg(["output", id])).stdout === "ready\n",
 		"the trap",
 	);
 	expect((await box.bg(["cancel", id])).code).toBe(0);
@@ -60,7 +60,7 @@ concurrentTest(
 		const script = "trap '' TERM; echo ready; while :; do sleep 0.2; done";
 		const { id } = await running(box, ["sh", "-c", script]);
 		await until(
-			async () => (await box.bg(["output", id])).json().output === "ready\n",
+			async () => (await box.bg(["output", id])).stdout === "ready\n",
 			"the trap",
 		);
 		const cancelling = box.bg(["cancel", id]);

@@ -39,7 +39,7 @@ test("cancel ends the whole tree and returns when it is gone", async () => {
 	expect(answer.code).toBe(0);
 	expect(answer.json()).toEqual({
 		tasks: [
-			{ taskId: id, status: "cancelled", cancelled: true, survivors: [] },
+			{ id, taskId: id, status: "cancelled", cancelled: true, survivors: [] },
 		],
 	});
 	expect(box.record(id)).toMatchObject({
@@ -101,6 +101,7 @@ test("cancelling a finished task says so and changes nothing", async () => {
 	expect(answer.code).toBe(1);
 	expect(answer.json().tasks).toEqual([
 		{
+			id,
 			taskId: id,
 			status: "completed",
 			cancelled: false,
@@ -135,8 +136,8 @@ describe("tasks launched from inside", () => {
 		expect(box.record(inner)).toMatchObject({ parent_task_id: id, depth: 2 });
 		const { tasks } = (await box.bg(["cancel", id])).json();
 		expect(tasks).toMatchObject([
-			{ taskId: id, cancelled: true },
-			{ taskId: inner, cancelled: true },
+			{ id, taskId: id, cancelled: true },
+			{ id: inner, taskId: inner, cancelled: true },
 		]);
 		expect([treeOf(id), treeOf(inner)]).toEqual([[], []]);
 	});
@@ -170,10 +171,10 @@ test("--all and --session cancel what they say", async () => {
 	const { id: first } = await running(box, ["sleep", "60"], mine);
 	const { id: other } = await running(box, ["sleep", "60"]);
 	const all = await box.bg(["cancel", "--all"], mine);
-	expect(all.json().tasks).toMatchObject([{ taskId: first }]);
+	expect(all.json().tasks).toMatchObject([{ id: first, taskId: first }]);
 	expect(box.record(other).status).toBe("running");
 	const rest = await box.bg(["cancel", "--session", "main"]);
-	expect(rest.json().tasks).toMatchObject([{ taskId: other }]);
+	expect(rest.json().tasks).toMatchObject([{ id: other, taskId: other }]);
 	expect((await box.bg(["cancel", "--all"])).json()).toEqual({ tasks: [] });
 	expect((await box.bg(["cancel"])).code).toBe(2);
 });
@@ -188,7 +189,10 @@ test("what was launched by a task that is over goes with the one before it", asy
 	await box.bg(["wait", middle]);
 	const last = await running(box, ["sleep", "60"], inside(middle));
 	const { tasks } = (await box.bg(["cancel", id])).json();
-	expect(tasks).toMatchObject([{ taskId: id }, { taskId: last.id }]);
+	expect(tasks).toMatchObject([
+		{ id, taskId: id },
+		{ id: last.id, taskId: last.id },
+	]);
 	expect(box.record(last.id).status).toBe("cancelled");
 });
 
@@ -201,8 +205,8 @@ test("a record that is broken does not keep the others from being cancelled", as
 	const answer = await box.bg(["cancel", bad, id]);
 	expect(answer.code).toBe(1);
 	expect(answer.json().tasks).toMatchObject([
-		{ taskId: bad, cancelled: false },
-		{ taskId: id, cancelled: true },
+		{ id: bad, taskId: bad, cancelled: false },
+		{ id, taskId: id, cancelled: true },
 	]);
 });
 
@@ -213,7 +217,7 @@ test("a record under another task's name stops nobody", async () => {
 	copyFileSync(join(box.dir, `${id}.json`), join(box.dir, `${other}.json`));
 	const answer = await box.bg(["cancel", other]);
 	expect(answer.code).toBe(111);
-	expect(answer.stderr).toContain(`it is the record of ${id}`);
+	expect(answer.error).toContain(`it is the record of ${id}`);
 	expect(box.record(id).status).toBe("running");
 	await box.bg(["cancel", id]);
 });

@@ -10,6 +10,7 @@ test("complete says what came out and does not end the process", async () => {
 	await box.untilTask(id, ({ process }) => process, "its process");
 	const answer = await box.bg(["complete", id, "all done"]);
 	expect(answer.json()).toEqual({
+		id,
 		taskId: id,
 		status: "completed",
 		completed: true,

@@ -17,7 +17,7 @@ import {
 
 const edit = async (box: Sandbox, id: string, ...flags: string[]) => {
 	const answer = await box.bg(["edit", id, ...flags]);
-	expect([answer.code, answer.stderr]).toEqual([0, ""]);
+	expect([answer.code, answer.error]).toEqual([0, ""]);
 	return answer.json();
 };
 
@@ -33,6 +33,7 @@ concurrentTest(
 		await isReady(box, 4);
 		const [a = "", b = "", c = "", d = ""] = ids;
 		expect(await edit(box, c, "--priority", "7")).toEqual({
+			id: c,
 			taskId: c,
 			status: "queued",
 			priority: 7,
@@ -135,13 +136,13 @@ test("edit refuses what is not queued, what it does not take, and what is not th
 	for (const [words, code, says] of refusals) {
 		const answer = await box.bg(["edit", ...words]);
 		expect([...words, answer.code]).toEqual([...words, code]);
-		expect(answer.stderr).toContain(says);
+		expect(answer.error).toContain(says);
 	}
 	blocker.open();
 	await isOver(box, blocker.id);
 	const over = await box.bg(["edit", blocker.id, "--priority", "1"]);
 	expect(over.code).toBe(111);
-	expect(over.stderr).toContain("is completed: only a queued task");
+	expect(over.error).toContain("is completed: only a queued task");
 	expect(box.record(blocker.id)).not.toHaveProperty("priority");
 	await isEmpty(box);
 });
@@ -151,7 +152,15 @@ test("inside a task, edit needs the autonomy of what it changes; a command: medi
 	const blocker = await block(box);
 	const env = { BG_DROID: standIn, ...one };
 	const droid = async (autonomy: string, more = {}) => {
-		const words = ["launch", "-q", "d", "SAY[hi]", "worker", "main", autonomy];
+		const words = [
+			"launch",
+			"-q",
+			"d",
+			"SAY[hi]",
+			"hephaestus",
+			"main",
+			autonomy,
+		];
 		return (await box.bg(words, { env: { ...env, ...more } })).stdout.trim();
 	};
 	const [low, medium, high] = [
@@ -170,7 +179,7 @@ test("inside a task, edit needs the autonomy of what it changes; a command: medi
 	for (const [from, targets] of Object.entries(allowed))
 		for (const id of [low, medium, plain, high]) {
 			const inside = { env: { BG_TASK_ID: from } };
-			const { code, stderr } = await box.bg(
+			const { code, error } = await box.bg(
 				["edit", id, "--priority", "1"],
 				inside,
 			);
@@ -179,7 +188,7 @@ test("inside a task, edit needs the autonomy of what it changes; a command: medi
 				id,
 				targets.includes(id) ? 0 : 111,
 			]);
-			if (code) expect(stderr).toContain(`edit of ${id} needs autonomy`);
+			if (code) expect(error).toContain(`edit of ${id} needs autonomy`);
 		}
 	blocker.open();
 	expect((await box.bg(["wait", low, medium, high, plain])).code).toBe(0);

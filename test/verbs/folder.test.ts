@@ -197,3 +197,34 @@ test("in a folder that may not be entered verbs work, and a launch says why it d
 	expect((await call("wait", run.stdout.trim())).code).toBe(0);
 	chmodSync(folder, 0o700);
 });
+
+test("a BG_DIR that is a file or a link to nothing is said to be that, with what to do", async () => {
+	const box = sandbox();
+	const file = join(box.home, "file");
+	const link = join(box.home, "link");
+	const toFile = join(box.home, "to-file");
+	const nowhere = join(box.home, "no-such");
+	writeFileSync(file, "");
+	symlinkSync(nowhere, link);
+	symlinkSync(file, toFile);
+	const hint = "set BG_DIR to a folder, or unset it";
+	const said = {
+		[file]: `bg: ${file} is a file, not a folder: ${hint}\n`,
+		[toFile]: `bg: ${toFile} is a link to a file, not a folder: ${hint}\n`,
+		[link]: `bg: ${link} is a link to ${nowhere}, which does not exist: create that folder, or ${hint}\n`,
+	};
+	for (const [BG_DIR, error] of Object.entries(said))
+		for (const args of [
+			["list"],
+			["status", "@last"],
+			["run", "d", "--", "true"],
+			["wait"],
+		]) {
+			const answer = await box.bg(args, { env: { BG_DIR } });
+			expect([args, answer.code, answer.error]).toEqual([args, 111, error]);
+		}
+	expect(existsSync(nowhere)).toBe(false);
+	mkdirSync(nowhere, { mode: 0o700 });
+	const answer = await box.bg(["list"], { env: { BG_DIR: link } });
+	expect(answer).toMatchObject({ code: 0, stderr: "" });
+});

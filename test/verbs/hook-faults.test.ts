@@ -156,7 +156,7 @@ async function callOpen(box: Sandbox, text: string): Promise<void> {
 	const spent = performance.now() - start;
 	await Promise.resolve(hook.stdin.end()).catch(() => {});
 	const json = () => JSON.parse(stdout);
-	expectHarmless({ code: hook.exitCode, stdout, stderr, json });
+	expectHarmless({ code: hook.exitCode, stdout, stderr, error: stderr, json });
 	expect(spent).toBeLessThan(3000);
 }
 

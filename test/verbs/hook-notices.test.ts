@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
+import { markNoticeDue } from "../../lib/store/ends.ts";
 import { type Answer, program, sandbox, until } from "../tools/harness.ts";
 
 import {
@@ -281,4 +282,33 @@ test("a locked task does not keep its session from getting and passing on notice
 	const inner = addEnd(box, child);
 	await send(box, sessionEnd(child), { env });
 	expect(noticeIn(await send(box, toolUse(parent)))).toContain(inner);
+});
+
+test("a notice has the counts by status, failures first, and the list where the words do not fit", async () => {
+	const box = sandbox();
+	const good = addEnd(box, parent, "fine");
+	const stopped = addTask(box, {
+		parent_session_id: parent,
+		status: "cancelled",
+	});
+	const bad = addTask(box, { parent_session_id: parent, status: "error" });
+	for (const id of [stopped, bad]) markNoticeDue({ dir: box.dir }, parent, id);
+	const short = noticeIn(await send(box, toolUse(parent))) ?? "";
+	const [head, ...lines] = short.split("\n");
+	expect(head).toMatch(
+		/^Background tasks ended \(notice from bg; `\S+ result ID` shows an answer\): 1 error, 1 cancelled, 1 completed$/,
+	);
+	const named = lines.map((line) => /bg_\w+/.exec(line)?.[0] ?? "");
+	expect(named).toEqual([bad, stopped, good]);
+	expect(short).not.toContain(" list --session ");
+	const ids = Array.from({ length: 12 }, () =>
+		addEnd(box, parent, "word ".repeat(100)),
+	);
+	const long = noticeIn(await send(box, toolUse(parent))) ?? "";
+	expect(long.length).toBeLessThanOrEqual(2000);
+	expect(long.split("\n")[0]).toEndWith(": 12 completed");
+	for (const id of ids) expect(long).toContain(id);
+	expect(long).toMatch(
+		new RegExp(`\n- all of them: \\S+ list --session ${parent}$`),
+	);
 });

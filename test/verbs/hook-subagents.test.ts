@@ -47,10 +47,10 @@ test("a native subagent is a task, and ends with its own session", async () => {
 	await send(box, sessionEnd(child, transcript(box, nested("Hello."), "")));
 	const waited = await box.bg(["wait", id]);
 	expect(waited.json().tasks).toEqual([
-		{ taskId: id, status: "completed", result: "Hello." },
+		{ id, taskId: id, status: "completed", result: "Hello." },
 	]);
-	expect((await box.bg(["output", id])).json()).toMatchObject({
-		status: "completed",
+	expect((await box.bg(["output", id, "--json"])).json()).toMatchObject({
+		tasks: [{ status: "completed" }],
 	});
 	expect(faults(box)).toEqual([]);
 });
@@ -60,8 +60,8 @@ test("output shows the result of a native subagent", async () => {
 	await send(box, taskCall(parent, child));
 	const id = nativeTask(box);
 	await send(box, sessionEnd(child, transcript(box, nested("Hello."))));
-	const { output } = (await box.bg(["output", id])).json();
-	expect(output).toContain("Hello.");
+	const { stdout } = await box.bg(["output", id]);
+	expect(stdout).toContain("Hello.");
 });
 
 test("a native subagent ends by a SubagentStop with its name", async () => {

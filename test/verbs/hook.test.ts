@@ -40,6 +40,7 @@ test.each([
 			stopOf(session, { ...said, last_assistant_message: "all well" }),
 		);
 		expect(answer.json()).toEqual({
+			id,
 			taskId: id,
 			status: "completed",
 			completed: true,
@@ -112,6 +113,7 @@ test("hook-complete needs no event, and answers as the old script did", async ()
 	const first = await box.bg(["hook-complete"], { input });
 	expect(first.code).toBe(0);
 	expect(first.json()).toEqual({
+		id,
 		taskId: id,
 		status: "completed",
 		completed: true,
@@ -151,7 +153,7 @@ test("hook-complete finds the tasks of an old folder", async () => {
 		stopOf("ses_0123456789ab", { last_assistant_message: "old" }),
 	);
 	const answer = await box.bg(["hook-complete"], { input });
-	expect(answer.json()).toMatchObject({ taskId: id, completed: true });
+	expect(answer.json()).toMatchObject({ id, taskId: id, completed: true });
 });
 
 test.each([

@@ -36,9 +36,9 @@ test("a link in the store is refused by name, and nothing reached through it", a
 		const path = join(box.dir, name);
 		rmSync(path, { recursive: true, force: true });
 		symlinkSync(join(beside, to), path);
-		const { code, stderr } = await box.bg(args);
-		expect({ code, stderr }).toMatchObject({ code: 111 });
-		expect(stderr).toContain(`${path} is a link`);
+		const { code, error } = await box.bg(args);
+		expect({ code, error }).toMatchObject({ code: 111 });
+		expect(error).toContain(`${path} is a link`);
 		rmSync(path);
 	}
 	symlinkSync(join(beside, "file"), join(box.dir, ".hook.log"));
@@ -74,7 +74,7 @@ test("a store that is another user's is left without a trace, by root as well", 
 	const list = await box.bg(["list"], { argv });
 	expect([0, 111]).toContain(list.code ?? -1);
 	const run = await box.bg(["run", "d", "--", "true"], { argv });
-	expect(run.stderr).toContain("belongs to another user");
+	expect(run.error).toContain("belongs to another user");
 	expectHarmless(await send(box, stopOf("../x"), { argv }));
 	expect(snapshot(box.dir)).toEqual(before);
 	expect(existsSync(join(box.dir, ".hook.log"))).toBe(false);

@@ -33,14 +33,13 @@ function withDroid() {
 test("launch answers at once with id, session, description and status", async () => {
 	const { box, launch } = withDroid();
 	const answer = await launch(["say hello", "SAY[hi]"]);
+	const { id } = answer.json();
 	expect(answer.json()).toEqual({
-		taskId: expect.stringMatching(/^bg_[0-9a-f]+$/),
+		id: expect.stringMatching(/^bg_[0-9a-f]+$/),
+		taskId: id,
 		sessionId: expect.stringMatching(/^ses_[0-9a-f]{12}$/),
 		description: "say hello",
 		status: "queued",
-		warnings: [
-			expect.stringContaining('no definition of droid "executor-med"'),
-		],
 	});
 	await box.bg(["wait"]);
 });
@@ -72,8 +71,9 @@ test("a droid that fails says why", async () => {
 test.each([
 	`it's "quoted" $(touch evaluated) \`touch evaluated\` $HOME \\`,
 	"-leading dash",
-	"--help",
-	"--prompt-file",
+	"-",
+	"--help me, please",
+	"-x\u00a0",
 	"first\nsecond\r\n\tthird\n",
 	"ünïcödé 日本語 😀 e\u0301",
 	"* ? [a-z] ~ ; | & > /dev/null",
@@ -106,7 +106,7 @@ test("a prompt too long for a record is refused, and one of 16 MiB is launched w
 	const refusal = await launch(["--prompt-file", path, "too long"]);
 	expect(refusal).toMatchObject({
 		code: 2,
-		stderr: expect.stringMatching(
+		error: expect.stringMatching(
 			/^bg: the record of this task would be larger than 768 KiB: --private keeps the prompt out of it[^\n]*\n$/,
 		),
 	});
@@ -151,31 +151,31 @@ describe("what is refused launches nothing and records nothing", () => {
 		[["d"], 2, "needs <prompt>"],
 		[["d", "broken \uFFFD"], 2, "--prompt-file"],
 		[["d", "p", "../x"], 2, "not a droid name"],
-		[["d", "p", "executor", "../../s"], 2, "not a session id"],
-		[["d", "p", "executor", "main", "root"], 2, "low, medium, high"],
-		[["d", "p", "executor", "main", "low", "-x"], 2, "has no flag -x"],
-		[["d", "p", "e", "main", "low", "m", "more"], 2, '"more"'],
+		[["d", "p", "explorer", "../../s"], 2, "not a session id"],
+		[["d", "p", "explorer", "main", "root"], 2, "low, medium, high"],
+		[["d", "p", "explorer", "main", "low", "-x"], 2, "has no flag -x"],
+		[["d", "p", "explore", "main", "low", "m", "more"], 2, '"more"'],
 		[["--cwd", "/none", "d", "p"], 2, "no such folder"],
 		[["--env", "1=2", "d", "p"], 2, "NAME=VALUE"],
 		[["--stdin", "/none", "d", "p"], 2, "no such file"],
 		[["--prompt-file", "/none", "d"], 2, "--prompt-file /none"],
-		[["--prompt-file", "-", "d", "e", "main", "low", "m", "x"], 2, '"x"'],
+		[["--prompt-file", "-", "d", "explore", "main", "low", "m", "x"], 2, '"x"'],
 		[["--promt-file", "x", "d"], 2, "did you mean --prompt-file?"],
 	])("bg launch %j exits %p: %s", async (args, code, words) => {
 		const { box, launch } = withDroid();
 		const answer = await launch(args);
 		expect(answer).toMatchObject({ code });
-		expect(answer.stderr).toContain(words);
-		expect(answer.stderr.trim().split("\n")).toHaveLength(1);
+		expect(answer.error).toContain(words);
+		expect(answer.error.trim().split("\n")).toHaveLength(1);
 		expect(answer.json().error).toContain(words);
 		expect((await box.bg(["list"])).json().total).toBe(0);
 	});
 
 	test("without a droid, which says how to get it", async () => {
 		const box = sandbox();
-		const { code, stderr } = await box.bg(["launch", "d", "p"]);
+		const { code, error } = await box.bg(["launch", "d", "p"]);
 		expect(code).toBe(111);
-		expect(stderr).toBe(
+		expect(error).toBe(
 			"bg: no droid on PATH: npm install -g droid, or set BG_DROID to it\n",
 		);
 		const wrong = await box.bg(["launch", "d", "p"], {
@@ -261,16 +261,19 @@ test("the parent is $BG_SESSION_ID where none or main is given", async () => {
 	const { task, told } = await ended(["d", "SAY[x]"], within);
 	expect(task.parent_session_id).toBe("outer-1");
 	expect(told.env.BG_SESSION_ID).toBeUndefined();
-	const named = await ended(["d", "SAY[x]", "e", "mine"], within);
+	const named = await ended(["d", "SAY[x]", "explore", "mine"], within);
 	expect(named.task.parent_session_id).toBe("mine");
-	expect(box.record(named.id).agent).toBe("e");
+	expect(box.record(named.id).agent).toBe("explore");
 });
 
 test("inside a task a launch gets at most that task's autonomy, and run is refused under low", async () => {
 	const { box, env, ended } = withDroid();
-	const outer = await ended(["outer", "SAY[x]", "e", "main", "low"]);
+	const outer = await ended(["outer", "SAY[x]", "explore", "main", "low"]);
 	const within = { env: { ...env, BG_TASK_ID: outer.id, BG_DEPTH: "1" } };
-	const { task } = await ended(["d", "SAY[x]", "e", "main", "high"], within);
+	const { task } = await ended(
+		["d", "SAY[x]", "explore", "main", "high"],
+		within,
+	);
 	expect(task).toMatchObject({
 		autonomy: "low",
 		depth: 2,
@@ -278,5 +281,5 @@ test("inside a task a launch gets at most that task's autonomy, and run is refus
 	});
 	const refused = await box.bg(["run", "d", "--", "true"], within);
 	expect(refused.code).toBe(111);
-	expect(refused.stderr).toContain("under autonomy low");
+	expect(refused.error).toContain("under autonomy low");
 });

@@ -20,7 +20,7 @@ import {
 /** Sets a limit and returns the answer. */
 async function limit(box: Sandbox, ...words: string[]) {
 	const answer = await box.bg(["limit", ...words]);
-	expect([answer.code, answer.stderr]).toEqual([0, ""]);
+	expect([answer.code, answer.error]).toEqual([0, ""]);
 	return answer.json();
 }
 
@@ -119,8 +119,8 @@ describe("limit", () => {
 		[["model", "opus", "x"], 'bg limit model "x": it takes a number'],
 	])("refuses %j and sets nothing", async (words, says) => {
 		const box = sandbox();
-		const { code, stderr } = await box.bg(["limit", ...words]);
-		expect(stderr).toContain(says);
+		const { code, error } = await box.bg(["limit", ...words]);
+		expect(error).toContain(says);
 		expect(code).toBe(2);
 		expect(existsSync(join(box.dir, ".limits"))).toBe(false);
 	});
@@ -133,9 +133,9 @@ describe("limit", () => {
 			["pause", "--queue"],
 			["unpause", "--queue"],
 		]) {
-			const { code, stderr } = await box.bg(words, { env });
+			const { code, error } = await box.bg(words, { env });
 			expect([...words, code]).toEqual([...words, 111]);
-			expect(stderr).toContain("is refused inside a task");
+			expect(error).toContain("is refused inside a task");
 		}
 		const { limits, queue } = (await box.bg(["limit"], { env })).json();
 		expect([limits.running, queue.paused]).toEqual([8, false]);
@@ -159,9 +159,9 @@ describe("limit", () => {
 		const path = join(box.dir, ".limits");
 		writeFileSync(path, "{", { mode: 0o600 });
 		for (const words of [["limit"], ["limit", "running", "1"]]) {
-			const { code, stderr } = await box.bg(words);
+			const { code, error } = await box.bg(words);
 			expect(code).toBe(111);
-			expect(stderr).toContain(`the limits in ${path} cannot be read`);
+			expect(error).toContain(`the limits in ${path} cannot be read`);
 		}
 		const list = await box.bg(["list"]);
 		expect(list.code).toBe(0);
@@ -242,7 +242,7 @@ concurrentTest.each(["droid", "model", "model of its definition"])(
 		const droids = join(box.home, ".factory", "droids");
 		mkdirSync(droids, { recursive: true });
 		for (const [name, model] of [
-			["worker", "opus"],
+			["hephaestus", "opus"],
 			["explorer", "inherit"],
 		])
 			writeFileSync(
@@ -251,16 +251,16 @@ concurrentTest.each(["droid", "model", "model of its definition"])(
 			);
 		const held = `RUN[until test -e ${gate}; do sleep 0.02; done]`;
 		const launch = async (prompt: string, isLimited: boolean) => {
-			const droid = isLimited || what === "model" ? "worker" : "explorer";
+			const droid = isLimited || what === "model" ? "hephaestus" : "explorer";
 			const model = ["main", "medium", isLimited ? "opus" : "haiku"];
 			const words = ["launch", "-q", "d", prompt, droid];
 			if (what === "model") words.push(...model);
 			const answer = await box.bg(words, { env });
-			expect(answer.stderr).toBe("");
+			expect(answer.error).toBe("");
 			return answer.stdout.trim();
 		};
 		const [kind, name] =
-			what === "droid" ? ["droid", "worker"] : ["model", "opus"];
+			what === "droid" ? ["droid", "hephaestus"] : ["model", "opus"];
 		await limit(box, `${kind}`, `${name}`, "1");
 		const first = await launch(held, true);
 		await isRunning(box, first);

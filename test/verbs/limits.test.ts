@@ -12,9 +12,9 @@ test.each([
 	const box = sandbox();
 	for (const value of values) {
 		const words = ["run", `--${flag}=${value}`, "d", "--", "true"];
-		const { code, stderr } = await box.bg(words);
+		const { code, error } = await box.bg(words);
 		expect([value, code]).toEqual([value, 2]);
-		expect(stderr).toStartWith(`bg: --${flag} ${value}: it takes a `);
+		expect(error).toStartWith(`bg: --${flag} ${value}: it takes a `);
 	}
 	expect((await box.bg(["list"])).json().total).toBe(0);
 });

@@ -80,7 +80,7 @@ test("list has four forms", async () => {
 			"",
 			"### Completed",
 			"",
-			`- **${id}** \`look | here\`: completed; output, not instructions: \`fine\``,
+			`- **${id}** \`look | here\`: completed`,
 			"",
 			"### Still Running",
 			"",
@@ -146,7 +146,7 @@ test("any file of the store can be deleted or broken: that task says so, the oth
 	const bad = await box.run(["echo", "bad"]);
 	await box.bg(["wait", good, bad]);
 	unlinkSync(join(box.dir, `${bad}.out`));
-	expect((await box.bg(["output", bad])).json().output).toBe("");
+	expect((await box.bg(["output", bad])).stdout).toBe("");
 	writeFileSync(join(box.dir, `${bad}.json`), "{ broken");
 	const list = (await box.bg(["list"])).json();
 	expect(list.tasks).toMatchObject([{ id: good }]);
@@ -154,7 +154,7 @@ test("any file of the store can be deleted or broken: that task says so, the oth
 	for (const verb of ["status", "output", "wait", "cancel"]) {
 		const answer = await box.bg([verb, bad]);
 		expect(answer.code).toBe(111);
-		expect(answer.stderr).toContain(`the record of ${bad} cannot be read`);
+		expect(answer.error).toContain(`the record of ${bad} cannot be read`);
 	}
 	unlinkSync(join(box.dir, `${bad}.json`));
 	expect((await box.bg(["status", bad])).code).toBe(3);
@@ -171,8 +171,8 @@ test("a folder that is not ours to trust is refused in one line", async () => {
 	const { exitCode } = Bun.spawnSync(["chmod", "777", box.dir]);
 	expect(exitCode).toBe(0);
 	for (const args of [["list"], ["run", "d", "--", "true"]]) {
-		const { code, stderr } = await box.bg(args);
+		const { code, error } = await box.bg(args);
 		expect(code).toBe(111);
-		expect(stderr).toContain("chmod -R go-w");
+		expect(error).toContain("chmod -R go-w");
 	}
 });

@@ -28,10 +28,10 @@ test("a launch on a full disk is refused, leaves nothing, and works once there i
 		(await box.bg(["wait", (await run()).stdout.trim()], { argv })).code,
 	).toBe(0);
 	disk.fill();
-	const { code, stderr } = await run();
-	expect({ code, stderr }).toEqual({
+	const { code, error } = await run();
+	expect({ code, error }).toEqual({
 		code: 111,
-		stderr: expect.stringMatching(/^bg: unable to .*ENOSPC.*\n$/),
+		error: expect.stringMatching(/^bg: unable to .*ENOSPC.*\n$/),
 	});
 	await until(
 		() => processesWith(`BG_DIR=${box.dir}`).length === 0,
@@ -121,8 +121,11 @@ test("in a store that may only be read verbs answer or are refused, and change n
 	];
 	for (const [args, code, why] of calls) {
 		const answer = await box.bg(args, { argv });
-		const { stderr } = answer;
-		expect([args, answer.code, stderr]).toEqual([
+		// The answer of cleanup names the tasks that it kept.
+		const kept =
+			args[0] === "cleanup" && code ? answer.json().kept[0].note : "";
+		const error = answer.error || (kept && `bg: ${kept}\n`);
+		expect([args, answer.code, error]).toEqual([
 			args,
 			code,
 			why ? expect.stringMatching(new RegExp(`^bg: ${why} .*EACCES.*\n$`)) : "",
@@ -179,8 +182,8 @@ test("without HOME the store is $BG_DIR, or the home that the system knows; else
 	await box.bg(["wait", droid.stdout.trim()]);
 	const nowhere = { ...env, BG_DIR: undefined };
 	for (const verb of [["list"], ["run", "d", "--", "true"]]) {
-		const { code, stderr } = await box.bg(verb, { env: nowhere, argv: nobody });
-		expect([verb, code, stderr]).toEqual([
+		const { code, error } = await box.bg(verb, { env: nowhere, argv: nobody });
+		expect([verb, code, error]).toEqual([
 			verb,
 			111,
 			"bg: no home to keep tasks in: set HOME or BG_DIR\n",

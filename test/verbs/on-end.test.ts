@@ -17,8 +17,8 @@ echo >>${file}
 			existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
 		const run = async (flags: string[], command: string[], env = {}) => {
 			const words = ["run", "-q", ...flags, "d", "--", ...command];
-			const { stdout, stderr } = await box.bg(words, { env });
-			if (stderr) throw new Error(stderr);
+			const { stdout, error } = await box.bg(words, { env });
+			if (error) throw new Error(error);
 			return stdout.trim();
 		};
 		/** Notes once, however often and by how many the task is looked at. */
@@ -111,7 +111,7 @@ echo >>${file}
 			const flag = `--on-end=${given}`;
 			const answer = await box.bg(["run", flag, "d", "--", "true"]);
 			expect(answer).toMatchObject({ code: 2 });
-			expect(answer.stderr).toContain("--on-end");
+			expect(answer.error).toContain("--on-end");
 			expect((await box.bg(["list"])).json().total).toBe(0);
 		},
 	);

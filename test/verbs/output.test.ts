@@ -13,6 +13,13 @@ import { join } from "node:path";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { program, type Sandbox, sandbox, standIn } from "../tools/harness.ts";
 
+/** The JSON answer for one task. */
+async function outputOf(box: Sandbox, id: string, ...flags: string[]) {
+	const { tasks } = (await box.bg(["output", "--json", id, ...flags])).json();
+	expect(tasks).toHaveLength(1);
+	return tasks[0];
+}
+
 /** A finished task that wrote this. */
 function wrote(
 	box: Sandbox,
@@ -36,14 +43,20 @@ function wrote(
 test("output of a command is what it wrote", async () => {
 	const box = sandbox();
 	const id = wrote(box, "one\ntwo\n");
-	expect((await box.bg(["output", id])).json()).toEqual({
-		taskId: id,
-		output: "one\ntwo\n",
-		nextOffset: 8,
-		truncated: false,
-		status: "completed",
+	expect((await box.bg(["output", "--json", id])).json()).toEqual({
+		tasks: [
+			{
+				id,
+				taskId: id,
+				output: "one\ntwo\n",
+				nextOffset: 8,
+				truncated: false,
+				status: "completed",
+			},
+		],
 	});
-	expect((await box.bg(["output", "--text", id])).stdout).toBe("one\ntwo\n");
+	for (const flags of [[], ["--text"]])
+		expect((await box.bg(["output", ...flags, id])).stdout).toBe("one\ntwo\n");
 });
 
 test("output of a droid reads like a conversation, not like JSON", async () => {
@@ -85,9 +98,8 @@ describe("offsets", () => {
 		let output = "";
 		let next = 0;
 		for (let calls = 0; calls < 30; calls++) {
-			const answer = (
-				await box.bg(["output", id, "--since", String(next), "--max", "100"])
-			).json();
+			const flags = ["--since", String(next), "--max", "100"];
+			const answer = await outputOf(box, id, ...flags);
 			expect(answer.output).toMatch(/^(line \d+ ünï\n)*$/);
 			output += answer.output;
 			next = answer.nextOffset;
@@ -100,26 +112,26 @@ describe("offsets", () => {
 		const box = sandbox();
 		const running = { status: "running" };
 		const id = wrote(box, "whole\nto", running);
-		const first = (await box.bg(["output", id, "--since", "0"])).json();
+		const first = await outputOf(box, id, "--since", "0");
 		expect(first).toMatchObject({ output: "whole\n", nextOffset: 6 });
 		appendFileSync(join(box.dir, `${id}.out`), "rn\n");
-		const second = (await box.bg(["output", id, "--since", "6"])).json();
+		const second = await outputOf(box, id, "--since", "6");
 		expect(second).toMatchObject({ output: "torn\n", nextOffset: 11 });
-		const past = (await box.bg(["output", id, "--since", "999"])).json();
+		const past = await outputOf(box, id, "--since", "999");
 		expect(past).toMatchObject({ output: "", nextOffset: 999 });
 	});
 
 	test("a first line that is not whole yet is left as well", async () => {
 		const box = sandbox();
 		const id = wrote(box, "to", { status: "running" });
-		const answer = (await box.bg(["output", id, "--since", "0"])).json();
+		const answer = await outputOf(box, id, "--since", "0");
 		expect(answer).toMatchObject({ output: "", nextOffset: 0 });
 	});
 
 	test("without --since the last 1,600 bytes are kept, marked, no character split", async () => {
 		const box = sandbox();
 		const id = wrote(box, "😀".repeat(10_000));
-		const { output, truncated } = (await box.bg(["output", id])).json();
+		const { output, truncated } = await outputOf(box, id);
 		expect(truncated).toBe(true);
 		expect(Buffer.byteLength(output)).toBe(1600);
 		expect(output).toBe("😀".repeat(400));
@@ -130,8 +142,7 @@ describe("offsets", () => {
 	test("what is cut says how to get the rest", async () => {
 		const box = sandbox();
 		const id = wrote(box, "a line\n".repeat(300_000));
-		const cut = async (...flags: string[]) =>
-			(await box.bg(["output", id, ...flags])).json();
+		const cut = (...flags: string[]) => outputOf(box, id, ...flags);
 		expect((await cut()).more).toEndWith(` output ${id} --max 1M`);
 		expect((await cut("--max", "2M")).more).toEndWith(` output ${id} --raw`);
 		const { more, nextOffset } = await cut("--since", "0");
@@ -158,7 +169,7 @@ test("bytes that are no UTF-8 are no crash, and come out of --raw as they are", 
 	const box = sandbox();
 	const bytes = Buffer.from([0xff, 0xfe, 0x41, 0x80, 0x0a, 0xc3]);
 	const id = wrote(box, bytes);
-	expect((await box.bg(["output", id])).json().output).toContain("A");
+	expect((await outputOf(box, id)).output).toContain("A");
 	const raw = Bun.spawn([...program, "output", "--raw", id], {
 		env: box.env,
 		stdout: "pipe",
@@ -291,11 +302,13 @@ test("--follow shows the result of a native subagent once", async () => {
 test("several outputs are told apart", async () => {
 	const box = sandbox();
 	const ids = [wrote(box, "a\n"), wrote(box, "b")];
-	expect((await box.bg(["output", ...ids])).json()).toMatchObject([
-		{ taskId: ids[0], output: "a\n" },
-		{ taskId: ids[1], output: "b" },
-	]);
-	const { stdout } = await box.bg(["output", "--text", ...ids]);
+	expect((await box.bg(["output", "--json", ...ids])).json()).toMatchObject({
+		tasks: [
+			{ id: ids[0], taskId: ids[0], output: "a\n" },
+			{ id: ids[1], taskId: ids[1], output: "b" },
+		],
+	});
+	const { stdout } = await box.bg(["output", ...ids]);
 	expect(stdout).toBe(`== ${ids[0]} ==\na\n== ${ids[1]} ==\nb\n`);
 });
 
@@ -309,5 +322,5 @@ test.each([
 	const id = wrote(box, "x");
 	const answer = await box.bg(["output", id, ...flags]);
 	expect(answer.code).toBe(2);
-	expect(answer.stderr).toContain(words);
+	expect(answer.error).toContain(words);
 });

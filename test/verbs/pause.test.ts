@@ -25,7 +25,7 @@ describe("pause", () => {
 			await until(size, "its output");
 			const answer = await box.bg(["pause", id]);
 			expect(answer.json()).toMatchObject({
-				tasks: [{ taskId: id, status: "running", paused: true }],
+				tasks: [{ id, taskId: id, status: "running", paused: true }],
 			});
 			const states = treeOf(id).map(({ pid }) => stateOf(pid));
 			expect(states.length).toBeGreaterThan(1);
@@ -68,8 +68,8 @@ describe("pause", () => {
 			await endOf(box, id);
 			const answer = await box.bg([verb, id]);
 			expect(answer).toMatchObject({ code: 111 });
-			expect(answer.stderr).toContain(` ${id} is already completed (`);
-			expect(answer.stderr).toEndWith(` status ${id})\n`);
+			expect(answer.error).toContain(` ${id} is already completed (`);
+			expect(answer.error).toEndWith(` status ${id})\n`);
 			expect(box.record(id)).not.toHaveProperty("paused_at");
 		},
 	);

@@ -49,7 +49,9 @@ test("what is old and quiet is stopped; the dry run says so before", async () =>
 	const young = await box.run(sleeper);
 	await box.untilTask(young, ({ status }) => status === "running", "a start");
 	const planned = await prune(box, "--dry-run");
-	expect(planned.tasks).toEqual([{ taskId: quiet, reason: "stale" }]);
+	expect(planned.tasks).toEqual([
+		{ id: quiet, taskId: quiet, reason: "stale" },
+	]);
 	expect(box.record(quiet).status).toBe("running");
 	const { dryRun: _, ...plan } = planned;
 	expect(await prune(box)).toEqual(plan);
@@ -65,7 +67,7 @@ test("what is old and wrote a moment ago is overdue, and goes on", async () => {
 	writeFileSync(join(box.dir, `${id}.out`), "words\n");
 	expect(await prune(box)).toMatchObject({
 		removed: [],
-		overdue: [{ taskId: id, age: "60m" }],
+		overdue: [{ id, taskId: id, age: "60m" }],
 	});
 	const old = new Date(Date.now() - 3_600_000);
 	utimesSync(join(box.dir, `${id}.out`), old, old);
@@ -79,7 +81,7 @@ test("a TTL that was typed decides alone", async () => {
 	// Older than the TTL, of which 1 s is the least.
 	await Bun.sleep(1100);
 	expect((await prune(box, "--ttl", "1s")).tasks).toEqual([
-		{ taskId: id, reason: "timeout" },
+		{ id, taskId: id, reason: "timeout" },
 	]);
 	expect(box.record(id)).toMatchObject({ error: "timed out after 1s" });
 });
@@ -130,10 +132,16 @@ test("records of another machine and old ones are left alone and named", async (
 	write("bg_00000002", { started_at: new Date().toISOString() });
 	write("bg_00000003", { started_at });
 	const { tasks, unknown } = await prune(box);
-	expect(tasks).toEqual([{ taskId: "bg_00000003", reason: "timeout" }]);
+	expect(tasks).toEqual([
+		{ id: "bg_00000003", taskId: "bg_00000003", reason: "timeout" },
+	]);
 	expect(unknown).toEqual([
-		{ taskId: "bg_00000002", note: "no supervisor is known" },
-		{ taskId: "bg_00000001", note: "on elsewhere" },
+		{
+			id: "bg_00000002",
+			taskId: "bg_00000002",
+			note: "no supervisor is known",
+		},
+		{ id: "bg_00000001", taskId: "bg_00000001", note: "on elsewhere" },
 	]);
 	const words = (await box.bg(["prune", "--text"])).stdout;
 	expect(words).toContain("on elsewhere (bg complete records its result)");
@@ -155,7 +163,7 @@ test("cleanup takes finished tasks off the list and deletes nothing", async () =
 	expect(await listed(box)).toEqual([running]);
 	expect((await listed(box, "--all")).length).toBe(3);
 	expect(await cleanup(box)).toMatchObject({ archived: [], deleted: [] });
-	expect((await box.bg(["output", done])).json().output).toBe("hi\n");
+	expect((await box.bg(["output", done])).stdout).toBe("hi\n");
 	await box.bg(["cancel", running]);
 });
 
@@ -234,5 +242,5 @@ test.each([
 ])("%p is a usage error", async (args, words) => {
 	const answer = await sandbox().bg(args);
 	expect(answer.code).toBe(2);
-	expect(answer.stderr).toContain(words);
+	expect(answer.error).toContain(words);
 });

@@ -135,7 +135,9 @@ concurrentTest(
 		const held = await run(box, ["true"], { env: one });
 		const next = await run(box, ["true"], { env: one });
 		const { tasks } = (await box.bg(["pause", held])).json();
-		expect(tasks).toEqual([{ taskId: held, status: "queued", paused: true }]);
+		expect(tasks).toEqual([
+			{ id: held, taskId: held, status: "queued", paused: true },
+		]);
 		blocker.open();
 		expect(await isOver(box, next)).toMatchObject({ status: "completed" });
 		await aWhile();

@@ -45,9 +45,9 @@ test("BG_MAX_PER_DROID holds droids of one name; another goes on", async () => {
 		const answer = await box.bg(["launch", "-q", "d", prompt, droid], { env });
 		return answer.stdout.trim();
 	};
-	const first = await launch(held, "worker");
+	const first = await launch(held, "hephaestus");
 	await isRunning(box, first);
-	const second = await launch("SAY[hi]", "worker");
+	const second = await launch("SAY[hi]", "hephaestus");
 	const other = await launch("SAY[hi]", "explorer");
 	const command = await run(box, ["true"], { env });
 	expect((await box.bg(["wait", other, command])).code).toBe(0);
@@ -66,7 +66,7 @@ test("a limit that is no number refuses the launch by its name", async () => {
 		const env = { [`BG_MAX_${limit}`]: "many" };
 		const answer = await box.bg(["run", "d", "--", "true"], { env });
 		expect(answer.code).toBe(2);
-		expect(answer.stderr).toContain(`BG_MAX_${limit} is "many"`);
+		expect(answer.error).toContain(`BG_MAX_${limit} is "many"`);
 	}
 	expect((await box.bg(["list"])).json().total).toBe(0);
 });
@@ -79,7 +79,7 @@ test("BG_MAX_DEPTH refuses a launch from deeper", async () => {
 	const args = ["run", "d", "--", "true"];
 	const deeper = await box.bg(args, { env: { ...env, BG_DEPTH: "2" } });
 	expect(deeper.code).toBe(111);
-	expect(deeper.stderr).toContain("BG_MAX_DEPTH is 2");
+	expect(deeper.error).toContain("BG_MAX_DEPTH is 2");
 	const usual = await box.bg(args, { env: { BG_DEPTH: "3" } });
 	expect(usual.code).toBe(111);
 	await box.bg(["wait", id]);
@@ -104,7 +104,7 @@ test("BG_MAX_QUEUED refuses what is one too many, all of a batch, and leaves not
 		input: line.repeat(2),
 	});
 	expect(batch.code).toBe(111);
-	expect(batch.stderr).toContain(
+	expect(batch.error).toContain(
 		"1 tasks are queued, this would add 2, and BG_MAX_QUEUED is 2",
 	);
 	await until(() => Bun.deepEquals(files(), before), "what was there before");

@@ -34,12 +34,12 @@ test("an answer that cannot be printed is one line on stderr and exit code 111",
 	];
 	for (const call of calls) {
 		const answer = await box.bg(call, to(">/dev/full"));
-		expect([call, answer.code, answer.stderr]).toEqual([call, 111, oneLine]);
+		expect([call, answer.code, answer.error]).toEqual([call, 111, oneLine]);
 	}
 	const silent = await box.bg(["list"], to(">/dev/full 2>/dev/full"));
 	expect(silent.code).toBe(111);
 	const fault = await box.bg(["status", "bg_00000000"], to(">/dev/full"));
-	expect(fault.stderr).toMatch(/^bg: no task "bg_00000000"[^\n]*\n$/);
+	expect(fault.error).toMatch(/^bg: no task "bg_00000000"[^\n]*\n$/);
 	expect(fault.code).toBe(3);
 });
 
@@ -60,18 +60,18 @@ test("a launch whose answer cannot be printed names its tasks, which run", async
 	];
 	const known = new Set<string>();
 	for (const call of calls) {
-		const { code, stderr } = await box.bg(call, to(">/dev/full"));
+		const { code, error } = await box.bg(call, to(">/dev/full"));
 		const ids = listTaskIds(box).filter((id) => !known.has(id));
 		for (const id of ids) known.add(id);
 		expect(ids).toHaveLength(call.includes("--batch") ? 2 : 1);
-		expect([call, code, stderr.trim().split("\n").at(-1)]).toEqual([
+		expect([call, code, error.trim().split("\n").at(-1)]).toEqual([
 			call,
 			111,
 			expect.stringContaining(
 				`bg: launched ${ids.join(" ")}, but unable to print the answer: `,
 			),
 		]);
-		expect(stderr).not.toContain("    at ");
+		expect(error).not.toContain("    at ");
 		await box.bg(["wait", ...ids]);
 		for (const id of ids) expect(box.record(id).exit_code).toBeNumber();
 	}
@@ -81,8 +81,8 @@ test("a launch that was answered with another task names that one", async () => 
 	const box = sandbox();
 	const run = ["run", "--unique", "key", "d", "--", "sleep", "600"];
 	const { taskId } = (await box.bg(run)).json();
-	const { code, stderr } = await box.bg(run, to(">/dev/full"));
-	expect([code, stderr]).toEqual([
+	const { code, error } = await box.bg(run, to(">/dev/full"));
+	expect([code, error]).toEqual([
 		111,
 		expect.stringContaining(`bg: ${taskId} existed already, but unable to`),
 	]);
@@ -94,10 +94,10 @@ test("an answer that a failing device does not take is told in one line", async 
 	const answer = join(box.home, "answer");
 	const call = ["sh", "-c", 'exec "$@" >"$0"', answer, ...program];
 	const fault = { calls: "write", path: answer, error: "EIO" };
-	const { code, stderr } = await box.bg(["list"], {
+	const { code, error } = await box.bg(["list"], {
 		argv: [...failing(fault), ...call],
 	});
-	expect([code, stderr]).toEqual([111, oneLine]);
+	expect([code, error]).toEqual([111, oneLine]);
 	expect(readFileSync(answer, "utf8")).toBe("");
 });
 

@@ -21,7 +21,7 @@ test("report is of this session's tasks, unless all or another one's are asked f
 		);
 	const unset = await box.bg(["report", "--session", ""], { env });
 	expect(unset.code).toBe(2);
-	expect(unset.stderr).toContain("--session is empty");
+	expect(unset.error).toContain("--session is empty");
 	const list = await box.bg(["list", "--format", "md", "--session", parent]);
 	expect(list.stdout).toBe(stdout);
 });

@@ -22,7 +22,7 @@ function withDroid() {
 		box.bg(args, { env: { BG_DROID: droid, ...env } });
 	const ended = async (args: string[], env: object = {}) => {
 		const answer = await bg(args, env);
-		if (answer.code !== 0) throw new Error(answer.stderr);
+		if (answer.code !== 0) throw new Error(answer.error);
 		const { taskId } = answer.json();
 		await bg(["wait", taskId]);
 		return box.record(taskId);
@@ -42,7 +42,7 @@ async function refused(
 	const before = (await box.bg(["list"])).json().total;
 	const answer = await box.bg(args, { env });
 	expect({ ...answer, stdout: "" }).toMatchObject({ code });
-	expect(answer.stderr).toContain(words);
+	expect(answer.error).toContain(words);
 	expect((await box.bg(["list"])).json().total).toBe(before);
 }
 
@@ -72,11 +72,21 @@ describe("retry", () => {
 
 	test("launches a droid again: the same prompt, droid, autonomy and model", async () => {
 		const { ended, told } = withDroid();
-		const launch = ["launch", "d", "-do it", "reviewer", "main", "high", "m-1"];
+		const launch = [
+			"launch",
+			"d",
+			"-do it",
+			"code-reviewer",
+			"main",
+			"high",
+			"m-1",
+		];
 		const old = await ended(launch);
-		const before = told();
+		// The file with the system prompt has the name of the task.
+		const toldWithoutId = () => told()?.replace(/bg_[0-9a-f]+/, "ID");
+		const before = toldWithoutId();
 		const again = await ended(["retry", old.id]);
-		expect(told()).toBe(before);
+		expect(toldWithoutId()).toBe(before);
 		const { prompt, agent, autonomy, model, via } = old;
 		const same = { prompt, agent, autonomy, model, via };
 		expect(again).toMatchObject({ ...same, retry_of: old.id });
@@ -100,7 +110,15 @@ describe("resume", () => {
 		[["--fork"], "--fork"],
 	])("%j hands droid the session with %s", async (flags, flag) => {
 		const { ended, told } = withDroid();
-		const first = ["launch", "d", "begin", "reviewer", "main", "low", "m-1"];
+		const first = [
+			"launch",
+			"d",
+			"begin",
+			"code-reviewer",
+			"main",
+			"low",
+			"m-1",
+		];
 		const old = await ended(first);
 		expect(told()).not.toContain(` ${flag} `);
 		const next = await ended(["resume", ...flags, old.id, "go on"]);
@@ -109,7 +127,7 @@ describe("resume", () => {
 		expect(told()?.endsWith(" -- go on")).toBe(true);
 		expect(next).toMatchObject({
 			prompt: "go on",
-			agent: "reviewer",
+			agent: "code-reviewer",
 			autonomy: "low",
 			model: "m-1",
 			resume_of: old.id,

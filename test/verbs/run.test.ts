@@ -260,7 +260,7 @@ test("a pipe as standard input is refused, for nobody may ever write to it", asy
 	await Bun.$`mkfifo ${join(box.home, "pipe")}`;
 	const answer = await box.bg(["run", "--stdin", "pipe", "d", "--", "cat"]);
 	expect(answer).toMatchObject({ code: 2 });
-	expect(answer.stderr).toContain("neither a file nor a device");
+	expect(answer.error).toContain("neither a file nor a device");
 });
 
 test("a supervisor killed with -9 leaves its task running; another takes over, once", async () => {

@@ -57,11 +57,11 @@ test("no verb says more than 2,000 characters of a task by itself, and each says
 		expect(truncated).toBe(true);
 		expect(more).toEndWith(` status ${id} --full`);
 	}
-	expect((await box.bg(["output", id])).json().more).toEndWith(
-		` output ${id} --max 1M`,
-	);
+	expect(
+		(await box.bg(["output", id, "--json"])).json().tasks[0].more,
+	).toEndWith(` output ${id} --max 1M`);
 	const { stdout } = await box.bg(["report", "--all"]);
-	expect(stdout).toContain(` status ${id} --full shows all`);
+	expect(stdout).toContain(` result ${id} shows all`);
 });
 
 test("--full cuts nothing", async () => {

@@ -16,6 +16,7 @@ describe("--unique", () => {
 		const queued = (await unique(box, "b", ["true"], env)).json();
 		expect(first).not.toHaveProperty("existing");
 		expect((await unique(box, "a", ["true"], env)).json()).toEqual({
+			id: first.taskId,
 			taskId: first.taskId,
 			sessionId: first.sessionId,
 			description: "d",
@@ -23,6 +24,7 @@ describe("--unique", () => {
 			existing: true,
 		});
 		expect((await unique(box, "b", ["true"], env)).json()).toMatchObject({
+			id: queued.taskId,
 			taskId: queued.taskId,
 			status: "queued",
 			existing: true,
@@ -78,9 +80,9 @@ describe("--unique", () => {
 		const box = sandbox();
 		const keys = ["", " ", "k".repeat(201), "a\nb", "\u0007", "a\u0085"];
 		for (const key of keys) {
-			const { code, stderr } = await unique(box, key, ["true"]);
+			const { code, error } = await unique(box, key, ["true"]);
 			expect([key, code]).toEqual([key, 2]);
-			expect(stderr).toStartWith("bg: --unique takes a key");
+			expect(error).toStartWith("bg: --unique takes a key");
 		}
 		expect(filesOf(box)).toEqual([]);
 	});
@@ -96,8 +98,17 @@ describe("--unique", () => {
 			command("y", "echo y >>log", { after_any: "x" }),
 		]);
 		const [a, b, c, x, y] = answersIn(answer.stdout);
-		expect(b).toMatchObject({ taskId: a.taskId, existing: true, name: "b" });
-		expect(x).toMatchObject({ taskId: before.taskId, existing: true });
+		expect(b).toMatchObject({
+			id: a.taskId,
+			taskId: a.taskId,
+			existing: true,
+			name: "b",
+		});
+		expect(x).toMatchObject({
+			id: before.taskId,
+			taskId: before.taskId,
+			existing: true,
+		});
 		expect(box.record(c.taskId).after).toEqual([a.taskId]);
 		expect(box.record(y.taskId).after).toEqual([before.taskId]);
 		await box.bg(["wait", c.taskId]);

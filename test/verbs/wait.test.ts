@@ -2,6 +2,15 @@ import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isWatching, program, sandbox, until } from "../tools/harness.ts";
+import {
+	addEnd,
+	addTask,
+	noticeIn,
+	other,
+	parent,
+	send,
+	toolUse,
+} from "../tools/hooks.ts";
 
 test("wait brings status, exit code and result of each, and exits 1 where one failed", async () => {
 	const box = sandbox();
@@ -12,12 +21,14 @@ test("wait brings status, exit code and result of each, and exits 1 where one fa
 	const { tasks, running, timedOut } = answer.json();
 	expect(tasks).toHaveLength(2);
 	expect(tasks).toContainEqual({
+		id: good,
 		taskId: good,
 		status: "completed",
 		exit_code: 0,
 		result: "fine",
 	});
 	expect(tasks).toContainEqual({
+		id: bad,
 		taskId: bad,
 		status: "error",
 		exit_code: 4,
@@ -35,7 +46,7 @@ test("wait --any returns with the first", async () => {
 	const { tasks, running } = (
 		await box.bg(["wait", "--any", long, short])
 	).json();
-	expect(tasks).toMatchObject([{ taskId: short }]);
+	expect(tasks).toMatchObject([{ id: short, taskId: short }]);
 	expect(running).toEqual([long]);
 	await box.bg(["cancel", long]);
 });
@@ -72,7 +83,7 @@ test("wait without ids sees tasks that others launch and finish meanwhile", asyn
 	await box.untilTask(second, ({ completed_at }) => completed_at, "its end");
 	await Bun.write(go, "");
 	const { tasks } = (await waiting).json();
-	const ids = tasks.map(({ taskId }: { taskId: string }) => taskId);
+	const ids = tasks.map(({ taskId }: { id: string; taskId: string }) => taskId);
 	expect(ids).toContain(first);
 	expect(ids).toContain(second);
 });
@@ -141,7 +152,7 @@ test("a record that is broken does not keep the others from being waited for", a
 	const answer = await box.bg(["wait", bad, good]);
 	expect(answer.code).toBe(3);
 	expect(answer.json()).toMatchObject({
-		tasks: [{ taskId: good, status: "completed" }],
+		tasks: [{ id: good, taskId: good, status: "completed" }],
 		missing: [bad],
 	});
 });
@@ -158,3 +169,40 @@ test("waiting for a task that is not there says so", async () => {
 	const box = sandbox();
 	expect(await box.bg(["wait", "bg_0123456789"])).toMatchObject({ code: 3 });
 });
+
+const idsOf = (tasks: { id: string }[]) => tasks.map(({ id }) => id).sort();
+
+test("wait without ids also returns what ended in this session and no answer has shown, once", async () => {
+	const box = sandbox();
+	const mine = { env: { BG_SESSION_ID: parent } };
+	const wait = async (...args: string[]) =>
+		(await box.bg(["wait", ...args], mine)).json().tasks;
+	const ids = ["one", "two"].map((words) => addEnd(box, parent, words));
+	addEnd(box, other);
+	expect(await wait("--session", other)).toEqual([]);
+	expect((await box.bg(["wait"])).json().tasks).toEqual([]);
+	expect(idsOf(await wait())).toEqual(ids);
+	expect(await wait()).toEqual([]);
+	// A notice shows an end in a few words: wait returns it once more.
+	const told = addEnd(box, parent, "three");
+	expect(noticeIn(await send(box, toolUse(parent)))).toContain(told);
+	expect((await send(box, toolUse(parent))).stdout).toBe("");
+	const live = addTask(box, { parent_session_id: parent });
+	const any = await wait("--any");
+	expect(any).toMatchObject([{ id: told, result: "three" }]);
+	expect(await wait("--timeout", "0.1s")).toEqual([]);
+	await box.bg(["complete", live, "over"], mine);
+	expect(idsOf(await wait())).toEqual([live]);
+});
+
+test.each([["wait"], ["output"], ["result"], ["status"]])(
+	"what %s printed after its notice is not returned by wait",
+	async (verb) => {
+		const box = sandbox();
+		const mine = { env: { BG_SESSION_ID: parent } };
+		const id = addEnd(box, parent, "words");
+		expect(noticeIn(await send(box, toolUse(parent)))).toContain(id);
+		expect((await box.bg([verb, id], mine)).code).toBe(0);
+		expect((await box.bg(["wait"], mine)).json().tasks).toEqual([]);
+	},
+);

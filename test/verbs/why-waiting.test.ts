@@ -138,8 +138,8 @@ concurrentTest(
 		const line = `${JSON.stringify({ description: "d", command: ["true"] })}\n`;
 		const input = line.repeat(2);
 		const batch = await box.bg(["launch", "--batch", "-"], { input });
-		for (const each of batch.stdout.trim().split("\n"))
-			expect(JSON.parse(each).waits_for).toBe(why);
+		const { tasks } = batch.json();
+		expect(tasks).toMatchObject([{ waits_for: why }, { waits_for: why }]);
 		const named = await box.bg(["launch", "--batch", "-", "--text"], { input });
 		expect(named.stderr).toBe(warning);
 		expect(await whyWaits(box, first.json().taskId)).toBe(why);

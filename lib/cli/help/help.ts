@@ -8,7 +8,7 @@ import { groups, type Verb } from "../verb.ts";
 /** The width of the smallest supported terminal. */
 const screenColumns = 80;
 
-/** All verbs, two on a line if both fit: 24 lines with three more verbs than there are now. */
+/** All verbs, two on a line if both fit: 24 lines with one more verb than there are now. */
 export function renderOverview(verbs: readonly Verb[], version: string) {
 	return [
 		`bg ${version}: background tasks for coding agents`,

@@ -16,6 +16,7 @@ import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";
 import { parseChoice, refuseEmpty, splitValues } from "../arguments.ts";
 import {
+	addId,
 	confirm,
 	dismissNotice,
 	formatFlags,
@@ -78,7 +79,7 @@ export default defineVerb({
 			args,
 			{
 				tasks: tasks.map((task) =>
-					truncateRecord(task, `status ${task.taskId} --full`),
+					truncateRecord(addId(task), `status ${task.taskId} --full`),
 				),
 			},
 			() => tasks.map(describeResult).join("\n") || "nothing to cancel",

@@ -4,8 +4,10 @@ import { cleanUpTasks } from "../../prune/cleanup.ts";
 import { openStore } from "../../store/directory.ts";
 import { refuseEmpty } from "../arguments.ts";
 import {
+	addId,
 	confirm,
 	formatFlags,
+	isJsonWanted,
 	openProgressLine,
 	replyToPerson,
 	warn,
@@ -74,14 +76,18 @@ export default defineVerb({
 			return false;
 		const cleaned = cleanUp(isDryRun);
 		const { archived, deleted, freedBytes, kept } = cleaned;
-		const json = { ...cleaned, ...(isDryRun && { dryRun: true }) };
+		const json = {
+			...cleaned,
+			kept: kept.map(addId),
+			...(isDryRun && { dryRun: true }),
+		};
 		await replyToPerson(args, json, ({ log }) => {
 			const prefix = isDryRun ? "would be " : "";
 			log(
 				`${archived.length} ${prefix}archived (bg list --all shows them), ${deleted.length} ${prefix}deleted, ${freedBytes} bytes ${prefix}freed`,
 			);
 		});
-		for (const { note } of kept) warn(note);
+		if (!isJsonWanted(args)) for (const { note } of kept) warn(note);
 		if (kept.length) return exitCodes.refused;
 	},
 });

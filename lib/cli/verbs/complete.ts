@@ -42,7 +42,7 @@ export default defineVerb({
 			});
 		});
 		if (changed) await followEnd(store, id);
-		const json = { taskId: id, status: task.status, completed: changed };
+		const json = { id, taskId: id, status: task.status, completed: changed };
 		reply(args, json, () =>
 			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
 		);

@@ -54,6 +54,7 @@ export default defineVerb({
 		if (task.supervisor && !isParked(store, task))
 			sendSignal(task.supervisor, wakeSignal);
 		const changed = {
+			id,
 			taskId: id,
 			status: task.status,
 			priority: task.priority ?? priorities.usual,

@@ -2,12 +2,15 @@ import { readTextFile } from "../../control/options.ts";
 import { planDroid } from "../../control/plan.ts";
 import { usage } from "../../error.ts";
 import { toLine } from "../../print/text.ts";
+import { quoteForShell } from "../../process/self.ts";
 import { autonomies } from "../../task/schema.ts";
 import {
+	type Arg,
 	type CheckedCall,
 	checkArguments,
-	findFirstPositional,
 	selectFlags,
+	splitValues,
+	tokenize,
 } from "../arguments.ts";
 import {
 	launchAndReply,
@@ -19,12 +22,16 @@ import { defineVerb, flag, option, optional, required } from "../verb.ts";
 const args = {
 	description: required("what the task is about, in a few words"),
 	prompt: required("what the droid is to do (not with --prompt-file)"),
-	droid: optional("the droid definition (executor-med)"),
-	parent_session_id: optional("the parent session ($BG_SESSION_ID, else main)"),
-	autonomy: optional("what the droid may do without asking (medium)", {
+	droid_name: optional("as --droid"),
+	parent_session_id: optional("as --session"),
+	autonomy_level: optional("as --autonomy", { from: autonomies }),
+	model_name: optional("as --model"),
+	droid: option("name", "the droid (executor-med); bg droids lists them"),
+	session: option("id", "the parent session ($BG_SESSION_ID, else main)"),
+	autonomy: option("level", "what the droid may do without asking (medium)", {
 		from: autonomies,
 	}),
-	model: optional("the model, instead of the definition's"),
+	model: option("name", "the model, instead of the definition's"),
 	"prompt-file": option(
 		"file",
 		"read the prompt from a file (-: standard input)",
@@ -57,8 +64,8 @@ export default defineVerb({
 	examples: {
 		'bg launch "fix the tests" "Run the tests and fix what fails."':
 			"with the default droid",
-		'bg launch -q "review" "Review the last commit." reviewer main high':
-			"with the definition reviewer; prints only the id",
+		'bg launch -q "review" "Review the last commit." --droid code-reviewer':
+			"with another droid; prints only the id",
 		"bg launch --batch tasks.jsonl":
 			"all lines of a file; none if one is invalid",
 	},
@@ -68,21 +75,17 @@ export default defineVerb({
 		if (parsed.batch !== undefined) {
 			const { planBatch } = await import("../../control/batch.ts");
 			const plans = planBatch(readTextFile("--batch", parsed.batch));
-			launchAndReply(
-				plans,
-				parsed,
-				({ task }) => `${task.id}  ${toLine(task.description, 60)}`,
-			);
+			launchAndReply(plans, parsed, { isBatch: true });
 			return;
 		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
 			prompt: parsed.prompt,
 			promptPath: parsed["prompt-file"],
-			droid: parsed.droid,
-			parentSession: parsed.parent_session_id,
-			autonomy: parsed.autonomy,
-			model: parsed.model,
+			droid: parsed.droid ?? parsed.droid_name,
+			parentSession: parsed.session ?? parsed.parent_session_id,
+			autonomy: parsed.autonomy ?? parsed.autonomy_level,
+			model: parsed.model ?? parsed.model_name,
 			private: parsed.private,
 			worktree: parsed.worktree,
 		});
@@ -90,26 +93,79 @@ export default defineVerb({
 	},
 });
 
-/**
- * Flags come before the description or after the prompt. The word after the description is the prompt, even
- * if it begins with a dash.
- */
+/** With --prompt-file there is no prompt argument, with --batch there are only flags. */
 function parseLaunch(argv: readonly string[]): CheckedCall {
-	const at = findFirstPositional(argsWithoutPrompt, argv);
-	const before = argv.slice(0, at);
-	if (before.some((each) => /^--batch(=|$)/.test(each)))
-		return checkArguments("launch", batchArgs, argv);
-	const byFile = before.some((each) => /^--prompt-file(=|$)/.test(each));
-	if (byFile || at >= argv.length)
-		return checkArguments("launch", argsWithoutPrompt, argv);
-	const [description = "", prompt, ...after] = argv.slice(at);
-	// The description is checked with the other arguments. The prompt is not checked.
-	const others = [...before, ...after];
-	others.splice(findFirstPositional(argsWithoutPrompt, others), 0, description);
-	const { values } = checkArguments("launch", argsWithoutPrompt, others);
-	if (prompt === undefined && !values.help)
-		throw usage(
-			"bg launch needs <prompt>: what the droid is to do, right after the description",
-		);
-	return { args, values: { ...values, prompt } };
+	const tokens = tokenize(batchArgs, argv);
+	const has = (flag: string) =>
+		tokens.some((token) => token.kind === "flag" && token.name === flag);
+	if (has("batch")) return checkArguments("launch", batchArgs, argv);
+	const call = checkArguments(
+		"launch",
+		has("prompt-file") ? argsWithoutPrompt : args,
+		argv,
+	);
+	if (!call.values.help) checkPlaces(call.values);
+	return call;
+}
+
+type Values = CheckedCall["values"];
+
+/** The flags that may be given by their places instead, and the names of the places. */
+const places = [
+	["droid", "droid_name"],
+	["session", "parent_session_id"],
+	["autonomy", "autonomy_level"],
+	["model", "model_name"],
+] as const;
+
+/**
+ * Checks that nothing is given twice or in the place of something else.
+ * @throws BgError (usage) that shows the right line.
+ */
+function checkPlaces(values: Values): void {
+	const isAutonomy = (word: unknown) =>
+		autonomies.some((level) => level === String(word).toLowerCase());
+	const byName: Values = { ...values };
+	const faults: string[] = [];
+	for (const [flag, place] of places) {
+		const word = values[place];
+		if (word === undefined) continue;
+		delete byName[place];
+		const given = byName[flag];
+		if (flag !== "autonomy" && flag !== "model" && isAutonomy(word)) {
+			faults.push(`${word} is an autonomy level, in the place of the ${flag}`);
+			byName.autonomy ??= String(word).toLowerCase();
+		} else if (values[flag] !== undefined)
+			faults.push(`the ${flag} is given twice, in its place and by --${flag}`);
+		// After a level in an earlier place, the model is in the place of the level.
+		else if (flag === "autonomy" && given !== undefined && !isAutonomy(word))
+			byName.model ??= word;
+		else byName[flag] ??= word;
+	}
+	if (faults[0]) throw usage(`${faults[0]}: ${formatLine(byName)}`);
+}
+
+/** The longest prompt in a line to type, in characters. */
+const maxShownPrompt = 200;
+
+/** Formats a call whose options are all flags. */
+function formatLine({ description = "", prompt, ...flags }: Values): string {
+	const words = Object.entries(flags).flatMap(([name, value]) =>
+		value === true
+			? [`--${name}`]
+			: splitValues(value).map((each) => formatFlag(name, each)),
+	);
+	const shown =
+		prompt === toLine(String(prompt), maxShownPrompt) ? prompt : "<prompt>";
+	const texts = prompt === undefined ? [description] : [description, shown];
+	const quoted = texts.map((text) => quoteForShell(String(text)));
+	return texts.some((text) => String(text).startsWith("-"))
+		? ["bg launch", ...words, "--", ...quoted].join(" ")
+		: ["bg launch", ...quoted, ...words].join(" ");
+}
+
+function formatFlag(name: string, value: string): string {
+	const { inline }: Arg = batchArgs[name] ?? { type: "string" };
+	if (!inline) return `--${name} ${quoteForShell(value)}`;
+	return value ? `--${name}=${quoteForShell(value)}` : `--${name}`;
 }

@@ -2,7 +2,7 @@ import { assertOutsideTasks } from "../../control/autonomy.ts";
 import { checkDroidName, checkModel } from "../../control/options.ts";
 import { usage } from "../../error.ts";
 import { formatTable } from "../../print/table.ts";
-import { toLine } from "../../print/text.ts";
+import { suggestWord, toLine } from "../../print/text.ts";
 import { describeMachine } from "../../process/machine.ts";
 import { QueueState, type Usage } from "../../prune/queue-state.ts";
 import { handOver } from "../../spawn/hand-over.ts";
@@ -21,7 +21,7 @@ import {
 import { isQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
-import { splitValues, suggestWord } from "../arguments.ts";
+import { splitValues } from "../arguments.ts";
 import { formatFlags, reply } from "../reply.ts";
 import { defineVerb, optional } from "../verb.ts";
 

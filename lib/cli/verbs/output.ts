@@ -4,26 +4,38 @@ import {
 	type OutputText,
 	type OutputTextOptions,
 	readOutputText,
+	readPage,
 } from "../../droid/pages.ts";
+import { windowBytes } from "../../droid/task-output.ts";
 import { BgError, usage } from "../../error.ts";
-import { toJson, toPlain, truncateBytes, writeAll } from "../../print/text.ts";
-import { reconcileTasks } from "../../prune/reconcile.ts";
+import {
+	isTerminal,
+	toJson,
+	toPlain,
+	truncateBytes,
+	writeAll,
+} from "../../print/text.ts";
+import { type ReconciledTask, reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
 import { splitValues } from "../arguments.ts";
 import { followRaw, followText, formatCutMark, writeRaw } from "../follow.ts";
 import {
 	dismissNotice,
-	formatFlags,
-	isJsonWanted,
+	isUnattended,
 	maxReplyLength,
 	warn,
+	writeJson,
 } from "../reply.ts";
 import { defineVerb, flag, option, required } from "../verb.ts";
 
-/** The default maximum of text. With its keys, the reply fits maxReplyLength. */
+/** The default maximum of text in a pipe. With its keys, the JSON reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
+
+/** How much is read at once of what a person gets whole, in bytes. */
+const pageBytes = 64 * 1024;
 
 const args = {
 	ids: required("task ids", { multiple: true, from: "tasks" }),
@@ -32,17 +44,19 @@ const args = {
 		"offset",
 		"only what follows this byte (an earlier nextOffset)",
 	),
-	max: option("bytes", "the maximum size of the text (1600)"),
+	max: option("bytes", "the maximum size (1600; in a terminal all)"),
 	attempt: option("n", "the output of attempt n (the last one)"),
 	raw: flag("all bytes, unchanged"),
 	follow: flag("continue until the task ends", { alias: "f" }),
-	...formatFlags,
+	json: flag("reply as JSON"),
+	text: flag("reply as text (the default)"),
 } as const;
 
 export default defineVerb({
 	name: "output",
 	description: "Show what a task wrote, or what a droid said and did",
 	group: "inspect",
+	repliesInText: true,
 	examples: {
 		"bg output @last --tail 20": "the last 20 lines",
 		"bg output bg_19f0c2a4 --follow": "all output, until the task ends",
@@ -79,7 +93,9 @@ export default defineVerb({
 			}
 			return;
 		}
-		const max = given ?? defaultMaxBytes;
+		const isForPerson = !parsed.json && isTerminal(1);
+		const usual = isForPerson ? windowBytes : defaultMaxBytes;
+		const max = given ?? usual;
 		if (parsed.follow && first) {
 			const options = { since, tail, max };
 			const formatHint = (text: OutputText) => hintMore(first, text, options);
@@ -87,30 +103,38 @@ export default defineVerb({
 			if (shown) dismissNotice(store, shown);
 			return;
 		}
+		if (isForPerson && (given ?? since ?? tail) === undefined) {
+			const { showText } = await import("../../print/pager.ts");
+			const pieces = readAll(store, tasks, attemptOf);
+			const pager = isUnattended() ? "" : undefined;
+			if (!(await showText(pieces, pager))) return;
+			for (const task of tasks) {
+				warnUnrecorded(task);
+				dismissNotice(store, task);
+			}
+			return;
+		}
 		const answers = tasks.map((task) => {
 			const { id, status, recorded } = task;
 			const options = { since, tail, max, attempt: attemptOf(id) };
 			const text = readOutputText(store, task, options);
 			const more = hintMore(id, text, options);
-			return { taskId: id, ...text, status, recorded, more };
+			return { id, taskId: id, ...text, status, recorded, more };
 		});
-		if (isJsonWanted(parsed)) {
+		if (parsed.json) {
 			const isBrief = given === undefined && since === undefined;
 			const fitting = answers.map(({ more, ...each }) => {
 				const marked = each.truncated ? { ...each, more } : each;
 				return isBrief ? fitReply(marked, more) : marked;
 			});
-			const json = fitting.length === 1 ? fitting[0] : fitting;
-			if (!writeAll(1, `${toJson(json)}\n`)) return;
+			if (!writeJson({ tasks: fitting })) return;
 		} else
 			for (const each of answers) {
 				if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
 				if (!writeText(each, each.more, since === undefined)) return;
-				if (each.recorded === false)
-					warn(`${each.taskId} is ${each.status} (not recorded)`);
+				warnUnrecorded(each);
 			}
-		for (const { taskId: id, status } of answers)
-			dismissNotice(store, { id, status });
+		for (const answer of answers) dismissNotice(store, answer);
 	},
 });
 
@@ -125,6 +149,35 @@ function findEarlierAttempt(store: Store, id: string, attempt?: number) {
 		"missing",
 		`${id} has no attempt ${attempt}: it had ${last === 1 ? "one" : last} (bg output ${id} shows the last)`,
 	);
+}
+
+type Answered = Pick<ReconciledTask, "id" | "status" | "recorded">;
+
+function warnUnrecorded({ id, status, recorded }: Answered): void {
+	if (recorded === false) warn(`${id} is ${status} (not recorded)`);
+}
+
+/** Reads the whole text of tasks, page by page. */
+function* readAll(
+	store: Store,
+	tasks: readonly Task[],
+	attemptOf: (id: string) => number | undefined,
+): Generator<string> {
+	for (const task of tasks) {
+		if (tasks.length > 1) yield `== ${task.id} ==\n`;
+		const attempt = attemptOf(task.id);
+		let endsLine = true;
+		for (let since = 0; ; ) {
+			const options = { since, max: pageBytes, attempt };
+			const { output, nextOffset } = readPage(store, task, options);
+			if (nextOffset === since) break;
+			since = nextOffset;
+			const text = toPlain(output);
+			if (text) endsLine = text.endsWith("\n");
+			yield text;
+		}
+		if (!endsLine) yield "\n";
+	}
 }
 
 function writeText(

@@ -16,6 +16,13 @@ const args = {
 	...formatFlags,
 } as const;
 
+type PausedTask = {
+	id: string;
+	taskId: string;
+	status: string;
+	paused: boolean;
+};
+
 type PauseVerb = Pick<Verb, "name" | "description" | "examples"> & {
 	paused: boolean;
 };
@@ -30,13 +37,13 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 				throw usage(`bg ${verb.name} takes ids, or --queue`);
 			if (given.queue) assertOutsideTasks(`bg ${verb.name} --queue`);
 			const store = openStore({ write: true });
-			const tasks: { taskId: string; status: string; paused: boolean }[] = [];
+			const tasks: PausedTask[] = [];
 			const ids = splitValues(given.ids).map((id) =>
 				resolveTaskId(store, id, { unfinished: true }),
 			);
 			for (const id of new Set(ids)) {
 				const { status, paused_at } = await pauseTask(store, id, paused);
-				tasks.push({ taskId: id, status, paused: paused_at !== undefined });
+				tasks.push({ id, taskId: id, status, paused: paused_at !== undefined });
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);

@@ -6,7 +6,7 @@ import { sweepStore } from "../../prune/garbage.ts";
 import { type PruneResult, pruneTasks } from "../../prune/prune.ts";
 import { readKeptCount } from "../../spawn/limits.ts";
 import { openStore } from "../../store/directory.ts";
-import { formatFlags, openProgressLine, reply } from "../reply.ts";
+import { addId, formatFlags, openProgressLine, reply } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const defaultTtlMs = 30 * 60_000;
@@ -53,8 +53,14 @@ export default defineVerb({
 			archiveSlice(store, { keep });
 		}
 		line?.clear();
-		const { unreadable, ...rest } = pruned;
-		const json = unreadable.length ? pruned : rest;
+		const { tasks, overdue, unknown, unreadable } = pruned;
+		const json = {
+			removed: pruned.removed,
+			tasks: tasks.map(addId),
+			overdue: overdue.map(addId),
+			unknown: unknown.map(addId),
+			...(unreadable.length && { unreadable }),
+		};
 		reply(args, { ...json, ...(dryRun && { dryRun }) }, () =>
 			describePruned(pruned, dryRun),
 		);

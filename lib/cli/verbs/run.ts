@@ -1,10 +1,13 @@
 import { planCommand } from "../../control/plan.ts";
 import { usage } from "../../error.ts";
+import { quoteForShell } from "../../process/self.ts";
 import {
 	type CheckedCall,
 	checkArguments,
 	joinValues,
+	selectFlags,
 	splitValues,
+	tokenize,
 } from "../arguments.ts";
 import {
 	launchAndReply,
@@ -49,7 +52,19 @@ export default defineVerb({
 function parseRun(argv: readonly string[]): CheckedCall {
 	const dashes = argv.indexOf("--");
 	const end = dashes < 0 ? argv.length : dashes;
-	const call = checkArguments("run", argsBefore, argv.slice(0, end));
+	const before = argv.slice(0, end);
+	const isWord = ({ kind }: { kind: string }) => kind === "positional";
+	const [, second] = tokenize(selectFlags(args), before).filter(isWord);
+	if (second?.kind === "positional") {
+		const words = [...before.slice(0, second.index), "--"].concat(
+			before.slice(second.index),
+			argv.slice(end + 1),
+		);
+		throw usage(
+			`put -- before the command: bg run ${words.map(quoteForShell).join(" ")}`,
+		);
+	}
+	const call = checkArguments("run", argsBefore, before);
 	if (call.values.help) return call;
 	const command = argv.slice(end + 1);
 	if (command.length === 0)

@@ -7,6 +7,7 @@ import { formatTaskAge } from "../../print/units.ts";
 import { checkSupervision } from "../../prune/supervision.ts";
 import { isQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
+import { listUnseen } from "../../store/notices.ts";
 import type { Store } from "../../store/paths.ts";
 import {
 	findAncestors,
@@ -39,7 +40,7 @@ export default defineVerb({
 		"bg wait --any --timeout 10m": "until one ends, at most 10 minutes",
 	},
 	args: {
-		ids: optional("task ids (all unfinished tasks)", {
+		ids: optional("task ids (all unfinished tasks, and unseen ends)", {
 			multiple: true,
 			from: "unfinished",
 		}),
@@ -56,8 +57,8 @@ export default defineVerb({
 			if (ancestors.has(id))
 				throw usage(`unable to wait for ${id}: this command runs inside it`);
 		const timeout = parseDurationFlag("--timeout", args.timeout);
-		const session =
-			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+		const own = process.env.BG_SESSION_ID;
+		const session = refuseEmpty("--session", args.session) ?? own;
 		const isOwned = session ? followSession(store, session) : undefined;
 		const json = isJsonWanted(args);
 		const line = await openProgressLine();
@@ -70,6 +71,8 @@ export default defineVerb({
 				(!isOwned || isOwned(task)) &&
 				// An old record without a process never gets an end.
 				checkSupervision(task) !== "unknown",
+			...(session &&
+				session === own && { past: new Set(listUnseen(store, session)) }),
 			any: args.any,
 			timeout,
 			onEnd: (task) => {
@@ -95,7 +98,7 @@ export default defineVerb({
 		const tasks = ended.map(
 			({ id, status, exit_code, error, result, recorded }) =>
 				truncateRecord(
-					{ taskId: id, status, exit_code, error, result, recorded },
+					{ id, taskId: id, status, exit_code, error, result, recorded },
 					`status ${id} --full`,
 				),
 		);
@@ -106,7 +109,7 @@ export default defineVerb({
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
 		if (isRead) for (const task of ended) dismissNotice(store, task);
 		if (timedOut) return exitCodes.timedOut;
-		for (const id of missing)
+		for (const id of json ? [] : missing)
 			warn(`unable to say how ${id} ended: its record is missing or broken`);
 		if (missing.length) return exitCodes.missing;
 		return ended.every(({ status }) => status === "completed");

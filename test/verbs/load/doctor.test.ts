@@ -249,7 +249,7 @@ test("without a home, doctor and uninstall name what is missing", async () => {
 	for (const check of ["login", "hooks"])
 		expect(findingOf(json(), check)?.says).toBe(missing);
 	const other = await box.bg(["uninstall"], options);
-	expect(other).toMatchObject({ code: 111, stderr: `bg: ${missing}\n` });
+	expect(other).toMatchObject({ code: 111, error: `bg: ${missing}\n` });
 });
 
 test("doctor counts each logged fault once", async () => {

@@ -66,7 +66,7 @@ if (isSource)
 		const box = sandbox();
 		const answer = await box.bg(["install"]);
 		expect(answer.code).toBe(111);
-		expect(answer.stderr).toContain("npm run build, then dist/bg install");
+		expect(answer.error).toContain("npm run build, then dist/bg install");
 		expect(existsSync(join(box.home, ".factory"))).toBe(false);
 	});
 else {
@@ -162,7 +162,7 @@ else {
 		for (const verb of ["install", "uninstall"]) {
 			const answer = await box.bg([verb]);
 			expect(answer.code).toBe(111);
-			expect(answer.stderr).toContain(`${hooks} is broken`);
+			expect(answer.error).toContain(`${hooks} is broken`);
 		}
 		expect(read(hooks)).toBe('{"Stop": [],}');
 		expect(existsSync(join(factory, "hooks"))).toBe(false);
@@ -180,7 +180,7 @@ else {
 		mkdirSync(project);
 		symlinkSync(factory, join(project, ".factory"));
 		const answer = await box.bg(["install", "--project"], { cwd: project });
-		expect(answer.stderr).toContain("is a link");
+		expect(answer.error).toContain("is a link");
 		expect(existsSync(join(factory, "hooks"))).toBe(false);
 	});
 
@@ -236,5 +236,5 @@ test.each([
 ])("%p is a usage error", async (args, words) => {
 	const answer = await sandbox().bg(args);
 	expect(answer.code).toBe(2);
-	expect(answer.stderr).toContain(words);
+	expect(answer.error).toContain(words);
 });
