@@ -99,9 +99,11 @@ test("of 2,000 awaited ends a hook reads 200 records, the next hook the next", a
 	for (const event of [sessionStart(parent), payload("Stop", parent)]) {
 		const { calls } = await trace(box, event);
 		const read = calls.filter((line) => line.includes(".json"));
-		expect(read).toHaveLength(200);
-		for (const line of read) seen.add(idsIn(line)[0] ?? "");
-		expect(calls.length).toBeLessThan(500);
+		const readIds = new Set(read.map((line) => idsIn(line)[0] ?? ""));
+		expect(readIds.size).toBe(200);
+		for (const id of readIds) seen.add(id);
+		// A record that is missing is looked for in the folder, the archive, the folder.
+		expect(calls.length).toBeLessThan(900);
 	}
 	expect([...seen]).toEqual(ids.slice(0, 400));
 });

@@ -44,8 +44,10 @@ test("every verb that takes an id finds an archived task, by its id and by a beg
 	for (const given of [id, id.slice(0, -2)]) {
 		const status = (await box.bg(["status", given, "--full"])).json();
 		expect(status).toMatchObject({ id, status: "completed", result: "fine" });
-		const output = (await box.bg(["output", given])).json();
-		expect(output).toMatchObject({ taskId: id, output: `said by ${id}\n` });
+		const output = (await box.bg(["output", given, "--json"])).json();
+		expect(output).toMatchObject({
+			tasks: [{ taskId: id, output: `said by ${id}\n` }],
+		});
 		const raw = await box.bg(["output", given, "--raw"]);
 		expect(raw.stdout).toBe(`said by ${id}\n`);
 		expect((await box.bg(["wait", given])).json().tasks).toMatchObject([
@@ -176,9 +178,9 @@ test("the unique end of an id names a task in the folder", async () => {
 		["complete", "f00d", "x"],
 		["edit", "f00d", "--priority", "1"],
 	]) {
-		const { code, stderr } = await box.bg(args);
+		const { code, error } = await box.bg(args);
 		expect(code).toBe(3);
-		expect(stderr).toContain('no unfinished task "f00d"');
+		expect(error).toContain('no unfinished task "f00d"');
 	}
 	// An archived task is found by a beginning only.
 	expect((await status("cafe")).code).toBe(3);
@@ -210,9 +212,9 @@ test("BG_KEEP is a number; 0 archives nothing", async () => {
 	const box = sandbox();
 	const wrong = { env: { BG_KEEP: "many" } };
 	for (const args of [["run", "d", "--", "true"], ["prune"]]) {
-		const { code, stderr } = await box.bg(args, wrong);
+		const { code, error } = await box.bg(args, wrong);
 		expect(code).toBe(2);
-		expect(stderr).toContain("BG_KEEP");
+		expect(error).toContain("BG_KEEP");
 	}
 	for (let each = 0; each < 3; each++) addFinished(box);
 	await box.bg(["prune"], { env: { BG_KEEP: "0" } });

@@ -26,7 +26,7 @@ const listed = async (box: Sandbox, ...args: string[]) =>
 const leftIn = (box: Sandbox, ...folders: string[]) =>
 	folders
 		.flatMap((folder) => readdirSync(join(box.dir, folder)))
-		.filter((name) => name !== "swept");
+		.filter((name) => !/^(swept|swept-session|archived)$/.test(name));
 
 /** A running task that was measured, and has been quiet and old for an hour. */
 async function quietTask(box: Sandbox): Promise<string> {

@@ -181,7 +181,9 @@ test("list reads the queue once, however many tasks wait, and each says its plac
 	await box.bg(["launch", "--batch", "-"], { input: line.repeat(113) });
 	await isReady(box, 113);
 	expect(entries(box, "queue").length).toBeGreaterThanOrEqual(113);
-	const { tasks } = (await box.bg(["list", "--status", "queued"])).json();
+	const { tasks } = (
+		await box.bg(["list", "--status", "queued", "--limit", "0"])
+	).json();
 	const places = tasks.map(
 		({ waits_for }: { waits_for: string }) =>
 			/queued: (\w+), for a place \(1 of 1 running\)/.exec(waits_for)?.[1],
