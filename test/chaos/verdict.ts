@@ -360,8 +360,11 @@ function* judgeNotices(
 				["wait", "status", "output", "cancel"].includes(call.verb),
 		);
 		const isCollected = collectors.some(
-			({ action: { call }, stdout }) =>
-				call.verb === "cancel" || stdout.includes(id),
+			({ action: { call }, stdout, code }) =>
+				call.verb === "cancel" ||
+				// Its answer is the text of the task alone.
+				(call.verb === "output" && code === 0) ||
+				stdout.includes(id),
 		);
 		if (!hooks.length && !isCollected && !isHalfDeleted(calls))
 			yield `${id} ended and was in no notice: ${JSON.stringify(task)}`;

@@ -324,3 +324,15 @@ test.each([
 	expect(answer.code).toBe(2);
 	expect(answer.error).toContain(words);
 });
+
+test("output of a task that failed and wrote nothing says how it ended", async () => {
+	const box = sandbox();
+	const id = await box.run(["sh", "-c", "exit 3"]);
+	await box.bg(["wait", id]);
+	const { code, stdout, stderr } = await box.bg(["output", id]);
+	expect({ code, stdout, stderr }).toEqual({
+		code: 0,
+		stdout: "",
+		stderr: `bg: ${id} ended as error: exited 3\n`,
+	});
+});

@@ -115,15 +115,15 @@ export default defineVerb({
 			return;
 		}
 		const answers = tasks.map((task) => {
-			const { id, status, recorded } = task;
+			const { id, status, recorded, error } = task;
 			const options = { since, tail, max, attempt: attemptOf(id) };
 			const text = readOutputText(store, task, options);
 			const more = hintMore(id, text, options);
-			return { id, taskId: id, ...text, status, recorded, more };
+			return { id, taskId: id, ...text, status, recorded, error, more };
 		});
 		if (parsed.json) {
 			const isBrief = given === undefined && since === undefined;
-			const fitting = answers.map(({ more, ...each }) => {
+			const fitting = answers.map(({ more, error: _, ...each }) => {
 				const marked = each.truncated ? { ...each, more } : each;
 				return isBrief ? fitReply(marked, more) : marked;
 			});
@@ -133,6 +133,8 @@ export default defineVerb({
 				if (answers.length > 1) writeAll(1, `== ${each.taskId} ==\n`);
 				if (!writeText(each, each.more, since === undefined)) return;
 				warnUnrecorded(each);
+				if (!each.output && each.error)
+					warn(`${each.id} ended as ${each.status}: ${each.error}`);
 			}
 		for (const answer of answers) dismissNotice(store, answer);
 	},
