@@ -9,7 +9,6 @@
  * and its record is there. If not, it becomes a supervisor.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { constants } from "node:os";
 import { removePromptFiles } from "../droid/exec.ts";
 import { isExecutable } from "../process/executables.ts";
 import { identifyMachine } from "../process/machine.ts";
@@ -201,6 +200,7 @@ function isAnySignalIgnored(): boolean {
 		const ignored = BigInt(
 			`0x${/^SigIgn:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? 0}`,
 		);
+		const { constants } = process.getBuiltinModule("node:os");
 		const signals = [wakeSignal, ...shutdownSignals] as const;
 		return signals.some(
 			(name) => (ignored >> BigInt(constants.signals[name] - 1)) & 1n,
