@@ -139,8 +139,8 @@ const mustWait = (store: Store, task: Task, limits: Limits) =>
 	isHeldAtFirst(task) || !isPlaceFree(store, task, limits);
 
 /**
- * Does what a parked task cannot do itself: notices that it may start by now, and makes sure that somebody
- * in line is awake. It is launched already: if this fails, it is woken to do the same.
+ * Does what a parked task cannot do itself: checks whether it may start by now, and ensures that the first
+ * task in line is awake. It is launched already: if this fails, it is woken to do the same.
  */
 function settleLaunch(store: Store, task: Task): void {
 	try {

@@ -1,6 +1,6 @@
 /**
- * The tasks that others come after (`--after`). Whoever ends a task tells those that wait for it; the first
- * one in line looks for ends that nobody told.
+ * The tasks that others come after (`--after`). The process that ends a task tells those that wait for it.
+ * The first task in line looks for ends that were not told.
  */
 import { rmSync } from "node:fs";
 import { createIn, listNames, removeEmptyFolder } from "../store/files.ts";

@@ -1,7 +1,7 @@
 /**
- * Hands places over. There is no daemon: whoever frees a place, or finds one free, chooses the next task
- * under the queue's lock, grants it the slot and wakes that task alone. The woken one takes the slot, by
- * a rename that only one process can do. A grant that nobody took for 2 s goes back to the queue.
+ * Hands places over. There is no daemon: the process that frees a place, or finds one free, chooses the
+ * next task under the queue's lock, grants it the slot and wakes only that task. The woken process takes
+ * the slot by a rename, which succeeds only once. A grant that nobody took for 2 s goes back to the queue.
  *
  * The first task in line besides those that get a place is always awake. It repairs the queue every 2 s,
  * so the queue goes on whichever process dies at whichever moment: it is woken before a place is granted.
@@ -52,7 +52,7 @@ const noTasks: ReadonlySet<string> = new Set();
 /**
  * Gives every free place to the task that is next, and makes sure that the first one in line is awake.
  * @param timeoutMs how long to wait for the queue's lock, in ms. Its holder hands over as well.
- * @returns false if that was not possible: whoever is in line does it within seconds.
+ * @returns false if that was not possible: the first task in line does it within seconds.
  */
 export function handOver(store: Store, timeoutMs = lockTimeoutMs): boolean {
 	try {

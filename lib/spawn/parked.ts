@@ -3,7 +3,7 @@
  * like the supervisor that it becomes by `exec` when it is woken: same pid, same start time, and the
  * launcher's environment, umask, limits and cgroup.
  *
- * The mark of a task is there as long as its shell is to stay. Whoever wakes the shell renames the mark
+ * The mark of a task exists as long as its shell must stay. A process that wakes the shell renames the mark
  * first, so a signal that comes before the shell has set its traps is not lost. The shell polls after 4 s
  * whether its launcher died before it had handed over, and then every 45 s whether the queue is repaired
  * and its record is there. If not, it becomes a supervisor.

@@ -1,7 +1,7 @@
 /**
  * The tasks of one supervisor that wait to start: until the tasks they come after have ended, until the
- * delay before a retry has passed, until they are not paused, and until they get a slot. Whoever changes
- * one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
+ * delay before a retry has passed, until they are not paused, and until they get a slot. A process that
+ * changes one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
  */
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
