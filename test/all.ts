@@ -16,6 +16,9 @@ const forms = [
 	"node dist/bg.mjs",
 ];
 
+/** How many lines before a failed test's name are repeated at the end of the run. */
+const contextLines = 30;
+
 /** Tests wait most of their time: more workers than cores. */
 const workers = 6;
 
@@ -64,7 +67,11 @@ async function run(form: string, files: string[], flags: string[]) {
 		[...stderr.matchAll(/^(?:\(fail\)|✗) (.*)$/gm)].map(([, name]) => name),
 	);
 	const before = failures.length;
-	for (const name of names) failures.push(`${form}: ${name}`);
+	for (const name of names) {
+		failures.push(`${form}: ${name}`);
+		const lines = stderr.slice(0, stderr.indexOf(`(fail) ${name}`)).split("\n");
+		console.log(`${lines.slice(-contextLines).join("\n")}(fail) ${name}`);
+	}
 	for (let n = names.size; n < count("fail$"); n++)
 		failures.push(`${form}: a failure without a name of its own`);
 	if (failures.length === before && (await child.exited) !== 0)

@@ -77,13 +77,15 @@ export async function concludeTask(
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	await monitor.finish();
 	const isCut = succeeds(() => monitor.cut());
+	// What starts in this place does not start before this end.
+	const at = timestamp();
 	const handedOver = retry(() => {
 		releaseSlot(store, task);
 		return waiting.settle();
 	});
 	// The next task starts before the slow write of this end.
 	await setImmediate();
-	const after = await recordEnd(context, task, exit);
+	const after = await recordEnd(context, task, { at, exit });
 	await handedOver;
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
@@ -120,11 +122,9 @@ export async function concludeTask(
 async function recordEnd(
 	{ store, monitor }: TaskContext,
 	task: Task,
-	exit: ProcessExit | undefined,
+	{ at, exit }: { at: string; exit: ProcessExit | undefined },
 ): Promise<Task | undefined> {
 	const { id } = task;
-	// The record may have to wait: the end is what came out now.
-	const at = timestamp();
 	const { facts, completed, error } = await readTaskResult(store, task);
 	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
 	const decide = (now: Task): Task | undefined => {
