@@ -1,8 +1,8 @@
 /** Flags and replies of the verbs that launch tasks. */
 import type { ParsedArgs } from "citty";
-import type { NamedPlan } from "../control/batch.ts";
-import { type LaunchResult, launchPlans } from "../control/launch.ts";
-import type { LaunchOptions } from "../control/options.ts";
+import type { NamedPlan } from "../control/launch/batch.ts";
+import { type LaunchResult, launchPlans } from "../control/launch/launch.ts";
+import type { LaunchOptions } from "../control/launch/options.ts";
 import { PrintError } from "../error.ts";
 import { isTerminal, joinFirst, toLine, writeAll } from "../print/text.ts";
 import { splitValues } from "./arguments.ts";

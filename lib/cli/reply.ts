@@ -12,8 +12,8 @@ import {
 	toLine,
 	writeAll,
 } from "../print/text.ts";
-import { discardNotice } from "../store/notices.ts";
 import type { Store } from "../store/paths.ts";
+import { discardNotice } from "../store/sessions/notices.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { taskVariable } from "../task/variables.ts";

@@ -3,8 +3,8 @@ import { refused } from "../error.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
-import type { DroidOptions } from "./options.ts";
-import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
+import type { DroidOptions } from "./launch/options.ts";
+import { type LaunchPlan, planCommand, planDroid } from "./launch/plan.ts";
 
 /** The fields that a retry copies. */
 const keptFields = [

@@ -2,7 +2,7 @@
 import { rmSync } from "node:fs";
 import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
 import type { Autonomy, Task } from "../task/schema.ts";
-import type { DroidDefinition } from "./definition.ts";
+import type { DroidDefinition } from "./definitions/definition.ts";
 
 /** The longest prompt given in argv, in bytes: one string of argv may hold 128 KiB on Linux. */
 export const maxArgvPromptBytes = 64 * 1024;

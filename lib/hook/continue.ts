@@ -19,14 +19,14 @@ import {
 	planContinuation,
 } from "../store/ends.ts";
 import { LockHeldError, withLock } from "../store/locks.ts";
+import { dueMark, type Store } from "../store/paths.ts";
+import { findTask } from "../store/records.ts";
 import {
 	forwardNotices,
 	isKnownSession,
 	markSessionDue,
 	settleToldNotices,
-} from "../store/notices.ts";
-import { dueMark, type Store } from "../store/paths.ts";
-import { findTask } from "../store/records.ts";
+} from "../store/sessions/notices.ts";
 import {
 	addFork,
 	findNext,
@@ -36,7 +36,7 @@ import {
 	removeFork,
 	removeSessionNote,
 	writeSessionNote,
-} from "../store/session-index.ts";
+} from "../store/sessions/session-index.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 import { readBytes } from "./transcript.ts";
 

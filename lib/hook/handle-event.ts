@@ -16,9 +16,12 @@ import { toLine } from "../print/text.ts";
 import { readOwnTaskId } from "../process/self.ts";
 import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { forwardNotices, settleToldNotices } from "../store/notices.ts";
 import { type Store, storeDir } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
+import {
+	forwardNotices,
+	settleToldNotices,
+} from "../store/sessions/notices.ts";
 import {
 	findNewest,
 	findNext,
@@ -26,7 +29,7 @@ import {
 	listSameSessions,
 	readSessionNote,
 	writeSessionNote,
-} from "../store/session-index.ts";
+} from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { completeContinuations, continueSession } from "./continue.ts";
 import { measureTimeLeft } from "./deadline.ts";

@@ -9,6 +9,8 @@ import { toData, toJson, toLine, writeAll } from "../print/text.ts";
 import { formatAge } from "../print/units.ts";
 import { programCommand } from "../process/self.ts";
 import { markNoticeDue } from "../store/ends.ts";
+import type { Store } from "../store/paths.ts";
+import { findTask } from "../store/records.ts";
 import {
 	claimNotices,
 	collectNotices,
@@ -17,10 +19,11 @@ import {
 	type Notice,
 	removeClaimedNotices,
 	settleToldNotices,
-} from "../store/notices.ts";
-import type { Store } from "../store/paths.ts";
-import { findTask } from "../store/records.ts";
-import { readSessionNote, writeSessionNote } from "../store/session-index.ts";
+} from "../store/sessions/notices.ts";
+import {
+	readSessionNote,
+	writeSessionNote,
+} from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { completeContinuations } from "./continue.ts";

@@ -21,7 +21,7 @@ import {
 	listSessionTasks,
 	readSessionNote,
 	writeSessionNote,
-} from "../store/session-index.ts";
+} from "../store/sessions/session-index.ts";
 import { createSessionId, createTaskId } from "../task/ids.ts";
 import { maxResultBytes, schemaVersion, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";

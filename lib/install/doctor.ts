@@ -10,7 +10,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { x } from "tinyexec";
 import { version } from "../../package.json" with { type: "json" };
-import { findDroid } from "../droid/find.ts";
+import { findDroid } from "../droid/definitions/find.ts";
 import { errorMessage, isRefusal } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { isCompiled, programFile, quoteForShell } from "../process/self.ts";

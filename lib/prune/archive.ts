@@ -38,7 +38,7 @@ import {
 	type Store,
 } from "../store/paths.ts";
 import { findTask, listTaskIds } from "../store/records.ts";
-import { unindexSession } from "../store/session-index.ts";
+import { unindexSession } from "../store/sessions/session-index.ts";
 import {
 	compareIds,
 	createSessionId,

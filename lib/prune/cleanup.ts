@@ -9,7 +9,6 @@ import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
 import { removeEmptyFolder } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
-import { discardNotice } from "../store/notices.ts";
 import {
 	archivedOutput,
 	archivedRecord,
@@ -30,7 +29,8 @@ import {
 	lockTimeoutMs,
 	updateTask,
 } from "../store/records.ts";
-import { unindexSession } from "../store/session-index.ts";
+import { discardNotice } from "../store/sessions/notices.ts";
+import { unindexSession } from "../store/sessions/session-index.ts";
 import { compareIds } from "../task/ids.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type { Task } from "../task/schema.ts";

@@ -19,7 +19,6 @@ import {
 	touch,
 } from "../store/files.ts";
 import { removeDeadClaims } from "../store/locks.ts";
-import { sweepNotices } from "../store/notices.ts";
 import {
 	folderPath,
 	type folders,
@@ -31,7 +30,8 @@ import {
 	unseenFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
-import { isSessionLink } from "../store/session-index.ts";
+import { sweepNotices } from "../store/sessions/notices.ts";
+import { isSessionLink } from "../store/sessions/session-index.ts";
 import { idPattern } from "../task/ids.ts";
 import { isFinal } from "../task/states.ts";
 

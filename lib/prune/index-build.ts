@@ -10,7 +10,7 @@ import {
 	markIndexComplete,
 	readIndexProgress,
 	writeIndexProgress,
-} from "../store/session-index.ts";
+} from "../store/sessions/session-index.ts";
 import { compareIds } from "../task/ids.ts";
 import { isFinal } from "../task/states.ts";
 

@@ -9,7 +9,7 @@
  * slots, whose names have stayed the same. An entry's text is the task's model.
  */
 import { existsSync, rmSync } from "node:fs";
-import { droidNamePattern } from "../droid/definition.ts";
+import { droidNamePattern } from "../droid/definitions/definition.ts";
 import { findModel } from "../droid/exec.ts";
 import { ifExists, wrapWriteErrors } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";

@@ -19,14 +19,6 @@ import {
 	uniqueHolderName,
 } from "./files.ts";
 import {
-	isAnyDue,
-	isDue,
-	isKnownSession,
-	listHandovers,
-	listNotices,
-	markSessionDue,
-} from "./notices.ts";
-import {
 	dueMark,
 	endFile,
 	folderPath,
@@ -35,11 +27,19 @@ import {
 	type Store,
 } from "./paths.ts";
 import {
+	isAnyDue,
+	isDue,
+	isKnownSession,
+	listHandovers,
+	listNotices,
+	markSessionDue,
+} from "./sessions/notices.ts";
+import {
 	findNext,
 	listForks,
 	listSuccessors,
 	readSessionNote,
-} from "./session-index.ts";
+} from "./sessions/session-index.ts";
 
 /** Leaves a stop request for a task's supervisor. */
 export function postStop(store: Store, id: string, stop: Stop): void {

@@ -39,7 +39,6 @@ import {
 	replaceFileAsync,
 } from "./files.ts";
 import { withLock, withLockAsync } from "./locks.ts";
-import { expectNotice } from "./notices.ts";
 import {
 	archivedRecord,
 	folderPath,
@@ -47,7 +46,8 @@ import {
 	recordFile,
 	type Store,
 } from "./paths.ts";
-import { indexSession } from "./session-index.ts";
+import { expectNotice } from "./sessions/notices.ts";
+import { indexSession } from "./sessions/session-index.ts";
 
 /** How long a verb waits for a lock, in ms. */
 export const lockTimeoutMs = 2000;

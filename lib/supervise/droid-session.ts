@@ -6,7 +6,7 @@ import { logFault } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
-import { indexSession } from "../store/session-index.ts";
+import { indexSession } from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 
 /**

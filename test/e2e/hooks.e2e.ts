@@ -5,7 +5,7 @@
 import { expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { findNext } from "../../lib/store/session-index.ts";
+import { findNext } from "../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { isAlive, until } from "../tools/harness.ts";
 import { type ModelRequest, textsOf } from "../tools/model.ts";

@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { findNext, findPrevious } from "../../lib/store/session-index.ts";
+import {
+	findNext,
+	findPrevious,
+} from "../../lib/store/sessions/session-index.ts";
 import {
 	type Answer,
 	program,

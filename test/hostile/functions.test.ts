@@ -9,8 +9,8 @@ import * as v from "valibot";
 import { formatRawArgs } from "../../lib/cli/arguments.ts";
 import { checkCall, loadVerbs } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
-import { planBatch } from "../../lib/control/batch.ts";
-import { parseDefinition } from "../../lib/droid/definition.ts";
+import { planBatch } from "../../lib/control/launch/batch.ts";
+import { parseDefinition } from "../../lib/droid/definitions/definition.ts";
 import { buildExecCommand } from "../../lib/droid/exec.ts";
 import {
 	findLastAssistantText,
@@ -46,10 +46,10 @@ import { dequeue, releaseSlot, setRunnable } from "../../lib/spawn/queue.ts";
 import { readKeyHolder, writeKeyHolder } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import * as ends from "../../lib/store/ends.ts";
-import * as notices from "../../lib/store/notices.ts";
 import * as paths from "../../lib/store/paths.ts";
 import { resolveTaskId } from "../../lib/store/records.ts";
-import * as sessions from "../../lib/store/session-index.ts";
+import * as notices from "../../lib/store/sessions/notices.ts";
+import * as sessions from "../../lib/store/sessions/session-index.ts";
 import { parseTask } from "../../lib/task/parse.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { finishTask, isFinal, requeueForRetry } from "../../lib/task/states.ts";

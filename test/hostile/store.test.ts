@@ -15,14 +15,17 @@ import { identifySelf } from "../../lib/process/identity.ts";
 import { createOnEndMark } from "../../lib/spawn/command.ts";
 import { setQueuePaused } from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { expectNotice, markSessionDue } from "../../lib/store/notices.ts";
 import { openOutput } from "../../lib/store/output-files.ts";
 import { folders, outputFile, recordFile } from "../../lib/store/paths.ts";
 import { createTask, updateTask } from "../../lib/store/records.ts";
 import {
+	expectNotice,
+	markSessionDue,
+} from "../../lib/store/sessions/notices.ts";
+import {
 	indexSession,
 	listSessionTasks,
-} from "../../lib/store/session-index.ts";
+} from "../../lib/store/sessions/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import {

@@ -3,7 +3,7 @@ import { buildIndexSlice } from "../../lib/prune/index-build.ts";
 import {
 	isIndexComplete,
 	readIndexProgress,
-} from "../../lib/store/session-index.ts";
+} from "../../lib/store/sessions/session-index.ts";
 import { isFound, oldStore } from "../tools/old-records.ts";
 
 test("10,000 old records: slice by slice, the unfinished first, the mark last", () => {

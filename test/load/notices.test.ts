@@ -10,16 +10,16 @@ import { join } from "node:path";
 
 import { openStore } from "../../lib/store/directory.ts";
 import { markNoticeDue } from "../../lib/store/ends.ts";
+import { dueMark, type Store } from "../../lib/store/paths.ts";
 import {
 	claimNotices,
 	collectNotices,
 	expectNotice,
 	forwardNotices,
 	removeClaimedNotices,
-} from "../../lib/store/notices.ts";
-import { dueMark, type Store } from "../../lib/store/paths.ts";
+} from "../../lib/store/sessions/notices.ts";
 
-import { writeSessionNote } from "../../lib/store/session-index.ts";
+import { writeSessionNote } from "../../lib/store/sessions/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { tracing } from "../tools/faults.ts";
 import { program, root, type Sandbox, sandbox } from "../tools/harness.ts";

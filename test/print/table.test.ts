@@ -5,7 +5,7 @@ import {
 	emptyView,
 	showRows,
 	type WatchView,
-} from "../../lib/cli/watch-view.ts";
+} from "../../lib/cli/watch/view.ts";
 import { colourText } from "../../lib/print/status.ts";
 import {
 	formatTable,

@@ -19,7 +19,6 @@ import { registerDependents } from "../../lib/spawn/dependencies.ts";
 import { readLimits } from "../../lib/spawn/limits.ts";
 import { enqueue } from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { expectNotice } from "../../lib/store/notices.ts";
 import {
 	locateOutput,
 	readOutputBytes,
@@ -41,10 +40,11 @@ import {
 	readTask,
 	updateTask,
 } from "../../lib/store/records.ts";
+import { expectNotice } from "../../lib/store/sessions/notices.ts";
 import {
 	indexSession,
 	listSessionTasks,
-} from "../../lib/store/session-index.ts";
+} from "../../lib/store/sessions/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { root, sandbox } from "../tools/harness.ts";

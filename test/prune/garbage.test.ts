@@ -5,12 +5,12 @@ import { sweepStore } from "../../lib/prune/garbage.ts";
 import { withPendingLaunch } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { markNoticeDue } from "../../lib/store/ends.ts";
-import { expectNotice, listUnseen } from "../../lib/store/notices.ts";
+import { expectNotice, listUnseen } from "../../lib/store/sessions/notices.ts";
 import {
 	indexSession,
 	listSessionTasks,
 	writeSessionNote,
-} from "../../lib/store/session-index.ts";
+} from "../../lib/store/sessions/session-index.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { sandbox } from "../tools/harness.ts";
 import {

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buildIndexSlice } from "../../lib/prune/index-build.ts";
-import { isIndexComplete } from "../../lib/store/session-index.ts";
+import { isIndexComplete } from "../../lib/store/sessions/session-index.ts";
 import { idOf, isFound, oldStore } from "../tools/old-records.ts";
 
 test("the index of an empty folder is complete at once", () => {

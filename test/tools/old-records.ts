@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { openStore } from "../../lib/store/directory.ts";
 import type { Store } from "../../lib/store/paths.ts";
-import { listSessionTasks } from "../../lib/store/session-index.ts";
+import { listSessionTasks } from "../../lib/store/sessions/session-index.ts";
 import { sandbox } from "./harness.ts";
 
 export const idOf = (n: number) => `bg_${n.toString(16).padStart(12, "0")}`;

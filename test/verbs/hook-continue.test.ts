@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { openStore } from "../../lib/store/directory.ts";
-import { findNewest } from "../../lib/store/session-index.ts";
+import { findNewest } from "../../lib/store/sessions/session-index.ts";
 import { type Sandbox, sandbox, until } from "../tools/harness.ts";
 import {
 	addEnd,

@@ -10,7 +10,10 @@ import {
 	readTask,
 	resolveTaskId,
 } from "../../store/records.ts";
-import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
+import {
+	findOwnedSessions,
+	isOwned,
+} from "../../store/sessions/session-index.ts";
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { taskVariable } from "../../task/variables.ts";

@@ -1,5 +1,5 @@
-import { readOnlyTools } from "../../droid/definition.ts";
-import { type KnownDroid, listDroids } from "../../droid/find.ts";
+import { readOnlyTools } from "../../droid/definitions/definition.ts";
+import { type KnownDroid, listDroids } from "../../droid/definitions/find.ts";
 import { isTerminal, toLine } from "../../print/text.ts";
 import { currentFolder } from "../../process/runtime.ts";
 import { formatFlags, isJsonWanted, writeJson } from "../reply.ts";

@@ -1,5 +1,5 @@
-import { readTextFile } from "../../control/options.ts";
-import { planDroid } from "../../control/plan.ts";
+import { readTextFile } from "../../control/launch/options.ts";
+import { planDroid } from "../../control/launch/plan.ts";
 import { usage } from "../../error.ts";
 import { toLine } from "../../print/text.ts";
 import { quoteForShell } from "../../process/self.ts";
@@ -73,7 +73,7 @@ export default defineVerb({
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
-			const { planBatch } = await import("../../control/batch.ts");
+			const { planBatch } = await import("../../control/launch/batch.ts");
 			const plans = planBatch(readTextFile("--batch", parsed.batch));
 			launchAndReply(plans, parsed, { isBatch: true });
 			return;

@@ -1,5 +1,5 @@
 import { assertOutsideTasks } from "../../control/autonomy.ts";
-import { checkDroidName, checkModel } from "../../control/options.ts";
+import { checkDroidName, checkModel } from "../../control/launch/options.ts";
 import { usage } from "../../error.ts";
 import { formatTable } from "../../print/table.ts";
 import { suggestWord, toLine } from "../../print/text.ts";

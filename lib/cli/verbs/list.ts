@@ -23,7 +23,10 @@ import {
 	listTaskIds,
 	type UnreadableRecord,
 } from "../../store/records.ts";
-import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
+import {
+	findOwnedSessions,
+	isOwned,
+} from "../../store/sessions/session-index.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { Selection } from "../../task/selection.ts";
 import { isFinal } from "../../task/states.ts";

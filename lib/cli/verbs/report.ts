@@ -5,7 +5,10 @@ import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
-import { findOwnedSessions, isOwned } from "../../store/session-index.ts";
+import {
+	findOwnedSessions,
+	isOwned,
+} from "../../store/sessions/session-index.ts";
 import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";

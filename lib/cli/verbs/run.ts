@@ -1,4 +1,4 @@
-import { planCommand } from "../../control/plan.ts";
+import { planCommand } from "../../control/launch/plan.ts";
 import { usage } from "../../error.ts";
 import { quoteForShell } from "../../process/self.ts";
 import {

@@ -7,7 +7,6 @@ import { formatTaskAge } from "../../print/units.ts";
 import { checkSupervision } from "../../prune/supervision.ts";
 import { isQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
-import { listUnseen } from "../../store/notices.ts";
 import type { Store } from "../../store/paths.ts";
 import {
 	findAncestors,
@@ -15,7 +14,8 @@ import {
 	readTask,
 	resolveTaskId,
 } from "../../store/records.ts";
-import { followSession } from "../../store/session-index.ts";
+import { listUnseen } from "../../store/sessions/notices.ts";
+import { followSession } from "../../store/sessions/session-index.ts";
 import type { Task } from "../../task/schema.ts";
 import { taskVariable } from "../../task/variables.ts";
 import { refuseEmpty, splitValues } from "../arguments.ts";

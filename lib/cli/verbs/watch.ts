@@ -26,7 +26,7 @@ import {
 	showRows,
 	splitKeys,
 	type WatchView,
-} from "../watch-view.ts";
+} from "../watch/view.ts";
 
 /** How often all tasks, and the followed output, are polled. */
 const pollIntervalMs = 1000;

@@ -7,9 +7,9 @@ import {
 	splitKeys,
 	type WatchAction,
 	type WatchView,
-} from "../../lib/cli/watch-view.ts";
-import { type TaskRow, toTaskRow } from "../../lib/print/task-row.ts";
-import type { Status, Task } from "../../lib/task/schema.ts";
+} from "../../../lib/cli/watch/view.ts";
+import { type TaskRow, toTaskRow } from "../../../lib/print/task-row.ts";
+import type { Status, Task } from "../../../lib/task/schema.ts";
 
 const size = { columns: 70, rows: 8 };
 const up = "\u001b[A";

@@ -14,9 +14,9 @@
  * checks after each write whether there is a new one, and passes the mark on.
  */
 import { existsSync, rmSync } from "node:fs";
-import { checkLiveness, parseClaimName } from "../process/identity.ts";
-import { idPattern, sessionPattern } from "../task/ids.ts";
-import { assertWritable, makeFolder } from "./directory.ts";
+import { checkLiveness, parseClaimName } from "../../process/identity.ts";
+import { idPattern, sessionPattern } from "../../task/ids.ts";
+import { assertWritable, makeFolder } from "../directory.ts";
 import {
 	createIn,
 	listNames,
@@ -25,14 +25,14 @@ import {
 	removeFile,
 	touch,
 	uniqueHolderName,
-} from "./files.ts";
+} from "../files.ts";
 import {
 	dueMark,
 	handoverFile,
 	noticeFolder,
 	type Store,
 	unseenFolder,
-} from "./paths.ts";
+} from "../paths.ts";
 import {
 	findNewest,
 	findNext,

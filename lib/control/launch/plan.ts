@@ -1,17 +1,18 @@
 /** Plans a launch: checks all input, writes and starts nothing. */
-import { buildExecCommand, maxArgvPromptBytes } from "../droid/exec.ts";
-import { findDefinition, findDroid } from "../droid/find.ts";
-import { refused, usage } from "../error.ts";
-import { writePrivateFile } from "../store/files.ts";
+
+import { findDefinition, findDroid } from "../../droid/definitions/find.ts";
+import { buildExecCommand, maxArgvPromptBytes } from "../../droid/exec.ts";
+import { refused, usage } from "../../error.ts";
+import { writePrivateFile } from "../../store/files.ts";
 import {
 	promptFile,
 	type Store,
 	storeDir,
 	systemPromptFile,
-} from "../store/paths.ts";
-import { createSessionId, createTaskId } from "../task/ids.ts";
-import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
-import { readParentAutonomy } from "./autonomy.ts";
+} from "../../store/paths.ts";
+import { createSessionId, createTaskId } from "../../task/ids.ts";
+import { type Autonomy, autonomies, type Task } from "../../task/schema.ts";
+import { readParentAutonomy } from "../autonomy.ts";
 import {
 	checkCommand,
 	checkCommonOptions,

@@ -2,24 +2,24 @@ import { expect, test } from "bun:test";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { claimName, identifySelf } from "../../lib/process/identity.ts";
-import { sweepStore } from "../../lib/prune/garbage.ts";
-import { openStore } from "../../lib/store/directory.ts";
-import { markNoticeDue } from "../../lib/store/ends.ts";
+import { claimName, identifySelf } from "../../../lib/process/identity.ts";
+import { sweepStore } from "../../../lib/prune/garbage.ts";
+import { openStore } from "../../../lib/store/directory.ts";
+import { markNoticeDue } from "../../../lib/store/ends.ts";
+import { dueMark, type Store } from "../../../lib/store/paths.ts";
+import { createTask } from "../../../lib/store/records.ts";
 import {
 	claimNotices,
 	discardNotice,
 	expectNotice,
 	forwardNotices,
 	removeClaimedNotices,
-} from "../../lib/store/notices.ts";
-import { dueMark, type Store } from "../../lib/store/paths.ts";
-import { createTask } from "../../lib/store/records.ts";
-import { writeSessionNote } from "../../lib/store/session-index.ts";
-import { createTaskId } from "../../lib/task/ids.ts";
+} from "../../../lib/store/sessions/notices.ts";
+import { writeSessionNote } from "../../../lib/store/sessions/session-index.ts";
+import { createTaskId } from "../../../lib/task/ids.ts";
 
-import { root, sandbox } from "../tools/harness.ts";
-import { readNotices } from "../tools/hooks.ts";
+import { root, sandbox } from "../../tools/harness.ts";
+import { readNotices } from "../../tools/hooks.ts";
 
 const open = (): Store => openStore({ dir: sandbox().dir, write: true });
 
@@ -79,7 +79,7 @@ test("the folder of a session without notices is swept; others stay", () => {
 test("an entry is created and handed over while another process sweeps", async () => {
 	const store = open();
 	const sweeper = `
-		import { sweepNotices } from ${JSON.stringify(join(root, "lib/store/notices.ts"))};
+		import { sweepNotices } from ${JSON.stringify(join(root, "lib/store/sessions/notices.ts"))};
 		const store = { dir: ${JSON.stringify(store.dir)} };
 		const sweep = () => { for (const session of ["from", "to"]) sweepNotices(store, session); };
 		sweep();
@@ -176,7 +176,7 @@ test("an ended session's notices go to its caller, also over generations and in 
 
 test("of many processes that claim at once, exactly one gets each notice", async () => {
 	const teller = `
-		import { claimNotices, removeClaimedNotices } from "${root}/lib/store/notices.ts";
+		import { claimNotices, removeClaimedNotices } from "${root}/lib/store/sessions/notices.ts";
 		const store = { dir: process.argv[1] };
 		await Bun.sleep(Math.max(0, Number(process.argv[2]) - Date.now()));
 		const claims = claimNotices(store, "s");

@@ -3,21 +3,21 @@
  * as a whole or not at all: a supervisor that does not get all its records removes those that were
  * written, and exits.
  */
-import { errorMessage, refused, usage } from "../error.ts";
-import { sendSignal, wakeSignal } from "../process/signals.ts";
-import { buildIndexSlice } from "../prune/index-build.ts";
-import { pausedReason } from "../prune/queue-state.ts";
-import { reconcileTask } from "../prune/reconcile.ts";
-import { createOnEndMark } from "../spawn/command.ts";
+import { errorMessage, refused, usage } from "../../error.ts";
+import { sendSignal, wakeSignal } from "../../process/signals.ts";
+import { buildIndexSlice } from "../../prune/index-build.ts";
+import { pausedReason } from "../../prune/queue-state.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import { createOnEndMark } from "../../spawn/command.ts";
 import {
 	checkReadiness,
 	findEnd,
 	registerDependents,
-} from "../spawn/dependencies.ts";
-import { handOver, sweepQueue } from "../spawn/hand-over.ts";
-import { type Limits, readLimits } from "../spawn/limits.ts";
-import { removeParkedMarks, wakeTask } from "../spawn/parked.ts";
-import { isPlaceFree } from "../spawn/places.ts";
+} from "../../spawn/dependencies.ts";
+import { handOver, sweepQueue } from "../../spawn/hand-over.ts";
+import { type Limits, readLimits } from "../../spawn/limits.ts";
+import { removeParkedMarks, wakeTask } from "../../spawn/parked.ts";
+import { isPlaceFree } from "../../spawn/places.ts";
 import {
 	enqueue,
 	isHeldAtFirst,
@@ -25,17 +25,17 @@ import {
 	listLocalEntries,
 	setRunnable,
 	withdrawEntry,
-} from "../spawn/queue.ts";
-import { startSupervisor } from "../spawn/supervisor.ts";
-import { claimUniqueKeys, withPendingLaunch } from "../store/claims.ts";
-import { logFault, openStore } from "../store/directory.ts";
-import { discard } from "../store/files.ts";
-import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
-import { createTask } from "../store/records.ts";
-import { checkLaunchSize } from "../task/record-size.ts";
-import type { Identity, Task } from "../task/schema.ts";
+} from "../../spawn/queue.ts";
+import { startSupervisor } from "../../spawn/supervisor.ts";
+import { claimUniqueKeys, withPendingLaunch } from "../../store/claims.ts";
+import { logFault, openStore } from "../../store/directory.ts";
+import { discard } from "../../store/files.ts";
+import { promptFile, type Store, systemPromptFile } from "../../store/paths.ts";
+import { createTask } from "../../store/records.ts";
+import { checkLaunchSize } from "../../task/record-size.ts";
+import type { Identity, Task } from "../../task/schema.ts";
+import { assertNotAncestor } from "../schedule.ts";
 import type { LaunchPlan } from "./plan.ts";
-import { assertNotAncestor } from "./schedule.ts";
 
 export type LaunchResult = {
 	task: Task;

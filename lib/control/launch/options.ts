@@ -8,22 +8,22 @@
 import { isUtf8 } from "node:buffer";
 import { accessSync, constants, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { defaultDroid } from "../droid/built-in.ts";
-import { droidNamePattern } from "../droid/definition.ts";
-import { errorCode, errorMessage, refused, usage } from "../error.ts";
-import { currentFolder, sleepSync } from "../process/runtime.ts";
-import { readOwnTaskId } from "../process/self.ts";
-import { withOpenFile } from "../process/system.ts";
-import { readLimits } from "../spawn/limits.ts";
-import { sessionPattern } from "../task/ids.ts";
-import { schemaVersion } from "../task/schema.ts";
-import { omitUndefined, timestamp } from "../task/states.ts";
+import { defaultDroid } from "../../droid/definitions/built-in.ts";
+import { droidNamePattern } from "../../droid/definitions/definition.ts";
+import { errorCode, errorMessage, refused, usage } from "../../error.ts";
+import { currentFolder, sleepSync } from "../../process/runtime.ts";
+import { readOwnTaskId } from "../../process/self.ts";
+import { withOpenFile } from "../../process/system.ts";
+import { readLimits } from "../../spawn/limits.ts";
+import { sessionPattern } from "../../task/ids.ts";
+import { schemaVersion } from "../../task/schema.ts";
+import { omitUndefined, timestamp } from "../../task/states.ts";
 import {
 	assertIntact,
 	checkKey,
 	checkSchedule,
 	type ScheduleOptions,
-} from "./schedule.ts";
+} from "../schedule.ts";
 
 /** The options of a droid and of a command. */
 export type LaunchOptions = {

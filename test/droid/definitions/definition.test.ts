@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { parseDefinition } from "../../lib/droid/definition.ts";
-import { buildExecCommand } from "../../lib/droid/exec.ts";
+import { parseDefinition } from "../../../lib/droid/definitions/definition.ts";
+import { buildExecCommand } from "../../../lib/droid/exec.ts";
 
 describe("a droid's definition", () => {
 	test("gives model, effort, tools and system prompt", () => {

@@ -3,13 +3,13 @@
  * Pure: the verb reads tasks, cancels them and writes to the terminal.
  */
 
-import { layOutTable, summarizeCounts } from "../print/table.ts";
-import type { TaskRow } from "../print/task-row.ts";
-import type { TerminalSize } from "../print/terminal.ts";
-import { toPlain } from "../print/text.ts";
-import { fitText, padText, wrapText } from "../print/width.ts";
-import type { Status } from "../task/schema.ts";
-import { isFinal } from "../task/states.ts";
+import { layOutTable, summarizeCounts } from "../../print/table.ts";
+import type { TaskRow } from "../../print/task-row.ts";
+import type { TerminalSize } from "../../print/terminal.ts";
+import { toPlain } from "../../print/text.ts";
+import { fitText, padText, wrapText } from "../../print/width.ts";
+import type { Status } from "../../task/schema.ts";
+import { isFinal } from "../../task/states.ts";
 
 export type WatchView = {
 	/** Newest first, with full ids. */

@@ -3,9 +3,9 @@
  * every fault names its line. A line may have a name, which `after` of any other line may use.
  */
 import * as v from "valibot";
-import { errorMessage, isRefusal, usage } from "../error.ts";
-import { checkLaunchSize } from "../task/record-size.ts";
-import { optionalText } from "../task/schema.ts";
+import { errorMessage, isRefusal, usage } from "../../error.ts";
+import { checkLaunchSize } from "../../task/record-size.ts";
+import { optionalText } from "../../task/schema.ts";
 import type { DroidOptions } from "./options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./plan.ts";
 

@@ -1,12 +1,18 @@
 /** Finds the droid program and the definitions of droids. */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { BgError, errorCode, errorMessage, refused, usage } from "../error.ts";
-import { findClosest } from "../print/text.ts";
-import { findOnPath, isExecutable } from "../process/executables.ts";
-import { toAbsolute } from "../process/runtime.ts";
-import { programFile } from "../process/self.ts";
-import { homeFolder } from "../store/paths.ts";
+import {
+	BgError,
+	errorCode,
+	errorMessage,
+	refused,
+	usage,
+} from "../../error.ts";
+import { findClosest } from "../../print/text.ts";
+import { findOnPath, isExecutable } from "../../process/executables.ts";
+import { toAbsolute } from "../../process/runtime.ts";
+import { programFile } from "../../process/self.ts";
+import { homeFolder } from "../../store/paths.ts";
 import { findBuiltIn, listBuiltIns } from "./built-in.ts";
 import {
 	type DroidDefinition,

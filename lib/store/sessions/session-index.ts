@@ -9,10 +9,10 @@
  * goes on as well. A session owns the tasks of those it continues, of a forked one up to the fork.
  */
 import { existsSync, rmSync } from "node:fs";
-import { ifExists } from "../error.ts";
-import { idPattern, sessionPattern, taskEndOfSession } from "../task/ids.ts";
-import type { Task } from "../task/schema.ts";
-import { makeFolder } from "./directory.ts";
+import { ifExists } from "../../error.ts";
+import { idPattern, sessionPattern, taskEndOfSession } from "../../task/ids.ts";
+import type { Task } from "../../task/schema.ts";
+import { makeFolder } from "../directory.ts";
 import {
 	createExclusive,
 	createIn,
@@ -21,8 +21,8 @@ import {
 	removeEmptyFolder,
 	replaceFile,
 	touch,
-} from "./files.ts";
-import { folderPath, indexMark, type Store } from "./paths.ts";
+} from "../files.ts";
+import { folderPath, indexMark, type Store } from "../paths.ts";
 
 /** Adds a task to the index. `key` is a session id; any other text is ignored, here and below. */
 export function indexSession(store: Store, key: string, id: string): void {
