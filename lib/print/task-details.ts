@@ -14,6 +14,8 @@ export type DetailsOptions = {
 	note?: string | undefined;
 	/** Why it waits to start; also not in the record. */
 	waitsFor?: string | undefined;
+	/** What it changed in its worktree. */
+	changes?: string | undefined;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -29,7 +31,7 @@ const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
-	const { note, waitsFor, output, width, colour } = options;
+	const { note, waitsFor, changes, output, width, colour } = options;
 	const { status, usage } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
@@ -43,6 +45,8 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		model: task.model,
 		command: task.kind === "command" ? task.command?.join(" ") : undefined,
 		folder: task.cwd,
+		worktree: task.worktree_dir,
+		changes: changes && `${changes} (bg diff ${task.id})`,
 		tags: task.tags?.join(", "),
 		after: task.after?.join(", "),
 		prompt: task.prompt,

@@ -19,7 +19,7 @@ const weekMs = 7 * 86_400_000;
 
 export default defineVerb({
 	name: "cleanup",
-	description: "Archive finished tasks, or delete them with their outputs",
+	description: "Remove finished tasks, from the list or from the disk",
 	group: "maintain",
 	examples: {
 		"bg cleanup": "hides them from bg list; deletes no file",

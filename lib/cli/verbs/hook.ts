@@ -4,7 +4,7 @@ import { defineVerb } from "../verb.ts";
 export default defineVerb({
 	name: "hook",
 	description: "Handle a droid hook event, read as JSON from standard input",
-	group: "script",
+	group: "maintain",
 	examples: {
 		"bg hook < event.json": "the call of an installed hook",
 	},

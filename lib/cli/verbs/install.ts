@@ -33,7 +33,7 @@ export const targetFlags = {
 
 export default defineVerb({
 	name: "install",
-	description: "Register bg with droid, as hooks, a skill and /task-bg",
+	description: "Add bg's hooks to droid, with a skill and /task-bg",
 	group: "maintain",
 	examples: {
 		"bg install": "for yourself, in ~/.factory",

@@ -30,7 +30,7 @@ const unsetWord = "default";
 
 export default defineVerb({
 	name: "limit",
-	description: "Show or set limits, on tasks that run at once",
+	description: "Limit what runs at once, or show the limits",
 	group: "control",
 	examples: {
 		"bg limit": "the limits in force, and what is in use",

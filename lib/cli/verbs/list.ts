@@ -64,7 +64,7 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, newest first",
+	description: "List tasks, those that run first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",

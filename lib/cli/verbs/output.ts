@@ -54,7 +54,7 @@ const args = {
 
 export default defineVerb({
 	name: "output",
-	description: "Show what a task wrote, or what a droid said and did",
+	description: "Show a task's output, or what a droid said and did",
 	group: "inspect",
 	repliesInText: true,
 	examples: {

@@ -69,7 +69,7 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 
 export default definePauseVerb({
 	name: "pause",
-	description: "Pause tasks, or the whole queue",
+	description: "Pause tasks, or the queue",
 	paused: true,
 	examples: {
 		"bg pause @last": "its process stops, and its time limit with it",

@@ -14,7 +14,7 @@ const defaultStaleMs = 10 * 60_000;
 
 export default defineVerb({
 	name: "prune",
-	description: "Repair lost tasks, and stop old and idle ones",
+	description: "Mark dead tasks as lost, and stop old idle ones",
 	group: "maintain",
 	examples: {
 		"bg prune --dry-run": "what would happen",

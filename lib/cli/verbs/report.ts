@@ -1,9 +1,11 @@
 import { addProgress } from "../../droid/task-output.ts";
+import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
+import type { Store } from "../../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import {
 	findOwnedSessions,
@@ -15,7 +17,7 @@ import { defineVerb, flag, option } from "../verb.ts";
 
 export default defineVerb({
 	name: "report",
-	description: "Summarize a session, as Markdown",
+	description: "Summarize tasks, as a Markdown report",
 	group: "inspect",
 	examples: {
 		"bg report": "the tasks of this session",
@@ -25,7 +27,7 @@ export default defineVerb({
 		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
 		all: flag("all tasks of all sessions"),
 	},
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		const session =
 			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
 		const store = openStore();
@@ -39,9 +41,23 @@ export default defineVerb({
 			if (!args.all && (task.archived_at || isOthers)) continue;
 			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
 		}
-		if (!writeAll(1, renderReport(tasks))) return;
+		if (!writeAll(1, renderReport(await addChanged(store, tasks)))) return;
 		for (const task of tasks) dismissNotice(store, task);
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });
+
+// --- internal ---
+
+/** Adds what the tasks with a worktree changed. */
+async function addChanged(store: Store, tasks: readonly ReportedTask[]) {
+	if (!tasks.some(mayHaveWorktree)) return tasks;
+	const { addChanges, describeChanges } = await import(
+		"../../droid/worktree/changes.ts"
+	);
+	return (await addChanges(store, tasks)).map(({ changes, ...task }) => ({
+		...task,
+		changed: changes && describeChanges(changes),
+	}));
+}

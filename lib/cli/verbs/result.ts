@@ -22,7 +22,7 @@ const maxBytes = 64 * 1024;
 
 export default defineVerb({
 	name: "result",
-	description: "Print a final answer, whole",
+	description: "Show a task's result, whole",
 	group: "inspect",
 	repliesInText: true,
 	examples: {

@@ -7,7 +7,7 @@ import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
 	name: "retry",
-	description: "Launch a task again, as a new task",
+	description: "Run a task again, as a new task",
 	group: "start",
 	examples: {
 		"bg retry @last": "the same call as a new task",
