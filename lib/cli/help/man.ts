@@ -8,7 +8,7 @@ import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
 
 const summary = "background tasks for coding agents";
 
-const exitCodeMeanings = {
+export const exitCodeMeanings = {
 	ok: "success",
 	failed:
 		"a task failed, a check failed, or a question was not answered with yes",
@@ -19,7 +19,7 @@ const exitCodeMeanings = {
 } as const satisfies Record<ExitName, string>;
 
 /** Environment variables. */
-const variables = {
+export const variables = {
 	BG_DIR:
 		"the folder of records and outputs (~/.factory/.omd/background-tasks)",
 	BG_DROID: "the droid to run (droid on PATH)",
