@@ -12,6 +12,7 @@ export default defineVerb({
 	group: "maintain",
 	examples: {
 		"bg doctor": "one line per check",
+		"bg doctor --json": "each fix as a command in fix",
 	},
 	args: formatFlags,
 	run: async ({ args }) => {

@@ -11,6 +11,7 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg droids": "those of the project, of your home, and the built-in ones",
+		"bg droids --json": "the same with all their tools",
 	},
 	args: formatFlags,
 	run: async ({ args }) => {

@@ -6,6 +6,8 @@ export default defineVerb({
 	group: "maintain",
 	examples: {
 		"bg hook-complete < event.json": "the call of the previous hook",
+		'echo \'{"session_id":"x"}\' | bg hook-complete':
+			"completes the task whose session is x",
 	},
 	args: {},
 });

@@ -7,6 +7,8 @@ export default defineVerb({
 	group: "maintain",
 	examples: {
 		"bg hook < event.json": "the call of an installed hook",
+		'echo \'{"hook_event_name":"SessionEnd","session_id":"x"}\' | bg hook':
+			"what the end of the session x does",
 	},
 	args: {},
 });

@@ -11,6 +11,7 @@ export default defineVerb({
 	group: "start",
 	examples: {
 		"bg retry @last": "the same call as a new task",
+		"bg retry -q 3f2a": "a task by the end of its id; prints only the new id",
 	},
 	args: {
 		id: required("task id", { from: "tasks" }),

@@ -41,6 +41,7 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg watch": "arrows select, Enter shows the output, c cancels, q quits",
+		"NO_COLOR=1 bg watch": "without colours",
 	},
 	args: {},
 	run: async () => {
