@@ -85,6 +85,15 @@ droidTest(
 			expect(code).toBe(0);
 			expect(stdout).toContain("\n+one\n");
 			expect(stdout.includes("b/grown")).toBe(isKept);
+			if (!isKept) continue;
+			// A resumed droid goes on in the same folder, and its difference has the whole branch.
+			const resumed = await lab.bg([
+				...["resume", "--fork", "-q", task.id, "RUN[touch more] SAY[Done.]"],
+			]);
+			const next = await ended(lab, resumed.stdout.trim());
+			const shown = (await lab.bg(["status", next.id])).json().changes;
+			const { worktree_dir: folder } = task;
+			expect(shown).toMatchObject({ folder, branch, start, files: 3 });
 		}
 	},
 );

@@ -3,6 +3,8 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+	addWorktree,
+	findWorktree,
 	readBranchStart,
 	readWorktree,
 } from "../../../lib/droid/worktree/birth.ts";
@@ -12,6 +14,7 @@ import {
 } from "../../../lib/droid/worktree/changes.ts";
 import type { Task } from "../../../lib/task/schema.ts";
 import { executable, sandbox } from "../../tools/harness.ts";
+import { addTask } from "../../tools/hooks.ts";
 
 const hash = "a".repeat(40);
 const entry = `${"0".repeat(40)} ${hash} x <x@x> 1795706956 +0000\treset\n`;
@@ -69,6 +72,37 @@ test("a branch began with a task only if it was created after the task was start
 	expect(start("plum", at(1795706957))).toBeUndefined();
 	expect(start("plum")).toBeUndefined();
 	expect(start("../heads/plum", at(0))).toBeUndefined();
+});
+
+test("an output that names a folder is believed only if the folder is another worktree", () => {
+	const { folder } = addTree();
+	const box = sandbox();
+	const init = (cwd: string) =>
+		`${JSON.stringify({ type: "system", subtype: "init", cwd })}\n`;
+	const task = { kind: "droid", resume_of: "x", cwd: box.home } as Task;
+	const find = (output: string, fields: Partial<Task> = {}) => {
+		const id = addTask(box);
+		writeFileSync(join(box.dir, `${id}.out`), output, { mode: 0o600 });
+		return findWorktree({ dir: box.dir }, { ...task, ...fields, id });
+	};
+	const found = { worktree_branch: "a/b", worktree_start: hash };
+	expect(find(init(folder))).toEqual({ worktree_dir: folder, ...found });
+	expect(find(init(folder), { cwd: folder })).toEqual({});
+	expect(find(init("/nowhere"))).toEqual({});
+	const created = "Created worktree at /nowhere (branch: plum)\n";
+	const gone = { worktree_dir: "/nowhere", worktree_branch: "plum" };
+	expect(find(`noise\n${created}${init("/nowhere")}`)).toEqual(gone);
+	for (const output of ["", created, `${init("/")}${created}`, "{".repeat(99)])
+		expect(find(output)).toEqual({});
+});
+
+test("a later attempt on the same branch began where the first one did", () => {
+	const first = { worktree_branch: "b", worktree_start: "1" } as Task;
+	const found = { worktree_branch: "b", worktree_start: "2" };
+	expect(addWorktree(first, found)).toMatchObject({ worktree_start: "1" });
+	const other = { worktree_branch: "c", worktree_start: "2" };
+	expect(addWorktree(first, other)).toMatchObject(other);
+	expect(addWorktree({} as Task, found)).toMatchObject(found);
 });
 
 test("a git that does not answer in time is said", async () => {
