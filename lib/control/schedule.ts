@@ -116,7 +116,12 @@ export function parseFlag<T>(
 
 /** A duration in ms. @throws BgError (usage) that names the flag. */
 export const parseDurationFlag = (flag: string, given: string | undefined) =>
-	parseFlag(flag, given, parseDuration, "a duration like 90s, 30m, 2h or 7d");
+	parseFlag(
+		flag,
+		given,
+		parseDuration,
+		"a duration like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
 
 /** The maximum run time of a task, in ms. @throws BgError (usage). */
 export const parseTimeoutFlag = (given: string | undefined) =>
@@ -124,7 +129,7 @@ export const parseTimeoutFlag = (given: string | undefined) =>
 		"--timeout",
 		given,
 		(text) => parseDuration(text) || undefined,
-		"a duration above 0 like 90s, 30m, 2h or 7d",
+		"a duration above 0 like 90s, 30m, 2h or 7d; a bare number is seconds",
 	);
 
 /** A size in bytes. @throws BgError (usage) that names the flag. */
