@@ -238,7 +238,7 @@ test("wait shows what it waits for, and clears the line at the end", async () =>
 	expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
 	const id = await box.run(["sh", "-c", `cat ${fifo}`]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/\rwaiting for 1 task: a test \(running \d+s\)/);
+	await pty.untilText(/\r1 left · 0 done · \d+s · a test/);
 	writeFileSync(fifo, "done\n");
 	expect(await pty.ended).toBe(0);
 	const [, after = ""] = pty.text().split(erased);
@@ -253,7 +253,7 @@ test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "600"]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/waiting for/);
+	await pty.untilText(/1 left · 0 done/);
 	pty.type("\u0003");
 	expect(endsOf("SIGINT")).toContain(await pty.ended);
 	expect(pty.text()).toEndWith(erased);
