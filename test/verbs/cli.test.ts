@@ -7,6 +7,8 @@ test.each([
 	[["lunch"], 'no verb "lunch" (did you mean launch?)'],
 	[["--hepl"], "no verb"],
 	[["toString"], "no verb"],
+	[["ls"], 'no verb "ls": '],
+	[["kill", "1a2b", "--now"], " cancel ID"],
 	[["list", "--ful"], "did you mean --full?"],
 	[["list", "--nonsense"], "list --help lists them)"],
 	[["list", "extra"], 'does not take "extra"'],
