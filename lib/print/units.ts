@@ -62,6 +62,12 @@ export function formatTaskAge(task: Task, now = Date.now()): string {
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
 }
 
+/** Formats how long ago a task ended: `3h ago`; "" if it has not ended. `now`: ms since 1970. */
+export function formatEnded({ completed_at }: Task, now = Date.now()): string {
+	const at = Date.parse(completed_at ?? "");
+	return Number.isNaN(at) ? "" : `${formatAge(now - at)} ago`;
+}
+
 /** Formats a droid's token usage: `120 tokens in, 7 out`. */
 export function describeUsage(usage: Record<string, unknown>): string {
 	const [read, wrote] = [usage.input_tokens, usage.output_tokens].map((each) =>

@@ -11,7 +11,7 @@ import {
 	toLine,
 	writeAll,
 } from "../../print/text.ts";
-import { formatTaskAge } from "../../print/units.ts";
+import { formatEnded, formatTaskAge } from "../../print/units.ts";
 import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
@@ -171,7 +171,7 @@ export default defineVerb({
 			} else {
 				const isInUse = counts.queued + counts.running > 0 || queue.paused;
 				const queueLine = isInUse ? [line] : [];
-				const summary = { counts, queueLine };
+				const summary = { total, counts, queueLine };
 				const table = await renderTerminalTable(store, tasks, summary);
 				writeAll(1, `${table}\n`);
 			}
@@ -240,11 +240,14 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
+	const ends = tasks.map((task) => formatEnded(task));
+	const hasEnds = ends.some((end) => end);
 	return formatTable(
-		tasks.map((task) => [
+		tasks.map((task, at) => [
 			task.id,
 			formatStatus(task.status),
 			formatTaskAge(task),
+			...(hasEnds ? [ends[at] ?? ""] : []),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, ...describeState(task)]
 				.flatMap((part) => (part ? toLine(part, 80) : []))
@@ -258,9 +261,12 @@ async function renderTerminalTable(
 	store: Store,
 	tasks: readonly ReportedTask[],
 	{
+		total,
 		counts,
 		queueLine,
 	}: {
+		/** How many tasks were selected; fewer may be shown. */
+		total: number;
 		counts: Readonly<Record<Status, number>>;
 		/** What is in force in the queue, if it matters. */
 		queueLine: readonly string[];
@@ -280,10 +286,13 @@ async function renderTerminalTable(
 	const { fitText } = await import("../../print/width.ts");
 	const { head, line } = layOutTable(rows, columns);
 	const colour = isColourWanted();
+	const part =
+		rows.length < total ? [`showing ${rows.length} of ${total}`] : [];
+	const summary = [...part, summarizeCounts(counts), ...queueLine];
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		fitText([summarizeCounts(counts), ...queueLine].join(" · "), columns),
+		fitText(summary.join(" · "), columns),
 	].join("\n");
 }
