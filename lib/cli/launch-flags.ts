@@ -60,8 +60,8 @@ export const launchFlags = {
 	),
 	"max-output": option("size", "the maximum size of the output (256M)"),
 	"on-end": option(
-		"command",
-		"run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
+		"line",
+		"run this by /bin/sh after the end, or a JSON array as argv; it gets $BG_ENDED_ID and $BG_ENDED_STATUS",
 	),
 	...launchReplyFlags,
 } as const;

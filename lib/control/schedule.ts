@@ -21,7 +21,7 @@ export type ScheduleOptions = {
 	retries?: string;
 	/** A key that at most one unfinished task has. */
 	unique?: string;
-	/** The command to run after the task ends: words, or a JSON array. */
+	/** What to run after the task ends: a line for /bin/sh, or a JSON array of a program and its arguments. */
 	onEnd?: string;
 };
 
@@ -31,6 +31,7 @@ const maxKeyLength = 200;
 /** The options as fields of a record. @throws BgError (usage). */
 export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, unique, onEnd } = options;
+	assertIntact(onEnd ?? "", "--on-end", "put the line in a script");
 	if (after !== undefined && afterAny !== undefined)
 		throw usage("--after and --after-any do not go together");
 	const flag = afterAny === undefined ? "--after" : "--after-any";
@@ -58,8 +59,8 @@ export function checkSchedule(options: ScheduleOptions) {
 		on_end: parseFlag(
 			"--on-end",
 			onEnd,
-			parseArgv,
-			"a program and its arguments, as words or as a JSON array of strings",
+			parseOnEnd,
+			"a line for /bin/sh, or a program and its arguments as a JSON array of strings",
 		),
 	};
 }
@@ -154,6 +155,24 @@ export const parseNumberFlag = (
 			: `a whole number from ${lowest}`,
 	);
 
+/**
+ * Parses `--on-end`: the argv of a JSON array, or of a shell that gets the text as one line; undefined if it is
+ * empty or a broken array. `[ -e x ] && …` is a line.
+ */
+export function parseOnEnd(given: string): string[] | undefined {
+	const text = given.trim();
+	if (!text || text.includes("\0")) return undefined;
+	try {
+		if (text.startsWith("[")) {
+			const argv: unknown = JSON.parse(text);
+			return isArgv(argv) && argv[0] ? argv : undefined;
+		}
+	} catch {
+		if (!/^\[\s/.test(text)) return undefined;
+	}
+	return ["/bin/sh", "-c", given];
+}
+
 // --- internal ---
 
 /** The ids of existing tasks. */
@@ -168,17 +187,6 @@ function resolvePredecessors(flag: string, given: string): string[] {
 	});
 	assertNotAncestor(store, flag, ids);
 	return [...new Set(ids)];
-}
-
-/** Parses a JSON array of strings, or words without quoting; undefined if no program is named. */
-function parseArgv(given: string): string[] | undefined {
-	try {
-		const text = given.trim();
-		const argv = text.startsWith("[") ? JSON.parse(text) : text.split(/\s+/);
-		return isArgv(argv) && argv[0] ? argv : undefined;
-	} catch {
-		return undefined;
-	}
 }
 
 const isArgv = (value: unknown): value is string[] =>
