@@ -32,6 +32,8 @@ export type Verb<T extends Args = Args> = Pick<CommandDef<T>, "run"> & {
 	repliesInText?: boolean;
 	/** Lines to type, and the effect of each. */
 	examples: Readonly<Record<string, string>>;
+	/** Paragraphs of its help after the flags: a title, and entries with what they mean. */
+	notes?: Readonly<Record<string, readonly (readonly [string, string])[]>>;
 	/** Checks argv for a verb to which checkArguments does not apply. */
 	read?: (argv: readonly string[]) => CheckedCall;
 };
