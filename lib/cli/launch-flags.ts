@@ -41,7 +41,11 @@ export const launchFlags = {
 	env: option("name=value", "an environment variable; may be repeated", {
 		multiple: true,
 	}),
-	stdin: option("file", "the standard input (/dev/null)", { from: "files" }),
+	stdin: option(
+		"file",
+		"the standard input (/dev/null); -: that of this command, at most 16 MiB",
+		{ from: "files" },
+	),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
 	}),

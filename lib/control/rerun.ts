@@ -1,5 +1,6 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
 import { refused, usage } from "../error.ts";
+import { stdinFile, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
@@ -39,6 +40,10 @@ export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 	if (kind === "droid" && prompt === undefined)
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
+		);
+	if (task.stdin === stdinFile({ dir: storeDir() }, id))
+		throw refused(
+			`the standard input of ${id} came from its launcher and is gone: launch it again (bg run --stdin FILE)`,
 		);
 	const same = {
 		...copyOptions(task),

@@ -19,6 +19,7 @@ import {
 	promptFile,
 	recordFile,
 	type Store,
+	stdinFile,
 	systemPromptFile,
 } from "../store/paths.ts";
 import {
@@ -171,6 +172,7 @@ function listTaskFiles(store: Store, { id, attempts = [] }: Task): string[] {
 		progressFile(store, id),
 		promptFile(store, id),
 		systemPromptFile(store, id),
+		stdinFile(store, id),
 		onEndMark(store, id),
 		archivedRecord(store, id),
 		recordFile(store, id),

@@ -206,6 +206,8 @@ function planLine(
 ): LaunchPlan {
 	const { command, after, after_any, worktree, on_end, session, ...same } =
 		line;
+	if (line.stdin === "-")
+		throw usage("stdin takes a file: many tasks cannot share standard input");
 	const twice = pairs.find(([one, other]) => line[one] && line[other]);
 	if (twice) throw usage(`${twice.join(" and ")} do not go together`);
 	if (after && after_any) throw usage("after and after_any do not go together");
