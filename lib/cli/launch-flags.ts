@@ -50,6 +50,7 @@ export const launchFlags = {
 		multiple: true,
 	}),
 	timeout: option("90s|30m|2h", "the maximum run time"),
+	delay: option("90s|30m|2h", "start that much later"),
 	after: option("ids", "start after these tasks complete (comma-separated)", {
 		from: "tasks",
 	}),
@@ -80,6 +81,7 @@ export const toLaunchOptions = (
 	stdin: args.stdin,
 	tags: splitValues(args.tag),
 	timeout: args.timeout,
+	delay: args.delay,
 	after: args.after,
 	afterAny: args["after-any"],
 	priority: args.priority,

@@ -16,6 +16,8 @@ export type ScheduleOptions = {
 	after?: string;
 	afterAny?: string;
 	timeout?: string;
+	/** How long to wait before the start. */
+	delay?: string;
 	maxOutput?: string;
 	priority?: string;
 	retries?: string;
@@ -27,6 +29,7 @@ export type ScheduleOptions = {
 
 const maxRetries = 100;
 const maxKeyLength = 200;
+const maxDelayMs = 365 * 86_400_000;
 
 /** The options as fields of a record. @throws BgError (usage). */
 export function checkSchedule(options: ScheduleOptions) {
@@ -41,6 +44,12 @@ export function checkSchedule(options: ScheduleOptions) {
 		highest: maxRetries,
 	});
 	const timeout = parseTimeoutFlag(options.timeout);
+	const delay = parseFlag(
+		"--delay",
+		options.delay,
+		parseDelay,
+		"a duration up to 365d, like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
 	const maxOutput = parseFlag(
 		"--max-output",
 		options.maxOutput,
@@ -50,6 +59,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	return {
 		after: given === undefined ? undefined : resolvePredecessors(flag, given),
 		after_mode: afterAny === undefined ? undefined : ("any" as const),
+		not_before: delay ? new Date(Date.now() + delay).toISOString() : undefined,
 		timeout_ms: timeout,
 		max_output_bytes: maxOutput,
 		priority: priority || undefined,
@@ -174,6 +184,11 @@ export function parseOnEnd(given: string): string[] | undefined {
 }
 
 // --- internal ---
+
+function parseDelay(text: string): number | undefined {
+	const delay = parseDuration(text) ?? Number.POSITIVE_INFINITY;
+	return delay <= maxDelayMs ? delay : undefined;
+}
 
 /** The ids of existing tasks. */
 function resolvePredecessors(flag: string, given: string): string[] {

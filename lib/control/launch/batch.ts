@@ -70,6 +70,7 @@ const BatchLine = v.strictObject({
 	after: v.optional(list),
 	after_any: v.optional(list),
 	timeout: v.optional(numberText),
+	delay: v.optional(numberText),
 	priority: v.optional(numberText),
 	retries: v.optional(numberText),
 	unique: optionalText,
