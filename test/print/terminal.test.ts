@@ -260,6 +260,20 @@ test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	expect((await box.bg(["cancel", id])).code).toBe(0);
 });
 
+test("a launch that waits shows its progress; Ctrl-C ends the wait, says so and leaves the task", async () => {
+	const box = sandbox();
+	const pty = openPty(box, ["run", "--wait", "d", "--", "sleep", "600"]);
+	await pty.untilText(/1 left · 0 done · \d+s · d/);
+	pty.type("\u0003");
+	expect(endsOf("SIGINT")).toContain(await pty.ended);
+	const [id = ""] = /bg_\w+/.exec(pty.text()) ?? [];
+	await box.untilTask(id, ({ process }) => process, "its process");
+	const said = pty.text().split(erased).at(-1) ?? "";
+	expect(said).toStartWith(`bg: ${id} not stopped, only the wait (`);
+	expect(box.record(id).status).toBe("running");
+	await box.bg(["cancel", id]);
+});
+
 test("prune and cleanup show their progress, and clear the line at the end", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 3; n++) put(box);
