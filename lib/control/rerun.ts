@@ -1,5 +1,6 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
-import { refused } from "../error.ts";
+import { refused, usage } from "../error.ts";
+import { stdinFile, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
@@ -17,20 +18,38 @@ const keptFields = [
 	"on_end",
 ] as const;
 
+/** What a retry changes of a droid's task. */
+export type RetryChanges = {
+	droid?: string | undefined;
+	autonomy?: string | undefined;
+	model?: string | undefined;
+};
+
 /**
- * Plans the same task again, as a new one.
- * @throws BgError (refused) if it has not ended or cannot be launched again.
+ * Plans the same task again, as a new one. Inside a task it gets at most that task's autonomy.
+ * @throws BgError: refused if it has not ended or cannot be launched again, usage if it cannot be changed so.
  */
-export function planRetry(task: Task): LaunchPlan {
+export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 	const { id, kind, prompt } = task;
 	assertFinished(task, "retried");
+	const [changed] = Object.keys(omitUndefined(changes));
+	if (changed && kind === "command")
+		throw usage(`--${changed} is for a droid, and ${id} is a command`);
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (kind === "droid" && prompt === undefined)
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
-	const same = { ...copyOptions(task), stdin: task.stdin };
+	if (task.stdin === stdinFile({ dir: storeDir() }, id))
+		throw refused(
+			`the standard input of ${id} came from its launcher and is gone: launch it again (bg run --stdin FILE)`,
+		);
+	const same = {
+		...copyOptions(task),
+		...omitUndefined(changes),
+		stdin: task.stdin,
+	};
 	const { command = [], worktree } = task;
 	const session = findResumedSession(task);
 	const plan =

@@ -1,5 +1,5 @@
 /**
- * Starts the process of a task, and after its end its `--on-end` command: never through a shell, with the
+ * Starts the process of a task, and after its end its `--on-end` command, with the
  * environment of this process, which is its launcher's if this is its supervisor.
  *
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
@@ -7,7 +7,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { errorMessage, wrapWriteErrors } from "../error.ts";
-import { findExecutable } from "../process/executables.ts";
+import {
+	buildSelfCommand,
+	findExecutable,
+	isExecutable,
+} from "../process/executables.ts";
+import { quoteForShell } from "../process/self.ts";
 import { logFault } from "../store/directory.ts";
 import { removeFile, touch } from "../store/files.ts";
 import { openOutput } from "../store/output-files.ts";
@@ -50,7 +55,10 @@ export function startCommand(
 	}
 }
 
-/** Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged. */
+/**
+ * Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged, also one that comes after
+ * this process is gone. It gets no text of the task, only its id and its status.
+ */
 export function runOnEnd(store: Store, id: string): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
@@ -67,7 +75,7 @@ export function runOnEnd(store: Store, id: string): void {
 		if (!takeOnEndMark(store, id)) return;
 		const cwd = task.cwd ?? "/";
 		const program = findExecutable(name, cwd, env.PATH);
-		const child = spawn(program, args, {
+		const child = spawn(...reportFailure(id, program, args), {
 			cwd,
 			env,
 			stdio: "ignore",
@@ -91,6 +99,23 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 }
 
 // --- internal ---
+
+const shell = "/bin/sh";
+
+/**
+ * The argv that runs a program as a child of a shell, which calls bg if the program fails: this process may be gone by
+ * then. Without a shell, the program itself.
+ */
+function reportFailure(
+	id: string,
+	program: string,
+	args: readonly string[],
+): [string, string[]] {
+	if (!isExecutable(shell)) return [program, [...args]];
+	const report = buildSelfCommand().map(quoteForShell).join(" ");
+	const script = `"$@" || { set -- "$?"; cd /; exec ${report} supervise --on-end-exited="$1" ${id}; }`;
+	return [shell, ["-c", script, `bg: --on-end of ${id}`, program, ...args]];
+}
 
 /** Opens a task's standard input: a file or a device, never a pipe, which might never end. */
 function openStdin(path: string): number {

@@ -72,6 +72,11 @@ function formatVerb(verb: Verb): string[] {
 		`${formatText(verb.description)}.`,
 		...listPositionals(verb).flatMap(formatEntry),
 		...listFlags(verb).flatMap(formatEntry),
+		...Object.entries(verb.notes ?? {}).flatMap(([title, rows]) => [
+			".PP",
+			`${formatText(title)}:`,
+			...rows.flatMap(formatEntry),
+		]),
 		...Object.entries(verb.examples).flatMap(([line, effect]) => [
 			".PP",
 			formatText(`Example, ${effect}:`),
@@ -86,7 +91,7 @@ function formatVerb(verb: Verb): string[] {
 const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
 
 /** A term in bold, and its meaning. */
-const formatEntry = ([name, meaning]: [string, string]) => [
+const formatEntry = ([name, meaning]: readonly [string, string]) => [
 	".TP",
 	`\\fB${toRoff(name)}\\fR`,
 	formatText(meaning),

@@ -7,6 +7,7 @@ import { writePrivateFile } from "../../store/files.ts";
 import {
 	promptFile,
 	type Store,
+	stdinFile,
 	storeDir,
 	systemPromptFile,
 } from "../../store/paths.ts";
@@ -22,6 +23,7 @@ import {
 	type DroidOptions,
 	type LaunchOptions,
 	parseEnvPairs,
+	readGivenStdin,
 	readPrompt,
 } from "./options.ts";
 
@@ -30,7 +32,7 @@ export type LaunchPlan = {
 	task: Task;
 	env: Record<string, string>;
 	warnings: string[];
-	/** Writes the files that only droid reads. */
+	/** Writes the files that only the task reads. */
 	writeFiles: (store: Store) => void;
 };
 
@@ -75,12 +77,15 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		via,
 		concurrency_key: droid,
 	};
+	const env = parseEnvPairs(options.env ?? []);
+	const writeStdin = takeStdin(options, task);
 	const writeFiles = (store: Store) => {
+		writeStdin(store);
 		if (via !== "argv") writePrivateFile(promptFile(store, id), prompt);
 		if (systemPrompt)
 			writePrivateFile(systemPromptFile(store, id), systemPrompt);
 	};
-	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
+	return { task, env, warnings, writeFiles };
 }
 
 /** Plans the launch of a command. @throws BgError: usage or refused, as planDroid. */
@@ -105,10 +110,18 @@ export function planCommand(
 		command,
 	};
 	const env = parseEnvPairs(options.env ?? []);
-	return { task, env, warnings: [], writeFiles: () => {} };
+	return { task, env, warnings: [], writeFiles: takeStdin(options, task) };
 }
 
 // --- internal ---
+
+/** Reads what `--stdin -` gives a task, after all else was checked. Returns what writes it to the task's file. */
+function takeStdin(options: LaunchOptions, task: Task): (store: Store) => void {
+	const bytes = readGivenStdin(options);
+	if (!bytes) return () => {};
+	task.stdin = stdinFile({ dir: storeDir() }, task.id);
+	return (store) => writePrivateFile(stdinFile(store, task.id), bytes);
+}
 
 /** The level that was asked for, at most that of the task this launch comes from. */
 function limitAutonomy(
