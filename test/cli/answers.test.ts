@@ -36,6 +36,8 @@ const calls: [verb: string, line: string[]][] = [
 	["launch", ["launch", "--batch", "tasks.jsonl"]],
 	["resume", ["resume", "--fork", "$tree", "SAY[y]"]],
 	["run", ["run", "d", "--", "true"]],
+	["run", ["run", "--wait", "d", "--", "sh", "-c", "echo out; exit 3"]],
+	["retry", ["retry", "--status", "error"]],
 	["edit", ["edit", "$queued", "--priority", "3", "--timeout", "9m"]],
 	["limit", ["limit", "droid", "x", "3"]],
 	["limit", ["limit"]],

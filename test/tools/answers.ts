@@ -56,11 +56,17 @@ const launched: Keys = {
 		waits_for: text("why it does not start at once"),
 		warnings: texts("what to know"),
 		name: text("its name in the batch"),
+		exit_code: count("with `--wait`, the exit code of its process"),
+		error: text("with `--wait`, one sentence: what went wrong"),
+		result: text("with `--wait`, the final answer"),
+		recorded: yes("false: the end could not be written yet"),
 	}),
+	...cutKeys,
 };
 
 const launch: AnswerEntry = {
-	about: 'With `--batch`: `{"tasks": […]}` with one such object a line.',
+	about:
+		'With `--batch`, and by `retry` with selectors or several ids: `{"tasks": […]}` with one such object for each.',
 	shape: either(
 		[object(launched), object({ tasks: list(launched, "the tasks") })],
 		"",

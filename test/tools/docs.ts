@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodeMeanings, variables } from "../../lib/cli/help/man.ts";
+import { selectorFlags, selectorNames } from "../../lib/cli/selectors.ts";
 import { loadVerbs } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 import { type ExitName, exitCodes } from "../../lib/error.ts";
@@ -15,6 +16,9 @@ export const scriptingFile = join(root, ".github", "SCRIPTING.md");
 /** Makes the page. */
 export async function scriptingPage(): Promise<string> {
 	const all = await loadVerbs(verbs);
+	const selecting = all
+		.filter(({ args }) => selectorNames.every((name) => name in args))
+		.map(({ name }) => `\`${name}\``);
 	const inText = all.filter(({ name }) => !answers[name]);
 	return [
 		"# bg in scripts",
@@ -31,6 +35,15 @@ export async function scriptingPage(): Promise<string> {
 		"## Naming tasks",
 		"",
 		"An id, a unique beginning of it (with `bg_`), a unique end of it (4 digits or more), or `@last`, the newest task.",
+		`Instead of ids, these flags select tasks. Together they narrow the selection. Verbs that take them: ${selecting.join(", ")}.`,
+		"",
+		...toTable(
+			["flag", "selects"],
+			Object.entries(selectorFlags).map(([name, { description }]) => [
+				`\`--${name}\``,
+				description,
+			]),
+		),
 		"",
 		"## Exit codes",
 		"",
