@@ -34,6 +34,13 @@ export const variables = {
 	NO_COLOR: "if set, no colours",
 } as const;
 
+const files = {
+	"$BG_DIR/<id>.json": "the record of a task",
+	"$BG_DIR/<id>.out": "its output; for a droid, its JSON stream",
+	"$BG_DIR/.supervisor.log, .hook.log":
+		"faults of supervisors and of hooks; bg doctor counts them",
+} as const;
+
 export function renderMan(verbs: readonly Verb[], version: string): string {
 	return [
 		`.TH BG 1 "" "bg ${toRoff(version)}"`,
@@ -60,6 +67,8 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 		),
 		...formatHeading("ENVIRONMENT"),
 		...Object.entries(variables).flatMap(formatEntry),
+		...formatHeading("FILES"),
+		...Object.entries(files).flatMap(formatEntry),
 		"",
 	].join("\n");
 }

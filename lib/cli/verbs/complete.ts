@@ -11,7 +11,7 @@ import { defineVerb, optional, required } from "../verb.ts";
 
 export default defineVerb({
 	name: "complete",
-	description: "Record a task's result, and let its process run on",
+	description: "Record a task's result, without ending its process",
 	group: "control",
 	examples: {
 		'bg complete @last "It works."': "the task ends as completed",

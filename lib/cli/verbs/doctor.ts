@@ -11,8 +11,8 @@ export default defineVerb({
 	description: "Check the installation, and print a fix for each problem",
 	group: "maintain",
 	examples: {
-		"bg doctor": "one line per check",
-		"bg doctor --json": "each fix as a command in fix",
+		"bg doctor": "shows one line per check, and a command for each problem",
+		"bg doctor --json": "the same for a program: the command is in fix",
 	},
 	args: formatFlags,
 	run: async ({ args }) => {

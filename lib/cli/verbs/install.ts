@@ -32,8 +32,11 @@ import { defineVerb, flag, option } from "../verb.ts";
 
 export const targetFlags = {
 	user: flag("for yourself, in ~/.factory (the default)"),
-	project: flag("for everyone who works in this folder, in ./.factory"),
-	plugin: option("dir", "as a droid plugin with a marketplace, in a folder"),
+	project: flag("for everybody who works in this folder, in ./.factory"),
+	plugin: option(
+		"dir",
+		"as a droid plugin with its marketplace, in this folder",
+	),
 	"dry-run": flag("change nothing, show what would happen"),
 	...formatFlags,
 } as const satisfies Args;
@@ -69,7 +72,7 @@ export default defineVerb({
 export function parseTarget(args: Arguments): InstallTarget {
 	const { user, project, plugin } = args;
 	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
-		throw usage("--user, --project and --plugin do not go together");
+		throw usage("--user, --project and --plugin cannot be combined");
 	if (project)
 		return { kind: "project", folder: toAbsolute("--project", ".factory") };
 	if (plugin === undefined) return { kind: "user", folder: droidFolder() };
@@ -100,7 +103,7 @@ export async function replyChanges(
 		const lines = plan.flatMap((change) => describeChange(change, dryRun));
 		for (const line of lines) log(line);
 		if (lines.length === 0) log("bg is not installed there");
-		if (hooks) log("the hooks, which droid calls:");
+		if (hooks) log("droid now calls bg at these events:");
 		for (const [event, does] of Object.entries(hooks ? hookEffects : {}))
 			log(indentLine(`${event.padEnd(17)}${does}`));
 		if (next) log("then type:");

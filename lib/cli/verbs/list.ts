@@ -67,7 +67,7 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "List tasks, those that run first",
+	description: "List tasks, running ones first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",

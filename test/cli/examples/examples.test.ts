@@ -38,7 +38,7 @@ describe("an example of the help does what it says:", () => {
 	concurrentTest.each(lines)("%s: %s", async (_, line) => {
 		const example = examples[line];
 		if (!example) throw new Error("it is not in the table of this file");
-		const { before, check, shell = "sh", keys } = example;
+		const { before, during, check, shell = "sh", keys } = example;
 		if (!Bun.which(shell)) {
 			console.log(`not on PATH, so not tried: ${shell}`);
 			return;
@@ -46,9 +46,10 @@ describe("an example of the help does what it says:", () => {
 		const world = openWorld();
 		try {
 			await before?.(world);
-			const answer = keys
-				? await typeIn(world, line, keys)
-				: await world.bg([], { argv: [shell, "-c", scriptOf(line, shell)] });
+			const argv = [shell, "-c", scriptOf(line, shell)];
+			const typed = keys ? typeIn(world, line, keys) : world.bg([], { argv });
+			await during?.(world);
+			const answer = await typed;
 			if (!/doctor/.test(line))
 				expect({ ...answer, stdout: "" }).toMatchObject({ code: 0 });
 			await check(answer, world);

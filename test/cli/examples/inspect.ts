@@ -2,6 +2,7 @@
 import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isWatching, until } from "../../tools/harness.ts";
 import { parent } from "../../tools/hooks.ts";
 import { addOld, type Example, oldId, prints, type World } from "./world.ts";
 
@@ -156,8 +157,22 @@ export const inspectExamples: Record<string, Example> = {
 	"bg wait --tag nightly": {
 		before: async ({ bg, last }) => {
 			await last();
-			await bg(["run", "--tag", "nightly", "d", "--", "sleep", "1"]);
+			const gate = "until [ -e go ]; do sleep 0.05; done";
+			await bg(["run", "--tag", "nightly", "d", "--", "sh", "-c", gate]);
 		},
-		check: ({ json }) => expect(json().running).toEqual([]),
+		during: async ({ alive, project }) => {
+			const isWaiting = () =>
+				alive().some(
+					({ pid, command }) =>
+						command.includes("wait --tag") && isWatching(pid),
+				);
+			await until(isWaiting, "the wait for its end");
+			writeFileSync(join(project, "go"), "");
+		},
+		check: ({ json }) =>
+			expect(json()).toMatchObject({
+				tasks: [{ status: "completed" }],
+				running: [],
+			}),
 	},
 };

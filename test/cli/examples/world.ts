@@ -19,6 +19,8 @@ export type World = Trees & {
 
 export type Example = {
 	before?: (world: World) => unknown;
+	/** While it runs. */
+	during?: (world: World) => unknown;
 	/** Of what is printed, and of what is there afterwards. */
 	check: (answer: Answer, world: World) => unknown;
 	/** The shell that it is for, if not `sh`. */

@@ -258,7 +258,7 @@ else {
 }
 
 test.each([
-	[["install", "--user", "--project"], "do not go together"],
+	[["install", "--user", "--project"], "cannot be combined"],
 	[["uninstall", "--plugin", ""], "droid names the plugin after its folder"],
 	[["install", "--user", "--force"], "no flag --force"],
 ])("%p is a usage error", async (args, words) => {
