@@ -15,7 +15,12 @@ import { KeyReader } from "../watch/input.ts";
 import { OutputReader } from "../watch/read/output.ts";
 import { TaskReader } from "../watch/read/tasks.ts";
 import { type Answer, runVerb, showVerb } from "../watch/run-verb.ts";
-import { type Effect, emptyState, layOut } from "../watch/state.ts";
+import {
+	type Effect,
+	emptyState,
+	layOut,
+	type WatchState,
+} from "../watch/state.ts";
 import {
 	endAction,
 	resize,
@@ -63,11 +68,14 @@ export default defineVerb({
 			end = resolve;
 			fail = reject;
 		});
-		/** Does something, reads the output that is then selected, and draws. A fault ends the command. */
+		let drawn: WatchState | undefined;
+		/** Does something, reads the output that is then selected, and draws what changed. A fault ends the command. */
 		const guard = (action: () => void) => {
 			try {
 				action();
 				readOutput();
+				if (state === drawn) return;
+				drawn = state;
 				screen.draw(render(state, { now: Date.now(), colour }));
 			} catch (fault) {
 				fail(fault);
@@ -112,7 +120,15 @@ export default defineVerb({
 				}),
 			onEnd: () => end("SIGHUP"),
 		});
-		const poll = limitRate(() => guard(readTasks), minPollMs);
+		const poll = limitRate(
+			() =>
+				guard(() => {
+					readTasks();
+					// Ages have changed.
+					drawn = undefined;
+				}),
+			minPollMs,
+		);
 		const disarm = watchEnds(store, poll.call);
 		const timers = [
 			setInterval(poll.call, pollIntervalMs),

@@ -61,7 +61,7 @@ export const toShort = (doing: string): string =>
 
 /** A task with its row, if it is shown. */
 export type OrderedTask = {
-	/** The task while it is unfinished, or its end is not recorded. */
+	/** The task while it is unfinished, its end is not recorded, or its process is alive. */
 	task?: ReconciledTask | undefined;
 	row?: WatchRow | undefined;
 };
@@ -77,7 +77,10 @@ export function orderRows(
 	const isHeld = ({ paused_at, not_before = "", after = [] }: Task) =>
 		paused_at !== undefined ||
 		Date.parse(not_before) > now ||
-		after.some((id) => tasks.get(id)?.task);
+		after.some((id) => {
+			const other = tasks.get(id)?.task;
+			return other && !isFinal(other);
+		});
 	const ranked = [...tasks.values()].flatMap(({ row, task }) => {
 		if (!row) return [];
 		const { status, startedAt = 0, endedAt = 0 } = row;

@@ -51,6 +51,7 @@ export class TaskReader {
 	#ids: string[] = [];
 	#shorten = (id: string) => id;
 	#queue: QueueState | undefined;
+	#settings: ReturnType<typeof readQueueSettings> | undefined;
 	#head: WatchHead | undefined;
 	#checkedAt = Number.NEGATIVE_INFINITY;
 	#part = 0;
@@ -70,16 +71,18 @@ export class TaskReader {
 		const hasNames = this.#folder.mayHaveChanged();
 		const isCheck = now - this.#checkedAt >= finishedCheckMs;
 		if (isCheck) this.#checkedAt = now;
-		let isChanged = (hasNames || isCheck) && this.#list();
-		isChanged = this.#readRecords(isCheck, hasNames) || isChanged;
-		isChanged = this.#followTasks() || isChanged;
-		const queueChanges = this.#queueFolders.map((each) =>
-			each.mayHaveChanged(),
-		);
+		const isListed = (hasNames || isCheck) && this.#list();
+		const isRead = this.#readRecords(isCheck, hasNames);
+		const isFollowed = this.#followTasks();
 		// The limits are a file of the folder.
-		if (hasNames || isChanged || queueChanges.includes(true) || !this.#head)
-			isChanged = this.#readQueue() || isChanged;
-		isChanged = this.#describeWaits(now) || isChanged;
+		const isQueueRead =
+			this.#queueFolders.map((each) => each.mayHaveChanged()).includes(true) ||
+			hasNames;
+		if (isQueueRead) this.#queue = findQueueState(this.#store);
+		let isChanged = isListed || isRead || isFollowed;
+		if (isChanged || isQueueRead)
+			isChanged = this.#describeHead(isQueueRead) || isChanged;
+		isChanged = this.#describeWaits(now, isQueueRead || isRead) || isChanged;
 		if (!isChanged || !this.#head) return undefined;
 		return { rows: orderRows(this.#known, now), head: this.#head };
 	}
@@ -97,8 +100,8 @@ export class TaskReader {
 		for (const id of ids) if (!this.#known.has(id)) this.#known.set(id, {});
 		this.#ids = ids;
 		this.#shorten = shortenIds(ids);
-		for (const [id, { row }] of this.#known)
-			if (row) row.short = this.#shorten(id);
+		for (const [id, known] of this.#known)
+			if (known.row) known.row = { ...known.row, short: this.#shorten(id) };
 		return true;
 	}
 
@@ -129,7 +132,8 @@ export class TaskReader {
 			if (!task) continue;
 			if (at++ % reconcileParts === 0) {
 				const now = reconcileTask(this.#store, task);
-				if (now !== task) {
+				const isOver = isFinal(task) && !isLingering(task);
+				if (now !== task || isOver) {
 					this.#setTask(id, known, now);
 					isChanged = true;
 					continue;
@@ -145,7 +149,8 @@ export class TaskReader {
 	}
 
 	#setTask(id: string, known: Known, task: ReconciledTask): void {
-		const isDone = isFinal(task) && task.recorded !== false;
+		const isDone =
+			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
 		known.note = undefined;
 		known.written =
@@ -167,17 +172,18 @@ export class TaskReader {
 			short: this.#shorten(id),
 			writtenAt: written?.mtimeMs,
 			model: model ?? before?.model,
-			isLingering: isFinal(task) && checkSupervision(task) === "lingering",
+			isLingering: isLingering(task),
 		});
 	}
 
-	/** Reads the queue and what is in force. @returns whether that has changed. */
-	#readQueue(): boolean {
+	/** Describes all tasks and what is in force. @returns whether that has changed. */
+	#describeHead(isQueueRead: boolean): boolean {
 		const counts: Partial<Record<Status, number>> = {};
 		for (const { row } of this.#known.values())
 			if (row) counts[row.status] = (counts[row.status] ?? 0) + 1;
-		this.#queue = findQueueState(this.#store);
-		const { limits, queue } = readQueueSettings(this.#store);
+		if (isQueueRead || !this.#settings)
+			this.#settings = readQueueSettings(this.#store);
+		const { limits, queue } = this.#settings;
 		const before = JSON.stringify(this.#head);
 		this.#head = {
 			counts,
@@ -188,13 +194,17 @@ export class TaskReader {
 		return JSON.stringify(this.#head) !== before;
 	}
 
-	/** Describes why queued tasks wait. @returns whether a reason has changed. */
-	#describeWaits(now: number): boolean {
+	/**
+	 * Describes why queued tasks wait: all of them, or those that wait for a time.
+	 * @returns whether a reason has changed.
+	 */
+	#describeWaits(now: number, isAll: boolean): boolean {
 		const findStatus = (id: string) => this.#known.get(id)?.task?.status;
 		let isChanged = false;
 		for (const known of this.#known.values()) {
 			const { task, row } = known;
 			if (!row || task?.status !== "queued") continue;
+			if (!isAll && task.not_before === undefined) continue;
 			const wait = this.#queue?.describeWait(task, findStatus, now);
 			known.note ??= describeNote(task) ?? "";
 			const doing = describeState({ note: known.note, waits_for: wait });
@@ -243,6 +253,10 @@ class FolderChanges {
 	}
 }
 
+/** Whether a task has ended and its process is alive. */
+const _isLingering = (task: Task) =>
+	isFinal(task) && checkSupervision(task) === "lingering";
+
 /** A text that changes when a task writes. */
 function _readOutputVersion(store: Store, id: string): string {
 	const { size, mtimeMs } = readOutputState(store, id) ?? {};
@@ -254,6 +268,10 @@ function _toTime(text = ""): number | undefined {
 	const ms = Date.parse(text);
 	return Number.isNaN(ms) ? undefined : ms;
 }
+
+/** Whether a task has ended and its process is alive. */
+const isLingering = (task: Task) =>
+	isFinal(task) && checkSupervision(task) === "lingering";
 
 /** A text that changes when a task writes. */
 function readOutputVersion(store: Store, id: string): string {
