@@ -140,7 +140,7 @@ export const findSelected = ({ rows, selected }: WatchState) =>
 const minRowsBelow = 30;
 const minColumnsBeside = 120;
 /** From this width the pane is beside the list even if the screen is tall. */
-const minColumnsWide = 160;
+const minColumnsWide = 180;
 
 /** The share of a pane in the rows or columns. */
 const paneShare = { below: 0.42, beside: 0.42 } as const;
