@@ -71,7 +71,10 @@ export function parseTokens(text: string): number | undefined {
 /** Formats the usage of a droid: `12.3k tokens in, 950 out, 80k from cache, 1.25 credits`. */
 export function describeUsage(usage: Record<string, unknown>): string {
 	const counts = parseUsage(usage);
-	if (!counts) return "? tokens in, ? out";
+	const { unread } = usage;
+	const doubt =
+		typeof unread === "string" ? `not known now: ${unread.slice(0, 500)}` : "";
+	if (!counts) return doubt || "? tokens in, ? out";
 	const { cacheRead, cacheWrite, credits } = counts;
 	return [
 		`${formatTokens(counts.input)} tokens in`,
@@ -79,6 +82,7 @@ export function describeUsage(usage: Record<string, unknown>): string {
 		cacheRead > 0 && `${formatTokens(cacheRead)} from cache`,
 		cacheWrite > 0 && `${formatTokens(cacheWrite)} to cache`,
 		credits > 0 && `${formatCredits(credits)} credits`,
+		doubt,
 	]
 		.filter((part) => part)
 		.join(", ");

@@ -13,6 +13,13 @@ import {
 	statusByReason,
 	type Task,
 } from "./schema.ts";
+import {
+	countEarlierAttempts,
+	noTokens,
+	parseUsage,
+	subtractCounts,
+	toRecordUsage,
+} from "./usage.ts";
 
 /** An observed end of a task. */
 export type TaskEnd = {
@@ -87,6 +94,9 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 	const { attempt = 1, attempts = [], started_at } = task;
 	const { exit_code, signal, completed_at = timestamp() } = ended;
 	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
+	const used = parseUsage(ended.usage);
+	const before = countEarlierAttempts(task) ?? noTokens;
+	const usage = used && toRecordUsage(subtractCounts(used, before));
 	const times = { started_at, completed_at };
 	const delayMs = computeRetryDelayMs(attempt + 1);
 	return {
@@ -96,9 +106,13 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 		started_at: undefined,
 		elapsed_ms: undefined,
 		quiet_ms: undefined,
+		usage_before: undefined,
 		status: "queued",
 		attempt: attempt + 1,
-		attempts: [...attempts, { attempt, error, exit_code, signal, ...times }],
+		attempts: [
+			...attempts,
+			{ attempt, error, exit_code, signal, ...times, ...(usage && { usage }) },
+		],
 		not_before: new Date(Date.parse(completed_at) + delayMs).toISOString(),
 	};
 }
@@ -185,5 +199,6 @@ function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
 	if (reason === "timeout") return `timed out after ${by}`;
 	if (reason === "stale") return `no output and no CPU time for ${by}`;
 	if (reason === "output-limit") return `wrote more than ${by}`;
+	if (reason === "budget") return `used more than ${by} tokens`;
 	return `stopped by ${by}`;
 }

@@ -40,6 +40,14 @@ const names = Object.keys(recordKeys) as (keyof TokenCounts)[];
 export const parseUsage = (usage: unknown): TokenCounts | undefined =>
 	parseCounts(usage, recordKeys);
 
+/** Parses the `usage` of a finished task; undefined if it says nothing. */
+export function parseTaskUsage({ usage }: Task): TaskUsage | undefined {
+	const counts = parseUsage(usage);
+	const { unread } = usage ?? {};
+	if (typeof unread !== "string") return counts;
+	return { ...(counts ?? noTokens), unread };
+}
+
 /**
  * Parses counts by the names they have in `from`. A missing count is 0.
  * @returns undefined if input and output are missing, or if one count is none.
@@ -86,12 +94,9 @@ export const includesCounts = (a: TokenCounts, b: TokenCounts): boolean =>
 export const countBudget = ({ input, output, cacheWrite }: TokenCounts) =>
 	input + cacheWrite + output;
 
-/** The sum of what the earlier attempts of a task used. */
-export const countEarlierAttempts = ({ attempts = [] }: Task): TokenCounts =>
-	attempts.reduce(
-		(sum, each) => addCounts(sum, parseUsage(each.usage) ?? noTokens),
-		noTokens,
-	);
+/** What the earlier attempts of a task used together; undefined if that is not known of any. */
+export const countEarlierAttempts = ({ attempts = [] }: Task) =>
+	sumUsages(attempts.map(({ usage }) => usage));
 
 /** What several tasks used together; undefined if none has a usage. */
 export function sumUsages(usages: readonly unknown[]): TokenCounts | undefined {

@@ -152,6 +152,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 		(seen.ends.get(task.attempt ?? 1) === 0 || seen.isHurt),
 	stale: () => false,
 	"output-limit": () => false,
+	budget: () => false,
 };
 
 function* judgeEnd(

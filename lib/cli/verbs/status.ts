@@ -1,4 +1,4 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { isColourWanted } from "../../print/status.ts";
 import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
 import { findQueueState } from "../../prune/queue-state.ts";
@@ -45,7 +45,7 @@ export default defineVerb({
 					)
 				: undefined;
 		const full = {
-			...addProgress(store, reconciled),
+			...addUsage(store, addProgress(store, reconciled)),
 			note,
 			waits_for: waitsFor,
 		};
