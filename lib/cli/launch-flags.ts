@@ -22,6 +22,12 @@ export const launchReplyFlags = {
 	...formatFlags,
 } as const;
 
+/** The limit on the tokens of a droid. */
+export const tokensFlag = option(
+	"n|200k|2M",
+	"stop it after the turn that passes this many tokens (without those from the cache)",
+);
+
 /** Flags of launch and run. */
 export const launchFlags = {
 	cwd: option("dir", "the working directory", { from: "folders" }),

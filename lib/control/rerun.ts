@@ -1,16 +1,18 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
-import { refused } from "../error.ts";
+import { refused, usage } from "../error.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
 import type { DroidOptions } from "./launch/options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./launch/plan.ts";
+import { parseTokensFlag } from "./schedule.ts";
 
 /** The fields that a retry copies. */
 const keptFields = [
 	"tags",
 	"timeout_ms",
 	"max_output_bytes",
+	"max_tokens",
 	"priority",
 	"retries",
 	"unique_key",
@@ -19,10 +21,14 @@ const keptFields = [
 
 /**
  * Plans the same task again, as a new one.
+ * @param maxTokens replaces its limit on tokens.
  * @throws BgError (refused) if it has not ended or cannot be launched again.
  */
-export function planRetry(task: Task): LaunchPlan {
+export function planRetry(task: Task, maxTokens?: string): LaunchPlan {
 	const { id, kind, prompt } = task;
+	const max_tokens = parseTokensFlag(maxTokens);
+	if (max_tokens !== undefined && kind !== "droid")
+		throw usage(`--max-tokens is for a droid, and ${id} is a ${kind}`);
 	assertFinished(task, "retried");
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
@@ -39,6 +45,7 @@ export function planRetry(task: Task): LaunchPlan {
 			: planDroid({ ...same, prompt, worktree, session });
 	const kept = keptFields.map((key) => [key, task[key]]);
 	Object.assign(plan.task, omitUndefined(Object.fromEntries(kept)));
+	if (max_tokens !== undefined) plan.task.max_tokens = max_tokens;
 	plan.task.retry_of = id;
 	return plan;
 }
@@ -50,7 +57,7 @@ export function planRetry(task: Task): LaunchPlan {
 export function planResume(
 	task: Task,
 	prompt: string,
-	fork: boolean,
+	{ fork, maxTokens }: { fork: boolean; maxTokens?: string | undefined },
 ): LaunchPlan {
 	const { id } = task;
 	if (task.kind !== "droid")
@@ -63,7 +70,12 @@ export function planResume(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
 	const session = { id: checkSessionId(task.droid_session_id), fork };
-	const plan = planDroid({ ...copyOptions(task), prompt, session });
+	const plan = planDroid({
+		...copyOptions(task),
+		prompt,
+		session,
+		maxTokens,
+	});
 	plan.task.resume_of = id;
 	return plan;
 }

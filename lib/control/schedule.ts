@@ -3,7 +3,7 @@
  * sizes and numbers. Reads the store; writes and starts nothing.
  */
 import { errorMessage, usage } from "../error.ts";
-import { parseDuration, parseSize } from "../print/units.ts";
+import { parseDuration, parseSize, parseTokens } from "../print/units.ts";
 import { priorities } from "../spawn/limits.ts";
 import { openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
@@ -125,6 +125,15 @@ export const parseTimeoutFlag = (given: string | undefined) =>
 		given,
 		(text) => parseDuration(text) || undefined,
 		"a duration above 0 like 90s, 30m, 2h or 7d",
+	);
+
+/** The most tokens of a task. @throws BgError (usage). */
+export const parseTokensFlag = (given: string | undefined) =>
+	parseFlag(
+		"--max-tokens",
+		given,
+		(text) => parseTokens(text) || undefined,
+		"a number of tokens above 0 like 50000, 200k or 2M",
 	);
 
 /** A size in bytes. @throws BgError (usage) that names the flag. */

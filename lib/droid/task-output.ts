@@ -102,7 +102,7 @@ export function readUsageBefore(
 export function addUsage(store: Store, task: Task): Task {
 	if (isFinal(task)) return task;
 	const used = readTaskUsage(store, task);
-	return used ? { ...task, usage: formatUsage(task, used) } : task;
+	return used ? { ...task, usage: toUsageField(task, used) } : task;
 }
 
 export type TaskResult = {
@@ -174,7 +174,7 @@ function readTail(store: Store, task: Task): TaskResult {
 			result,
 			droid_session_id,
 			progress,
-			usage: used ? formatUsage({ ...task, usage: printed }, used) : printed,
+			usage: used ? toUsageField({ ...task, usage: printed }, used) : printed,
 		},
 		completed: last.finalText !== undefined,
 		error:
@@ -224,7 +224,7 @@ function addEarlierAttempts(
 }
 
 /** The `usage` of a record: droid's other keys stay, counts of which nothing was read are left out. */
-function formatUsage(
+function toUsageField(
 	{ usage }: Task,
 	{ unread, ...counts }: TaskUsage,
 ): NonNullable<Task["usage"]> {

@@ -6,7 +6,7 @@ import type { Task } from "../task/schema.ts";
 import { colourText, statusMark } from "./status.ts";
 import { describeProgress } from "./task-row.ts";
 import { toLine, toPlain } from "./text.ts";
-import { describeUsage, formatTaskAge } from "./units.ts";
+import { describeUsage, formatTaskAge, formatTokens } from "./units.ts";
 import { fitText, wrapText } from "./width.ts";
 
 export type DetailsOptions = {
@@ -30,7 +30,7 @@ const maxFieldLength = 16 * 1024;
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
 	const { note, waitsFor, output, width, colour } = options;
-	const { status, usage } = task;
+	const { status, usage, max_tokens } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
 	const fields: Record<string, string | undefined> = {
@@ -48,7 +48,12 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
 		message: message === task.result ? undefined : message,
-		usage: usage && describeUsage(usage),
+		usage: [
+			usage && describeUsage(usage),
+			max_tokens && `at most ${formatTokens(max_tokens)} tokens`,
+		]
+			.filter((part) => part)
+			.join("; "),
 		result: task.result,
 		"left behind": task.left_behind
 			?.map(({ pid, command }) => `${pid} ${command}`)

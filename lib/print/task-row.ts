@@ -12,6 +12,8 @@ export type TaskRow = {
 	age: string;
 	droid: string;
 	description: string;
+	/** What it used, if that is to be shown. */
+	tokens?: string;
 	/** Of a finished task, the error or the result. */
 	progress: string;
 };

@@ -1,6 +1,6 @@
 /** Units: durations, ages, sizes and token counts, parsed and formatted. */
 import type { Task } from "../task/schema.ts";
-import { parseUsage } from "../task/usage.ts";
+import { countBudget, parseUsage } from "../task/usage.ts";
 
 /** Formats an age in ms, rounded: `4s`, `12m`, `3h`, `5d`. */
 export function formatAge(ms: number): string {
@@ -86,6 +86,12 @@ export function describeUsage(usage: Record<string, unknown>): string {
 	]
 		.filter((part) => part)
 		.join(", ");
+}
+
+/** Formats the tokens that a task used, without those from the cache, as one number; "" if that is not known. */
+export function formatUsedTokens(usage: unknown): string {
+	const counts = parseUsage(usage);
+	return counts ? formatTokens(countBudget(counts)) : "";
 }
 
 /** Formats Factory credits with at most two decimals below 100. */

@@ -14,6 +14,7 @@ import {
 	type Task,
 } from "./schema.ts";
 import {
+	countBudget,
 	countEarlierAttempts,
 	noTokens,
 	parseUsage,
@@ -85,7 +86,18 @@ export function isRetryable(task: Task, ended: Task): boolean {
 		!isFinal(task) &&
 		ended.status === "error" &&
 		(ended.reason === "exit" || ended.reason === "spawn") &&
-		(task.attempt ?? 1) <= (task.retries ?? 0)
+		(task.attempt ?? 1) <= (task.retries ?? 0) &&
+		!isBudgetSpent(ended)
+	);
+}
+
+/** Whether a task has used more tokens than it may, as far as is known. */
+export function isBudgetSpent({ max_tokens, usage }: Task): boolean {
+	const used = parseUsage(usage);
+	return (
+		used !== undefined &&
+		max_tokens !== undefined &&
+		countBudget(used) > max_tokens
 	);
 }
 

@@ -104,6 +104,25 @@ export function sumUsages(usages: readonly unknown[]): TokenCounts | undefined {
 	return counts.length ? counts.reduce(addCounts) : undefined;
 }
 
+/** What the tasks of each parent session used together; sessions without a usage are left out. */
+export function sumUsageBySession(
+	tasks: Iterable<Task>,
+): Map<string, TokenCounts> {
+	const sums = new Map<string, TokenCounts>();
+	for (const task of tasks) addToSession(sums, task);
+	return sums;
+}
+
+/** Adds what a task used to the sum of its parent session. */
+export function addToSession(
+	sums: Map<string, TokenCounts>,
+	{ parent_session_id: session = "main", usage }: Task,
+): void {
+	const counts = parseUsage(usage);
+	if (counts)
+		sums.set(session, addCounts(sums.get(session) ?? noTokens, counts));
+}
+
 // --- internal ---
 
 function combine(

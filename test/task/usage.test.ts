@@ -43,7 +43,7 @@ test.each([
 	[{ input_tokens: 1, output_tokens: Number.NaN }],
 	[{ input_tokens: 1, factory_credits: Number.POSITIVE_INFINITY }],
 	[{ input_tokens: 1, cache_read_input_tokens: [] }],
-])("%p is no usage", (usage) => {
+])("%j is no usage", (usage) => {
 	expect(parseUsage(usage)).toBeUndefined();
 });
 

@@ -15,6 +15,7 @@ import {
 import {
 	launchAndReply,
 	launchFlags,
+	tokensFlag,
 	toLaunchOptions,
 } from "../launch-flags.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
@@ -43,6 +44,7 @@ const args = {
 		"work in a git worktree (--worktree or --worktree=name)",
 		{ inline: true },
 	),
+	"max-tokens": tokensFlag,
 	batch: option(
 		"file",
 		"launch all tasks of a JSON Lines file (-: standard input)",
@@ -87,6 +89,7 @@ export default defineVerb({
 			autonomy: parsed.autonomy ?? parsed.autonomy_level,
 			model: parsed.model ?? parsed.model_name,
 			private: parsed.private,
+			maxTokens: parsed["max-tokens"],
 			worktree: parsed.worktree,
 		});
 		launchAndReply([{ plan }], parsed);

@@ -1,4 +1,4 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
@@ -37,7 +37,8 @@ export default defineVerb({
 		for (const task of all) {
 			const isOthers = sessions && !isOwned(sessions, task);
 			if (!args.all && (task.archived_at || isOthers)) continue;
-			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			const current = addUsage(store, addProgress(store, task));
+			tasks.push({ ...current, note: describeNote(task) });
 		}
 		if (!writeAll(1, renderReport(tasks))) return;
 		for (const task of tasks) dismissNotice(store, task);

@@ -2,7 +2,11 @@ import { planRetry } from "../../control/rerun.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
-import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import {
+	launchAndReply,
+	launchReplyFlags,
+	tokensFlag,
+} from "../launch-flags.ts";
 import { defineVerb, required } from "../verb.ts";
 
 export default defineVerb({
@@ -14,10 +18,11 @@ export default defineVerb({
 	},
 	args: {
 		id: required("task id", { from: "tasks" }),
+		"max-tokens": tokensFlag,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(readReconciled(args.id));
+		const plan = planRetry(readReconciled(args.id), args["max-tokens"]);
 		launchAndReply([{ plan }], args);
 	},
 });

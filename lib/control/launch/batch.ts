@@ -38,6 +38,7 @@ const droidEntries = {
 	autonomy: optionalText,
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	max_tokens: v.optional(numberText),
 };
 
 const BatchLine = v.strictObject({
@@ -176,6 +177,7 @@ function planLine(
 		...(after_any ? { afterAny: given } : { after: given }),
 		env: Object.entries(env ?? {}).map((pair) => pair.join("=")),
 		maxOutput: line.max_output,
+		maxTokens: line.max_tokens,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
 		parentSession: line.parent_session_id,
 		promptPath: line.prompt_file,

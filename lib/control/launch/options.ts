@@ -43,6 +43,8 @@ export type DroidOptions = LaunchOptions & {
 	parentSession?: string;
 	autonomy?: string;
 	model?: string;
+	/** The most tokens that it may use. */
+	maxTokens?: string;
 	/** Whether the prompt stays out of argv and of the record. */
 	private?: boolean;
 	/** The name of a git worktree for droid to work in; "" lets droid name it. */

@@ -13,6 +13,7 @@ import {
 import { createSessionId, createTaskId } from "../../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../../task/schema.ts";
 import { readParentAutonomy } from "../autonomy.ts";
+import { parseTokensFlag } from "../schedule.ts";
 import {
 	checkCommand,
 	checkCommonOptions,
@@ -48,6 +49,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		model: checkModel(options.model),
 		worktree: checkWorktree(options.worktree),
 	};
+	const max_tokens = parseTokensFlag(options.maxTokens);
 	const definition = findDefinition(droid, base.cwd, warnings);
 	const prompt = readPrompt(options);
 	const program = findDroid();
@@ -74,6 +76,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		}),
 		via,
 		concurrency_key: droid,
+		max_tokens,
 	};
 	const writeFiles = (store: Store) => {
 		if (via !== "argv") writePrivateFile(promptFile(store, id), prompt);
