@@ -3,6 +3,11 @@ import { refused, usage } from "../error.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
+import {
+	assertAutonomy,
+	assertAutonomyOver,
+	commandAutonomy,
+} from "./autonomy.ts";
 import type { DroidOptions } from "./launch/options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./launch/plan.ts";
 import { parseTokensFlag } from "./schedule.ts";
@@ -30,6 +35,8 @@ export function planRetry(task: Task, maxTokens?: string): LaunchPlan {
 	if (max_tokens !== undefined && kind !== "droid")
 		throw usage(`--max-tokens is for a droid, and ${id} is a ${kind}`);
 	assertFinished(task, "retried");
+	assertAutonomyOver(task, "retry");
+	if (task.on_end) assertAutonomy(commandAutonomy, `--on-end of ${id}`);
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (kind === "droid" && prompt === undefined)
@@ -65,6 +72,7 @@ export function planResume(
 			`${id} is not a droid's task: only those can be resumed (bg retry ${id} starts it again)`,
 		);
 	assertFinished(task, "resumed");
+	assertAutonomyOver(task, "resume");
 	if (!task.droid_session_id)
 		throw refused(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,

@@ -9,6 +9,7 @@ import { openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
 import { findAncestors, resolveTaskId } from "../store/records.ts";
 import { taskVariable } from "../task/variables.ts";
+import { assertAutonomy, commandAutonomy } from "./autonomy.ts";
 
 /** Values as typed. */
 export type ScheduleOptions = {
@@ -28,9 +29,10 @@ export type ScheduleOptions = {
 const maxRetries = 100;
 const maxKeyLength = 200;
 
-/** The options as fields of a record. @throws BgError (usage). */
+/** The options as fields of a record. @throws BgError: usage, or refused inside a task. */
 export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, unique, onEnd } = options;
+	if (onEnd !== undefined) assertAutonomy(commandAutonomy, "--on-end");
 	if (after !== undefined && afterAny !== undefined)
 		throw usage("--after and --after-any do not go together");
 	const flag = afterAny === undefined ? "--after" : "--after-any";
