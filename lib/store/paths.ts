@@ -24,10 +24,22 @@
  *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
+ *     .notices/<session>/<id>.note
+ *                                empty; that task has notes for this session
  *     .unseen/<session>/<id>     a notice for that session was given; no answer has shown its end yet
  *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
  *                                empty; a hook is connecting the two sessions (hook/continue.ts)
- *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
+ *     .due/<session>             empty; a notice, a note or a message is due for that session. Hook commands
+ *                                contain this path
+ *     .messages/<id>/msg_<n>     a message for that task, which waits (store/sessions/messages.ts)
+ *     .messages/<id>/note_<n>    a note of that task for its parent session, which waits
+ *     .messages/<id>/<message>@<holder>
+ *                                either; a hook is printing it
+ *     .messages/<id>/<message>.told
+ *                                either; a hook printed it. The newest are kept
+ *     .messages/<id>/msg_<n>.text
+ *                                the text of a long message, for droid to read; removed at the task's end
+ *     .messages/<id>/stops       how many of the task's Stop hooks delivered a message
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -55,6 +67,8 @@
  *     .archive/<day>/<id>.json   the record of a finished task past the newest 1,000 (prune/archive.ts);
  *                                <day>: of its launch in UTC, by its id, or `undated`
  *     .archive/<day>/<id>.out    its output, likewise its attempts'
+ *     .archive/<day>/<id>.messages
+ *                                its folder of messages
  *     .supervisor.log            faults of supervisors, which have no terminal
  *     .hook.log                  faults of hooks, likewise
  *
@@ -77,6 +91,7 @@ export const folders = {
 	notices: ".notices",
 	unseen: ".unseen",
 	due: ".due",
+	messages: ".messages",
 	prompts: ".prompts",
 	progress: ".progress",
 	locks: ".locks",
@@ -165,6 +180,14 @@ export const promptFile = (store: Store, id: string) =>
 export const systemPromptFile = (store: Store, id: string) =>
 	`${promptFile(store, id)}.system`;
 
+/** The messages for a task, and its notes. */
+export const messageFolder = (store: Store, id: string) =>
+	`${folderPath(store, "messages")}/${checkId(id)}`;
+
+/** The same of an archived task. */
+export const archivedMessages = (store: Store, id: string) =>
+	`${archiveFolder(store, id)}/${id}.messages`;
+
 /** How far a droid's stream was read. */
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
@@ -235,7 +258,7 @@ export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
 /**
- * Exists if a notice is due for a session. `session` must match sessionPattern. Installed hook commands
+ * Exists if a notice, a note or a message is due for a session. `session` must match sessionPattern. Installed hook commands
  * contain this path: it never changes.
  */
 export const dueMark = (store: Store, session: string) =>

@@ -6,6 +6,7 @@ import { logFault } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
+import { markIfMessaged } from "../store/sessions/messages.ts";
 import { indexSession } from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 
@@ -31,6 +32,7 @@ export async function recordDroidSession(
 					(now) => ({ ...now, droid_session_id: sessionId }),
 					{ timeoutMs: 0 },
 				);
+				markIfMessaged(store, task.id, sessionId);
 				return;
 			}
 		} catch (error) {

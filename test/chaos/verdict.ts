@@ -404,6 +404,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	notices: undefined,
 	unseen: /./,
 	due: undefined,
+	messages: undefined,
 	prompts: undefined,
 	locks: undefined,
 	queue: undefined,
