@@ -34,7 +34,9 @@ export const launchFlags = {
 	env: option("name=value", "an environment variable; may be repeated", {
 		multiple: true,
 	}),
-	stdin: option("file", "the standard input (/dev/null)", { from: "files" }),
+	stdin: option("file", "the standard input (/dev/null); keep: bg send", {
+		from: "files",
+	}),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
 	}),

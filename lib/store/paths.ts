@@ -40,6 +40,8 @@
  *     .messages/<id>/msg_<n>.text
  *                                the text of a long message, for droid to read; removed at the task's end
  *     .messages/<id>/stops       how many of the task's Stop hooks delivered a message
+ *     .input/<id>                a FIFO, the standard input of a command that can be sent to (store/input.ts)
+ *     .input/<id>.end            a FIFO; a line in it ends that input
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
@@ -92,6 +94,7 @@ export const folders = {
 	unseen: ".unseen",
 	due: ".due",
 	messages: ".messages",
+	input: ".input",
 	prompts: ".prompts",
 	progress: ".progress",
 	locks: ".locks",
@@ -192,13 +195,25 @@ export const archivedMessages = (store: Store, id: string) =>
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`), of the limits or of a queue. */
+/** The standard input of a command that can be sent to, and the FIFO that ends it. */
+export const inputFile = (store: Store, id: string) =>
+	`${folderPath(store, "input")}/${checkId(id)}`;
+export const inputEndFile = (store: Store, id: string) =>
+	`${inputFile(store, id)}.end`;
+
+/**
+ * The lock of a task (by id), of its input, of the unique keys (`unique`), of continued sessions (`sessions`), of the
+ * limits or of a queue.
+ */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
 /** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
+
+/** The name of the lock of a task's input. */
+export const inputLock = (id: string) => `input,${id}`;
 
 /** The name of the lock of the limits. */
 export const limitsLock = "limits";
@@ -292,7 +307,7 @@ const isSharedLock = (lockName: string) =>
 	lockName === "unique" ||
 	lockName === "sessions" ||
 	lockName === limitsLock ||
-	/^queue,[^/]+$/.test(lockName);
+	/^(queue|input),[^/]+$/.test(lockName);
 
 /** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {

@@ -14,7 +14,7 @@ import { errorMessage } from "../error.ts";
 import { resumeTree } from "../process/process-tree.ts";
 import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
-import { runOnEnd } from "../spawn/command.ts";
+import { endKeptInput, runOnEnd } from "../spawn/command.ts";
 import { releaseDependents } from "../spawn/dependencies.ts";
 import { releaseSlot, setRunnable } from "../spawn/queue.ts";
 import type { WaitingTasks } from "../spawn/waiting.ts";
@@ -76,6 +76,7 @@ export async function concludeTask(
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	await monitor.finish();
+	if (task.stdin) await retry(() => endKeptInput(store, task));
 	const isCut = succeeds(() => monitor.cut());
 	// What starts in this place does not start before this end.
 	const at = timestamp();

@@ -15,6 +15,7 @@ import { currentFolder, sleepSync } from "../../process/runtime.ts";
 import { readOwnTaskId } from "../../process/self.ts";
 import { withOpenFile } from "../../process/system.ts";
 import { readLimits } from "../../spawn/limits.ts";
+import { keptInput } from "../../store/input.ts";
 import { sessionPattern } from "../../task/ids.ts";
 import { schemaVersion } from "../../task/schema.ts";
 import { omitUndefined, timestamp } from "../../task/states.ts";
@@ -31,6 +32,7 @@ export type LaunchOptions = {
 	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
+	/** A file or a device; `keep`: open for `bg send`. */
 	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
@@ -156,12 +158,18 @@ export function checkWorktree(name: string | undefined): string | undefined {
  * @throws BgError (usage).
  */
 export function readTextFile(flag: string, path: string): string {
+	const bytes = readBytes(flag, path);
+	if (!isUtf8(bytes)) throw usage(`${flag} ${path}: it is not UTF-8`);
+	return bytes.toString();
+}
+
+/** Reads any file or standard input (`-`), as readTextFile does. */
+export function readBytes(flag: string, path: string): Buffer {
 	try {
 		const bytes =
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
 		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
-		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
-		return bytes.toString();
+		return bytes;
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
 	}
@@ -204,6 +212,7 @@ function resolveFolder(given: string | undefined): string {
 }
 
 function resolveStdin(cwd: string, given: string): string {
+	if (given === keptInput) return given;
 	assertIntact(given, "--stdin", "name another file");
 	const path = resolve(cwd, given);
 	const status = statSync(path, { throwIfNoEntry: false });

@@ -4,6 +4,7 @@ import { findDefinition, findDroid } from "../../droid/definitions/find.ts";
 import { buildExecCommand, maxArgvPromptBytes } from "../../droid/exec.ts";
 import { refused, usage } from "../../error.ts";
 import { writePrivateFile } from "../../store/files.ts";
+import { keptInput } from "../../store/input.ts";
 import {
 	promptFile,
 	type Store,
@@ -40,6 +41,10 @@ export type LaunchPlan = {
  * @throws BgError: usage for invalid options, refused if they are not allowed or droid is not found.
  */
 export function planDroid(options: DroidOptions): LaunchPlan {
+	if (options.stdin === keptInput)
+		throw usage(
+			"--stdin keep is for a command (bg run): bg send reaches a droid without it",
+		);
 	const base = checkCommonOptions(options);
 	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
