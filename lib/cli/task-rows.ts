@@ -9,8 +9,10 @@ import { describeNote } from "../prune/supervision.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
+import { hasMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { describeTaskMessages } from "./task-messages.ts";
 
 /** How much of the end of an output is read for its last line, in bytes. */
 const lastLineBytes = 2048;
@@ -30,7 +32,11 @@ export function readTaskRow(
 		? readLastLine(store, task.id)
 		: current.progress?.lastMessage;
 	const note = describeNote(task);
-	return toTaskRow(current, { note, waitsFor, lastMessage, now: Date.now() });
+	const messages = hasMessages(store, task.id)
+		? describeTaskMessages(store, task)
+		: [];
+	const facts = { note, waitsFor, lastMessage, messages };
+	return toTaskRow(current, { ...facts, now: Date.now() });
 }
 
 /** Reads the rows of all tasks repeatedly; of each finished task only once. */

@@ -12,6 +12,7 @@ import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { assertAutonomyOver } from "./autonomy.ts";
+import { identifySender } from "./send.ts";
 
 export type InputMessage = {
 	/** Absent if the input is only ended. */
@@ -33,6 +34,7 @@ export function sendInput(
 	{ bytes, end, timeoutMs = roomTimeoutMs }: InputMessage,
 ): void {
 	const { id } = task;
+	identifySender(store, task);
 	assertAutonomyOver(task, "send");
 	assertTakesInput(task);
 	if (!bytes) {

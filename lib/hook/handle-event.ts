@@ -116,7 +116,7 @@ function startSession(store: Store, payload: HookPayload): void {
 					? now
 					: { ...now, droid_session_id: session_id },
 			);
-			markIfMessaged(store, task.id, session_id);
+			markIfMessaged(store, task, session_id);
 		});
 	deliverNotices(store, payload, notices);
 }

@@ -25,6 +25,7 @@ import {
 	writeMessageText,
 } from "../store/sessions/messages.ts";
 import { type Notice, removeNoteEntry } from "../store/sessions/notices.ts";
+import { listSessionTasks } from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 
@@ -47,15 +48,15 @@ export function findMessagedTask(store: Store): string | undefined {
 	return id && existsSync(messageFolder(store, id)) ? id : undefined;
 }
 
-/** Whether a message waits for the task that this hook runs in, and this is its session. */
-export const isOwnMessageWaiting = (store: Store, session: string) => {
-	const id = findMessagedTask(store);
-	return (
-		id !== undefined &&
-		findReceiver(store, id, session) !== undefined &&
-		isMessageWaiting(store, id, "msg")
+/** Whether a message waits for a task whose session this is, also if this hook does not run in that task. */
+export function isAnyMessageWaiting(store: Store, session: string): boolean {
+	const own = findMessagedTask(store);
+	return [...(own ? [own] : []), ...listSessionTasks(store, session)].some(
+		(id) =>
+			isMessageWaiting(store, id, "msg") &&
+			findReceiver(store, id, session) !== undefined,
 	);
-};
+}
 
 /**
  * Claims the messages for the task that this hook runs in, as many as one hook delivers. Subagents of a droid

@@ -30,7 +30,7 @@ import { isFinal } from "../task/states.ts";
 import { completeContinuations } from "./continue.ts";
 import { measureTimeLeft } from "./deadline.ts";
 import {
-	isOwnMessageWaiting,
+	isAnyMessageWaiting,
 	separator,
 	takeMessages,
 	takeNotes,
@@ -119,7 +119,7 @@ export function deliverNotices(
 	if (isTentative) keepToldNotices(store, session, claims);
 	removeClaimedNotices(store, session, isTentative ? [] : claims, {
 		isMoreDue: left > 0,
-		isMessageDue: () => isOwnMessageWaiting(store, session),
+		isMessageDue: () => isAnyMessageWaiting(store, session),
 	});
 }
 

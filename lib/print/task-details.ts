@@ -14,6 +14,9 @@ export type DetailsOptions = {
 	note?: string | undefined;
 	/** Why it waits to start; also not in the record. */
 	waitsFor?: string | undefined;
+	/** What became of the messages to it, and what it told its parent. */
+	messages?: string;
+	notes?: string;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -29,7 +32,7 @@ const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
-	const { note, waitsFor, output, width, colour } = options;
+	const { note, waitsFor, messages, notes, output, width, colour } = options;
 	const { status, usage, max_tokens } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
@@ -48,6 +51,8 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
 		message: message === task.result ? undefined : message,
+		messages,
+		notes,
 		usage: [
 			usage && describeUsage(usage),
 			max_tokens && `at most ${formatTokens(max_tokens)} tokens`,

@@ -32,6 +32,7 @@ import {
 	unseenFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import { sweepNotices } from "../store/sessions/notices.ts";
 import { isSessionLink } from "../store/sessions/session-index.ts";
 import { idPattern } from "../task/ids.ts";
@@ -85,6 +86,12 @@ export function sweepStore(store: Store): void {
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
 	for (const id of listInputs(store))
 		if (idPattern.test(id) && !mayRun(store, id)) endInput(store, id);
+	for (const { id, path } of listTaskNames(store, "messages")) {
+		const task = findTask(store, id);
+		if (task && isFinal(task)) endMessages(store, task);
+		else if (!task && hasNoRecord(store, id))
+			rmSync(path, { recursive: true, force: true });
+	}
 	for (const { id, path } of listTaskNames(store, "progress"))
 		if (!readRecordVersion(store, id)) rmSync(path, { force: true });
 	for (const { path } of listTaskNames(store, "after")) {

@@ -26,6 +26,7 @@ import { LockHeldError } from "../store/locks.ts";
 import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
 import { goneMark, type Store } from "../store/paths.ts";
 import { lockTimeoutMs, readTask, updateTask } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
@@ -175,6 +176,7 @@ function recoverTask(
 	if (task.paused_at) resumeTree(task.id);
 	endKeptInput(store, task);
 	removePromptFiles(store, task.id);
+	endMessages(store, lostTask);
 	dequeue(store, task);
 	releaseSlot(store, task);
 	removeParkedMarks(store, task.id);

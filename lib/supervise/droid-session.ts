@@ -32,7 +32,7 @@ export async function recordDroidSession(
 					(now) => ({ ...now, droid_session_id: sessionId }),
 					{ timeoutMs: 0 },
 				);
-				markIfMessaged(store, task.id, sessionId);
+				markIfMessaged(store, task, sessionId);
 				return;
 			}
 		} catch (error) {

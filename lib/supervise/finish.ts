@@ -22,6 +22,7 @@ import { notifyWaiters, removeStops } from "../store/ends.ts";
 import { keepAttemptOutput, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTaskAsync } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeExit,
@@ -101,6 +102,7 @@ export async function concludeTask(
 	});
 	await retry(() => {
 		removePromptFiles(store, id);
+		endMessages(store, after ?? task);
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});

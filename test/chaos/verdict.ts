@@ -405,6 +405,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	unseen: /./,
 	due: undefined,
 	messages: undefined,
+	input: undefined,
 	prompts: undefined,
 	locks: undefined,
 	queue: undefined,

@@ -14,6 +14,7 @@ import {
 	truncateRecord,
 	writeJson,
 } from "../reply.ts";
+import { readTaskMessages, renderTaskMessages } from "../task-messages.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */
@@ -44,10 +45,12 @@ export default defineVerb({
 						(other) => findTask(store, other)?.status,
 					)
 				: undefined;
+		const messages = readTaskMessages(store, reconciled, args.full);
 		const full = {
 			...addUsage(store, addProgress(store, reconciled)),
 			note,
 			waits_for: waitsFor,
+			...messages,
 		};
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
@@ -59,6 +62,7 @@ export default defineVerb({
 		const details = renderTaskDetails(task, {
 			note,
 			waitsFor,
+			...renderTaskMessages(readTaskMessages(store, reconciled, true), id),
 			output: locateOutput(store, id),
 			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
 			colour: isColourWanted(),

@@ -224,15 +224,18 @@ export function countStop(store: Store, task: string): void {
 }
 
 /**
- * Marks the session of a droid task if messages wait for the task. Called when the session becomes known or
- * is another one: a sender marks it only if it knows it.
+ * Marks the session of a droid task if messages wait for the task. Called when the session has become known or
+ * is another one: a sender marks the session that it knows.
+ * @param task as it was before.
  */
 export function markIfMessaged(
 	store: Store,
-	task: string,
+	task: Task,
 	session: string,
 ): void {
-	if (isMessageWaiting(store, task, "msg")) markSessionDue(store, session);
+	if (!isMessageWaiting(store, task.id, "msg")) return;
+	markSessionDue(store, session);
+	if (task.droid_session_id !== session) unmark(store, task.droid_session_id);
 }
 
 /** Removes what only a running task needs: the texts for droid, and the mark of its session if nothing is due. */
@@ -243,12 +246,17 @@ export function endMessages(store: Store, task: Task): void {
 	for (const name of listNames(store, folder))
 		if (name.endsWith(".text") || name === "stops")
 			rmSync(`${folder}/${name}`, { force: true });
+	unmark(store, session);
+}
+
+// --- internal ---
+
+/** Removes the mark of a session that gets no message any more, unless a notice is due. */
+function unmark(store: Store, session: string | undefined): void {
 	if (!isKnownSession(session) || !existsSync(dueMark(store, session))) return;
 	rmSync(dueMark(store, session), { force: true });
 	if (isAnyDue(store, session)) markSessionDue(store, session);
 }
-
-// --- internal ---
 
 const stopsFile = (store: Store, task: string) =>
 	`${messageFolder(store, task)}/stops`;
