@@ -60,7 +60,7 @@ export function sendInput(
 function assertTakesInput({ id, status, stdin, process }: Task): void {
 	if (stdin !== keptInput)
 		throw refused(
-			`${id} was launched without --stdin keep: nothing can be sent to it (bg run --stdin keep)`,
+			`${id} is a command that was launched without --stdin keep: nothing can be sent to it (bg run --stdin keep)`,
 		);
 	if (isFinal({ status }))
 		throw refused(`${id} is ${status}: its input is closed`);

@@ -124,7 +124,7 @@ function openKeptInput(store: Store, id: string): number {
 	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
 	const { task, written, end } = openInputEnds(store, id);
 	try {
-		const keeper = spawn("/bin/sh", ["-c", "read _", `bg: input of ${id}`], {
+		const keeper = spawn("/bin/sh", ["-c", "read line", `bg: input of ${id}`], {
 			cwd: "/",
 			env: { BG_DIR: store.dir },
 			stdio: [end, written, "ignore"],
