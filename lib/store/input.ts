@@ -11,6 +11,9 @@
  *
  * The keeper has both ends of the second FIFO, so it can be told from the moment it starts, and it needs no
  * identity on disk. It is not part of the task: it does not have BG_TASK_ID.
+ *
+ * Deno hands the read end to the command under a second number as well. There an input that the command closed
+ * looks like one that it does not read.
  */
 import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
 import { errorCode, ifExists, refused } from "../error.ts";

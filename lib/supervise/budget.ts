@@ -3,7 +3,7 @@
  * a task that has a limit. droid counts after each turn, so a task may pass its limit by one turn. A count that cannot
  * be read stops nothing; `status` says why.
  */
-import { readTaskUsage } from "../droid/task-output.ts";
+import { readCurrentDigest, readTaskUsage } from "../droid/task-output.ts";
 import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
@@ -29,6 +29,8 @@ export class Budget {
 		if (now - this.#readAt < minReadMs) return false;
 		this.#readAt = now;
 		const used = readTaskUsage(this.#store, task);
-		return used !== undefined && countBudget(used) > max_tokens;
+		if (!used || countBudget(used) <= max_tokens) return false;
+		// A droid that has printed its last line is about to exit.
+		return readCurrentDigest(this.#store, task).finalText === undefined;
 	}
 }
