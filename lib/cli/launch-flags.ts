@@ -187,13 +187,17 @@ function toExitCode(task: ReconciledTask): number {
 	return status === "completed" ? exitCodes.ok : exitCodes.failed;
 }
 
+/** At a prompt `bg` may be the shell function of the completions. Programs and agents need the path. */
+const formatCall = (call: string) =>
+	isTerminal(2) ? `bg ${call}` : formatProgramCall(call);
+
 /** Says that a signal ended the wait and not the tasks. */
 function onInterrupt(left: readonly string[]): void {
 	const [only] = left.length === 1 ? left : [];
-	const names = only ?? `${left.length} tasks`;
-	const call = formatProgramCall(only ? `wait ${only}` : "wait");
+	const what = only ? `${only} goes on` : `${left.length} tasks go on`;
+	const call = only ? `wait ${only}` : "wait";
 	try {
-		warn(`${names} not stopped, only the wait (${call} waits again)`);
+		warn(`stopped waiting; ${what} (${formatCall(call)})`);
 	} catch {
 		// The terminal may be gone.
 	}
