@@ -70,7 +70,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	return result === false ? exitCodes.failed : exitCodes.ok;
 }
 
-/** Without a verb: the newest tasks that fit the screen, and the next steps. */
+/** Without a verb: what runs and as much else as fits the screen, how many more there are, and the next steps. */
 async function printOverview(): Promise<number> {
 	const { readTerminalSize } = await import("../print/terminal.ts");
 	const limit = Math.max(1, readTerminalSize().rows - 6);

@@ -6,13 +6,13 @@ import { toPlain } from "../print/text.ts";
 import { findQueueState } from "../prune/queue-state.ts";
 import type { ReconciledTask } from "../prune/reconcile.ts";
 import { describeNote } from "../prune/supervision.ts";
+import { describeTaskMessages } from "../prune/task-messages.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
 import { hasMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
-import { describeTaskMessages } from "./task-messages.ts";
 
 /** How much of the end of an output is read for its last line, in bytes. */
 const lastLineBytes = 2048;

@@ -1,5 +1,6 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
 import { refused, usage } from "../error.ts";
+import { stdinFile, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
@@ -10,49 +11,63 @@ import {
 } from "./autonomy.ts";
 import type { DroidOptions } from "./launch/options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./launch/plan.ts";
-import { parseTokensFlag } from "./schedule.ts";
 
 /** The fields that a retry copies. */
 const keptFields = [
 	"tags",
 	"timeout_ms",
 	"max_output_bytes",
-	"max_tokens",
 	"priority",
 	"retries",
 	"unique_key",
 	"on_end",
 ] as const;
 
+/** What a retry changes of a droid's task. */
+export type RetryChanges = {
+	droid?: string | undefined;
+	autonomy?: string | undefined;
+	model?: string | undefined;
+	"max-tokens"?: string | undefined;
+};
+
 /**
- * Plans the same task again, as a new one.
- * @param maxTokens replaces its limit on tokens.
- * @throws BgError (refused) if it has not ended or cannot be launched again.
+ * Plans the same task again, as a new one. Inside a task it needs the autonomy of that one.
+ * @throws BgError: refused if it has not ended or cannot be launched again, usage if it cannot be changed so.
  */
-export function planRetry(task: Task, maxTokens?: string): LaunchPlan {
+export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 	const { id, kind, prompt } = task;
-	const max_tokens = parseTokensFlag(maxTokens);
-	if (max_tokens !== undefined && kind !== "droid")
-		throw usage(`--max-tokens is for a droid, and ${id} is a ${kind}`);
+	const { "max-tokens": maxTokens, ...others } = changes;
 	assertFinished(task, "retried");
 	assertAutonomyOver(task, "retry");
 	if (task.on_end) assertAutonomy(commandAutonomy, `--on-end of ${id}`);
+	const [changed] = Object.keys(omitUndefined(changes));
+	if (changed && kind === "command")
+		throw usage(`--${changed} is for a droid, and ${id} is a command`);
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (kind === "droid" && prompt === undefined)
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
-	const same = { ...copyOptions(task), stdin: task.stdin };
+	if (task.stdin === stdinFile({ dir: storeDir() }, id))
+		throw refused(
+			`the standard input of ${id} came from its launcher and is gone: launch it again (bg run --stdin FILE)`,
+		);
+	const same = {
+		...copyOptions(task),
+		...omitUndefined(others),
+		stdin: task.stdin,
+	};
 	const { command = [], worktree } = task;
 	const session = findResumedSession(task);
 	const plan =
 		kind === "command"
 			? planCommand({ ...same, command })
-			: planDroid({ ...same, prompt, worktree, session });
+			: planDroid({ ...same, prompt, worktree, session, maxTokens });
 	const kept = keptFields.map((key) => [key, task[key]]);
 	Object.assign(plan.task, omitUndefined(Object.fromEntries(kept)));
-	if (max_tokens !== undefined) plan.task.max_tokens = max_tokens;
+	plan.task.max_tokens ??= task.max_tokens;
 	plan.task.retry_of = id;
 	return plan;
 }

@@ -14,13 +14,26 @@ export function formatAge(ms: number): string {
 
 const unitSeconds = { s: 1, m: 60, h: 3600, d: 86_400 } as const;
 
-/** Parses a duration such as `90s`, `30m`, `2h`, `7d` to ms; undefined if it is none. */
+/** Parses a duration such as `90s`, `30m`, `2h`, `7d`, or `90` (seconds) to ms; undefined if it is none. */
 export function parseDuration(text: string): number | undefined {
-	const match = /^(\d{1,9}(?:\.\d{1,3})?)([smhd])$/.exec(text);
-	if (!match) return undefined;
-	return (
-		Number(match[1]) * unitSeconds[match[2] as keyof typeof unitSeconds] * 1000
-	);
+	const [, number, unit = "s"] =
+		/^(\d{1,9}(?:\.\d{1,3})?)([smhd])?$/.exec(text) ?? [];
+	if (number === undefined) return undefined;
+	return Number(number) * unitSeconds[unit as keyof typeof unitSeconds] * 1000;
+}
+
+/** Formats the time since a start in ms, in two units at most: `9s`, `1m40s`, `2h05m`, `3d04h`. */
+export function formatElapsed(ms: number): string {
+	const seconds = Math.max(0, Math.floor(ms / 1000));
+	const two = (number: number) => String(number).padStart(2, "0");
+	const [minutes, hours] = [
+		Math.floor(seconds / 60),
+		Math.floor(seconds / 3600),
+	];
+	if (minutes < 1) return `${seconds}s`;
+	if (hours < 1) return `${minutes}m${two(seconds % 60)}s`;
+	if (hours < 24) return `${hours}h${two(minutes % 60)}m`;
+	return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
 /** Formats a duration in ms, exactly below 100 s: `1.5s`, `30m`. */
@@ -48,6 +61,12 @@ export function formatTaskAge(task: Task, now = Date.now()): string {
 	const from = Date.parse(task.started_at ?? task.queued_at ?? "");
 	const to = task.completed_at ? Date.parse(task.completed_at) : now;
 	return Number.isNaN(to - from) ? "?" : formatAge(to - from);
+}
+
+/** Formats how long ago a task ended: `3h ago`; "" if it has not ended. `now`: ms since 1970. */
+export function formatEnded({ completed_at }: Task, now = Date.now()): string {
+	const at = Date.parse(completed_at ?? "");
+	return Number.isNaN(at) ? "" : `${formatAge(now - at)} ago`;
 }
 
 /** Formats a count of tokens in at most five characters: `950`, `12.3k`, `123k`, `1.2M`. */

@@ -1,5 +1,5 @@
 /**
- * Starts the process of a task, and after its end its `--on-end` command: never through a shell, with the
+ * Starts the process of a task, and after its end its `--on-end` command, with the
  * environment of this process, which is its launcher's if this is its supervisor.
  *
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
@@ -8,7 +8,13 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { errorMessage, wrapWriteErrors } from "../error.ts";
 import { toLine } from "../print/text.ts";
-import { findExecutable, findOnPath } from "../process/executables.ts";
+import {
+	buildSelfCommand,
+	findExecutable,
+	findOnPath,
+	isExecutable,
+} from "../process/executables.ts";
+import { quoteForShell } from "../process/self.ts";
 import { logFault } from "../store/directory.ts";
 import { removeFile, touch } from "../store/files.ts";
 import {
@@ -63,7 +69,10 @@ export function endKeptInput(store: Store, { id, stdin }: Task): void {
 	if (stdin === keptInput) endInput(store, id);
 }
 
-/** Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged. */
+/**
+ * Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged, also one that comes after
+ * this process is gone. It gets no text of the task, only its id and its status.
+ */
 export function runOnEnd(store: Store, id: string): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
@@ -80,7 +89,7 @@ export function runOnEnd(store: Store, id: string): void {
 		if (!takeOnEndMark(store, id)) return;
 		const cwd = task.cwd ?? "/";
 		const program = findExecutable(name, cwd, env.PATH);
-		const child = spawn(program, args, {
+		const child = spawn(...reportFailure(id, program, args), {
 			cwd,
 			env,
 			stdio: "ignore",
@@ -105,6 +114,23 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 
 // --- internal ---
 
+const shell = "/bin/sh";
+
+/**
+ * The argv that runs a program as a child of a shell, which calls bg if the program fails: this process may be gone by
+ * then. Without a shell, the program itself.
+ */
+function reportFailure(
+	id: string,
+	program: string,
+	args: readonly string[],
+): [string, string[]] {
+	if (!isExecutable(shell)) return [program, [...args]];
+	const report = buildSelfCommand().map(quoteForShell).join(" ");
+	const script = `"$@" || { set -- "$?"; cd /; exec ${report} supervise --on-end-exited="$1" ${id}; }`;
+	return [shell, ["-c", script, `bg: --on-end of ${id}`, program, ...args]];
+}
+
 /** Opens a task's standard input: a file or a device, never a pipe, which might never end. */
 function openStdin(path: string): number {
 	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
@@ -124,7 +150,7 @@ function openKeptInput(store: Store, id: string): number {
 	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
 	const { task, written, end } = openInputEnds(store, id);
 	try {
-		const keeper = spawn("/bin/sh", ["-c", "read line", `bg: input of ${id}`], {
+		const keeper = spawn(shell, ["-c", "read line", `bg: input of ${id}`], {
 			cwd: "/",
 			env: { BG_DIR: store.dir },
 			stdio: [end, written, "ignore"],

@@ -44,6 +44,7 @@
  *     .input/<id>.end            a FIFO; a line in it ends that input
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
+ *     .prompts/<id>.stdin        the standard input of a task that was launched with --stdin -; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
  *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
@@ -190,6 +191,10 @@ export const messageFolder = (store: Store, id: string) =>
 /** The same of an archived task. */
 export const archivedMessages = (store: Store, id: string) =>
 	`${archiveFolder(store, id)}/${id}.messages`;
+
+/** What a task reads that was launched with its launcher's standard input. */
+export const stdinFile = (store: Store, id: string) =>
+	`${promptFile(store, id)}.stdin`;
 
 /** How far a droid's stream was read. */
 export const progressFile = (store: Store, id: string) =>

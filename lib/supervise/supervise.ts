@@ -58,6 +58,7 @@ const pollIntervalMs = 1000;
 /**
  * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
  * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
+ * `--on-end-exited=N`: only logs that the `--on-end` of a task failed.
  * @throws Error after it was logged.
  */
 export async function supervise(argv: readonly string[]): Promise<void> {
@@ -67,6 +68,13 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	for (const name of shutdownSignals) {
 		process.on(name, () => earlySignals.add(name));
 		if (argv.includes(`--signal=${name}`)) earlySignals.add(name);
+	}
+	const failed = argv.find((each) => each.startsWith("--on-end-exited="));
+	if (failed) {
+		const [, code = ""] = failed.split("=");
+		const fault = `${ids[0]} --on-end: exited ${code}`;
+		logFault(openStore({ write: true }), "supervisor", toLine(fault));
+		return;
 	}
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();

@@ -80,6 +80,16 @@ export function markRunning(
 export const computeRetryDelayMs = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);
 
+/**
+ * How long a task is still delayed (`--delay`) by the wall clock, in ms; 0 if it is not. The delay before another
+ * attempt is not meant: it does not follow the clock.
+ */
+export const computeDelayLeftMs = (
+	{ not_before, attempt = 1 }: Pick<Task, "not_before" | "attempt">,
+	now = Date.now(),
+): number =>
+	attempt === 1 ? Math.max(Date.parse(not_before ?? "") - now || 0, 0) : 0;
+
 /** Whether a task that ended as `ended` is to be retried. */
 export function isRetryable(task: Task, ended: Task): boolean {
 	return (

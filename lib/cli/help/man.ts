@@ -24,7 +24,7 @@ const variables = {
 		"the folder of records and outputs (~/.factory/.omd/background-tasks)",
 	BG_DROID: "the droid to run (droid on PATH)",
 	BG_SESSION_ID:
-		"the parent session of new tasks; cancel --all, report and wait are limited to its tasks",
+		"the parent session of new tasks; report, wait, and selectors of verbs that stop or change tasks are limited to its tasks",
 	BG_MAX_RUNNING: "the most tasks that run at once (8)",
 	BG_MAX_PER_DROID: "the most tasks of one droid that run at once (no limit)",
 	BG_MAX_DEPTH: "the depth to which tasks may launch tasks (3)",
@@ -72,6 +72,11 @@ function formatVerb(verb: Verb): string[] {
 		`${formatText(verb.description)}.`,
 		...listPositionals(verb).flatMap(formatEntry),
 		...listFlags(verb).flatMap(formatEntry),
+		...Object.entries(verb.notes ?? {}).flatMap(([title, rows]) => [
+			".PP",
+			`${formatText(title)}:`,
+			...rows.flatMap(formatEntry),
+		]),
 		...Object.entries(verb.examples).flatMap(([line, effect]) => [
 			".PP",
 			formatText(`Example, ${effect}:`),
@@ -86,7 +91,7 @@ function formatVerb(verb: Verb): string[] {
 const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
 
 /** A term in bold, and its meaning. */
-const formatEntry = ([name, meaning]: [string, string]) => [
+const formatEntry = ([name, meaning]: readonly [string, string]) => [
 	".TP",
 	`\\fB${toRoff(name)}\\fR`,
 	formatText(meaning),

@@ -15,6 +15,7 @@ import {
 import {
 	launchAndReply,
 	launchFlags,
+	launchReplyFlags,
 	tokensFlag,
 	toLaunchOptions,
 } from "../launch-flags.ts";
@@ -59,6 +60,39 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 /** The arguments with --batch: flags only. */
 const batchArgs = selectFlags(args);
 
+/** The flags that are keys of a batch line, as keys. */
+export const batchFlagKeys = Object.keys(batchArgs)
+	.filter((name) => name !== "batch" && !Object.hasOwn(launchReplyFlags, name))
+	.map((name) => name.replaceAll("-", "_"));
+
+/** What `bg help launch` says of a batch file. */
+const batchNotes = {
+	"a line of a --batch file is a JSON object with these keys": [
+		["description", "what the task is about; the only key that must be there"],
+		["prompt, or command", "for a droid a text, for a command a list of words"],
+		["name", "a name for after and after_any of other lines"],
+		[
+			"the flags",
+			`${batchFlagKeys.join(", ")}; those of droids not with command`,
+		],
+		["tag or tags", "one text, or a list"],
+		["env", 'an object, or a list of "NAME=VALUE"'],
+		["after, after_any", "one id or name, comma-separated ones, or a list"],
+		["on_end", "one text for /bin/sh, or a list of words"],
+		["worktree, private", "true or false; worktree also a name"],
+	],
+	"two lines, for example": [
+		[
+			'{"name": "build", "description": "b", "command": ["make"], "tag": "ci"}',
+			"a command",
+		],
+		[
+			'{"description": "review", "prompt": "Review it.", "after": "build"}',
+			"a droid that starts when the command has completed",
+		],
+	],
+} as const;
+
 export default defineVerb({
 	name: "launch",
 	description: "Start a droid, in the background",
@@ -72,13 +106,13 @@ export default defineVerb({
 			"all lines of a file; none if one is invalid",
 	},
 	args,
+	notes: batchNotes,
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
 			const { planBatch } = await import("../../control/launch/batch.ts");
 			const plans = planBatch(readTextFile("--batch", parsed.batch));
-			launchAndReply(plans, parsed, { isBatch: true });
-			return;
+			return launchAndReply(plans, parsed, { isBatch: true });
 		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
@@ -92,7 +126,7 @@ export default defineVerb({
 			maxTokens: parsed["max-tokens"],
 			worktree: parsed.worktree,
 		});
-		launchAndReply([{ plan }], parsed);
+		return launchAndReply([{ plan }], parsed);
 	},
 });
 

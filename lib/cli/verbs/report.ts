@@ -5,13 +5,9 @@ import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
-import {
-	findOwnedSessions,
-	isOwned,
-} from "../../store/sessions/session-index.ts";
-import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
-import { defineVerb, flag, option } from "../verb.ts";
+import { createMatcher, parseSelectors, selectorFlags } from "../selectors.ts";
+import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	name: "report",
@@ -19,24 +15,23 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg report": "the tasks of this session",
+		"bg report --tag nightly --status error": "what failed with that tag",
 		"bg report --all": "all tasks, archived ones included",
 	},
 	args: {
-		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
-		all: flag("all tasks of all sessions"),
+		...selectorFlags,
 	},
 	run: ({ args }) => {
-		const session =
-			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+		const selectors = parseSelectors(args);
+		const own = args.all ? undefined : process.env.BG_SESSION_ID;
 		const store = openStore();
-		const sessions = session ? findOwnedSessions(store, session) : undefined;
+		const matches = createMatcher(store, selectors, own);
 		const unreadable: UnreadableRecord[] = [];
 		const found = iterateTasks(store, unreadable, { archived: args.all });
 		const all = reconcileTasks(store, found);
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
-			const isOthers = sessions && !isOwned(sessions, task);
-			if (!args.all && (task.archived_at || isOthers)) continue;
+			if (!matches(task)) continue;
 			const current = addUsage(store, addProgress(store, task));
 			tasks.push({ ...current, note: describeNote(task) });
 		}

@@ -28,6 +28,6 @@ export default defineVerb({
 			fork: args.fork ?? false,
 			maxTokens: args["max-tokens"],
 		});
-		launchAndReply([{ plan }], args);
+		return launchAndReply([{ plan }], args);
 	},
 });

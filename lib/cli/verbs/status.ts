@@ -4,6 +4,10 @@ import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
 import { findQueueState } from "../../prune/queue-state.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
+import {
+	readTaskMessages,
+	renderTaskMessages,
+} from "../../prune/task-messages.ts";
 import { openStore } from "../../store/directory.ts";
 import { locateOutput } from "../../store/output-files.ts";
 import { findTask, readTask, resolveTaskId } from "../../store/records.ts";
@@ -14,7 +18,6 @@ import {
 	truncateRecord,
 	writeJson,
 } from "../reply.ts";
-import { readTaskMessages, renderTaskMessages } from "../task-messages.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 
 /** The width of a line in a pipe, in columns. */

@@ -6,6 +6,7 @@ export default definePauseVerb({
 	paused: false,
 	examples: {
 		"bg unpause @last": "its process continues",
+		"bg unpause --all": "all paused tasks",
 		"bg unpause --queue": "queued tasks start again",
 	},
 });

@@ -32,7 +32,7 @@ export type LaunchOptions = {
 	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
-	/** A file or a device; `keep`: open for `bg send`. */
+	/** A file; `-`: the standard input of this process (readGivenStdin); `keep`: what `bg send` writes. */
 	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
@@ -55,7 +55,8 @@ export type DroidOptions = LaunchOptions & {
 	session?: { id: string; fork: boolean } | undefined;
 };
 
-const maxPromptBytes = 16 * 1024 * 1024;
+/** The most that is read of a prompt, a batch or standard input. */
+const maxInputBytes = 16 * 1024 * 1024;
 
 /**
  * Checks the options that every launch has; returns fields of the record.
@@ -76,7 +77,10 @@ export function checkCommonOptions(options: LaunchOptions) {
 		schema: schemaVersion,
 		description: options.description,
 		cwd,
-		stdin: options.stdin ? resolveStdin(cwd, options.stdin) : undefined,
+		stdin:
+			options.stdin && options.stdin !== "-"
+				? resolveStdin(cwd, options.stdin)
+				: undefined,
 		parent_session_id: resolveParentSession(options),
 		parent_task_id: readOwnTaskId(),
 		depth,
@@ -168,10 +172,24 @@ export function readBytes(flag: string, path: string): Buffer {
 	try {
 		const bytes =
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
-		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
 		return bytes;
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
+	}
+}
+
+/**
+ * Reads standard input to its end if `--stdin -` says so, at most 16 MiB: a launch outlives whatever writes there.
+ * @throws BgError (usage).
+ */
+export function readGivenStdin(options: DroidOptions): Buffer | undefined {
+	if (options.stdin !== "-") return undefined;
+	if (options.promptPath === "-")
+		throw usage("--stdin - and --prompt-file - both read standard input");
+	try {
+		return readBounded(0);
+	} catch (error) {
+		throw usage(`--stdin -: ${errorMessage(error)} (give a file)`);
 	}
 }
 
@@ -222,14 +240,15 @@ function resolveStdin(cwd: string, given: string): string {
 	return path;
 }
 
-/** Reads a file, a pipe or standard input to its end, or past the largest prompt: it may be endless. */
+/** Reads a file, a pipe or standard input to its end, which may never come. @throws Error past 16 MiB. */
 function readBounded(fd: number): Buffer {
 	const parts: Buffer[] = [];
-	for (let length = 0; length <= maxPromptBytes; ) {
+	for (let length = 0; ; ) {
 		const part = readPart(fd);
 		if (part.length === 0) break;
 		parts.push(part);
 		length += part.length;
+		if (length > maxInputBytes) throw new Error("more than 16 MiB");
 	}
 	return Buffer.concat(parts);
 }

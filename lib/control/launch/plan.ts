@@ -8,6 +8,7 @@ import { keptInput } from "../../store/input.ts";
 import {
 	promptFile,
 	type Store,
+	stdinFile,
 	storeDir,
 	systemPromptFile,
 } from "../../store/paths.ts";
@@ -24,6 +25,7 @@ import {
 	type DroidOptions,
 	type LaunchOptions,
 	parseEnvPairs,
+	readGivenStdin,
 	readPrompt,
 } from "./options.ts";
 
@@ -32,7 +34,7 @@ export type LaunchPlan = {
 	task: Task;
 	env: Record<string, string>;
 	warnings: string[];
-	/** Writes the files that only droid reads. */
+	/** Writes the files that only the task reads. */
 	writeFiles: (store: Store) => void;
 };
 
@@ -83,12 +85,15 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		concurrency_key: droid,
 		max_tokens,
 	};
+	const env = parseEnvPairs(options.env ?? []);
+	const writeStdin = takeStdin(options, task);
 	const writeFiles = (store: Store) => {
+		writeStdin(store);
 		if (via !== "argv") writePrivateFile(promptFile(store, id), prompt);
 		if (systemPrompt)
 			writePrivateFile(systemPromptFile(store, id), systemPrompt);
 	};
-	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
+	return { task, env, warnings, writeFiles };
 }
 
 /** Plans the launch of a command. @throws BgError: usage or refused, as planDroid. */
@@ -113,10 +118,18 @@ export function planCommand(
 		command,
 	};
 	const env = parseEnvPairs(options.env ?? []);
-	return { task, env, warnings: [], writeFiles: () => {} };
+	return { task, env, warnings: [], writeFiles: takeStdin(options, task) };
 }
 
 // --- internal ---
+
+/** Reads what `--stdin -` gives a task, after all else was checked. Returns what writes it to the task's file. */
+function takeStdin(options: LaunchOptions, task: Task): (store: Store) => void {
+	const bytes = readGivenStdin(options);
+	if (!bytes) return () => {};
+	task.stdin = stdinFile({ dir: storeDir() }, task.id);
+	return (store) => writePrivateFile(stdinFile(store, task.id), bytes);
+}
 
 /** The level that was asked for, at most that of the task this launch comes from. */
 function limitAutonomy(
