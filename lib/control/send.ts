@@ -184,10 +184,11 @@ function sendToDroid(
 	const now = updateTask(store, id, (current) => {
 		assertUnfinished(current);
 		message = addMessage(store, id, "msg", { from, text });
+		// Under the lock: the end removes the mark. Without a session, the hook that learns it marks it.
+		const { droid_session_id: session } = current;
+		if (session) markSessionDue(store, session);
 		return undefined;
 	});
-	// Else the hook that learns the session marks it.
-	if (now.droid_session_id) markSessionDue(store, now.droid_session_id);
 	return { task: now, message: { id: message, status: "queued" } };
 }
 
