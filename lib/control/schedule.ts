@@ -38,7 +38,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	if (onEnd !== undefined) assertAutonomy(commandAutonomy, "--on-end");
 	assertIntact(onEnd ?? "", "--on-end", "put the line in a script");
 	if (after !== undefined && afterAny !== undefined)
-		throw usage("--after and --after-any do not go together");
+		throw usage("--after and --after-any cannot be combined");
 	const flag = afterAny === undefined ? "--after" : "--after-any";
 	const given = after ?? afterAny;
 	const priority = parseNumberFlag("--priority", options.priority, priorities);

@@ -11,10 +11,11 @@ import { sumUsageBySession, toRecordUsage } from "../task/usage.ts";
 import { formatProgramCall, toData } from "./text.ts";
 import { describeUsage, formatTaskAge, formatUsedTokens } from "./units.ts";
 
-/** A task with what is not in its record: a note, and why it waits to start. */
+/** A task with what is not in its record: a note, why it waits to start, what it changed in its worktree. */
 export type ReportedTask = Task & {
 	note?: string | undefined;
 	waits_for?: string | undefined;
+	changed?: string | undefined;
 };
 
 /** The most of a result that the report shows, in characters: in the table and below it. */
@@ -117,7 +118,8 @@ function renderFinished(task: ReportedTask, now: number): string {
 	const { id, status, error, result, note } = task;
 	const age = task.started_at ? ` after ${formatTaskAge(task, now)}` : "";
 	const longError = fitsCell(error) ? undefined : quoteText(error, 200);
-	return renderItem(task, [status + age, longError, note], {
+	const facts = [status + age, longError, note, describeWorktree(task)];
+	return renderItem(task, facts, {
 		title: "output",
 		// Without an error, a short result is in the table.
 		text: error === undefined && fitsCell(result) ? undefined : result,
@@ -129,7 +131,8 @@ function renderFinished(task: ReportedTask, now: number): string {
 function renderUnfinished(task: ReportedTask, now: number): string {
 	const { id, status, note, progress } = task;
 	const since = `${status} for ${formatTaskAge(task, now)}`;
-	return renderItem(task, [since, describeWork(task), note], {
+	const facts = [since, describeWork(task), note, describeWorktree(task)];
+	return renderItem(task, facts, {
 		title: "last message",
 		text: progress?.lastMessage,
 		command: `output ${id}`,
@@ -143,3 +146,7 @@ function describeWork({ progress }: Task): string {
 	const calls = `${toolCalls} tool call${toolCalls === 1 ? "" : "s"}`;
 	return lastTool ? `${calls}, last ${quoteText(lastTool, 40)}` : calls;
 }
+
+/** What a task changed, and the command that shows it. */
+const describeWorktree = ({ id, changed }: ReportedTask) =>
+	changed && `${quoteText(changed, 200)} (${formatProgramCall(`diff ${id}`)})`;

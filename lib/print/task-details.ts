@@ -17,6 +17,8 @@ export type DetailsOptions = {
 	/** What became of the messages to it, and what it told its parent. */
 	messages?: string;
 	notes?: string;
+	/** What it changed in its worktree. */
+	changes?: string | undefined;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -32,7 +34,8 @@ const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
-	const { note, waitsFor, messages, notes, output, width, colour } = options;
+	const { note, waitsFor, messages, notes, changes } = options;
+	const { output, width, colour } = options;
 	const { status, usage, max_tokens } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
@@ -46,6 +49,8 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		model: task.model,
 		command: task.kind === "command" ? task.command?.join(" ") : undefined,
 		folder: task.cwd,
+		worktree: task.worktree_dir,
+		changes: changes && `${changes} (bg diff ${task.id})`,
 		tags: task.tags?.join(", "),
 		after: task.after?.join(", "),
 		prompt: task.prompt,

@@ -47,6 +47,12 @@ export function formatSize(bytes: number): string {
 	return `${size}${["", "K", "M", "G"][power]}`;
 }
 
+/** Formats a size for a person, rounded: `812 B`, `5 KiB`, `108 MiB`. */
+export function formatRoughSize(bytes: number): string {
+	const [unit, name] = bytes < 2 ** 20 ? [2 ** 10, "KiB"] : [2 ** 20, "MiB"];
+	return bytes < 1024 ? `${bytes} B` : `${Math.ceil(bytes / unit)} ${name}`;
+}
+
 /** Parses a size such as `100`, `64K`, `64M`, `1G` to bytes; undefined if it is none. */
 export function parseSize(text: string): number | undefined {
 	const match = /^(\d{1,15})([KMG]?)$/.exec(text);

@@ -1,11 +1,5 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import {
-	drawView,
-	emptyView,
-	showRows,
-	type WatchView,
-} from "../../lib/cli/watch/view.ts";
 import { colourText } from "../../lib/print/status.ts";
 import {
 	formatTable,
@@ -71,18 +65,6 @@ test.each(
 				const table = layOutTable(rows, width);
 				expectToFit(table.head);
 				for (const row of rows) expectToFit(table.line(row, true));
-				for (const mode of ["list", "output", "confirm"] as const) {
-					const output = tasks[0]?.result ?? "";
-					const view: WatchView = {
-						...showRows(emptyView, rows),
-						mode,
-						output,
-					};
-					const size = { columns: width, rows: 8 };
-					const lines = drawView(view, { ...size, colour: true });
-					expect(lines.length).toBe(8);
-					lines.forEach(expectToFit);
-				}
 				for (const task of tasks) {
 					const options = { output: "/tmp/x.out", width, colour: true };
 					renderTaskDetails(task, options).forEach(expectToFit);

@@ -24,10 +24,10 @@ import { defineVerb, flag, option, optional, required } from "../verb.ts";
 const args = {
 	description: required("what the task is about, in a few words"),
 	prompt: required("what the droid is to do (not with --prompt-file)"),
-	droid_name: optional("as --droid"),
-	parent_session_id: optional("as --session"),
-	autonomy_level: optional("as --autonomy", { from: autonomies }),
-	model_name: optional("as --model"),
+	droid_name: optional("the same as --droid"),
+	parent_session_id: optional("the same as --session"),
+	autonomy_level: optional("the same as --autonomy", { from: autonomies }),
+	model_name: optional("the same as --model"),
 	droid: option("name", "the droid (executor-med); bg droids lists them"),
 	session: option("id", "the parent session ($BG_SESSION_ID, else main)"),
 	autonomy: option("level", "what the droid may do without asking (medium)", {
@@ -99,11 +99,11 @@ export default defineVerb({
 	group: "start",
 	examples: {
 		'bg launch "fix the tests" "Run the tests and fix what fails."':
-			"with the default droid",
+			"starts the default droid",
 		'bg launch -q "review" "Review the last commit." --droid code-reviewer':
-			"with another droid; prints only the id",
+			"starts another droid, and prints only the id",
 		"bg launch --batch tasks.jsonl":
-			"all lines of a file; none if one is invalid",
+			"starts a task for each line of a file, or none if a line is invalid",
 	},
 	args,
 	notes: batchNotes,

@@ -76,7 +76,7 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, newest first",
+	description: "List tasks, running ones first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",

@@ -14,6 +14,8 @@ export default defineVerb({
 	examples: {
 		'bg resume @last "Now write a test for it."':
 			"the newest droid continues its session",
+		'bg resume --fork @last "Try it another way."':
+			"a copy of the session continues; the first one stays",
 	},
 	args: {
 		id: required("task id", { from: "tasks" }),

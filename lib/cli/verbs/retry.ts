@@ -22,7 +22,7 @@ import { defineVerb, option, optional } from "../verb.ts";
 
 export default defineVerb({
 	name: "retry",
-	description: "Launch tasks again, as new tasks",
+	description: "Run tasks again, as new tasks",
 	group: "start",
 	examples: {
 		"bg retry @last": "the same call as a new task",
