@@ -60,9 +60,14 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 /** The arguments with --batch: flags only. */
 const batchArgs = selectFlags(args);
 
+/** Whether a flag says something of a task, and not of the reply. */
+function isOfTask(name: string): boolean {
+	return !Object.hasOwn(launchReplyFlags, name);
+}
+
 /** The flags that are keys of a batch line, as keys. */
 export const batchFlagKeys = Object.keys(batchArgs)
-	.filter((name) => name !== "batch" && !Object.hasOwn(launchReplyFlags, name))
+	.filter((name) => name !== "batch" && isOfTask(name))
 	.map((name) => name.replaceAll("-", "_"));
 
 /** What `bg help launch` says of a batch file. */
@@ -135,7 +140,17 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 	const tokens = tokenize(batchArgs, argv);
 	const has = (flag: string) =>
 		tokens.some((token) => token.kind === "flag" && token.name === flag);
-	if (has("batch")) return checkArguments("launch", batchArgs, argv);
+	if (has("batch")) {
+		const batch = checkArguments("launch", batchArgs, argv);
+		const lost = Object.keys(batch.values).find(
+			(name) => name !== "batch" && isOfTask(name),
+		);
+		if (lost && lost !== "help")
+			throw usage(
+				`--${lost} does not go with --batch: each line has its own "${lost.replaceAll("-", "_")}"`,
+			);
+		return batch;
+	}
 	const call = checkArguments(
 		"launch",
 		has("prompt-file") ? argsWithoutPrompt : args,
