@@ -14,7 +14,7 @@ export type WaitOptions = {
 	ids?: readonly string[] | undefined;
 	includes?: (task: Task) => boolean;
 	/** Without ids: finished tasks that are returned as well. */
-	past?: ReadonlySet<string>;
+	past?: Pick<ReadonlySet<string>, "has">;
 	/** Whether the first end is enough. */
 	any?: boolean | undefined;
 	/** In ms; without it, there is no limit. */

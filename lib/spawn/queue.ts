@@ -192,8 +192,8 @@ const inState = ({ name }: QueueEntry, state: EntryState) =>
 const slotFields = 6;
 
 /** Whether a task cannot start even if there is a slot when it is launched. */
-export const isHeldAtFirst = ({ after, paused_at }: Task) =>
-	Boolean(after?.length || paused_at);
+export const isHeldAtFirst = ({ after, paused_at, not_before }: Task) =>
+	Boolean(after?.length || paused_at || not_before);
 
 /** A whole number of a record, which may hold any. */
 const wholeNumber = (given: number | undefined, usual: number) =>

@@ -14,6 +14,7 @@ import {
 } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import {
+	computeDelayLeftMs,
 	computeRetryDelayMs,
 	finishTask,
 	isFinal,
@@ -23,6 +24,7 @@ import {
 	checkReadiness,
 	type End,
 	findEnd,
+	type HeldTask,
 	listAwaited,
 	releaseDependents,
 	releaseHeld,
@@ -74,8 +76,8 @@ export class WaitingTasks {
 	/** Whether a place may be free for tasks of other supervisors. */
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
-	/** The versions of the records of parked tasks that are held, as they were read last. */
-	readonly #heldVersions = new Map<string, string | undefined>();
+	/** The parked tasks that are held, as they were read last. */
+	readonly #heldParked = new Map<string, HeldTask>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
 	#nextBeatCheckAt = 0;
@@ -93,11 +95,15 @@ export class WaitingTasks {
 	 * @param isRunnable whether its queue entry says that it may start.
 	 */
 	wait(task: Task, isRunnable: boolean): Promise<boolean> {
-		// A clock that is set back does not make the delay longer.
-		const pause = Math.min(
-			Date.parse(task.not_before ?? "") - Date.now() || 0,
-			computeRetryDelayMs(task.attempt ?? 1),
-		);
+		const { attempt = 1 } = task;
+		// A clock that is set back does not make the delay before a retry longer. `--delay` follows the clock.
+		const pause =
+			attempt === 1
+				? 0
+				: Math.min(
+						Date.parse(task.not_before ?? "") - Date.now() || 0,
+						computeRetryDelayMs(attempt),
+					);
 		return new Promise((resolve) => {
 			this.#waiting.set(task.id, {
 				task,
@@ -210,7 +216,9 @@ export class WaitingTasks {
 		if (this.#waiting.size === 0) return;
 		const now = performance.now();
 		const delays = [...this.#waiting.values()]
-			.map(({ notBefore }) => notBefore - now)
+			.map(({ notBefore, task }) =>
+				Math.max(notBefore - now, computeDelayLeftMs(task)),
+			)
 			.filter((delay) => delay > 0);
 		const untilFull = Math.max(this.#nextFullRoundAt - now, 0);
 		this.#timer = setTimeout(
@@ -309,7 +317,7 @@ export class WaitingTasks {
 		const { started, removed } = await repairQueue(store, this.#runnable());
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);
-		if (await releaseHeld(store, this.#heldVersions)) this.#mustHandOver = true;
+		if (await releaseHeld(store, this.#heldParked)) this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
 				if (await releaseDependents(store, id)) this.#mustHandOver = true;

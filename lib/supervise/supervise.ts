@@ -8,6 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { buildArgv } from "../droid/exec.ts";
+import { readUsageBefore } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
@@ -57,6 +58,7 @@ const pollIntervalMs = 1000;
 /**
  * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
  * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
+ * `--on-end-exited=N`: only logs that the `--on-end` of a task failed.
  * @throws Error after it was logged.
  */
 export async function supervise(argv: readonly string[]): Promise<void> {
@@ -66,6 +68,13 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	for (const name of shutdownSignals) {
 		process.on(name, () => earlySignals.add(name));
 		if (argv.includes(`--signal=${name}`)) earlySignals.add(name);
+	}
+	const failed = argv.find((each) => each.startsWith("--on-end-exited="));
+	if (failed) {
+		const [, code = ""] = failed.split("=");
+		const fault = `${ids[0]} --on-end: exited ${code}`;
+		logFault(openStore({ write: true }), "supervisor", toLine(fault));
+		return;
 	}
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
@@ -215,16 +224,18 @@ async function startProcess(
 			mustRequeue = now.paused_at !== undefined;
 			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
-			const child = startCommand(now, buildArgv(store, now), store);
+			const usage_before = readUsageBefore(store, now);
+			const ready = usage_before ? { ...now, usage_before } : now;
+			const child = startCommand(ready, buildArgv(store, ready), store);
 			started = {
 				child,
 				exit: waitForExit(child),
-				running: now,
+				running: ready,
 				isRecorded: false,
 			};
 			if (!child.pid) return undefined;
 			const identity = identifyChild(child.pid);
-			started.running = markRunning(now, identity, timestamp()) ?? now;
+			started.running = markRunning(ready, identity, timestamp()) ?? ready;
 			return started.running;
 		};
 		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });

@@ -127,6 +127,26 @@ test("a narrower table joins progress and description, then drops the droid, the
 	expect(drawn([short], 40)[1]).toBe("bg_1a204540e9  ▶   9s  fix the tests");
 });
 
+test("an ended task has the time since its end, in a narrow terminal instead of how long it took", () => {
+	const over = row({
+		status: "completed",
+		started_at: "2025-12-31T20:00:00Z",
+		completed_at: "2025-12-31T21:00:00Z",
+		result: "done",
+	});
+	const rows = [row(), over].map((each) => ({ ...each, short: "85af" }));
+	const cells = (width: number) =>
+		drawn(rows, width).map((line) => line.split(/ {2,}/).slice(2, 4));
+	expect(cells(80)).toEqual([
+		["AGE", "ENDED"],
+		["9s", "executor-high"],
+		["60m", "3h ago"],
+	]);
+	const [, , narrow] = drawn(rows, 50);
+	expect(narrow).toContain("3h ago");
+	expect(narrow).not.toContain("60m");
+});
+
 test("a finished task shows its result or its error", () => {
 	const over = { status: "completed", result: "All 42\ntests pass." } as const;
 	expect(row(over).progress).toBe("All 42 tests pass.");
@@ -217,4 +237,23 @@ test("a character that a terminal draws twice as wide counts as two columns", ()
 		["long", "c"],
 	];
 	expect(formatTable(rows)).toBe("漢字  b\nlong  c");
+});
+
+test("tokens have a column if a row has them", () => {
+	const row = glanceAt({
+		id: "bg_19f0c2a4b1c000001",
+		kind: "droid",
+		description: "d",
+		status: "running",
+	});
+	const none = layOutTable([row, { ...row, tokens: "" }], 120);
+	expect(none.head).not.toContain("TOKENS");
+	const rows = [row, { ...row, tokens: "12.3k" }];
+	const some = layOutTable(rows, 120);
+	expect(some.head).toContain("  TOKENS  DROID");
+	expect(rows.map((each) => some.line(each, false))).toEqual([
+		expect.not.stringContaining("12.3k"),
+		expect.stringContaining("   12.3k  droid"),
+	]);
+	expect(layOutTable(rows, 40).head).not.toContain("TOKENS");
 });

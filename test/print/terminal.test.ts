@@ -67,7 +67,7 @@ test("bg alone shows the tasks that fit the screen and a hint; in a pipe, its he
 	expect(code).toBe(0);
 	expect(lines.length).toBeLessThan(12);
 	expect(lines.slice(-2)).toEqual([
-		"30 completed",
+		expect.stringMatching(/^showing \d of 30 · 30 completed$/),
 		"bg watch shows them live, bg --help lists the verbs",
 	]);
 	expect((await box.bg([])).stdout).toContain("usage: bg <verb>");
@@ -239,7 +239,7 @@ test("wait shows what it waits for, and clears the line at the end", async () =>
 	expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
 	const id = await box.run(["sh", "-c", `cat ${fifo}`]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/\rwaiting for 1 task: a test \(running \d+s\)/);
+	await pty.untilText(/\r1 left · 0 done · \d+s · a test/);
 	writeFileSync(fifo, "done\n");
 	expect(await pty.ended).toBe(0);
 	const [, after = ""] = pty.text().split(erased);
@@ -254,11 +254,25 @@ test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "600"]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/waiting for/);
+	await pty.untilText(/1 left · 0 done/);
 	pty.type("\u0003");
 	expect(endsOf("SIGINT")).toContain(await pty.ended);
 	expect(pty.text()).toEndWith(erased);
 	expect((await box.bg(["cancel", id])).code).toBe(0);
+});
+
+test("a launch that waits shows its progress; Ctrl-C ends the wait, says so and leaves the task", async () => {
+	const box = sandbox();
+	const pty = openPty(box, ["run", "--wait", "d", "--", "sleep", "600"]);
+	await pty.untilText(/1 left · 0 done · \d+s · d/);
+	pty.type("\u0003");
+	expect(endsOf("SIGINT")).toContain(await pty.ended);
+	const [id = ""] = /bg_\w+/.exec(pty.text()) ?? [];
+	await box.untilTask(id, ({ process }) => process, "its process");
+	const said = pty.text().split(erased).at(-1) ?? "";
+	expect(said).toStartWith(`bg: stopped waiting; ${id} goes on (bg wait `);
+	expect(box.record(id).status).toBe("running");
+	await box.bg(["cancel", id]);
 });
 
 test("prune and cleanup show their progress, and clear the line at the end", async () => {

@@ -42,6 +42,7 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg watch": "running tasks first; ? lists the keys, q quits",
+		"NO_COLOR=1 bg watch": "the same without colours",
 	},
 	args: {},
 	run: async ({ data: verbs }) => {

@@ -30,7 +30,12 @@ import { startSupervisor } from "../../spawn/supervisor.ts";
 import { claimUniqueKeys, withPendingLaunch } from "../../store/claims.ts";
 import { logFault, openStore } from "../../store/directory.ts";
 import { discard } from "../../store/files.ts";
-import { promptFile, type Store, systemPromptFile } from "../../store/paths.ts";
+import {
+	promptFile,
+	type Store,
+	stdinFile,
+	systemPromptFile,
+} from "../../store/paths.ts";
 import { createTask } from "../../store/records.ts";
 import { checkLaunchSize } from "../../task/record-size.ts";
 import type { Identity, Task } from "../../task/schema.ts";
@@ -127,6 +132,7 @@ function startPlans(
 			removeParkedMarks(store, task.id);
 			discard(promptFile(store, task.id));
 			discard(systemPromptFile(store, task.id));
+			discard(stdinFile(store, task.id));
 		}
 		// A parked shell leaves; a supervisor leaves once this process has ended.
 		if (supervisor) sendSignal(supervisor, wakeSignal);
