@@ -12,12 +12,14 @@ import { watchEnds } from "../../store/ends.ts";
 import { defineVerb } from "../verb.ts";
 import { render } from "../watch/draw/render.ts";
 import { KeyReader } from "../watch/input.ts";
+import { ChangesReader } from "../watch/read/changes.ts";
 import { OutputReader } from "../watch/read/output.ts";
 import { TaskReader } from "../watch/read/tasks.ts";
 import { type Answer, runVerb, showVerb } from "../watch/run-verb.ts";
 import {
 	type Effect,
 	emptyState,
+	findSelected,
 	layOut,
 	type WatchState,
 } from "../watch/state.ts";
@@ -50,6 +52,7 @@ export default defineVerb({
 		const store = openStore();
 		const tasks = new TaskReader(store);
 		const outputs = new OutputReader(store);
+		const changes = new ChangesReader(store, () => guard(() => {}));
 		const keys = new KeyReader();
 		const colour = isColourWanted();
 		let state = emptyState(readTerminalSize(), Object.keys(verbs));
@@ -62,6 +65,8 @@ export default defineVerb({
 			if (!layOut(state).pane) return;
 			const output = outputs.read(state.selected, state.anchor !== undefined);
 			state = showOutput(state, output);
+			const known = changes.read(findSelected(state));
+			if (known !== state.changes) state = { ...state, changes: known };
 		};
 		let end = (_result: number | NodeJS.Signals) => {};
 		let fail = (_fault: unknown) => {};

@@ -71,6 +71,8 @@ export type WatchState = {
 	isWhole: boolean;
 	/** The output of the selected task. */
 	output: Output | undefined;
+	/** What the selected task changed in its worktree; "" if that is not known. */
+	changes: string;
 	/** The top of a page that stands still; undefined while the end is followed. */
 	anchor: Anchor | undefined;
 	/** The text that was searched in the output. */
@@ -120,6 +122,7 @@ export const emptyState = (
 	focus: "list",
 	isWhole: false,
 	output: undefined,
+	changes: "",
 	anchor: undefined,
 	search: "",
 	input: undefined,
