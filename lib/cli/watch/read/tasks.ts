@@ -4,7 +4,7 @@
  * and the queue only if its folders changed. Names and records change by renames, which change the folder's mtime.
  */
 import { lstatSync } from "node:fs";
-import { readCurrentDigest } from "../../../droid/task-output.ts";
+import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
 import { shortenIds } from "../../../print/table.ts";
 import { describeState } from "../../../print/task-row.ts";
 import {
@@ -24,12 +24,14 @@ import {
 	listTaskIds,
 	readRecordVersion,
 } from "../../../store/records.ts";
+import { hasMessages } from "../../../store/sessions/messages.ts";
 import type { Status, Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import { readTaskRow } from "../../task-rows.ts";
 import type { WatchData, WatchHead, WatchRow } from "../state.ts";
 import {
 	describeInUse,
+	describeUsed,
 	type OrderedTask,
 	orderRows,
 	toShort,
@@ -56,8 +58,11 @@ export class TaskReader {
 	#checkedAt = Number.NEGATIVE_INFINITY;
 	#part = 0;
 
-	/** @param includes whether a task is shown. */
-	constructor(store: Store, includes: (task: Task) => boolean = () => true) {
+	/** @param includes whether a task is shown; by default unless `bg cleanup` took it off the list. */
+	constructor(
+		store: Store,
+		includes: (task: Task) => boolean = ({ archived_at }) => !archived_at,
+	) {
 		this.#store = store;
 		this.#includes = includes;
 		this.#folder = new FolderChanges(store.dir);
@@ -133,7 +138,8 @@ export class TaskReader {
 			if (at++ % reconcileParts === 0) {
 				const now = reconcileTask(this.#store, task);
 				const isOver = isFinal(task) && !isLingering(task);
-				if (now !== task || isOver) {
+				const hasNews = hasMessages(this.#store, id) || known.hasMessages;
+				if (now !== task || isOver || hasNews) {
 					this.#setTask(id, known, now);
 					isChanged = true;
 					continue;
@@ -153,12 +159,12 @@ export class TaskReader {
 			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
 		known.note = undefined;
+		known.hasMessages = hasMessages(this.#store, id);
 		known.written =
 			task.status === "running"
 				? readOutputVersion(this.#store, id)
 				: undefined;
-		const isShown = !task.archived_at && this.#includes(task);
-		known.row = isShown ? this.#toRow(task, known.row) : undefined;
+		known.row = this.#includes(task) ? this.#toRow(task, known.row) : undefined;
 	}
 
 	#toRow(task: ReconciledTask, before: WatchRow | undefined): WatchRow {
@@ -169,6 +175,7 @@ export class TaskReader {
 		const written = isRunning ? readOutputState(this.#store, id) : undefined;
 		return toWatchRow(task, {
 			row: readTaskRow(this.#store, task),
+			usage: (isRunning ? addUsage(this.#store, task) : task).usage,
 			short: this.#shorten(id),
 			writtenAt: written?.mtimeMs,
 			model: model ?? before?.model,
@@ -179,8 +186,13 @@ export class TaskReader {
 	/** Describes all tasks and what is in force. @returns whether that has changed. */
 	#describeHead(isQueueRead: boolean): boolean {
 		const counts: Partial<Record<Status, number>> = {};
-		for (const { row } of this.#known.values())
-			if (row) counts[row.status] = (counts[row.status] ?? 0) + 1;
+		let [tokens, credits] = [0, 0];
+		for (const { row } of this.#known.values()) {
+			if (!row) continue;
+			counts[row.status] = (counts[row.status] ?? 0) + 1;
+			tokens += row.used?.tokens ?? 0;
+			credits += row.used?.credits ?? 0;
+		}
 		if (isQueueRead || !this.#settings)
 			this.#settings = readQueueSettings(this.#store);
 		const { limits, queue } = this.#settings;
@@ -189,7 +201,7 @@ export class TaskReader {
 			counts,
 			isQueuePaused: queue.paused,
 			...describeInUse(limits, this.#queue, counts.running ?? 0),
-			usage: "",
+			usage: describeUsed({ tokens, credits }),
 		};
 		return JSON.stringify(this.#head) !== before;
 	}
@@ -229,6 +241,8 @@ type Known = OrderedTask & {
 	written?: string | undefined;
 	/** What is said of the supervision of a queued task. */
 	note?: string | undefined;
+	/** Whether its row may show messages, which come and go beside the record. */
+	hasMessages?: boolean;
 };
 
 /** How long after its last change a folder counts as changing, in ms: file times are that coarse. */
