@@ -18,7 +18,8 @@ import type { WatchHead, WatchRow } from "../state.ts";
 export type RowFacts = {
 	/** Its row in other lists. */
 	row: TaskRow;
-	short: string;
+	/** Shortens ids. */
+	shorten: (id: string) => string;
 	/** When its output was written last, in ms since 1970. */
 	writtenAt?: number | undefined;
 	/** The model that its stream names. */
@@ -30,7 +31,7 @@ export type RowFacts = {
 
 /** Makes the row of a task. */
 export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
-	const { row, short, writtenAt, model, isLingering = false, usage } = facts;
+	const { row, shorten, writtenAt, model, isLingering = false, usage } = facts;
 	const counts = parseUsage(usage);
 	const used = counts && {
 		tokens: countBudget(counts),
@@ -40,9 +41,10 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 	const startedAt = toTime(task.started_at);
 	const times = [startedAt, writtenAt, toTime(task.active_at)];
 	const isRunning = status === "running";
+	const progress = row.progress.slice(0, 400);
 	return {
 		id,
-		short,
+		short: shorten(id),
 		status,
 		kind,
 		isPaused: task.paused_at !== undefined && !isFinal(task),
@@ -53,7 +55,7 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 		tokens: used ? formatTokens(used.tokens) : "",
 		used,
 		description: row.description,
-		doing: toShort(row.progress.slice(0, 400)),
+		doing: isRunning ? progress : toShort(progress, shorten),
 		queuedAt: toTime(task.queued_at),
 		startedAt,
 		endedAt: toTime(task.completed_at),
@@ -65,9 +67,14 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 	};
 }
 
-/** What the column of the status says is not repeated. */
-export const toShort = (doing: string): string =>
-	doing.replace(/^(queued: |paused(?: · |$))/, "");
+/** What a task waits for or how it ended, without what the column of the status says, and with short ids. */
+export const toShort = (
+	doing: string,
+	shorten: (id: string) => string,
+): string =>
+	doing
+		.replace(/^(queued: |paused(?: · |$))/, "")
+		.replace(/\bbg_[0-9a-f]{8,32}\b/g, shorten);
 
 /** A task with its row, if it is shown. */
 export type OrderedTask = {

@@ -6,7 +6,6 @@
 import { lstatSync } from "node:fs";
 import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
 import { shortenIds } from "../../../print/table.ts";
-import { describeState } from "../../../print/task-row.ts";
 import {
 	findQueueState,
 	type QueueState,
@@ -16,7 +15,7 @@ import {
 	type ReconciledTask,
 	reconcileTask,
 } from "../../../prune/reconcile.ts";
-import { checkSupervision, describeNote } from "../../../prune/supervision.ts";
+import { checkSupervision } from "../../../prune/supervision.ts";
 import { readOutputState } from "../../../store/output-files.ts";
 import { folderPath, type Store } from "../../../store/paths.ts";
 import {
@@ -158,7 +157,7 @@ export class TaskReader {
 		const isDone =
 			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
-		known.note = undefined;
+		known.besides = undefined;
 		known.hasMessages = hasMessages(this.#store, id);
 		known.written =
 			task.status === "running"
@@ -176,7 +175,7 @@ export class TaskReader {
 		return toWatchRow(task, {
 			row: readTaskRow(this.#store, task),
 			usage: (isRunning ? addUsage(this.#store, task) : task).usage,
-			short: this.#shorten(id),
+			shorten: this.#shorten,
 			writtenAt: written?.mtimeMs,
 			model: model ?? before?.model,
 			isLingering: isLingering(task),
@@ -217,11 +216,10 @@ export class TaskReader {
 			const { task, row } = known;
 			if (!row || task?.status !== "queued") continue;
 			if (!isAll && task.not_before === undefined) continue;
-			const wait = this.#queue?.describeWait(task, findStatus, now);
-			known.note ??= describeNote(task) ?? "";
-			const doing = describeState({ note: known.note, waits_for: wait });
-			const text = doing
-				.flatMap((each) => (each ? [toShort(each)] : []))
+			const wait = this.#queue?.describeWait(task, findStatus, now) ?? "";
+			known.besides ??= row.doing;
+			const text = [toShort(wait, this.#shorten), known.besides]
+				.filter(Boolean)
 				.join(" · ");
 			if (text === row.doing) continue;
 			known.row = { ...row, doing: text };
@@ -239,8 +237,8 @@ type Known = OrderedTask & {
 	version?: string | undefined;
 	/** The version of its output while it runs. */
 	written?: string | undefined;
-	/** What is said of the supervision of a queued task. */
-	note?: string | undefined;
+	/** What is said of a queued task besides why it waits. */
+	besides?: string | undefined;
 	/** Whether its row may show messages, which come and go beside the record. */
 	hasMessages?: boolean;
 };
@@ -292,10 +290,6 @@ function readOutputVersion(store: Store, id: string): string {
 	const { size, mtimeMs } = readOutputState(store, id) ?? {};
 	return `${size}:${mtimeMs}`;
 }
-
-/** What the status column says is not repeated. */
-const _toShort = (doing: string) =>
-	doing.replace(/^(queued: |paused(?: · |$))/, "");
 
 /** The model that a droid's stream names. */
 function findModel(store: Store, task: Task): string | undefined {
