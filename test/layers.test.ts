@@ -32,7 +32,7 @@ const dependencies: Record<string, RegExp> = {
 	"jsonc-parser": /^install\/(json-edit|hook-entries)\.ts$/,
 	tinyexec: /^(install\/doctor|droid\/worktree\/git)\.ts$/,
 	valibot:
-		/^(task\/(schema|parse)|store\/ends|spawn\/limits|droid\/(stream|payloads)|control\/launch\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
+		/^(task\/(schema|parse)|store\/(ends|sessions\/messages)|spawn\/limits|droid\/(stream|payloads)|control\/launch\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
 };
 
 const lib = join(root, "lib");

@@ -57,8 +57,12 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 		throw usage("--json and --text cannot be combined");
 	const command: CommandDef<Args> = {
 		args: call.args,
-		// citty's arguments are a proxy that converts the name at each access.
-		run: (context) => verb.run?.({ ...context, args: { ...context.args } }),
+		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.
+		run: (context) =>
+			verb.run?.({
+				...context,
+				args: Object.assign({ ...context.args }, call.values),
+			}),
 	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });

@@ -35,6 +35,12 @@ export const launchReplyFlags = {
 	...formatFlags,
 } as const;
 
+/** The limit on the tokens of a droid. */
+export const tokensFlag = option(
+	"n|200k|2M",
+	"stop it after the turn that passes this many tokens (without those from the cache)",
+);
+
 /** Flags of launch and run. */
 export const launchFlags = {
 	cwd: option("dir", "the working directory", { from: "folders" }),
@@ -43,7 +49,7 @@ export const launchFlags = {
 	}),
 	stdin: option(
 		"file",
-		"the standard input (/dev/null); -: that of this command, at most 16 MiB",
+		"the standard input (/dev/null); -: that of this command, at most 16 MiB; keep: what bg send writes",
 		{ from: "files" },
 	),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {
@@ -187,13 +193,17 @@ function toExitCode(task: ReconciledTask): number {
 	return status === "completed" ? exitCodes.ok : exitCodes.failed;
 }
 
+/** At a prompt `bg` may be the shell function of the completions. Programs and agents need the path. */
+const formatCall = (call: string) =>
+	isTerminal(2) ? `bg ${call}` : formatProgramCall(call);
+
 /** Says that a signal ended the wait and not the tasks. */
 function onInterrupt(left: readonly string[]): void {
 	const [only] = left.length === 1 ? left : [];
-	const names = only ?? `${left.length} tasks`;
-	const call = formatProgramCall(only ? `wait ${only}` : "wait");
+	const what = only ? `${only} goes on` : `${left.length} tasks go on`;
+	const call = only ? `wait ${only}` : "wait";
 	try {
-		warn(`${names} not stopped, only the wait (${call} waits again)`);
+		warn(`stopped waiting; ${what} (${formatCall(call)})`);
 	} catch {
 		// The terminal may be gone.
 	}

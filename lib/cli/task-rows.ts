@@ -3,8 +3,10 @@ import { addProgress } from "../droid/task-output.ts";
 import { type TaskRow, toTaskRow } from "../print/task-row.ts";
 import { toPlain } from "../print/text.ts";
 import { describeNote } from "../prune/supervision.ts";
+import { describeTaskMessages } from "../prune/task-messages.ts";
 import { readOutputBytes, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
+import { hasMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 
 /** How much of the end of an output is read for its last line, in bytes. */
@@ -25,7 +27,11 @@ export function readTaskRow(
 		? readLastLine(store, task.id)
 		: current.progress?.lastMessage;
 	const note = describeNote(task);
-	return toTaskRow(current, { note, waitsFor, lastMessage, now: Date.now() });
+	const messages = hasMessages(store, task.id)
+		? describeTaskMessages(store, task)
+		: [];
+	const facts = { note, waitsFor, lastMessage, messages };
+	return toTaskRow(current, { ...facts, now: Date.now() });
 }
 
 // --- internal ---

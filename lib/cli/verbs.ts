@@ -16,6 +16,7 @@ export const verbs = {
 	wait: () => import("./verbs/wait.ts"),
 	watch: () => import("./verbs/watch.ts"),
 	cancel: () => import("./verbs/cancel.ts"),
+	send: () => import("./verbs/send.ts"),
 	edit: () => import("./verbs/edit.ts"),
 	limit: () => import("./verbs/limit.ts"),
 	pause: () => import("./verbs/pause.ts"),

@@ -7,8 +7,9 @@
  */
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { sumUsageBySession, toRecordUsage } from "../task/usage.ts";
 import { formatProgramCall, toData } from "./text.ts";
-import { formatTaskAge } from "./units.ts";
+import { describeUsage, formatTaskAge, formatUsedTokens } from "./units.ts";
 
 /** A task with what is not in its record: a note, why it waits to start, what it changed in its worktree. */
 export type ReportedTask = Task & {
@@ -30,13 +31,15 @@ export function renderReport(tasks: readonly ReportedTask[], now = Date.now()) {
 		);
 		return ["", `### ${title}`, "", ...(items.length ? items : ["None."])];
 	};
+	const hasUsage = tasks.some(({ usage }) => formatUsedTokens(usage));
 	const hasFailed = tasks.some(({ status }) => failed.includes(status));
 	return [
 		"## Background Tasks",
 		"",
-		"| Task ID | Droid | Status | Result |",
-		"| --- | --- | --- | --- |",
-		...tasks.map(renderRow),
+		`| Task ID | Droid | Status |${hasUsage ? " Tokens |" : ""} Result |`,
+		`| --- | --- | --- |${hasUsage ? " ---: |" : ""} --- |`,
+		...tasks.map((task) => renderRow(task, hasUsage)),
+		...(hasUsage ? ["", ...renderSums(tasks)] : []),
 		...(hasFailed ? section("Failed", failed) : []),
 		...section("Completed", ["completed"]),
 		...section("Still Running", ["queued", "running"]),
@@ -59,11 +62,23 @@ function quoteText(text: string | undefined, length: number): string {
 	return data && `\`${data}\``;
 }
 
-function renderRow(task: ReportedTask): string {
+/** What was used, for each session. */
+function renderSums(tasks: readonly Task[]): string[] {
+	const sums = [...sumUsageBySession(tasks)];
+	return sums.map(([session, counts]) => {
+		const used = describeUsage(toRecordUsage(counts));
+		return sums.length === 1
+			? `Used: ${used}.`
+			: `- Session ${quoteText(session, 128)}: ${used}.`;
+	});
+}
+
+function renderRow(task: ReportedTask, hasUsage: boolean): string {
 	const droid = quoteText(task.agent ?? task.kind, 64);
 	const plain = /^`[\w.-]+`$/.test(droid) ? droid.slice(1, -1) : droid;
 	const result = isFinal(task) ? renderCell(task) : "";
-	const cells = [task.id, plain, task.status, result];
+	const used = hasUsage ? [formatUsedTokens(task.usage)] : [];
+	const cells = [task.id, plain, task.status, ...used, result];
 	// Backslashes before a bar are removed: they would escape the backslash of the bar.
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;

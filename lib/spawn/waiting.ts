@@ -77,7 +77,7 @@ export class WaitingTasks {
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
 	/** The parked tasks that are held, as they were read last. */
-	readonly #held = new Map<string, HeldTask>();
+	readonly #heldParked = new Map<string, HeldTask>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
 	#nextBeatCheckAt = 0;
@@ -317,7 +317,7 @@ export class WaitingTasks {
 		const { started, removed } = await repairQueue(store, this.#runnable());
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);
-		if (await releaseHeld(store, this.#held)) this.#mustHandOver = true;
+		if (await releaseHeld(store, this.#heldParked)) this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
 				if (await releaseDependents(store, id)) this.#mustHandOver = true;

@@ -11,6 +11,7 @@ import { logFault } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
+import { markIfMessaged } from "../store/sessions/messages.ts";
 import { indexSession } from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 
@@ -41,6 +42,7 @@ export async function recordDroidSession(
 					}),
 					{ timeoutMs: 0 },
 				);
+				markIfMessaged(store, task, sessionId);
 				return;
 			}
 		} catch (error) {

@@ -238,3 +238,22 @@ test("a character that a terminal draws twice as wide counts as two columns", ()
 	];
 	expect(formatTable(rows)).toBe("漢字  b\nlong  c");
 });
+
+test("tokens have a column if a row has them", () => {
+	const row = glanceAt({
+		id: "bg_19f0c2a4b1c000001",
+		kind: "droid",
+		description: "d",
+		status: "running",
+	});
+	const none = layOutTable([row, { ...row, tokens: "" }], 120);
+	expect(none.head).not.toContain("TOKENS");
+	const rows = [row, { ...row, tokens: "12.3k" }];
+	const some = layOutTable(rows, 120);
+	expect(some.head).toContain("  TOKENS  DROID");
+	expect(rows.map((each) => some.line(each, false))).toEqual([
+		expect.not.stringContaining("12.3k"),
+		expect.stringContaining("   12.3k  droid"),
+	]);
+	expect(layOutTable(rows, 40).head).not.toContain("TOKENS");
+});

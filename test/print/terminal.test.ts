@@ -270,7 +270,7 @@ test("a launch that waits shows its progress; Ctrl-C ends the wait, says so and 
 	const [id = ""] = /bg_\w+/.exec(pty.text()) ?? [];
 	await box.untilTask(id, ({ process }) => process, "its process");
 	const said = pty.text().split(erased).at(-1) ?? "";
-	expect(said).toStartWith(`bg: ${id} not stopped, only the wait (`);
+	expect(said).toStartWith(`bg: stopped waiting; ${id} goes on (bg wait `);
 	expect(box.record(id).status).toBe("running");
 	await box.bg(["cancel", id]);
 });

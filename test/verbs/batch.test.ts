@@ -66,6 +66,15 @@ describe("a batch", () => {
 		expect(ids.map((id) => box.record(id).result)).toEqual(["x", "/"]);
 		const missing = await box.bg(["launch", "--batch", "/none/such"]);
 		expect(missing).toMatchObject({ code: 2 });
+		const lost = await box.bg([
+			"launch",
+			"--batch",
+			file,
+			"--max-output",
+			"1K",
+		]);
+		expect(lost).toMatchObject({ code: 2 });
+		expect(lost.error).toContain("--max-output does not go with --batch");
 		expect(missing.error).toContain("--batch /none/such: ");
 	});
 

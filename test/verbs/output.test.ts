@@ -81,7 +81,7 @@ test("output of a droid reads like a conversation, not like JSON", async () => {
 			"",
 			"",
 			"[Process exited with code 2]",
-			"# done (2 turns, 1s, 10 tokens in, 5 out)",
+			"# done (2 turns, 1s, 20 tokens in, 10 out)",
 			"",
 		].join("\n"),
 	);

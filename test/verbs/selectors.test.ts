@@ -122,6 +122,14 @@ test("selectors choose what is stopped, and in a session only its own", async ()
 	}
 	const none = await box.bg(["wait", "--tag", "none"]);
 	expect(none.code).toBe(3);
+	const ended = put(box, { status: "error" });
+	const both = await box.bg(["pause", ended, y]);
+	expect(both.code).toBe(1);
+	expect(both.json().tasks).toMatchObject([
+		{ id: ended, paused: false, note: expect.stringContaining("already") },
+		{ id: y, paused: true },
+	]);
+	expect((await box.bg(["unpause", y])).code).toBe(0);
 	const paused = await box.bg(["pause", "--cwd", "/"]);
 	expect(ids(paused)).toEqual([y]);
 	expect(ids(await box.bg(["unpause", "--all"]))).toEqual([y]);
@@ -132,8 +140,8 @@ test("selectors choose what is stopped, and in a session only its own", async ()
 	expect(await waiting(["--tag", "x"], mine)).toEqual([own]);
 	expect(await waiting(["--all"], mine)).toEqual([x, y, own].sort());
 	expect(await waiting(["--tag", "x", "--cwd", "/"])).toEqual([y]);
-	const ended = await box.bg(["wait", "--tag", "x", "--status", "completed"]);
-	expect(ended.json().tasks).toHaveLength(1);
+	const done = await box.bg(["wait", "--tag", "x", "--status", "completed"]);
+	expect(done.json().tasks).toHaveLength(1);
 	expect(ids(await box.bg(["cancel", "--tag", "x"], mine))).toEqual([own]);
 	expect(box.record(x).status).toBe("running");
 	expect(ids(await box.bg(["cancel", "--status", "running"])).sort()).toEqual(

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
 import { entries, isOver, kill } from "../tools/queue.ts";
 import { script } from "../tools/scripts.ts";
@@ -32,22 +33,27 @@ describe("--wait", () => {
 		expect(quiet.stdout).toMatch(/^bg_\w+\n$/);
 	});
 
-	test("an end that is not the command's own is 1, and a batch is 0 or 1", async () => {
-		const box = sandbox();
-		const flags = ["--wait", "--timeout", "0.2s"];
-		const late = await box.bg(["run", ...flags, "d", "--", "sleep", "60"]);
-		expect(late).toMatchObject({ code: 1 });
-		expect(late.json().error).toContain("timed out");
-		const input = [["true"], ["sh", "-c", "exit 9"]]
-			.map((command) => JSON.stringify({ description: "d", command }))
-			.join("\n");
-		const batch = await box.bg(["launch", "--wait", "--batch", "-"], { input });
-		expect(batch.code).toBe(1);
-		expect(batch.json().tasks).toMatchObject([
-			{ status: "completed" },
-			{ status: "error", exit_code: 9 },
-		]);
-	});
+	concurrentTest(
+		"an end that is not the command's own is 1, and a batch is 0 or 1",
+		async () => {
+			const box = sandbox();
+			const flags = ["--wait", "--timeout", "0.2s"];
+			const late = await box.bg(["run", ...flags, "d", "--", "sleep", "60"]);
+			expect(late).toMatchObject({ code: 1 });
+			expect(late.json().error).toContain("timed out");
+			const input = [["true"], ["sh", "-c", "exit 9"]]
+				.map((command) => JSON.stringify({ description: "d", command }))
+				.join("\n");
+			const batch = await box.bg(["launch", "--wait", "--batch", "-"], {
+				input,
+			});
+			expect(batch.code).toBe(1);
+			expect(batch.json().tasks).toMatchObject([
+				{ status: "completed" },
+				{ status: "error", exit_code: 9 },
+			]);
+		},
+	);
 
 	test("a droid that completes is 0, and its answer is collected", async () => {
 		const box = sandbox();
@@ -68,25 +74,28 @@ describe("--stdin -", () => {
 			name.endsWith(".stdin"),
 		);
 
-	test("gives a task all of it, for each attempt, in a private file that goes with the task", async () => {
-		const box = sandbox();
-		const input = "a line\n".repeat(20_000);
-		const text = 'cat >"$BG_ATTEMPT"; exec <&-; test "$BG_ATTEMPT" = 2';
-		const flags = ["--stdin", "-", "--retries", "1"];
-		const call = ["run", "-q", ...flags, "d", "--", "sh", "-c", text];
-		const { stdout } = await box.bg(call, { input });
-		const id = stdout.trim();
-		const path = box.record(id).stdin ?? "";
-		const mode = existsSync(path) ? statSync(path).mode & 0o777 : 0o600;
-		expect(mode).toBe(0o600);
-		await isOver(box, id);
-		for (const attempt of ["1", "2"])
-			expect(await Bun.file(join(box.home, attempt)).text()).toBe(input);
-		await until(() => inputs(box).length === 0, "the file gone");
-		const again = await box.bg(["retry", id]);
-		expect(again.code).toBe(111);
-		expect(again.error).toContain("came from its launcher");
-	});
+	concurrentTest(
+		"gives a task all of it, for each attempt, in a private file that goes with the task",
+		async () => {
+			const box = sandbox();
+			const input = "a line\n".repeat(20_000);
+			const text = 'cat >"$BG_ATTEMPT"; exec <&-; test "$BG_ATTEMPT" = 2';
+			const flags = ["--stdin", "-", "--retries", "1"];
+			const call = ["run", "-q", ...flags, "d", "--", "sh", "-c", text];
+			const { stdout } = await box.bg(call, { input });
+			const id = stdout.trim();
+			const path = box.record(id).stdin ?? "";
+			const mode = existsSync(path) ? statSync(path).mode & 0o777 : 0o600;
+			expect(mode).toBe(0o600);
+			await isOver(box, id);
+			for (const attempt of ["1", "2"])
+				expect(await Bun.file(join(box.home, attempt)).text()).toBe(input);
+			await until(() => inputs(box).length === 0, "the file gone");
+			const again = await box.bg(["retry", id]);
+			expect(again.code).toBe(111);
+			expect(again.error).toContain("came from its launcher");
+		},
+	);
 
 	test("that is empty, too large or taken twice", async () => {
 		const box = sandbox();
@@ -110,42 +119,51 @@ describe("--stdin -", () => {
 });
 
 describe("--delay", () => {
-	test("a task starts after it", async () => {
-		const box = sandbox();
-		const launchedAt = Date.now();
-		const id = await script(box, ["--delay", "2"], "true");
-		const notBefore = Date.parse(box.record(id).not_before ?? "");
-		expect(notBefore).toBeGreaterThanOrEqual(launchedAt + 2000);
-		const { started_at = "", status } = await isOver(box, id);
-		expect(status).toBe("completed");
-		expect(Date.parse(started_at)).toBeGreaterThanOrEqual(notBefore);
-	});
+	concurrentTest(
+		"a task starts after it, also one that waits as a shell",
+		async () => {
+			const box = sandbox();
+			const first = await script(box, ["--delay", "10m"], "true");
+			const launchedAt = Date.now();
+			const id = await script(box, ["--delay", "5"], "true");
+			const notBefore = Date.parse(box.record(id).not_before ?? "");
+			expect(notBefore).toBeGreaterThanOrEqual(launchedAt + 5000);
+			const { started_at = "", status } = await isOver(box, id);
+			expect(status).toBe("completed");
+			expect(Date.parse(started_at)).toBeGreaterThanOrEqual(notBefore);
+			expect(box.record(first).status).toBe("queued");
+			await box.bg(["cancel", first]);
+		},
+	);
 
-	test("many wait as shells, say when they start, and start although the process that would start them is killed", async () => {
-		const box = sandbox();
-		const far = await script(box, ["--delay", "10m"], "true");
-		const near = await script(box, ["--delay", "4s"], "true");
-		const later = await script(box, ["--delay", "2h"], "true");
-		await until(() => entries(box, "parked").includes(near), "it parked");
-		expect(entries(box, "parked")).toContain(later);
-		// The first one in line is awake, for all of them.
-		await until(
-			() => !entries(box, "parked").some((name) => name.startsWith(far)),
-			"the first one awake",
-		);
-		const { waits_for } = (await box.bg(["status", later])).json();
-		expect(waits_for).toBe("queued: starts in 2h");
-		kill(box.record(far).supervisor?.pid);
-		const waited = await box.bg(["wait", far, near]);
-		expect(box.record(far)).toMatchObject({ reason: "lost" });
-		expect(waited.json().tasks).toContainEqual(
-			expect.objectContaining({ id: near, status: "completed" }),
-		);
-		expect(box.record(later).status).toBe("queued");
-		await box.bg(["cancel", later]);
-	});
+	concurrentTest(
+		"many wait as shells, say when they start, and start although the process that would start them is killed",
+		async () => {
+			const box = sandbox();
+			const far = await script(box, ["--delay", "10m"], "true");
+			const near = await script(box, ["--delay", "4s"], "true");
+			const later = await script(box, ["--delay", "2h"], "true");
+			await until(() => entries(box, "parked").includes(near), "it parked");
+			expect(entries(box, "parked")).toContain(later);
+			// The first one in line is awake, for all of them.
+			await until(
+				() => !entries(box, "parked").some((name) => name.startsWith(far)),
+				"the first one awake",
+			);
+			const { waits_for } = (await box.bg(["status", later])).json();
+			expect(waits_for).toBe("queued: starts in 2h");
+			kill(box.record(far).supervisor?.pid);
+			const waited = await box.bg(["wait", far, near]);
+			expect(box.record(far)).toMatchObject({ reason: "lost" });
+			expect(waited.json().tasks).toContainEqual(
+				expect.objectContaining({ id: near, status: "completed" }),
+			);
+			expect(box.record(later).status).toBe("queued");
+			await box.bg(["cancel", later]);
+		},
+	);
 
-	test("comes in a batch, and is not for a retry", async () => {
+	concurrentTest("comes in a batch, and is not for a retry", async () => {
 		const box = sandbox();
 		const lines = [{ delay: 2 }, { delay: "0" }, { retries: 1 }];
 		const input = lines

@@ -16,6 +16,7 @@ import {
 	launchAndReply,
 	launchFlags,
 	launchReplyFlags,
+	tokensFlag,
 	toLaunchOptions,
 } from "../launch-flags.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
@@ -44,6 +45,7 @@ const args = {
 		"work in a git worktree (--worktree or --worktree=name)",
 		{ inline: true },
 	),
+	"max-tokens": tokensFlag,
 	batch: option(
 		"file",
 		"launch all tasks of a JSON Lines file (-: standard input)",
@@ -58,9 +60,14 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 /** The arguments with --batch: flags only. */
 const batchArgs = selectFlags(args);
 
+/** Whether a flag says something of a task, and not of the reply. */
+function isOfTask(name: string): boolean {
+	return !Object.hasOwn(launchReplyFlags, name);
+}
+
 /** The flags that are keys of a batch line, as keys. */
 export const batchFlagKeys = Object.keys(batchArgs)
-	.filter((name) => name !== "batch" && !Object.hasOwn(launchReplyFlags, name))
+	.filter((name) => name !== "batch" && isOfTask(name))
 	.map((name) => name.replaceAll("-", "_"));
 
 /** What `bg help launch` says of a batch file. */
@@ -121,6 +128,7 @@ export default defineVerb({
 			autonomy: parsed.autonomy ?? parsed.autonomy_level,
 			model: parsed.model ?? parsed.model_name,
 			private: parsed.private,
+			maxTokens: parsed["max-tokens"],
 			worktree: parsed.worktree,
 		});
 		return launchAndReply([{ plan }], parsed);
@@ -132,7 +140,17 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 	const tokens = tokenize(batchArgs, argv);
 	const has = (flag: string) =>
 		tokens.some((token) => token.kind === "flag" && token.name === flag);
-	if (has("batch")) return checkArguments("launch", batchArgs, argv);
+	if (has("batch")) {
+		const batch = checkArguments("launch", batchArgs, argv);
+		const lost = Object.keys(batch.values).find(
+			(name) => name !== "batch" && isOfTask(name),
+		);
+		if (lost && lost !== "help")
+			throw usage(
+				`--${lost} does not go with --batch: each line has its own "${lost.replaceAll("-", "_")}"`,
+			);
+		return batch;
+	}
 	const call = checkArguments(
 		"launch",
 		has("prompt-file") ? argsWithoutPrompt : args,

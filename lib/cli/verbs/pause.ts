@@ -1,10 +1,11 @@
 import { assertOutsideTasks } from "../../control/autonomy.ts";
 import { pauseTask } from "../../control/pause.ts";
-import { usage } from "../../error.ts";
+import { BgError, usage } from "../../error.ts";
 import { handOver } from "../../spawn/hand-over.ts";
 import { isQueuePaused, setQueuePaused } from "../../spawn/queue.ts";
 import { openStore } from "../../store/directory.ts";
 import { notifyWaiters } from "../../store/ends.ts";
+import { readTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { formatFlags, reply } from "../reply.ts";
@@ -28,6 +29,8 @@ type PausedTask = {
 	taskId: string;
 	status: string;
 	paused: boolean;
+	/** Why it was not changed. */
+	note?: string;
 };
 
 type PauseVerb = Pick<Verb, "name" | "description" | "examples"> & {
@@ -59,8 +62,14 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 					})
 				: [];
 			for (const id of ids) {
-				const { status, paused_at } = await pauseTask(store, id, paused);
-				tasks.push({ id, taskId: id, status, paused: paused_at !== undefined });
+				try {
+					const task = await pauseTask(store, id, paused);
+					tasks.push(toReply(task));
+				} catch (error) {
+					// One that cannot be paused, or ended meanwhile, does not affect the others.
+					if (!(error instanceof BgError) || ids.length === 1) throw error;
+					tasks.push({ ...toReply(readTask(store, id)), note: error.message });
+				}
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);
@@ -73,16 +82,25 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 			reply(given, { tasks, queue: { paused: queue } }, () =>
 				[
 					...tasks.map(
-						(each) =>
-							`${each.taskId}  ${each.status}${each.paused ? ", paused" : ""}`,
+						({ id, status, paused, note }) =>
+							`${id}  ${status}${paused ? ", paused" : ""}${note ? `  ${note}` : ""}`,
 					),
+					...(isNamed && ids.length === 0 ? [`nothing to ${verb.name}`] : []),
 					...(given.queue
 						? [`the queue is ${queue ? "paused" : "running"}`]
 						: []),
 				].join("\n"),
 			);
+			return tasks.every(({ note }) => note === undefined);
 		},
 	});
+
+const toReply = ({ id, status, paused_at }: Task): PausedTask => ({
+	id,
+	taskId: id,
+	status,
+	paused: paused_at !== undefined,
+});
 
 /** Whether a selector means a task: one that can be paused and is not, or the reverse. */
 const canChange = (task: Task, paused: boolean) =>

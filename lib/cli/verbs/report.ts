@@ -1,4 +1,4 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
@@ -34,7 +34,8 @@ export default defineVerb({
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
 			if (!matches(task)) continue;
-			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			const current = addUsage(store, addProgress(store, task));
+			tasks.push({ ...current, note: describeNote(task) });
 		}
 		if (!writeAll(1, renderReport(await addChanged(store, tasks)))) return;
 		for (const task of tasks) dismissNotice(store, task);

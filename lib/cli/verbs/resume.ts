@@ -1,5 +1,9 @@
 import { planResume } from "../../control/rerun.ts";
-import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import {
+	launchAndReply,
+	launchReplyFlags,
+	tokensFlag,
+} from "../launch-flags.ts";
 import { defineVerb, flag, required } from "../verb.ts";
 import { readReconciled } from "./retry.ts";
 
@@ -17,11 +21,15 @@ export default defineVerb({
 		id: required("task id", { from: "tasks" }),
 		prompt: required("what the droid is to do next"),
 		fork: flag("in a copy of the session; the original is unchanged"),
+		"max-tokens": tokensFlag,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
 		const task = readReconciled(args.id);
-		const plan = planResume(task, args.prompt, args.fork ?? false);
+		const plan = planResume(task, args.prompt, {
+			fork: args.fork ?? false,
+			maxTokens: args["max-tokens"],
+		});
 		return launchAndReply([{ plan }], args);
 	},
 });

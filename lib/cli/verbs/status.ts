@@ -1,10 +1,14 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { isColourWanted } from "../../print/status.ts";
 import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
 import { findQueueState } from "../../prune/queue-state.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
+import {
+	readTaskMessages,
+	renderTaskMessages,
+} from "../../prune/task-messages.ts";
 import { openStore } from "../../store/directory.ts";
 import { locateOutput } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
@@ -47,10 +51,12 @@ export default defineVerb({
 						(other) => findTask(store, other)?.status,
 					)
 				: undefined;
+		const messages = readTaskMessages(store, reconciled, args.full);
 		const full = {
-			...addProgress(store, reconciled),
+			...addUsage(store, addProgress(store, reconciled)),
 			note,
 			waits_for: waitsFor,
+			...messages,
 			changes: await findChanges(store, reconciled),
 		};
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
@@ -63,6 +69,7 @@ export default defineVerb({
 		const details = renderTaskDetails(task, {
 			note,
 			waitsFor,
+			...renderTaskMessages(readTaskMessages(store, reconciled, true), id),
 			changes:
 				full.changes && (await loadChanges()).describeChanges(full.changes),
 			output: locateOutput(store, id),

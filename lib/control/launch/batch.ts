@@ -50,6 +50,7 @@ const droidEntries = {
 	autonomy: optionalText,
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	max_tokens: v.optional(numberText),
 };
 
 const BatchLine = v.strictObject({
@@ -222,6 +223,7 @@ function planLine(
 		...(after_any ? { afterAny: given } : { after: given }),
 		tags: line.tag ?? line.tags,
 		maxOutput: line.max_output,
+		maxTokens: line.max_tokens,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
 		parentSession: session ?? line.parent_session_id,
 		promptPath: line.prompt_file,
