@@ -35,6 +35,12 @@ export const launchReplyFlags = {
 	...formatFlags,
 } as const;
 
+/** The limit on the tokens of a droid. */
+export const tokensFlag = option(
+	"n|200k|2M",
+	"stop it after the turn that passes this many tokens (without those from the cache)",
+);
+
 /** Flags of launch and run. */
 export const launchFlags = {
 	cwd: option("dir", "the working directory", { from: "folders" }),
@@ -43,7 +49,7 @@ export const launchFlags = {
 	}),
 	stdin: option(
 		"file",
-		"the standard input (/dev/null); -: that of this command, at most 16 MiB",
+		"the standard input (/dev/null); -: that of this command, at most 16 MiB; keep: what bg send writes",
 		{ from: "files" },
 	),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {

@@ -18,7 +18,6 @@ export const groups = {
 	inspect: "Inspect tasks",
 	control: "Control tasks",
 	maintain: "Install and maintain",
-	script: "For scripts and shells",
 } as const;
 
 /** `run` may return an exit code, or false for `failed`; `data` of its context is the VerbTable. */

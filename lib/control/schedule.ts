@@ -3,12 +3,13 @@
  * sizes and numbers. Reads the store; writes and starts nothing.
  */
 import { errorMessage, usage } from "../error.ts";
-import { parseDuration, parseSize } from "../print/units.ts";
+import { parseDuration, parseSize, parseTokens } from "../print/units.ts";
 import { priorities } from "../spawn/limits.ts";
 import { openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
 import { findAncestors, resolveTaskId } from "../store/records.ts";
 import { taskVariable } from "../task/variables.ts";
+import { assertAutonomy, commandAutonomy } from "./autonomy.ts";
 
 /** Values as typed. */
 export type ScheduleOptions = {
@@ -31,12 +32,13 @@ const maxRetries = 100;
 const maxKeyLength = 200;
 const maxDelayMs = 365 * 86_400_000;
 
-/** The options as fields of a record. @throws BgError (usage). */
+/** The options as fields of a record. @throws BgError: usage, or refused inside a task. */
 export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, unique, onEnd } = options;
+	if (onEnd !== undefined) assertAutonomy(commandAutonomy, "--on-end");
 	assertIntact(onEnd ?? "", "--on-end", "put the line in a script");
 	if (after !== undefined && afterAny !== undefined)
-		throw usage("--after and --after-any do not go together");
+		throw usage("--after and --after-any cannot be combined");
 	const flag = afterAny === undefined ? "--after" : "--after-any";
 	const given = after ?? afterAny;
 	const priority = parseNumberFlag("--priority", options.priority, priorities);
@@ -141,6 +143,15 @@ export const parseTimeoutFlag = (given: string | undefined) =>
 		given,
 		(text) => parseDuration(text) || undefined,
 		"a duration above 0 like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
+
+/** The most tokens of a task. @throws BgError (usage). */
+export const parseTokensFlag = (given: string | undefined) =>
+	parseFlag(
+		"--max-tokens",
+		given,
+		(text) => parseTokens(text) || undefined,
+		"a number of tokens above 0 like 50000, 200k or 2M",
 	);
 
 /** A size in bytes. @throws BgError (usage) that names the flag. */

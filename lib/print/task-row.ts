@@ -15,6 +15,8 @@ export type TaskRow = {
 	ended: string;
 	droid: string;
 	description: string;
+	/** What it used, if that is to be shown. */
+	tokens?: string;
 	/** Of a finished task, the error or the result. */
 	progress: string;
 };
@@ -24,6 +26,8 @@ type RowFacts = {
 	/** Why it waits to start. */
 	waitsFor?: string;
 	lastMessage?: string;
+	/** What is said of messages to it, and of its notes. */
+	messages?: readonly string[];
 	now: number;
 };
 
@@ -39,13 +43,14 @@ export const describeState = ({
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{ note, waitsFor, lastMessage, now }: RowFacts,
+	{ note, waitsFor, lastMessage, messages = [], now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const progress = isFinal(task)
-		? [note, error, error ? undefined : result]
+		? [note, error, ...messages, error ? undefined : result]
 		: [
 				...describeState({ note, waits_for: waitsFor }),
+				...messages,
 				...describeProgress(task),
 				lastMessage,
 			];

@@ -10,9 +10,11 @@ import { runOnEnd } from "../spawn/command.ts";
 import { removeEmptyFolder } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
 import {
+	archivedMessages,
 	archivedOutput,
 	archivedRecord,
 	archiveFolder,
+	messageFolder,
 	onEndMark,
 	outputFile,
 	progressFile,
@@ -125,6 +127,8 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) unindexSession(store, key, id);
 		discardNotice(store, parent_session_id, id);
+		for (const path of [messageFolder(store, id), archivedMessages(store, id)])
+			rmSync(path, { recursive: true, force: true });
 		// The record comes last, so that an interrupted deletion can be repeated.
 		for (const path of listTaskFiles(store, task))
 			rmSync(path, { force: true });

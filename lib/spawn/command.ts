@@ -4,17 +4,25 @@
  *
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { errorMessage, wrapWriteErrors } from "../error.ts";
+import { toLine } from "../print/text.ts";
 import {
 	buildSelfCommand,
 	findExecutable,
+	findOnPath,
 	isExecutable,
 } from "../process/executables.ts";
 import { quoteForShell } from "../process/self.ts";
 import { logFault } from "../store/directory.ts";
 import { removeFile, touch } from "../store/files.ts";
+import {
+	endInput,
+	keptInput,
+	openInputEnds,
+	prepareInput,
+} from "../store/input.ts";
 import { openOutput } from "../store/output-files.ts";
 import { onEndMark, type Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
@@ -41,7 +49,8 @@ export function startCommand(
 	const output = openOutput(store, task.id);
 	let input: number | undefined;
 	try {
-		if (task.stdin) input = openStdin(task.stdin);
+		if (task.stdin === keptInput) input = openKeptInput(store, task.id);
+		else if (task.stdin) input = openStdin(task.stdin);
 		return spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
@@ -53,6 +62,11 @@ export function startCommand(
 		closeSync(output);
 		if (input !== undefined) closeSync(input);
 	}
+}
+
+/** Ends the input of a task whose process is gone, if it was kept open. */
+export function endKeptInput(store: Store, { id, stdin }: Task): void {
+	if (stdin === keptInput) endInput(store, id);
 }
 
 /**
@@ -125,4 +139,33 @@ function openStdin(path: string): number {
 	if (status.isFile() || status.isCharacterDevice()) return fd;
 	closeSync(fd);
 	throw new Error(`${path} is neither a file nor a device`);
+}
+
+/** Makes the input of a task that can be sent to, and starts its keeper. Returns the end for the task. */
+function openKeptInput(store: Store, id: string): number {
+	const paths = prepareInput(store, id);
+	const program = findOnPath("mkfifo");
+	if (!program) throw new Error("no mkfifo on PATH, for --stdin keep");
+	const { status, stderr } = spawnSync(program, ["-m", "600", ...paths]);
+	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
+	const { task, written, end } = openInputEnds(store, id);
+	try {
+		const keeper = spawn(shell, ["-c", "read line", `bg: input of ${id}`], {
+			cwd: "/",
+			env: { BG_DIR: store.dir },
+			stdio: [end, written, "ignore"],
+			detached: true,
+		});
+		keeper.on("error", () => {});
+		keeper.unref();
+		if (keeper.pid) return task;
+		throw new Error("no process left for the keeper of its input");
+	} catch (error) {
+		closeSync(task);
+		endInput(store, id);
+		throw error;
+	} finally {
+		closeSync(written);
+		closeSync(end);
+	}
 }

@@ -1,6 +1,6 @@
 /**
  * Stops a task before its own end: on a signal to its supervisor, on a request in its record or beside
- * it, at its time limit, at its output limit. It does not record the end: the supervisor does.
+ * it, at its time limit, at its output limit, past its tokens. It does not record the end: the supervisor does.
  *
  * A stop happens whether or not it can be recorded, and is repeated until the tree is gone. Nothing here
  * waits for a lock while it blocks this process: the limits of other tasks hold meanwhile.
@@ -8,7 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorMessage } from "../error.ts";
-import { formatDuration, formatSize } from "../print/units.ts";
+import { formatDuration, formatSize, formatTokens } from "../print/units.ts";
 import { describeProcesses } from "../process/proc.ts";
 import { type StopOptions, stopTree } from "../process/process-tree.ts";
 import { signalGroup } from "../process/signals.ts";
@@ -26,6 +26,7 @@ import {
 } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 import { Activity } from "./activity.ts";
+import { Budget } from "./budget.ts";
 import { OutputWatch } from "./output-watch.ts";
 import { recordStop, type StopRecord } from "./retry-write.ts";
 
@@ -41,6 +42,7 @@ export class Monitor {
 	readonly #onPoll: () => void;
 	readonly #output: OutputWatch;
 	readonly #activity: Activity;
+	readonly #budget: Budget;
 	#task: Task;
 	#root: Identity | undefined;
 	#child: ChildProcess | undefined;
@@ -62,6 +64,7 @@ export class Monitor {
 		this.#task = task;
 		this.#output = new OutputWatch(store, task.id, () => this.poll());
 		this.#activity = new Activity(store, task.id);
+		this.#budget = new Budget(store);
 	}
 
 	/**
@@ -156,6 +159,12 @@ export class Monitor {
 			return reasonOf("output-limit", formatSize(this.#limit));
 		if (!isFinalPoll && this.#timeLeft <= 0)
 			return reasonOf("timeout", formatDuration(this.#task.timeout_ms ?? 0));
+		// What ends by itself in the turn that passes the limit has its own end.
+		if (
+			!isFinalPoll &&
+			this.#attempt(() => this.#budget.isExceeded(this.#task))
+		)
+			return reasonOf("budget", formatTokens(this.#task.max_tokens ?? 0));
 		return undefined;
 	}
 

@@ -8,6 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { buildArgv } from "../droid/exec.ts";
+import { readUsageBefore } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
@@ -223,16 +224,18 @@ async function startProcess(
 			mustRequeue = now.paused_at !== undefined;
 			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
-			const child = startCommand(now, buildArgv(store, now), store);
+			const usage_before = readUsageBefore(store, now);
+			const ready = usage_before ? { ...now, usage_before } : now;
+			const child = startCommand(ready, buildArgv(store, ready), store);
 			started = {
 				child,
 				exit: waitForExit(child),
-				running: now,
+				running: ready,
 				isRecorded: false,
 			};
 			if (!child.pid) return undefined;
 			const identity = identifyChild(child.pid);
-			started.running = markRunning(now, identity, timestamp()) ?? now;
+			started.running = markRunning(ready, identity, timestamp()) ?? ready;
 			return started.running;
 		};
 		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });

@@ -13,6 +13,14 @@ import {
 	statusByReason,
 	type Task,
 } from "./schema.ts";
+import {
+	countBudget,
+	countEarlierAttempts,
+	noTokens,
+	parseUsage,
+	subtractCounts,
+	toRecordUsage,
+} from "./usage.ts";
 
 /** An observed end of a task. */
 export type TaskEnd = {
@@ -88,7 +96,18 @@ export function isRetryable(task: Task, ended: Task): boolean {
 		!isFinal(task) &&
 		ended.status === "error" &&
 		(ended.reason === "exit" || ended.reason === "spawn") &&
-		(task.attempt ?? 1) <= (task.retries ?? 0)
+		(task.attempt ?? 1) <= (task.retries ?? 0) &&
+		!isBudgetSpent(ended)
+	);
+}
+
+/** Whether a task has used more tokens than it may, as far as is known. */
+export function isBudgetSpent({ max_tokens, usage }: Task): boolean {
+	const used = parseUsage(usage);
+	return (
+		used !== undefined &&
+		max_tokens !== undefined &&
+		countBudget(used) > max_tokens
 	);
 }
 
@@ -97,6 +116,9 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 	const { attempt = 1, attempts = [], started_at } = task;
 	const { exit_code, signal, completed_at = timestamp() } = ended;
 	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
+	const used = parseUsage(ended.usage);
+	const before = countEarlierAttempts(task) ?? noTokens;
+	const usage = used && toRecordUsage(subtractCounts(used, before));
 	const times = { started_at, completed_at };
 	const delayMs = computeRetryDelayMs(attempt + 1);
 	return {
@@ -106,9 +128,13 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 		started_at: undefined,
 		elapsed_ms: undefined,
 		quiet_ms: undefined,
+		usage_before: undefined,
 		status: "queued",
 		attempt: attempt + 1,
-		attempts: [...attempts, { attempt, error, exit_code, signal, ...times }],
+		attempts: [
+			...attempts,
+			{ attempt, error, exit_code, signal, ...times, ...(usage && { usage }) },
+		],
 		not_before: new Date(Date.parse(completed_at) + delayMs).toISOString(),
 	};
 }
@@ -195,5 +221,6 @@ function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
 	if (reason === "timeout") return `timed out after ${by}`;
 	if (reason === "stale") return `no output and no CPU time for ${by}`;
 	if (reason === "output-limit") return `wrote more than ${by}`;
+	if (reason === "budget") return `used more than ${by} tokens`;
 	return `stopped by ${by}`;
 }

@@ -55,7 +55,7 @@ test("a call is formatted as it is typed", () => {
 	expect(formatSelectors({ all: false })).toEqual([]);
 });
 
-test("ids and selectors do not go together, and one of them is needed", () => {
+test("ids and selectors cannot be combined, and one of them is needed", () => {
 	expect(() => checkNaming("cancel", {})).toThrow("needs <ids>");
 	expect(() => checkNaming("cancel", { ids: "a", tag: "b" })).toThrow(
 		"ids or --tag, not both",

@@ -145,13 +145,14 @@ test("watch fits the terminal, also after a change of its size", async () => {
 		for (const line of pty.screen())
 			expect(Bun.stringWidth(line)).toBeLessThanOrEqual(columns);
 	};
-	await pty.untilScreen(/q quit$/);
+	await pty.untilScreen(/showing 21 of 30$/);
 	expectToFill(80, 24);
 	pty.resize(40, 10);
-	await until(() => pty.screen().length === 10, "a frame of ten lines");
+	await pty.untilScreen(/showing 7 of 30$/);
 	expectToFill(40, 10);
+	// A pane comes beside the list.
 	pty.resize(200, 50);
-	await until(() => pty.screen().length === 50, "a frame of fifty lines");
+	await pty.untilScreen(/ │ [\s\S]*showing 30 of 30$/);
 	expectToFill(200, 50);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);
@@ -167,7 +168,7 @@ test("an unchanged frame is not drawn", async () => {
 	pty.type("x");
 	pty.type("x");
 	pty.type("j");
-	await pty.untilScreen(/AGE.*\n {2}[0-9a-f]{4,} .*\n› [0-9a-f]{4,} /);
+	await pty.untilScreen(/TIME.*\n {2}[0-9a-f]{4,} .*\n› [0-9a-f]{4,} /);
 	expect(frames()).toBe(before + 1);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);

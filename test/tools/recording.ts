@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import stringWidth from "string-width";
+import { countFrames, readScreen } from "./screen.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const base = mkdtempSync(join(tmpdir(), "bg-recording-"));
@@ -48,6 +49,9 @@ const pictureSession = [
 	"bg list",
 ];
 
+/** The rows of the terminal. */
+const rows = 6;
+
 /** Runs one command in a terminal and returns the lines that it leaves there. */
 async function show(command: string, columns: number): Promise<string[]> {
 	const end = "§";
@@ -56,10 +60,10 @@ async function show(command: string, columns: number): Promise<string[]> {
 	const decoder = new TextDecoder();
 	const terminal = new Bun.Terminal({
 		cols: columns,
-		rows: 6,
+		rows,
 		data: (_, bytes) => {
 			text += decoder.decode(bytes, { stream: true });
-			if (!keys || frames(text).length < 2) return;
+			if (!keys || countFrames(text) < 2) return;
 			terminal.write(keys);
 			keys = "";
 		},
@@ -70,22 +74,13 @@ async function show(command: string, columns: number): Promise<string[]> {
 	await Bun.spawn(argv, { cwd: base, env, terminal }).exited;
 	while (!text.endsWith(end)) await Bun.sleep(5);
 	terminal.close();
-	const shown = frames(text).at(-1) ?? text.slice(0, -end.length);
+	const screen = readScreen(text, rows).join("\n");
+	const shown = screen || text.slice(0, -end.length);
 	return shown
 		.trimEnd()
 		.split(/\r*\n/)
 		.map((line) => line.split("\r\u001b[K").at(-1) ?? "");
 }
-
-/** The whole frames of a program that draws on the full screen. */
-const frames = (text: string) =>
-	text
-		.split("\u001b[?2026h\u001b[H")
-		.slice(1)
-		.map(
-			(frame) =>
-				frame.replaceAll("\u001b[K", "").split("\u001b[?2026l")[0] ?? "",
-		);
 
 /** Runs a session. Each command is followed by what it showed and an empty line. */
 async function record(

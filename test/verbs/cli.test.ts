@@ -15,7 +15,7 @@ test.each([
 	[["list", "--full=yes"], "takes no value"],
 	[["list", "--session"], "needs a value"],
 	[["list", "--cwd", "a", "--cwd", "b"], "given twice"],
-	[["list", "--json", "--text"], "do not go together ("],
+	[["list", "--json", "--text"], "cannot be combined ("],
 	[["wait", "--timeout", "1w"], "it takes a duration like 90s, 30m, 2h or 7d"],
 	[["complete", "bg_12345678"], "the result ("],
 	[["status"], "needs <id>"],

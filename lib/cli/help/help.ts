@@ -13,7 +13,6 @@ export function renderOverview(verbs: readonly Verb[], version: string) {
 	return [
 		`bg ${version}: background tasks for coding agents`,
 		"usage: bg <verb> …   (bg help <verb> shows all of one verb, with examples)",
-		"",
 		...Object.entries(groups).flatMap(([group, title]) => [
 			title,
 			...pairCells(

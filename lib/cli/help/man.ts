@@ -8,7 +8,7 @@ import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
 
 const summary = "background tasks for coding agents";
 
-const exitCodeMeanings = {
+export const exitCodeMeanings = {
 	ok: "success",
 	failed:
 		"a task failed, a check failed, or a question was not answered with yes",
@@ -19,7 +19,7 @@ const exitCodeMeanings = {
 } as const satisfies Record<ExitName, string>;
 
 /** Environment variables. */
-const variables = {
+export const variables = {
 	BG_DIR:
 		"the folder of records and outputs (~/.factory/.omd/background-tasks)",
 	BG_DROID: "the droid to run (droid on PATH)",
@@ -32,6 +32,13 @@ const variables = {
 	BG_KEEP:
 		"how many finished tasks stay in the folder; older ones move to .archive (1000; 0: all stay)",
 	NO_COLOR: "if set, no colours",
+} as const;
+
+const files = {
+	"$BG_DIR/<id>.json": "the record of a task",
+	"$BG_DIR/<id>.out": "its output; for a droid, its JSON stream",
+	"$BG_DIR/.supervisor.log, .hook.log":
+		"faults of supervisors and of hooks; bg doctor counts them",
 } as const;
 
 export function renderMan(verbs: readonly Verb[], version: string): string {
@@ -60,6 +67,8 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 		),
 		...formatHeading("ENVIRONMENT"),
 		...Object.entries(variables).flatMap(formatEntry),
+		...formatHeading("FILES"),
+		...Object.entries(files).flatMap(formatEntry),
 		"",
 	].join("\n");
 }

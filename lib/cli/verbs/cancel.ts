@@ -42,7 +42,7 @@ export default defineVerb({
 			"the first signal (TERM); KILL follows after 5 s",
 			{ from: stopSignals },
 		),
-		only: flag("not the tasks that were launched from inside"),
+		only: flag("do not stop the tasks that these tasks launched"),
 		...yesFlag,
 		...formatFlags,
 	},

@@ -19,10 +19,10 @@ const weekMs = 7 * 86_400_000;
 
 export default defineVerb({
 	name: "cleanup",
-	description: "Archive finished tasks, or delete them with their outputs",
+	description: "Remove finished tasks, from the list or from the disk",
 	group: "maintain",
 	examples: {
-		"bg cleanup": "hides them from bg list; deletes no file",
+		"bg cleanup": "hides finished tasks from bg list; deletes no file",
 		"bg cleanup --status error --tag nightly":
 			"only the tasks that failed with that tag",
 		"bg cleanup --delete --older-than 30d":
@@ -37,7 +37,7 @@ export default defineVerb({
 		),
 		"max-size": option(
 			"1G",
-			"with --delete, the oldest until the others fit this size",
+			"with --delete, the oldest tasks, until this size is left",
 		),
 		"dry-run": flag("change nothing, show what would happen"),
 		...yesFlag,

@@ -16,6 +16,7 @@ import {
 	launchAndReply,
 	launchFlags,
 	launchReplyFlags,
+	tokensFlag,
 	toLaunchOptions,
 } from "../launch-flags.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
@@ -23,10 +24,10 @@ import { defineVerb, flag, option, optional, required } from "../verb.ts";
 const args = {
 	description: required("what the task is about, in a few words"),
 	prompt: required("what the droid is to do (not with --prompt-file)"),
-	droid_name: optional("as --droid"),
-	parent_session_id: optional("as --session"),
-	autonomy_level: optional("as --autonomy", { from: autonomies }),
-	model_name: optional("as --model"),
+	droid_name: optional("the same as --droid"),
+	parent_session_id: optional("the same as --session"),
+	autonomy_level: optional("the same as --autonomy", { from: autonomies }),
+	model_name: optional("the same as --model"),
 	droid: option("name", "the droid (executor-med); bg droids lists them"),
 	session: option("id", "the parent session ($BG_SESSION_ID, else main)"),
 	autonomy: option("level", "what the droid may do without asking (medium)", {
@@ -44,6 +45,7 @@ const args = {
 		"work in a git worktree (--worktree or --worktree=name)",
 		{ inline: true },
 	),
+	"max-tokens": tokensFlag,
 	batch: option(
 		"file",
 		"launch all tasks of a JSON Lines file (-: standard input)",
@@ -102,11 +104,11 @@ export default defineVerb({
 	group: "start",
 	examples: {
 		'bg launch "fix the tests" "Run the tests and fix what fails."':
-			"with the default droid",
+			"starts the default droid",
 		'bg launch -q "review" "Review the last commit." --droid code-reviewer':
-			"with another droid; prints only the id",
+			"starts another droid, and prints only the id",
 		"bg launch --batch tasks.jsonl":
-			"all lines of a file; none if one is invalid",
+			"starts a task for each line of a file, or none if a line is invalid",
 	},
 	args,
 	notes: batchNotes,
@@ -126,6 +128,7 @@ export default defineVerb({
 			autonomy: parsed.autonomy ?? parsed.autonomy_level,
 			model: parsed.model ?? parsed.model_name,
 			private: parsed.private,
+			maxTokens: parsed["max-tokens"],
 			worktree: parsed.worktree,
 		});
 		return launchAndReply([{ plan }], parsed);

@@ -1,5 +1,5 @@
 import { parseDurationFlag, parseNumberFlag } from "../../control/schedule.ts";
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
@@ -11,7 +11,11 @@ import {
 	toLine,
 	writeAll,
 } from "../../print/text.ts";
-import { formatEnded, formatTaskAge } from "../../print/units.ts";
+import {
+	formatEnded,
+	formatTaskAge,
+	formatUsedTokens,
+} from "../../print/units.ts";
 import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
@@ -26,6 +30,11 @@ import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { Selection } from "../../task/selection.ts";
 import { isSince } from "../../task/selectors.ts";
 import { isFinal } from "../../task/states.ts";
+import {
+	addToSession,
+	type TokenCounts,
+	toRecordUsage,
+} from "../../task/usage.ts";
 import { parseChoice } from "../arguments.ts";
 import {
 	formatFlags,
@@ -67,7 +76,7 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, newest first",
+	description: "List tasks, running ones first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",
@@ -84,7 +93,7 @@ export default defineVerb({
 		quiet: flag("print only the ids, of all tasks without --limit", {
 			alias: "q",
 		}),
-		full: flag("whole records"),
+		full: flag("whole records; in a table, their tokens"),
 		format: option("format", "the format of the reply", { from: formats }),
 		...formatFlags,
 	},
@@ -110,8 +119,14 @@ export default defineVerb({
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const renderRow = (task: Task, waits_for?: string) => {
+		const sums = new Map<string, TokenCounts>();
+		const readCurrent = (task: Task) => {
 			const current = addProgress(store, task);
+			return args.full ? addUsage(store, current) : current;
+		};
+		const renderRow = (task: Task, waits_for?: string) => {
+			const current = readCurrent(task);
+			if (args.full) addToSession(sums, current);
 			const notes = { note: describeNote(task), waits_for };
 			return args.full
 				? toJson({ ...current, ...notes })
@@ -147,18 +162,23 @@ export default defineVerb({
 				if (rows.write()) writeAll(1, total ? "\n" : "");
 			} else {
 				const head = JSON.stringify({ total, ...counts, limits, queue });
-				const tail = toJson({
-					...(left && { truncated: true, omitted: left, more }),
-					...(unreadable.length && { unreadable }),
-				}).slice(1);
 				writeAll(1, `${head.slice(0, -1)},"tasks":[`);
 				if (!rows.write()) return;
+				const used = [...sums].map(([session, counts]) => [
+					session,
+					toRecordUsage(counts),
+				]);
+				const tail = toJson({
+					...(left && { truncated: true, omitted: left, more }),
+					...(used.length && { usage: Object.fromEntries(used) }),
+					...(unreadable.length && { unreadable }),
+				}).slice(1);
 				writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
 				return;
 			}
 		} else {
 			const tasks = shown.map((task) => ({
-				...addProgress(store, task),
+				...readCurrent(task),
 				note: describeNote(task),
 				waits_for: describeWait(task),
 			}));
@@ -166,12 +186,12 @@ export default defineVerb({
 				const { renderReport } = await import("../../print/report.ts");
 				writeAll(1, renderReport(tasks));
 			} else if (!isTerminal(1) || total === 0) {
-				const table = await renderTable(tasks);
+				const table = await renderTable(tasks, args.full);
 				writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
 			} else {
 				const isInUse = counts.queued + counts.running > 0 || queue.paused;
 				const queueLine = isInUse ? [line] : [];
-				const summary = { total, counts, queueLine };
+				const summary = { total, counts, queueLine, full: args.full };
 				const table = await renderTerminalTable(store, tasks, summary);
 				writeAll(1, `${table}\n`);
 			}
@@ -240,7 +260,10 @@ function renderShort(
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
-async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
+async function renderTable(
+	tasks: readonly ReportedTask[],
+	full = false,
+): Promise<string> {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
@@ -252,6 +275,7 @@ async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
 			formatStatus(task.status),
 			formatTaskAge(task),
 			...(hasEnds ? [ends[at] ?? ""] : []),
+			...(full ? [formatUsedTokens(task.usage)] : []),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, ...describeState(task)]
 				.flatMap((part) => (part ? toLine(part, 80) : []))
@@ -268,12 +292,14 @@ async function renderTerminalTable(
 		total,
 		counts,
 		queueLine,
+		full = false,
 	}: {
 		/** How many tasks were selected; fewer may be shown. */
 		total: number;
 		counts: Readonly<Record<Status, number>>;
 		/** What is in force in the queue, if it matters. */
 		queueLine: readonly string[];
+		full?: boolean | undefined;
 	},
 ): Promise<string> {
 	const { readTaskRow } = await import("../task-rows.ts");
@@ -285,6 +311,7 @@ async function renderTerminalTable(
 	const rows = tasks.map((task) => ({
 		...readTaskRow(store, task, task.waits_for),
 		short: shorten(task.id),
+		...(full && { tokens: formatUsedTokens(task.usage) }),
 	}));
 	const { columns } = readTerminalSize();
 	const { fitText } = await import("../../print/width.ts");

@@ -43,7 +43,7 @@ const args = {
 	tail: option("n", "only the last n lines"),
 	since: option(
 		"offset",
-		"only what follows this byte (an earlier nextOffset)",
+		"only the output after this byte (an earlier nextOffset)",
 	),
 	max: option("bytes", "the maximum size (1600; in a terminal all)"),
 	attempt: option("n", "the output of attempt n (the last one)"),
@@ -55,14 +55,15 @@ const args = {
 
 export default defineVerb({
 	name: "output",
-	description: "Show what a task wrote, or what a droid said and did",
+	description: "Show a task's output, or what a droid said and did",
 	group: "inspect",
 	repliesInText: true,
 	examples: {
 		"bg output @last --tail 20": "the last 20 lines",
 		"bg output bg_19f0c2a4 --follow": "all output, until the task ends",
 		"bg output --tag nightly --tail 5": "the last 5 lines of each such task",
-		"bg output @last --since 4096 --json": "what follows an earlier nextOffset",
+		"bg output @last --since 4096 --json":
+			"the output after byte 4096, an earlier nextOffset",
 	},
 	args,
 	run: async ({ args: parsed }) => {
@@ -76,16 +77,16 @@ export default defineVerb({
 		const tail = parseNumberFlag("--tail", parsed.tail);
 		const given = parseSizeFlag("--max", parsed.max);
 		if (since !== undefined && tail !== undefined)
-			throw usage("--since and --tail do not go together");
+			throw usage("--since and --tail cannot be combined");
 		if (parsed.follow && ids.length !== 1)
 			throw usage(`--follow takes one task, and these are ${ids.length}`);
 		if (parsed.raw && tail !== undefined)
-			throw usage("--raw and --tail do not go together");
+			throw usage("--raw and --tail cannot be combined");
 		const [first] = ids;
 		const wanted = parseNumberFlag("--attempt", parsed.attempt);
 		const attemptOf = (id: string) => findEarlierAttempt(store, id, wanted);
 		if (parsed.follow && wanted !== undefined)
-			throw usage("--follow and --attempt do not go together");
+			throw usage("--follow and --attempt cannot be combined");
 		const found = ids.map((id) => readTask(store, id));
 		const tasks = [...reconcileTasks(store, found)];
 		if (parsed.raw) {

@@ -110,7 +110,7 @@ const canChange = (task: Task, paused: boolean) =>
 
 export default definePauseVerb({
 	name: "pause",
-	description: "Pause tasks, or the whole queue",
+	description: "Pause tasks, or the queue",
 	paused: true,
 	examples: {
 		"bg pause @last": "its process stops, and its time limit with it",

@@ -1,9 +1,11 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
+import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
+import type { Store } from "../../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
 import { dismissNotice, warn } from "../reply.ts";
 import { createMatcher, parseSelectors, selectorFlags } from "../selectors.ts";
@@ -11,7 +13,7 @@ import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	name: "report",
-	description: "Summarize a session, as Markdown",
+	description: "Summarize tasks, as a Markdown report",
 	group: "inspect",
 	examples: {
 		"bg report": "the tasks of this session",
@@ -21,7 +23,7 @@ export default defineVerb({
 	args: {
 		...selectorFlags,
 	},
-	run: ({ args }) => {
+	run: async ({ args }) => {
 		const selectors = parseSelectors(args);
 		const own = args.all ? undefined : process.env.BG_SESSION_ID;
 		const store = openStore();
@@ -32,11 +34,26 @@ export default defineVerb({
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
 			if (!matches(task)) continue;
-			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			const current = addUsage(store, addProgress(store, task));
+			tasks.push({ ...current, note: describeNote(task) });
 		}
-		if (!writeAll(1, renderReport(tasks))) return;
+		if (!writeAll(1, renderReport(await addChanged(store, tasks)))) return;
 		for (const task of tasks) dismissNotice(store, task);
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });
+
+// --- internal ---
+
+/** Adds what the tasks with a worktree changed. */
+async function addChanged(store: Store, tasks: readonly ReportedTask[]) {
+	if (!tasks.some(mayHaveWorktree)) return tasks;
+	const { addChanges, describeChanges } = await import(
+		"../../droid/worktree/changes.ts"
+	);
+	return (await addChanges(store, tasks)).map(({ changes, ...task }) => ({
+		...task,
+		changed: changes && describeChanges(changes),
+	}));
+}

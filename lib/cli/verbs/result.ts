@@ -22,19 +22,20 @@ const maxBytes = 64 * 1024;
 
 export default defineVerb({
 	name: "result",
-	description: "Print a final answer, whole",
+	description: "Show a task's result, whole",
 	group: "inspect",
 	repliesInText: true,
 	examples: {
-		"bg result @last": "the answer of the newest task, and nothing else",
+		"bg result @last": "the result of the newest task, and nothing else",
 		"bg result --tag nightly --status completed":
 			"the answers of the tasks that succeeded",
-		"bg result @last --since 65536": "the next part of one past 64 KiB",
+		"bg result @last --since 65536":
+			"the next part of a result of more than 64 KiB",
 	},
 	args: {
 		ids: optional("task ids", { multiple: true, from: "tasks" }),
 		...selectorFlags,
-		since: option("byte", "only what follows this byte of the answer"),
+		since: option("byte", "only the result after this byte"),
 		json: flag("reply as JSON"),
 	},
 	run: ({ args }) => {
@@ -106,6 +107,6 @@ function writeText({ id, status, error, result, more }: Answer): boolean {
 			`${id} is ${status}: no result yet (${formatProgramCall(`wait ${id}`)})`,
 		);
 	else if (status !== "completed")
-		warn(`${id} ended as ${status}: ${error ?? "no reason is known"}`);
+		warn(`${id} ended as ${status}: ${error ?? "the reason is not known"}`);
 	return isRead;
 }

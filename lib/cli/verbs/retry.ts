@@ -6,7 +6,11 @@ import { iterateTasks, readTask, resolveTaskId } from "../../store/records.ts";
 import { autonomies } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
 import { splitValues } from "../arguments.ts";
-import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
+import {
+	launchAndReply,
+	launchReplyFlags,
+	tokensFlag,
+} from "../launch-flags.ts";
 import { isJsonWanted } from "../reply.ts";
 import {
 	checkNaming,
@@ -18,7 +22,7 @@ import { defineVerb, option, optional } from "../verb.ts";
 
 export default defineVerb({
 	name: "retry",
-	description: "Launch tasks again, as new tasks",
+	description: "Run tasks again, as new tasks",
 	group: "start",
 	examples: {
 		"bg retry @last": "the same call as a new task",
@@ -39,6 +43,7 @@ export default defineVerb({
 			},
 		),
 		model: option("name", "another model"),
+		"max-tokens": tokensFlag,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
@@ -63,6 +68,7 @@ export default defineVerb({
 				droid,
 				autonomy,
 				model,
+				"max-tokens": args["max-tokens"],
 			}),
 		}));
 		if (plans.length === 0 && !isJsonWanted(args))

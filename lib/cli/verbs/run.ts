@@ -33,7 +33,7 @@ export default defineVerb({
 	description: "Start a command, in the background",
 	group: "start",
 	examples: {
-		'bg run "build" -- make -j8': "the command after --",
+		'bg run "build" -- make -j8': "starts make -j8",
 		"git diff | bg run --stdin - 'lint' -- sh check.sh":
 			"it reads what is piped in; bg returns at once",
 		'bg run --wait "test" -- npm test':

@@ -50,6 +50,7 @@ const droidEntries = {
 	autonomy: optionalText,
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	max_tokens: v.optional(numberText),
 };
 
 const BatchLine = v.strictObject({
@@ -128,7 +129,7 @@ export function planBatch(text: string): NamedPlan[] {
 	attemptEach(read, (each) => {
 		const { name } = each.line;
 		const first = name && named.get(name);
-		if (first) throw usage(`line ${first.number} is named ${name} as well`);
+		if (first) throw usage(`line ${first.number} has the name ${name} too`);
 		if (name) named.set(name, each);
 	});
 	const planned = attemptEach(read, (each) => ({
@@ -210,11 +211,11 @@ function planLine(
 	if (line.stdin === "-")
 		throw usage("stdin takes a file: many tasks cannot share standard input");
 	const twice = pairs.find(([one, other]) => line[one] && line[other]);
-	if (twice) throw usage(`${twice.join(" and ")} do not go together`);
-	if (after && after_any) throw usage("after and after_any do not go together");
+	if (twice) throw usage(`${twice.join(" and ")} cannot be combined`);
+	if (after && after_any) throw usage("after and after_any cannot be combined");
 	const wrong = Object.keys(droidEntries).find((key) => key in line);
 	if (command && wrong)
-		throw usage(`${wrong} is for a droid, and this is a command`);
+		throw usage(`${wrong} applies to droids only, and this is a command`);
 	const ids = listPredecessors(line).filter((name) => !named.has(name));
 	const given = ids.length ? ids.join(",") : undefined;
 	const options: DroidOptions = {
@@ -222,6 +223,7 @@ function planLine(
 		...(after_any ? { afterAny: given } : { after: given }),
 		tags: line.tag ?? line.tags,
 		maxOutput: line.max_output,
+		maxTokens: line.max_tokens,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
 		parentSession: session ?? line.parent_session_id,
 		promptPath: line.prompt_file,

@@ -15,6 +15,7 @@ import { currentFolder, sleepSync } from "../../process/runtime.ts";
 import { readOwnTaskId } from "../../process/self.ts";
 import { withOpenFile } from "../../process/system.ts";
 import { readLimits } from "../../spawn/limits.ts";
+import { keptInput } from "../../store/input.ts";
 import { sessionPattern } from "../../task/ids.ts";
 import { schemaVersion } from "../../task/schema.ts";
 import { omitUndefined, timestamp } from "../../task/states.ts";
@@ -31,7 +32,7 @@ export type LaunchOptions = {
 	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
-	/** A file, or `-`: the standard input of this process (readGivenStdin). */
+	/** A file; `-`: the standard input of this process (readGivenStdin); `keep`: what `bg send` writes. */
 	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
@@ -44,6 +45,8 @@ export type DroidOptions = LaunchOptions & {
 	parentSession?: string;
 	autonomy?: string;
 	model?: string;
+	/** The most tokens that it may use. */
+	maxTokens?: string;
 	/** Whether the prompt stays out of argv and of the record. */
 	private?: boolean;
 	/** The name of a git worktree for droid to work in; "" lets droid name it. */
@@ -159,11 +162,17 @@ export function checkWorktree(name: string | undefined): string | undefined {
  * @throws BgError (usage).
  */
 export function readTextFile(flag: string, path: string): string {
+	const bytes = readBytes(flag, path);
+	if (!isUtf8(bytes)) throw usage(`${flag} ${path}: it is not UTF-8`);
+	return bytes.toString();
+}
+
+/** Reads any file or standard input (`-`), as readTextFile does. */
+export function readBytes(flag: string, path: string): Buffer {
 	try {
 		const bytes =
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
-		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
-		return bytes.toString();
+		return bytes;
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
 	}
@@ -221,6 +230,7 @@ function resolveFolder(given: string | undefined): string {
 }
 
 function resolveStdin(cwd: string, given: string): string {
+	if (given === keptInput) return given;
 	assertIntact(given, "--stdin", "name another file");
 	const path = resolve(cwd, given);
 	const status = statSync(path, { throwIfNoEntry: false });

@@ -4,6 +4,7 @@ import { findDefinition, findDroid } from "../../droid/definitions/find.ts";
 import { buildExecCommand, maxArgvPromptBytes } from "../../droid/exec.ts";
 import { refused, usage } from "../../error.ts";
 import { writePrivateFile } from "../../store/files.ts";
+import { keptInput } from "../../store/input.ts";
 import {
 	promptFile,
 	type Store,
@@ -14,6 +15,7 @@ import {
 import { createSessionId, createTaskId } from "../../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../../task/schema.ts";
 import { readParentAutonomy } from "../autonomy.ts";
+import { parseTokensFlag } from "../schedule.ts";
 import {
 	checkCommand,
 	checkCommonOptions,
@@ -41,6 +43,10 @@ export type LaunchPlan = {
  * @throws BgError: usage for invalid options, refused if they are not allowed or droid is not found.
  */
 export function planDroid(options: DroidOptions): LaunchPlan {
+	if (options.stdin === keptInput)
+		throw usage(
+			"--stdin keep is for a command (bg run): bg send reaches a droid without it",
+		);
 	const base = checkCommonOptions(options);
 	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
@@ -50,6 +56,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		model: checkModel(options.model),
 		worktree: checkWorktree(options.worktree),
 	};
+	const max_tokens = parseTokensFlag(options.maxTokens);
 	const definition = findDefinition(droid, base.cwd, warnings);
 	const prompt = readPrompt(options);
 	const program = findDroid();
@@ -76,6 +83,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		}),
 		via,
 		concurrency_key: droid,
+		max_tokens,
 	};
 	const env = parseEnvPairs(options.env ?? []);
 	const writeStdin = takeStdin(options, task);

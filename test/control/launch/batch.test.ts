@@ -45,7 +45,7 @@ test("a key may be written as its flag, and a number is seconds or bytes", () =>
 });
 
 test.each([
-	[{ tag: "a", tags: ["b"] }, "tag and tags do not go together"],
+	[{ tag: "a", tags: ["b"] }, "tag and tags cannot be combined"],
 	[{ session: "a", parent_session_id: "a" }, "session and parent_session_id"],
 	[{ max_output: "1K", "max-output": "1K" }, "max_output is given twice"],
 	[{ env: ["A"] }, "NAME=VALUE"],

@@ -1,0 +1,160 @@
+/** The rows of the list from tasks, their order, and what the head says of the queue. Pure. */
+import type { TaskRow } from "../../../print/task-row.ts";
+import { toLine } from "../../../print/text.ts";
+import type {
+	QueueState,
+	readQueueSettings,
+} from "../../../prune/queue-state.ts";
+import type { ReconciledTask } from "../../../prune/reconcile.ts";
+import { findLimit, toLimit } from "../../../spawn/limits.ts";
+import { compareIds } from "../../../task/ids.ts";
+import type { Task } from "../../../task/schema.ts";
+import { isFinal } from "../../../task/states.ts";
+import type { WatchHead, WatchRow } from "../state.ts";
+
+/** What is said of a task beside its record. */
+export type RowFacts = {
+	/** Its row in other lists. */
+	row: TaskRow;
+	short: string;
+	/** When its output was written last, in ms since 1970. */
+	writtenAt?: number | undefined;
+	/** The model that its stream names. */
+	model?: string | undefined;
+	isLingering?: boolean;
+};
+
+/** Makes the row of a task. */
+export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
+	const { row, short, writtenAt, model, isLingering = false } = facts;
+	const { id, status, kind, tags = [], parent_session_id = "" } = task;
+	const startedAt = toTime(task.started_at);
+	const times = [startedAt, writtenAt, toTime(task.active_at)];
+	const isRunning = status === "running";
+	return {
+		id,
+		short,
+		status,
+		kind,
+		isPaused: task.paused_at !== undefined && !isFinal(task),
+		isLingering,
+		hasWorktree: task.worktree !== undefined,
+		droid: row.droid,
+		model: toLine((task.model ?? model ?? "").slice(0, 100)),
+		tokens: "",
+		description: row.description,
+		doing: toShort(row.progress.slice(0, 400)),
+		queuedAt: toTime(task.queued_at),
+		startedAt,
+		endedAt: toTime(task.completed_at),
+		activeAt: isRunning
+			? Math.max(...times.map((each) => each ?? 0))
+			: undefined,
+		tags: tags.map((tag) => toLine(tag.slice(0, 100))),
+		session: parent_session_id,
+	};
+}
+
+/** What the column of the status says is not repeated. */
+export const toShort = (doing: string): string =>
+	doing.replace(/^(queued: |paused(?: · |$))/, "");
+
+/** A task with its row, if it is shown. */
+export type OrderedTask = {
+	/** The task while it is unfinished, its end is not recorded, or its process is alive. */
+	task?: ReconciledTask | undefined;
+	row?: WatchRow | undefined;
+};
+
+/**
+ * Running tasks first, as they started; then queued ones in the order of the queue, those that wait for more than a
+ * place last; then finished ones, newest first.
+ */
+export function orderRows(
+	tasks: ReadonlyMap<string, OrderedTask>,
+	now: number,
+): WatchRow[] {
+	const isHeld = ({ paused_at, not_before = "", after = [] }: Task) =>
+		paused_at !== undefined ||
+		Date.parse(not_before) > now ||
+		after.some((id) => {
+			const other = tasks.get(id)?.task;
+			return other && !isFinal(other);
+		});
+	const ranked = [...tasks.values()].flatMap(({ row, task }) => {
+		if (!row) return [];
+		const { status, startedAt = 0, endedAt = 0 } = row;
+		if (isFinal(row)) return { row, ranks: [3, -endedAt], isNewestFirst: true };
+		if (status === "running") return { row, ranks: [0, startedAt] };
+		const section = task && isHeld(task) ? 2 : 1;
+		return { row, ranks: [section, -(task?.priority ?? 0)] };
+	});
+	type Ranked = { row: WatchRow; ranks: number[]; isNewestFirst?: boolean };
+	const compare = (a: Ranked, b: Ranked) => {
+		const [section = 0, rank = 0] = a.ranks.map(
+			(each, at) => each - (b.ranks[at] ?? 0),
+		);
+		const age = compareIds(a.row.id, b.row.id);
+		return section || rank || (a.isNewestFirst ? -age : age);
+	};
+	return (ranked as Ranked[]).sort(compare).map(({ row }) => row);
+}
+
+/** What is in force in the queue, and how much of it is in use. */
+export function describeInUse(
+	settings: ReturnType<typeof readQueueSettings>["limits"],
+	queue: Pick<QueueState, "listUsages"> | undefined,
+	running: number,
+): Pick<WatchHead, "limit" | "limits" | "running"> {
+	if ("error" in settings)
+		return {
+			running: running ? `${running} running` : "",
+			limits: `limits: ${settings.error}`,
+		};
+	const {
+		running: limit = 0,
+		per_droid = 0,
+		droid = {},
+		model = {},
+	} = settings;
+	const usages = queue?.listUsages().filter(({ isHere }) => isHere) ?? [];
+	const [top, ...deeper] = usages;
+	const used = top?.running ?? 0;
+	const say = (what: string, count: number | undefined, most: number) =>
+		`${toLine(what, 60)} ${count ?? 0}${Number.isFinite(most) ? ` of ${most}` : ""}`;
+	const perDroid = Object.entries(per_droid ? (top?.droid ?? {}) : {}).filter(
+		([name]) => findLimit(droid, name) === undefined,
+	);
+	// The tasks of other machines and depths have limits of their own.
+	const isOne = used === running && limit > 0;
+	const parts = [
+		...(isOne || !limit ? [] : [say("here", used, limit)]),
+		...deeper
+			.filter((each) => each.running)
+			.map((each) => say(`depth ${each.depth}`, each.running, toLimit(limit))),
+		...perDroid.map(([name, count]) => say(name, count, per_droid)),
+		...Object.entries(droid).map(([name, most]) =>
+			say(name, top?.droid[name], toLimit(most)),
+		),
+		...Object.entries(model).map(([name, most]) =>
+			say(name, top?.model[name], toLimit(most)),
+		),
+	];
+	return {
+		limit,
+		running: isOne
+			? `${running} of ${limit} running`
+			: running || !limit
+				? `${running} running`
+				: "",
+		limits: parts.length ? `limits: ${parts.join(", ")}` : "",
+	};
+}
+
+// --- internal ---
+
+/** A time of a record in ms since 1970; undefined if it has none. */
+function toTime(text = ""): number | undefined {
+	const ms = Date.parse(text);
+	return Number.isNaN(ms) ? undefined : ms;
+}
