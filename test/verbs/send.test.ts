@@ -4,6 +4,7 @@ import {
 	mkdirSync,
 	readdirSync,
 	readFileSync,
+	rmSync,
 	statSync,
 	writeFileSync,
 } from "node:fs";
@@ -11,10 +12,12 @@ import { dirname, join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { messageFolder } from "../../lib/store/paths.ts";
 import { countStop, maxStops } from "../../lib/store/sessions/messages.ts";
+import { indexSession } from "../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
 import {
+	addEnd,
 	addTask,
 	child,
 	endTask,
@@ -40,13 +43,17 @@ function install(box: Sandbox): void {
 /** A running droid's task without a process, in a home with hooks. */
 function droid(box: Sandbox, fields: Partial<Task> = {}): string {
 	if (!existsSync(join(box.home, ".factory"))) install(box);
-	return addTask(box, {
+	const id = addTask(box, {
 		kind: "droid",
 		droid_session_id: child,
 		parent_session_id: parent,
 		cwd: box.home,
 		...fields,
 	});
+	const { droid_session_id } = box.record(id);
+	// As its SessionStart hook and its supervisor do.
+	if (droid_session_id) indexSession(box, droid_session_id, id);
+	return id;
 }
 
 const inside = (id: string) => ({ env: { BG_TASK_ID: id } });
@@ -68,7 +75,6 @@ concurrentTest(
 	async () => {
 		const box = sandbox();
 		const id = droid(box);
-		await hook(box, sessionStart(child), inside(id));
 		const sent = await box.bg(["send", id, "The port is 8080."]);
 		expect([sent.code, sent.json()]).toEqual([
 			0,
@@ -257,6 +263,26 @@ concurrentTest(
 );
 
 concurrentTest(
+	"a message that cannot be delivered is logged, and a notice comes all the same",
+	async () => {
+		const box = sandbox();
+		const id = droid(box);
+		await box.bg(["send", id, "-"], { input: "x".repeat(20_000) });
+		const [message = ""] = readdirSync(messageFolder({ dir: box.dir }, id));
+		const text = join(messageFolder({ dir: box.dir }, id), `${message}.text`);
+		mkdirSync(text);
+		const ended = addEnd(box, child);
+		const notice = noticeIn(await hook(box, toolUse(child), inside(id)));
+		expect(notice).toStartWith("Background tasks ended");
+		expect(notice).toContain(ended);
+		expect(faults(box)).toHaveLength(1);
+		expect(isDue(box, child)).toBe(true);
+		rmSync(text, { recursive: true });
+		expect(await told(box, id)).toEqual([`> ${"x".repeat(1000)}`]);
+	},
+);
+
+concurrentTest(
 	"a message that a dead hook claimed is told again; after one of a living hook none is",
 	async () => {
 		const box = sandbox();
@@ -358,6 +384,7 @@ concurrentTest("who may send to whom, and what is refused", async () => {
 			/was not launched by the task/,
 		],
 		[["send", "parent", "x"], {}, 2, /works inside one/],
+		[["send", "parent", "x"], inside("junk"), 111, /is not a task id/],
 		[
 			["send", "parent", "x"],
 			inside(orphan),
