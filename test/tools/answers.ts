@@ -3,17 +3,20 @@
  * answers are compared with it (test/cli/answers.test.ts): an answer with a key that is not here fails.
  */
 import { hookEvents } from "../../lib/hook/events.ts";
+import { messageStatuses } from "../../lib/store/sessions/messages.ts";
 import { statuses } from "../../lib/task/schema.ts";
 import {
 	changes,
 	cutKeys,
 	limits,
+	messageKeys,
 	noteKeys,
 	progress,
 	queue,
 	recordKeys,
 } from "./record-shape.ts";
 import {
+	anything,
 	byName,
 	count,
 	either,
@@ -71,6 +74,29 @@ const launch: AnswerEntry = {
 		[object(launched), object({ tasks: list(launched, "the tasks") })],
 		"",
 	),
+};
+
+const sent: Keys = {
+	...named,
+	...partial({
+		to: oneOf(["parent"], "of a note: then `id` is the task that sent it"),
+		status,
+		message: object(
+			{
+				id: text("its id"),
+				status: oneOf(messageStatuses, "what became of it"),
+			},
+			"to a droid, the message",
+		),
+		input: object(
+			{
+				bytes: count("how many bytes were sent"),
+				eof: yes("whether the input has ended"),
+			},
+			"to a command",
+		),
+		note: text("with selectors, why it was not sent"),
+	}),
 };
 
 const shortRow: Keys = {
@@ -178,7 +204,7 @@ export const answers: Record<string, AnswerEntry> = {
 	retry: launch,
 	list: {
 		about:
-			"Each task in short. `--full`: the whole records. `--format jsonl`: the tasks alone, one a line.",
+			"Each task in short. `--full`: the whole records, and `usage`: what the tasks of each session used. `--format jsonl`: the tasks alone, one a line.",
 		shape: object({
 			...listHead,
 			tasks: list(shortRow, "the tasks"),
@@ -191,6 +217,7 @@ export const answers: Record<string, AnswerEntry> = {
 		shape: object({
 			...listHead,
 			tasks: list({ ...recordKeys, ...noteKeys }, "the tasks"),
+			usage: maybe(byName(anything(""), "what was used, by session")),
 			...listTail,
 		}),
 	},
@@ -202,6 +229,7 @@ export const answers: Record<string, AnswerEntry> = {
 			...recordKeys,
 			...noteKeys,
 			...cutKeys,
+			...messageKeys,
 			changes: maybe(changes),
 		}),
 	},
@@ -303,6 +331,10 @@ export const answers: Record<string, AnswerEntry> = {
 				"the tasks",
 			),
 		}),
+	},
+	send: {
+		about: 'With selectors: `{"tasks": […]}` with one such object for each.',
+		shape: either([object(sent), object({ tasks: list(sent, "") })], ""),
 	},
 	edit: {
 		about: "",

@@ -1,7 +1,18 @@
 /** The examples of the verbs that control tasks. */
 import { expect } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { openStore } from "../../../lib/store/directory.ts";
+import { indexSession } from "../../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../../lib/task/schema.ts";
-import type { Answer } from "../../tools/harness.ts";
+import { type Answer, until } from "../../tools/harness.ts";
+import {
+	addTask,
+	child,
+	noticeIn,
+	parent,
+	toolUse,
+} from "../../tools/hooks.ts";
 import { type Example, finished, type World } from "./world.ts";
 
 const changesLimit = (wanted: object) => async (_: Answer, world: World) =>
@@ -36,6 +47,24 @@ const queuePaused = (isPaused: boolean): Example => ({
 	check: async (_, { bg }) =>
 		expect((await bg(["limit"])).json().queue.paused).toBe(isPaused),
 });
+
+/** A running droid's task without a process, in a home with hooks. */
+async function addDroid(world: World, fields: Partial<Task> = {}) {
+	await world.bg(["install"]);
+	const sessions = { droid_session_id: child, parent_session_id: parent };
+	const { project: cwd } = world;
+	const id = addTask(world, { kind: "droid", cwd, ...sessions, ...fields });
+	indexSession(openStore({ dir: world.dir, write: true }), child, id);
+	return id;
+}
+
+/** What the droid is told at its next tool call. */
+async function told(world: World): Promise<string | undefined> {
+	const { id } = await world.newest();
+	const env = { BG_TASK_ID: id };
+	const input = JSON.stringify(toolUse(child));
+	return noticeIn(await world.bg(["hook"], { env, input }));
+}
 
 export const controlExamples: Record<string, Example> = {
 	"bg cancel @last": {
@@ -91,5 +120,49 @@ export const controlExamples: Record<string, Example> = {
 		before: async ({ bg, last }) => bg(["pause", await last()]),
 		check: ({ json }) =>
 			expect(json().tasks).toMatchObject([{ paused: false }]),
+	},
+	'bg send @last "The port is 8080."': {
+		before: (world) => addDroid(world),
+		check: async (_, world) =>
+			expect(await told(world)).toContain("The port is 8080."),
+	},
+	"bg send --wait @last --file notes.md": {
+		before: async (world) => {
+			writeFileSync(join(world.project, "notes.md"), "A long message.\n");
+			await addDroid(world);
+		},
+		during: async (world) => {
+			const isTold = async () => (await told(world))?.includes("long message");
+			await until(isTold, "the message");
+		},
+		check: ({ json }) =>
+			expect(json().message).toMatchObject({ status: "delivered" }),
+	},
+	'bg send parent "Half of the tests pass."': {
+		before: async (world) => {
+			world.env.BG_TASK_ID = await addDroid(world);
+		},
+		check: ({ json }) => expect(json()).toMatchObject({ to: "parent" }),
+	},
+	'bg send --tag review "Stop at the first fault."': {
+		before: (world) => addDroid(world, { tags: ["review"] }),
+		check: ({ json }) => expect(json().tasks).toHaveLength(1),
+	},
+	"bg send @last y": {
+		before: ({ keep }) => keep("head", "-1"),
+		check: async (_, { bg, newest }) => {
+			await bg(["wait"]);
+			expect((await newest()).result).toBe("y");
+		},
+	},
+	"bg send @last --file rows.sql --eof": {
+		before: async ({ project, keep }) => {
+			writeFileSync(join(project, "rows.sql"), "select 1;\n");
+			await keep("cat");
+		},
+		check: async (_, { bg, newest }) => {
+			await bg(["wait"]);
+			expect((await newest()).result).toBe("select 1;");
+		},
 	},
 };
