@@ -3,12 +3,14 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { sandbox, standIn } from "../tools/harness.ts";
+import { openPty } from "../tools/pty.ts";
 import { treeSandbox, untilRecorded } from "../tools/worktrees.ts";
 
 concurrentTest(
 	"diff shows commits, uncommitted changes and untracked files since the task began",
 	async () => {
-		const { bg, git, work, record } = treeSandbox();
+		const box = treeSandbox();
+		const { bg, git, work, record } = box;
 		const start = git(["rev-parse", "HEAD"]);
 		const id = await work(
 			"plum",
@@ -36,6 +38,10 @@ concurrentTest(
 		const words = "`plum: 1 commit ahead, 2 files changed`";
 		expect((await bg(["report"])).stdout).toContain(words);
 		expect((await bg(["status", id, "--text"])).stdout).toContain(folder);
+		const pty = openPty(box, ["watch"], { columns: 120, rows: 40 });
+		await pty.untilScreen(/plum: 1 commit ahead, 2 files changed/);
+		pty.type("q");
+		expect(await pty.ended).toBe(0);
 	},
 );
 

@@ -160,7 +160,7 @@ concurrentTest(
 		await pty.untilScreen(
 			/^bg watch {2}queue paused · 0 of 8 running, 7 queued/,
 		);
-		await pty.untilScreen(/· queued .* the queue is paused/);
+		await pty.untilScreen(/· queued .* the queue is pa/);
 		await box.bg(["limit", "running", "3"]);
 		await pty.untilScreen(/ 0 of 3 running/);
 		await box.bg(["unpause", "--queue"]);

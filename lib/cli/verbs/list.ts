@@ -230,10 +230,14 @@ function printIds(
 	includes: (task: Task) => boolean,
 	{ all = false, limit = 0 }: { all?: boolean; limit?: number | undefined },
 ): void {
-	const selection = new Selection<Task>(limit);
+	const selection = new Selection<Pick<Task, "id" | "status" | "completed_at">>(
+		limit,
+	);
 	const found = iterateTasks(store, [], { archived: all });
-	for (const task of reconcileTasks(store, found))
-		if (includes(task)) selection.add(task);
+	for (const task of reconcileTasks(store, found)) {
+		const { id, status, completed_at } = task;
+		if (includes(task)) selection.add({ id, status, completed_at });
+	}
 	writeAll(
 		1,
 		selection

@@ -9,13 +9,31 @@ import {
 import { isDumbTerminal, isTerminal } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
-import { defineVerb } from "../verb.ts";
+import type { Store } from "../../store/paths.ts";
+import { resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
+import { splitValues } from "../arguments.ts";
+import {
+	createMatcher,
+	parseSelectors,
+	refuseBoth,
+	type SelectorArguments,
+	selectorFlags,
+} from "../selectors.ts";
+import { defineVerb, optional } from "../verb.ts";
 import { render } from "../watch/draw/render.ts";
 import { KeyReader } from "../watch/input.ts";
+import { ChangesReader } from "../watch/read/changes.ts";
 import { OutputReader } from "../watch/read/output.ts";
 import { TaskReader } from "../watch/read/tasks.ts";
 import { type Answer, runVerb, showVerb } from "../watch/run-verb.ts";
-import { type Effect, emptyState, layOut } from "../watch/state.ts";
+import {
+	type Effect,
+	emptyState,
+	findSelected,
+	layOut,
+	type WatchState,
+} from "../watch/state.ts";
 import {
 	endAction,
 	resize,
@@ -37,14 +55,19 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg watch": "running tasks first; ? lists the keys, q quits",
+		"bg watch --tag nightly": "only tasks with that tag",
 		"NO_COLOR=1 bg watch": "the same without colours",
 	},
-	args: {},
-	run: async ({ data: verbs }) => {
+	args: {
+		ids: optional("task ids", { multiple: true, from: "tasks" }),
+		...selectorFlags,
+	},
+	run: async ({ args, data: verbs }) => {
 		assertTerminal();
 		const store = openStore();
-		const tasks = new TaskReader(store);
+		const tasks = new TaskReader(store, selectTasks(store, args));
 		const outputs = new OutputReader(store);
+		const changes = new ChangesReader(store, () => guard(() => {}));
 		const keys = new KeyReader();
 		const colour = isColourWanted();
 		let state = emptyState(readTerminalSize(), Object.keys(verbs));
@@ -57,6 +80,8 @@ export default defineVerb({
 			if (!layOut(state).pane) return;
 			const output = outputs.read(state.selected, state.anchor !== undefined);
 			state = showOutput(state, output);
+			const known = changes.read(findSelected(state));
+			if (known !== state.changes) state = { ...state, changes: known };
 		};
 		let end = (_result: number | NodeJS.Signals) => {};
 		let fail = (_fault: unknown) => {};
@@ -64,11 +89,14 @@ export default defineVerb({
 			end = resolve;
 			fail = reject;
 		});
-		/** Does something, reads the output that is then selected, and draws. A fault ends the command. */
+		let drawn: WatchState | undefined;
+		/** Does something, reads the output that is then selected, and draws what changed. A fault ends the command. */
 		const guard = (action: () => void) => {
 			try {
 				action();
 				readOutput();
+				if (state === drawn) return;
+				drawn = state;
 				screen.draw(render(state, { now: Date.now(), colour }));
 			} catch (fault) {
 				fail(fault);
@@ -113,7 +141,15 @@ export default defineVerb({
 				}),
 			onEnd: () => end("SIGHUP"),
 		});
-		const poll = limitRate(() => guard(readTasks), minPollMs);
+		const poll = limitRate(
+			() =>
+				guard(() => {
+					readTasks();
+					// Ages have changed.
+					drawn = undefined;
+				}),
+			minPollMs,
+		);
 		const disarm = watchEnds(store, poll.call);
 		const timers = [
 			setInterval(poll.call, pollIntervalMs),
@@ -138,6 +174,18 @@ export default defineVerb({
 });
 
 // --- internal ---
+
+/** Whether a task is among those that a call names; without ids and selectors, it is. */
+function selectTasks(
+	store: Store,
+	args: SelectorArguments & { ids?: string | undefined },
+): (task: Task) => boolean {
+	refuseBoth("watch", args);
+	const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
+	const ids = new Set(given);
+	if (ids.size) return ({ id }) => ids.has(id);
+	return createMatcher(store, parseSelectors(args));
+}
 
 function assertTerminal(): void {
 	const instead = "(bg list, bg wait and bg output --follow do not)";

@@ -141,7 +141,7 @@ const wrapLine = (
 	{ lines, first }: Output,
 	line: number,
 	{ width }: PageSize,
-): string[] => wrapText(lines[line - first] ?? "", Math.max(2, width));
+): readonly string[] => wrapText(lines[line - first] ?? "", Math.max(2, width));
 
 const compareAnchors = (a: Anchor, b: Anchor) =>
 	a.line - b.line || a.row - b.row;

@@ -20,6 +20,9 @@ export type WatchRow = {
 	/** The droid, or the kind of a task without one. */
 	droid: string;
 	model: string;
+	/** The tokens that it used, without those from a cache, and credits; undefined if that is not known. */
+	used?: { tokens: number; credits: number } | undefined;
+	/** The same tokens as a text. */
 	tokens: string;
 	description: string;
 	/** What it does, why it waits, or how it ended. */
@@ -71,6 +74,8 @@ export type WatchState = {
 	isWhole: boolean;
 	/** The output of the selected task. */
 	output: Output | undefined;
+	/** What the selected task changed in its worktree; "" if that is not known. */
+	changes: string;
 	/** The top of a page that stands still; undefined while the end is followed. */
 	anchor: Anchor | undefined;
 	/** The text that was searched in the output. */
@@ -120,6 +125,7 @@ export const emptyState = (
 	focus: "list",
 	isWhole: false,
 	output: undefined,
+	changes: "",
 	anchor: undefined,
 	search: "",
 	input: undefined,
@@ -140,7 +146,7 @@ export const findSelected = ({ rows, selected }: WatchState) =>
 const minRowsBelow = 30;
 const minColumnsBeside = 120;
 /** From this width the pane is beside the list even if the screen is tall. */
-const minColumnsWide = 160;
+const minColumnsWide = 180;
 
 /** The share of a pane in the rows or columns. */
 const paneShare = { below: 0.42, beside: 0.42 } as const;

@@ -57,7 +57,7 @@ const sets: { names: Name[]; least: number }[] = [
 
 const gap = 2;
 
-/** The share of the description in the width of both texts, and its least width. */
+/** The most of the description in the width of both texts, as a share and in columns. */
 const descriptionShare = 0.5;
 const minDescription = 16;
 
@@ -65,9 +65,11 @@ const minDescription = 16;
 export function layOutRows(all: readonly WatchRow[], width: number) {
 	const { names, widths, left } = chooseColumns(all, width);
 	const hasActive = names.includes("active");
-	const task = Math.max(
-		Math.min(left, minDescription),
-		Math.round(left * descriptionShare),
+	const most = Math.max(minDescription, Math.round(left * descriptionShare));
+	const task = Math.min(
+		left,
+		most,
+		Math.max(measureAll(all).task, "TASK".length),
 	);
 	const doing = Math.max(0, left - task - gap);
 	const draw = (
@@ -169,10 +171,11 @@ function formatActive(row: WatchRow, now: number): string {
 	return formatQuiet(row, now) || "active";
 }
 
-const measured = new WeakMap<readonly WatchRow[], Record<Name, number>>();
+type Widths = Record<Name | "task", number>;
+const measured = new WeakMap<readonly WatchRow[], Widths>();
 
 /** The width of each column for rows, which do not change. Of a column of changing texts, its own. */
-function measureAll(rows: readonly WatchRow[]): Record<Name, number> {
+function measureAll(rows: readonly WatchRow[]): Widths {
 	const known = measured.get(rows);
 	if (known) return known;
 	const entries = Object.entries(columns).map(([name, column]) => {
@@ -186,7 +189,11 @@ function measureAll(rows: readonly WatchRow[]): Record<Name, number> {
 			isEmpty ? 0 : Math.min(width.upTo, Math.max(title.length, most)),
 		];
 	});
-	const widths = Object.fromEntries(entries) as Record<Name, number>;
+	const descriptions = rows.map((row) => measureWidth(row.description));
+	const widths: Widths = {
+		...(Object.fromEntries(entries) as Record<Name, number>),
+		task: descriptions.reduce((most, each) => Math.max(most, each), 0),
+	};
 	measured.set(rows, widths);
 	return widths;
 }

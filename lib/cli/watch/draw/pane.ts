@@ -1,4 +1,5 @@
 /** The output of the selected task, with a title. Pure. */
+import { toLine } from "../../../print/text.ts";
 import { formatAge } from "../../../print/units.ts";
 import { fitText } from "../../../print/width.ts";
 import { isFinal } from "../../../task/states.ts";
@@ -22,7 +23,8 @@ export function drawPane(
 	const row = findSelected(state);
 	if (!row) return { title: "", rows: [] };
 	const { output, search, anchor } = state;
-	const task = describeTask(row, options.now);
+	const facts = [describeTask(row, options.now), toLine(state.changes)];
+	const task = facts.filter(Boolean).join(" · ");
 	if (!output) return { title: task, rows: [] };
 	const page = layOutPage(output, anchor, size);
 	const title = [...describePlace(state, page.below, size), task].join(" · ");

@@ -4,9 +4,8 @@
  * and the queue only if its folders changed. Names and records change by renames, which change the folder's mtime.
  */
 import { lstatSync } from "node:fs";
-import { readCurrentDigest } from "../../../droid/task-output.ts";
+import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
 import { shortenIds } from "../../../print/table.ts";
-import { describeState } from "../../../print/task-row.ts";
 import {
 	findQueueState,
 	type QueueState,
@@ -16,7 +15,7 @@ import {
 	type ReconciledTask,
 	reconcileTask,
 } from "../../../prune/reconcile.ts";
-import { checkSupervision, describeNote } from "../../../prune/supervision.ts";
+import { checkSupervision } from "../../../prune/supervision.ts";
 import { readOutputState } from "../../../store/output-files.ts";
 import { folderPath, type Store } from "../../../store/paths.ts";
 import {
@@ -24,12 +23,14 @@ import {
 	listTaskIds,
 	readRecordVersion,
 } from "../../../store/records.ts";
+import { hasMessages } from "../../../store/sessions/messages.ts";
 import type { Status, Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import { readTaskRow } from "../../task-rows.ts";
 import type { WatchData, WatchHead, WatchRow } from "../state.ts";
 import {
 	describeInUse,
+	describeUsed,
 	type OrderedTask,
 	orderRows,
 	toShort,
@@ -51,12 +52,16 @@ export class TaskReader {
 	#ids: string[] = [];
 	#shorten = (id: string) => id;
 	#queue: QueueState | undefined;
+	#settings: ReturnType<typeof readQueueSettings> | undefined;
 	#head: WatchHead | undefined;
 	#checkedAt = Number.NEGATIVE_INFINITY;
 	#part = 0;
 
-	/** @param includes whether a task is shown. */
-	constructor(store: Store, includes: (task: Task) => boolean = () => true) {
+	/** @param includes whether a task is shown; by default unless `bg cleanup` took it off the list. */
+	constructor(
+		store: Store,
+		includes: (task: Task) => boolean = ({ archived_at }) => !archived_at,
+	) {
 		this.#store = store;
 		this.#includes = includes;
 		this.#folder = new FolderChanges(store.dir);
@@ -70,16 +75,18 @@ export class TaskReader {
 		const hasNames = this.#folder.mayHaveChanged();
 		const isCheck = now - this.#checkedAt >= finishedCheckMs;
 		if (isCheck) this.#checkedAt = now;
-		let isChanged = (hasNames || isCheck) && this.#list();
-		isChanged = this.#readRecords(isCheck, hasNames) || isChanged;
-		isChanged = this.#followTasks() || isChanged;
-		const queueChanges = this.#queueFolders.map((each) =>
-			each.mayHaveChanged(),
-		);
+		const isListed = (hasNames || isCheck) && this.#list();
+		const isRead = this.#readRecords(isCheck, hasNames);
+		const isFollowed = this.#followTasks();
 		// The limits are a file of the folder.
-		if (hasNames || isChanged || queueChanges.includes(true) || !this.#head)
-			isChanged = this.#readQueue() || isChanged;
-		isChanged = this.#describeWaits(now) || isChanged;
+		const isQueueRead =
+			this.#queueFolders.map((each) => each.mayHaveChanged()).includes(true) ||
+			hasNames;
+		if (isQueueRead) this.#queue = findQueueState(this.#store);
+		let isChanged = isListed || isRead || isFollowed;
+		if (isChanged || isQueueRead)
+			isChanged = this.#describeHead(isQueueRead) || isChanged;
+		isChanged = this.#describeWaits(now, isQueueRead || isRead) || isChanged;
 		if (!isChanged || !this.#head) return undefined;
 		return { rows: orderRows(this.#known, now), head: this.#head };
 	}
@@ -97,8 +104,8 @@ export class TaskReader {
 		for (const id of ids) if (!this.#known.has(id)) this.#known.set(id, {});
 		this.#ids = ids;
 		this.#shorten = shortenIds(ids);
-		for (const [id, { row }] of this.#known)
-			if (row) row.short = this.#shorten(id);
+		for (const [id, known] of this.#known)
+			if (known.row) known.row = { ...known.row, short: this.#shorten(id) };
 		return true;
 	}
 
@@ -129,7 +136,9 @@ export class TaskReader {
 			if (!task) continue;
 			if (at++ % reconcileParts === 0) {
 				const now = reconcileTask(this.#store, task);
-				if (now !== task) {
+				const isOver = isFinal(task) && !isLingering(task);
+				const hasNews = hasMessages(this.#store, id) || known.hasMessages;
+				if (now !== task || isOver || hasNews) {
 					this.#setTask(id, known, now);
 					isChanged = true;
 					continue;
@@ -145,15 +154,16 @@ export class TaskReader {
 	}
 
 	#setTask(id: string, known: Known, task: ReconciledTask): void {
-		const isDone = isFinal(task) && task.recorded !== false;
+		const isDone =
+			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
-		known.note = undefined;
+		known.besides = undefined;
+		known.hasMessages = hasMessages(this.#store, id);
 		known.written =
 			task.status === "running"
 				? readOutputVersion(this.#store, id)
 				: undefined;
-		const isShown = !task.archived_at && this.#includes(task);
-		known.row = isShown ? this.#toRow(task, known.row) : undefined;
+		known.row = this.#includes(task) ? this.#toRow(task, known.row) : undefined;
 	}
 
 	#toRow(task: ReconciledTask, before: WatchRow | undefined): WatchRow {
@@ -164,42 +174,52 @@ export class TaskReader {
 		const written = isRunning ? readOutputState(this.#store, id) : undefined;
 		return toWatchRow(task, {
 			row: readTaskRow(this.#store, task),
-			short: this.#shorten(id),
+			usage: (isRunning ? addUsage(this.#store, task) : task).usage,
+			shorten: this.#shorten,
 			writtenAt: written?.mtimeMs,
 			model: model ?? before?.model,
-			isLingering: isFinal(task) && checkSupervision(task) === "lingering",
+			isLingering: isLingering(task),
 		});
 	}
 
-	/** Reads the queue and what is in force. @returns whether that has changed. */
-	#readQueue(): boolean {
+	/** Describes all tasks and what is in force. @returns whether that has changed. */
+	#describeHead(isQueueRead: boolean): boolean {
 		const counts: Partial<Record<Status, number>> = {};
-		for (const { row } of this.#known.values())
-			if (row) counts[row.status] = (counts[row.status] ?? 0) + 1;
-		this.#queue = findQueueState(this.#store);
-		const { limits, queue } = readQueueSettings(this.#store);
+		let [tokens, credits] = [0, 0];
+		for (const { row } of this.#known.values()) {
+			if (!row) continue;
+			counts[row.status] = (counts[row.status] ?? 0) + 1;
+			tokens += row.used?.tokens ?? 0;
+			credits += row.used?.credits ?? 0;
+		}
+		if (isQueueRead || !this.#settings)
+			this.#settings = readQueueSettings(this.#store);
+		const { limits, queue } = this.#settings;
 		const before = JSON.stringify(this.#head);
 		this.#head = {
 			counts,
 			isQueuePaused: queue.paused,
 			...describeInUse(limits, this.#queue, counts.running ?? 0),
-			usage: "",
+			usage: describeUsed({ tokens, credits }),
 		};
 		return JSON.stringify(this.#head) !== before;
 	}
 
-	/** Describes why queued tasks wait. @returns whether a reason has changed. */
-	#describeWaits(now: number): boolean {
+	/**
+	 * Describes why queued tasks wait: all of them, or those that wait for a time.
+	 * @returns whether a reason has changed.
+	 */
+	#describeWaits(now: number, isAll: boolean): boolean {
 		const findStatus = (id: string) => this.#known.get(id)?.task?.status;
 		let isChanged = false;
 		for (const known of this.#known.values()) {
 			const { task, row } = known;
 			if (!row || task?.status !== "queued") continue;
-			const wait = this.#queue?.describeWait(task, findStatus, now);
-			known.note ??= describeNote(task) ?? "";
-			const doing = describeState({ note: known.note, waits_for: wait });
-			const text = doing
-				.flatMap((each) => (each ? [toShort(each)] : []))
+			if (!isAll && task.not_before === undefined) continue;
+			const wait = this.#queue?.describeWait(task, findStatus, now) ?? "";
+			known.besides ??= row.doing;
+			const text = [toShort(wait, this.#shorten), known.besides]
+				.filter(Boolean)
 				.join(" · ");
 			if (text === row.doing) continue;
 			known.row = { ...row, doing: text };
@@ -217,8 +237,10 @@ type Known = OrderedTask & {
 	version?: string | undefined;
 	/** The version of its output while it runs. */
 	written?: string | undefined;
-	/** What is said of the supervision of a queued task. */
-	note?: string | undefined;
+	/** What is said of a queued task besides why it waits. */
+	besides?: string | undefined;
+	/** Whether its row may show messages, which come and go beside the record. */
+	hasMessages?: boolean;
 };
 
 /** How long after its last change a folder counts as changing, in ms: file times are that coarse. */
@@ -243,6 +265,10 @@ class FolderChanges {
 	}
 }
 
+/** Whether a task has ended and its process is alive. */
+const _isLingering = (task: Task) =>
+	isFinal(task) && checkSupervision(task) === "lingering";
+
 /** A text that changes when a task writes. */
 function _readOutputVersion(store: Store, id: string): string {
 	const { size, mtimeMs } = readOutputState(store, id) ?? {};
@@ -255,15 +281,15 @@ function _toTime(text = ""): number | undefined {
 	return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** Whether a task has ended and its process is alive. */
+const isLingering = (task: Task) =>
+	isFinal(task) && checkSupervision(task) === "lingering";
+
 /** A text that changes when a task writes. */
 function readOutputVersion(store: Store, id: string): string {
 	const { size, mtimeMs } = readOutputState(store, id) ?? {};
 	return `${size}:${mtimeMs}`;
 }
-
-/** What the status column says is not repeated. */
-const _toShort = (doing: string) =>
-	doing.replace(/^(queued: |paused(?: · |$))/, "");
 
 /** The model that a droid's stream names. */
 function findModel(store: Store, task: Task): string | undefined {
