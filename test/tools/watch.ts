@@ -48,7 +48,11 @@ export function rowOf(
 	} as Task;
 	const { doing, ...others } = facts;
 	const row = toTaskRow(task, { lastMessage: doing, now });
-	return toWatchRow(task, { row, short: `s${n}`, ...others });
+	return toWatchRow(task, {
+		row,
+		shorten: (id) => `s${Number(id.slice(3))}`,
+		...others,
+	});
 }
 
 const verbs = "output pause cancel retry resume limit send diff".split(" ");

@@ -9,7 +9,18 @@ import {
 import { isDumbTerminal, isTerminal } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
-import { defineVerb } from "../verb.ts";
+import type { Store } from "../../store/paths.ts";
+import { resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
+import { splitValues } from "../arguments.ts";
+import {
+	createMatcher,
+	parseSelectors,
+	refuseBoth,
+	type SelectorArguments,
+	selectorFlags,
+} from "../selectors.ts";
+import { defineVerb, optional } from "../verb.ts";
 import { render } from "../watch/draw/render.ts";
 import { KeyReader } from "../watch/input.ts";
 import { ChangesReader } from "../watch/read/changes.ts";
@@ -44,13 +55,17 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg watch": "running tasks first; ? lists the keys, q quits",
+		"bg watch --tag nightly": "only tasks with that tag",
 		"NO_COLOR=1 bg watch": "the same without colours",
 	},
-	args: {},
-	run: async ({ data: verbs }) => {
+	args: {
+		ids: optional("task ids", { multiple: true, from: "tasks" }),
+		...selectorFlags,
+	},
+	run: async ({ args, data: verbs }) => {
 		assertTerminal();
 		const store = openStore();
-		const tasks = new TaskReader(store);
+		const tasks = new TaskReader(store, selectTasks(store, args));
 		const outputs = new OutputReader(store);
 		const changes = new ChangesReader(store, () => guard(() => {}));
 		const keys = new KeyReader();
@@ -159,6 +174,18 @@ export default defineVerb({
 });
 
 // --- internal ---
+
+/** Whether a task is among those that a call names; without ids and selectors, it is. */
+function selectTasks(
+	store: Store,
+	args: SelectorArguments & { ids?: string | undefined },
+): (task: Task) => boolean {
+	refuseBoth("watch", args);
+	const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
+	const ids = new Set(given);
+	if (ids.size) return ({ id }) => ids.has(id);
+	return createMatcher(store, parseSelectors(args));
+}
 
 function assertTerminal(): void {
 	const instead = "(bg list, bg wait and bg output --follow do not)";

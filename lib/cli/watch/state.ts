@@ -20,6 +20,9 @@ export type WatchRow = {
 	/** The droid, or the kind of a task without one. */
 	droid: string;
 	model: string;
+	/** The tokens that it used, without those from a cache, and credits; undefined if that is not known. */
+	used?: { tokens: number; credits: number } | undefined;
+	/** The same tokens as a text. */
 	tokens: string;
 	description: string;
 	/** What it does, why it waits, or how it ended. */

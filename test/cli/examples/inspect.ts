@@ -115,11 +115,20 @@ export const inspectExamples: Record<string, Example> = {
 			}),
 	},
 	"bg watch": watched,
+	"bg watch --tag nightly": {
+		...watched,
+		before: async (world) => {
+			addOld(world);
+			await world.last("--tag", "nightly");
+		},
+		check: prints(/1 of 8 running[^,]*a long one[\s\S]*showing 1 of 1/),
+	},
 	"NO_COLOR=1 bg watch": {
 		...watched,
 		check: (answer) => {
 			prints(/a long one/)(answer);
-			expect(answer.stdout).not.toContain("\u001b[3");
+			// The cursor is moved, and no text has a colour.
+			expect(answer.stdout.split("\u001b[m")[0]).not.toMatch(/\[\d*m/);
 		},
 	},
 	"bg list --since 2h --tag nightly": {

@@ -5,12 +5,14 @@
 import { readPage } from "../../../droid/pages.ts";
 import { formatStatus } from "../../../print/status.ts";
 import { toPlain } from "../../../print/text.ts";
+import { describeTaskMessages } from "../../../prune/task-messages.ts";
 import {
 	readOutputBytes,
 	readOutputSize,
 } from "../../../store/output-files.ts";
 import type { Store } from "../../../store/paths.ts";
 import { findTask, readRecordVersion } from "../../../store/records.ts";
+import { hasMessages, listMessages } from "../../../store/sessions/messages.ts";
 import type { Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import type { Output } from "../output.ts";
@@ -50,9 +52,7 @@ export class OutputReader {
 	 * @returns the same object if nothing has changed; undefined without a task.
 	 */
 	read(id: string | undefined, isStill: boolean): Output | undefined {
-		const version =
-			id &&
-			`${id} ${readRecordVersion(this.#store, id)} ${readOutputSize(this.#store, id)}`;
+		const version = id && this.#readVersion(id);
 		const isUnread = this.#output?.isUnread && !isStill;
 		if (id && version === this.#version && !isUnread) return this.#output;
 		const task = id === undefined ? undefined : findTask(this.#store, id);
@@ -74,6 +74,15 @@ export class OutputReader {
 		if (!isWhole && !isStill) this.#version = "";
 		this.#output = this.#toOutput(task, !isWhole);
 		return this.#output;
+	}
+
+	/** A text that changes with the output, the record or the messages of a task. */
+	#readVersion(id: string): string {
+		const messages = hasMessages(this.#store, id)
+			? listMessages(this.#store, id).map(({ name }) => name)
+			: [];
+		const version = readRecordVersion(this.#store, id);
+		return [id, version, readOutputSize(this.#store, id), ...messages].join();
 	}
 
 	#restart({ id, kind }: Task, size: number): void {
@@ -126,9 +135,14 @@ export class OutputReader {
 		const last = this.#rest + (isUnread ? "" : this.#readUnfinished(task));
 		const lines = [...this.#lines, ...(last ? splitLine(last) : [])];
 		const isEmpty = lines.length === 0;
-		if (isEmpty) lines.push(...describeTask(task).flatMap(splitLine));
-		if (isFinal(task) && !isUnread)
-			lines.push(...describeEnd(task).flatMap(splitLine));
+		const below = isUnread
+			? []
+			: [
+					...(isEmpty ? describeTask(task) : []),
+					...this.#describeMessages(task),
+					...(isFinal(task) ? describeEnd(task) : []),
+				];
+		lines.push(...below.flatMap(splitLine));
 		return {
 			id: task.id,
 			lines,
@@ -136,6 +150,13 @@ export class OutputReader {
 			isCut: this.#isCut,
 			isUnread,
 		};
+	}
+
+	/** The messages that wait, and the newest note to its parent. */
+	#describeMessages(task: Task): string[] {
+		if (!hasMessages(this.#store, task.id)) return [];
+		const texts = describeTaskMessages(this.#store, task);
+		return texts.length ? ["", ...texts.map((text) => `[${text}]`)] : [];
 	}
 
 	/** What a command has written of a line that has no end yet. */

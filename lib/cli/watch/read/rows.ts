@@ -1,6 +1,7 @@
 /** The rows of the list from tasks, their order, and what the head says of the queue. Pure. */
 import type { TaskRow } from "../../../print/task-row.ts";
 import { toLine } from "../../../print/text.ts";
+import { formatCredits, formatTokens } from "../../../print/units.ts";
 import type {
 	QueueState,
 	readQueueSettings,
@@ -10,30 +11,40 @@ import { findLimit, toLimit } from "../../../spawn/limits.ts";
 import { compareIds } from "../../../task/ids.ts";
 import type { Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
+import { countBudget, parseUsage } from "../../../task/usage.ts";
 import type { WatchHead, WatchRow } from "../state.ts";
 
 /** What is said of a task beside its record. */
 export type RowFacts = {
 	/** Its row in other lists. */
 	row: TaskRow;
-	short: string;
+	/** Shortens ids. */
+	shorten: (id: string) => string;
 	/** When its output was written last, in ms since 1970. */
 	writtenAt?: number | undefined;
 	/** The model that its stream names. */
 	model?: string | undefined;
 	isLingering?: boolean;
+	/** What it used, as a record has it. */
+	usage?: unknown;
 };
 
 /** Makes the row of a task. */
 export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
-	const { row, short, writtenAt, model, isLingering = false } = facts;
+	const { row, shorten, writtenAt, model, isLingering = false, usage } = facts;
+	const counts = parseUsage(usage);
+	const used = counts && {
+		tokens: countBudget(counts),
+		credits: counts.credits,
+	};
 	const { id, status, kind, tags = [], parent_session_id = "" } = task;
 	const startedAt = toTime(task.started_at);
 	const times = [startedAt, writtenAt, toTime(task.active_at)];
 	const isRunning = status === "running";
+	const progress = row.progress.slice(0, 400);
 	return {
 		id,
-		short,
+		short: shorten(id),
 		status,
 		kind,
 		isPaused: task.paused_at !== undefined && !isFinal(task),
@@ -41,9 +52,10 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 		hasWorktree: task.worktree !== undefined,
 		droid: row.droid,
 		model: toLine((task.model ?? model ?? "").slice(0, 100)),
-		tokens: "",
+		tokens: used ? formatTokens(used.tokens) : "",
+		used,
 		description: row.description,
-		doing: toShort(row.progress.slice(0, 400)),
+		doing: isRunning ? progress : toShort(progress, shorten),
 		queuedAt: toTime(task.queued_at),
 		startedAt,
 		endedAt: toTime(task.completed_at),
@@ -55,9 +67,14 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 	};
 }
 
-/** What the column of the status says is not repeated. */
-export const toShort = (doing: string): string =>
-	doing.replace(/^(queued: |paused(?: · |$))/, "");
+/** What a task waits for or how it ended, without what the column of the status says, and with short ids. */
+export const toShort = (
+	doing: string,
+	shorten: (id: string) => string,
+): string =>
+	doing
+		.replace(/^(queued: |paused(?: · |$))/, "")
+		.replace(/\bbg_[0-9a-f]{8,32}\b/g, shorten);
 
 /** A task with its row, if it is shown. */
 export type OrderedTask = {
@@ -149,6 +166,18 @@ export function describeInUse(
 				: "",
 		limits: parts.length ? `limits: ${parts.join(", ")}` : "",
 	};
+}
+
+/** What all tasks used together: `1.2M tokens, 3.4 credits`; "" if nothing is known. */
+export function describeUsed({
+	tokens,
+	credits,
+}: NonNullable<WatchRow["used"]>): string {
+	const parts = [
+		...(tokens ? [`${formatTokens(tokens)} tokens`] : []),
+		...(credits ? [`${formatCredits(credits)} credits`] : []),
+	];
+	return parts.join(", ");
 }
 
 // --- internal ---

@@ -4,9 +4,8 @@
  * and the queue only if its folders changed. Names and records change by renames, which change the folder's mtime.
  */
 import { lstatSync } from "node:fs";
-import { readCurrentDigest } from "../../../droid/task-output.ts";
+import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
 import { shortenIds } from "../../../print/table.ts";
-import { describeState } from "../../../print/task-row.ts";
 import {
 	findQueueState,
 	type QueueState,
@@ -16,7 +15,7 @@ import {
 	type ReconciledTask,
 	reconcileTask,
 } from "../../../prune/reconcile.ts";
-import { checkSupervision, describeNote } from "../../../prune/supervision.ts";
+import { checkSupervision } from "../../../prune/supervision.ts";
 import { readOutputState } from "../../../store/output-files.ts";
 import { folderPath, type Store } from "../../../store/paths.ts";
 import {
@@ -24,12 +23,14 @@ import {
 	listTaskIds,
 	readRecordVersion,
 } from "../../../store/records.ts";
+import { hasMessages } from "../../../store/sessions/messages.ts";
 import type { Status, Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import { readTaskRow } from "../../task-rows.ts";
 import type { WatchData, WatchHead, WatchRow } from "../state.ts";
 import {
 	describeInUse,
+	describeUsed,
 	type OrderedTask,
 	orderRows,
 	toShort,
@@ -56,8 +57,11 @@ export class TaskReader {
 	#checkedAt = Number.NEGATIVE_INFINITY;
 	#part = 0;
 
-	/** @param includes whether a task is shown. */
-	constructor(store: Store, includes: (task: Task) => boolean = () => true) {
+	/** @param includes whether a task is shown; by default unless `bg cleanup` took it off the list. */
+	constructor(
+		store: Store,
+		includes: (task: Task) => boolean = ({ archived_at }) => !archived_at,
+	) {
 		this.#store = store;
 		this.#includes = includes;
 		this.#folder = new FolderChanges(store.dir);
@@ -133,7 +137,8 @@ export class TaskReader {
 			if (at++ % reconcileParts === 0) {
 				const now = reconcileTask(this.#store, task);
 				const isOver = isFinal(task) && !isLingering(task);
-				if (now !== task || isOver) {
+				const hasNews = hasMessages(this.#store, id) || known.hasMessages;
+				if (now !== task || isOver || hasNews) {
 					this.#setTask(id, known, now);
 					isChanged = true;
 					continue;
@@ -152,13 +157,13 @@ export class TaskReader {
 		const isDone =
 			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
-		known.note = undefined;
+		known.besides = undefined;
+		known.hasMessages = hasMessages(this.#store, id);
 		known.written =
 			task.status === "running"
 				? readOutputVersion(this.#store, id)
 				: undefined;
-		const isShown = !task.archived_at && this.#includes(task);
-		known.row = isShown ? this.#toRow(task, known.row) : undefined;
+		known.row = this.#includes(task) ? this.#toRow(task, known.row) : undefined;
 	}
 
 	#toRow(task: ReconciledTask, before: WatchRow | undefined): WatchRow {
@@ -169,7 +174,8 @@ export class TaskReader {
 		const written = isRunning ? readOutputState(this.#store, id) : undefined;
 		return toWatchRow(task, {
 			row: readTaskRow(this.#store, task),
-			short: this.#shorten(id),
+			usage: (isRunning ? addUsage(this.#store, task) : task).usage,
+			shorten: this.#shorten,
 			writtenAt: written?.mtimeMs,
 			model: model ?? before?.model,
 			isLingering: isLingering(task),
@@ -179,8 +185,13 @@ export class TaskReader {
 	/** Describes all tasks and what is in force. @returns whether that has changed. */
 	#describeHead(isQueueRead: boolean): boolean {
 		const counts: Partial<Record<Status, number>> = {};
-		for (const { row } of this.#known.values())
-			if (row) counts[row.status] = (counts[row.status] ?? 0) + 1;
+		let [tokens, credits] = [0, 0];
+		for (const { row } of this.#known.values()) {
+			if (!row) continue;
+			counts[row.status] = (counts[row.status] ?? 0) + 1;
+			tokens += row.used?.tokens ?? 0;
+			credits += row.used?.credits ?? 0;
+		}
 		if (isQueueRead || !this.#settings)
 			this.#settings = readQueueSettings(this.#store);
 		const { limits, queue } = this.#settings;
@@ -189,7 +200,7 @@ export class TaskReader {
 			counts,
 			isQueuePaused: queue.paused,
 			...describeInUse(limits, this.#queue, counts.running ?? 0),
-			usage: "",
+			usage: describeUsed({ tokens, credits }),
 		};
 		return JSON.stringify(this.#head) !== before;
 	}
@@ -205,11 +216,10 @@ export class TaskReader {
 			const { task, row } = known;
 			if (!row || task?.status !== "queued") continue;
 			if (!isAll && task.not_before === undefined) continue;
-			const wait = this.#queue?.describeWait(task, findStatus, now);
-			known.note ??= describeNote(task) ?? "";
-			const doing = describeState({ note: known.note, waits_for: wait });
-			const text = doing
-				.flatMap((each) => (each ? [toShort(each)] : []))
+			const wait = this.#queue?.describeWait(task, findStatus, now) ?? "";
+			known.besides ??= row.doing;
+			const text = [toShort(wait, this.#shorten), known.besides]
+				.filter(Boolean)
 				.join(" · ");
 			if (text === row.doing) continue;
 			known.row = { ...row, doing: text };
@@ -227,8 +237,10 @@ type Known = OrderedTask & {
 	version?: string | undefined;
 	/** The version of its output while it runs. */
 	written?: string | undefined;
-	/** What is said of the supervision of a queued task. */
-	note?: string | undefined;
+	/** What is said of a queued task besides why it waits. */
+	besides?: string | undefined;
+	/** Whether its row may show messages, which come and go beside the record. */
+	hasMessages?: boolean;
 };
 
 /** How long after its last change a folder counts as changing, in ms: file times are that coarse. */
@@ -278,10 +290,6 @@ function readOutputVersion(store: Store, id: string): string {
 	const { size, mtimeMs } = readOutputState(store, id) ?? {};
 	return `${size}:${mtimeMs}`;
 }
-
-/** What the status column says is not repeated. */
-const _toShort = (doing: string) =>
-	doing.replace(/^(queued: |paused(?: · |$))/, "");
 
 /** The model that a droid's stream names. */
 function findModel(store: Store, task: Task): string | undefined {
