@@ -26,8 +26,8 @@ import { isHeldAtFirst, releaseSlot, setRunnable } from "../spawn/queue.ts";
 import { lowerFileLimit } from "../spawn/supervisor.ts";
 import { WaitingTasks } from "../spawn/waiting.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { notifyWaiters } from "../store/ends.ts";
-import { LockHeldError } from "../store/locks.ts";
+import { notifyTogether, notifyWaiters } from "../store/ends.ts";
+import { keepClaims, LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
 import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
@@ -70,6 +70,8 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
 	const store = openStore({ write: true });
+	const removeClaims = keepClaims();
+	const notifyRest = notifyTogether();
 	try {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
@@ -79,6 +81,9 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	} catch (error) {
 		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
+	} finally {
+		removeClaims();
+		notifyRest();
 	}
 }
 
