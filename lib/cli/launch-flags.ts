@@ -76,12 +76,12 @@ export const toLaunchOptions = (
  * Launches all plans or none, and prints them: a batch as one JSON object or a line each. If that fails, the
  * error names the tasks, which were launched.
  */
-export function launchAndReply(
+export async function launchAndReply(
 	plans: readonly NamedPlan[],
 	format: FormatArguments & { quiet?: boolean },
 	{ isBatch = false } = {},
-): void {
-	const launched = launchPlans(plans.map(({ plan }) => plan));
+): Promise<void> {
+	const launched = await launchPlans(plans.map(({ plan }) => plan));
 	const asJson = !format.quiet && isJsonWanted(format);
 	const describe = isBatch ? describeInBatch : describeLaunched;
 	const tasks = launched.map((each, index) =>

@@ -28,7 +28,7 @@ import { findReadableTask } from "./records.ts";
 
 /**
  * Runs the part of a launch that creates names for these ids.
- * @param action gets the name of the launch's claim, which is there until it returns.
+ * @param action gets the name of the launch's claim, which is there until its result, or the promise of it, is there.
  */
 export function withPendingLaunch<T>(
 	store: Store,
@@ -37,13 +37,19 @@ export function withPendingLaunch<T>(
 ): T {
 	const name = uniqueHolderName();
 	const claim = `${folderPath(store, "launches")}/${name}`;
+	// If this fails, a sweep removes it once this process has exited.
+	const end = () => discard(claim);
+	let result: T;
 	try {
 		writePrivateFile(claim, ids.join("\n"));
-		return action(name);
-	} finally {
-		// If this fails, a sweep removes it once this process has exited.
-		discard(claim);
+		result = action(name);
+	} catch (error) {
+		end();
+		throw error;
 	}
+	if (result instanceof Promise) return result.finally(end) as T;
+	end();
+	return result;
 }
 
 /**

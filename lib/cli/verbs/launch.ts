@@ -75,8 +75,7 @@ export default defineVerb({
 		if (parsed.batch !== undefined) {
 			const { planBatch } = await import("../../control/launch/batch.ts");
 			const plans = planBatch(readTextFile("--batch", parsed.batch));
-			launchAndReply(plans, parsed, { isBatch: true });
-			return;
+			return launchAndReply(plans, parsed, { isBatch: true });
 		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
@@ -89,7 +88,7 @@ export default defineVerb({
 			private: parsed.private,
 			worktree: parsed.worktree,
 		});
-		launchAndReply([{ plan }], parsed);
+		return launchAndReply([{ plan }], parsed);
 	},
 });
 

@@ -20,6 +20,6 @@ export default defineVerb({
 	run: ({ args }) => {
 		const task = readReconciled(args.id);
 		const plan = planResume(task, args.prompt, args.fork ?? false);
-		launchAndReply([{ plan }], args);
+		return launchAndReply([{ plan }], args);
 	},
 });

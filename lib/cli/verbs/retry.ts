@@ -18,7 +18,7 @@ export default defineVerb({
 	},
 	run: ({ args }) => {
 		const plan = planRetry(readReconciled(args.id));
-		launchAndReply([{ plan }], args);
+		return launchAndReply([{ plan }], args);
 	},
 });
 

@@ -44,7 +44,7 @@ export default defineVerb({
 			...toLaunchOptions(parsed),
 			command: splitValues(parsed.command),
 		});
-		launchAndReply([{ plan }], parsed);
+		return launchAndReply([{ plan }], parsed);
 	},
 });
 
