@@ -47,6 +47,9 @@ const deadBeatMs = 4000;
 /** How often to look whether queue entries are missing, in ms. */
 const restoreMs = 10_000;
 
+/** How seldom the records of all waiting tasks are read, compared to what that takes: of few, at each full round. */
+const wholeUpdateFactor = 20;
+
 /** The version of a record that was not read yet. */
 const notRead = "not read yet";
 
@@ -84,6 +87,8 @@ export class WaitingTasks {
 	readonly #heldVersions = new Map<string, string | undefined>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
+	/** The same for tasks that wait for nothing but a slot. */
+	#nextWholeUpdateAt = 0;
 	#nextBeatCheckAt = 0;
 	/** When missing queue entries are added again, likewise. */
 	#nextRestoreAt = performance.now() + restoreMs;
@@ -122,6 +127,7 @@ export class WaitingTasks {
 	/** A signal came: something has changed for one of the tasks. */
 	wake(): void {
 		this.#nextFullRoundAt = 0;
+		this.#nextWholeUpdateAt = 0;
 		this.#startRounds();
 	}
 
@@ -188,8 +194,14 @@ export class WaitingTasks {
 			this.#forgetEnds();
 			this.#restoreEntries();
 		}
-		for (const each of isFull ? this.#waiting.values() : this.#held)
+		const startedAt = performance.now();
+		const isWhole = isFull && startedAt >= this.#nextWholeUpdateAt;
+		for (const each of isWhole ? this.#waiting.values() : this.#held)
 			await this.#update(each, isFull);
+		if (isWhole) {
+			const cost = performance.now() - startedAt;
+			this.#nextWholeUpdateAt = startedAt + cost * wholeUpdateFactor;
+		}
 		// A grant comes with a signal.
 		if (isFull)
 			for (const id of takeGrants(store, this.#runnable))
