@@ -27,7 +27,11 @@ import {
 	withdrawEntry,
 } from "../../spawn/queue.ts";
 import { startSupervisor } from "../../spawn/supervisor.ts";
-import { claimUniqueKeys, withPendingLaunch } from "../../store/claims.ts";
+import {
+	claimUniqueKeys,
+	narrowPendingLaunch,
+	withPendingLaunch,
+} from "../../store/claims.ts";
 import { logFault, openStore } from "../../store/directory.ts";
 import { discard } from "../../store/files.ts";
 import { promptFile, type Store, systemPromptFile } from "../../store/paths.ts";
@@ -67,6 +71,9 @@ export async function launchPlans(
 			return startPlans(store, plans, launch);
 		const claimed = claimUniqueKeys(store, tasks, reconcileTask);
 		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
+		const freshIds = fresh.map(({ task }) => task.id);
+		if (fresh.length < plans.length)
+			narrowPendingLaunch(store, launch, freshIds);
 		const claimedIds = new Map(
 			ids.map((id, index) => [id, claimed[index]?.id ?? id]),
 		);
