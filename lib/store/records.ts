@@ -214,6 +214,8 @@ export type UpdateOptions = {
 	timeoutMs?: number;
 	/** Replaces a record that is missing or broken, which is an error otherwise. */
 	fallback?: Task;
+	/** Called under the lock, after the record was changed by another change than its end. */
+	onWritten?: () => void;
 };
 
 /**
@@ -245,12 +247,15 @@ export function updateTaskAsync(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
-	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
+	{ timeoutMs = lockTimeoutMs, fallback, onWritten }: UpdateOptions = {},
 ): Promise<Task> {
 	return withLockAsync(store, { name: id, timeoutMs }, () => {
 		const { task, change } = decideChange(store, id, decide, fallback);
 		if (change === "end") return recordEnd(store, task);
-		if (change) rewriteRecord(store, task, false);
+		if (change) {
+			rewriteRecord(store, task, false);
+			onWritten?.();
+		}
 		return task;
 	});
 }

@@ -69,15 +69,18 @@ export class Monitor {
 
 	/**
 	 * The task's process runs: its limits count from now on.
-	 * @param child that process, if this supervisor started it.
+	 * @param started `child`: that process, if this supervisor started it. `version`: of the record that `task` is.
 	 */
-	start(task: Task, child?: ChildProcess): void {
+	start(
+		task: Task,
+		{ child, version }: { child?: ChildProcess; version?: string } = {},
+	): void {
 		this.#task = task;
 		this.#root = task.process;
 		this.#child = child;
 		this.#activity.start(task);
 		this.#output.size = 0;
-		this.#version = undefined;
+		this.#version = version;
 		this.#stopping = undefined;
 		this.#isRunning = true;
 		// Many tasks end before their first poll, which then costs nothing.

@@ -167,7 +167,7 @@ async function runTask(
 	if (started === "ended") return concludeTask(context, task);
 	const { child, exit } = started;
 	let { running } = started;
-	monitor.start(running, child);
+	monitor.start(running, started);
 	const abort = new AbortController();
 	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
@@ -198,6 +198,8 @@ type Started = {
 	running: Task;
 	/** Whether the record says that it runs. */
 	isRecorded: boolean;
+	/** The version of that record. */
+	version?: string | undefined;
 };
 
 /**
@@ -232,7 +234,12 @@ async function startProcess(
 			started.running = markRunning(now, identity, timestamp()) ?? now;
 			return started.running;
 		};
-		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });
+		// Read under the lock: it is that of the record as it was written here.
+		const onWritten = () => {
+			if (started) started.version = readRecordVersion(store, id);
+		};
+		const options = { timeoutMs: startTimeoutMs, onWritten };
+		await updateTaskAsync(store, id, start, options);
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held or the record cannot be read.
