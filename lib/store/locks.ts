@@ -3,6 +3,9 @@
  * a prepared folder onto it (ENOTEMPTY: held), releases it by unlinking its own file, and breaks it by
  * unlinking the file of a dead holder. Each name belongs to one holder, so breaking a lock cannot remove
  * the claim of a live one.
+ *
+ * A supervisor releases a lock by renaming the folder back: it is prepared for the next lock. It does so only while
+ * its own file is in the folder.
  */
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { BgError, errorCode, errorMessage, refused } from "../error.ts";
