@@ -113,7 +113,12 @@ const pause: AnswerEntry = {
 	about: "",
 	shape: object({
 		tasks: list(
-			{ ...named, status, paused: yes("whether it is paused now") },
+			{
+				...named,
+				status,
+				paused: yes("whether it is paused now"),
+				...partial({ note: text("of several, why it was not changed") }),
+			},
 			"the tasks",
 		),
 		queue,
@@ -310,7 +315,7 @@ export const answers: Record<string, AnswerEntry> = {
 		}),
 	},
 	send: {
-		about: "",
+		about: 'With selectors: `{"tasks": […]}` with one such object for each.',
 		shape: object({
 			...named,
 			status,
@@ -330,6 +335,7 @@ export const answers: Record<string, AnswerEntry> = {
 					},
 					"of a command, what it was sent",
 				),
+				note: text("with selectors: why it was not sent"),
 			}),
 		}),
 	},

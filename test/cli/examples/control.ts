@@ -53,9 +53,9 @@ const wordsOf = async ({ newest }: World, key: "messages" | "notes") => {
 	return all.map(({ text }) => text);
 };
 
-const messaged = (text: string): Example => ({
+const messaged = (text: string, fields: Partial<Task> = {}): Example => ({
 	before: (world) => {
-		addDroid(world);
+		addDroid(world, fields);
 		writeFileSync(join(world.project, "notes.md"), text);
 	},
 	check: async (_, world) =>
@@ -97,6 +97,10 @@ export const controlExamples: Record<string, Example> = {
 			}),
 	},
 	'bg send @last "The port is 8080."': messaged("The port is 8080."),
+	'bg send --tag review "Stop at the first fault."': messaged(
+		"Stop at the first fault.",
+		{ tags: ["review"] },
+	),
 	"bg send --wait @last --file notes.md": {
 		...messaged("a note"),
 		during: deliver,
