@@ -244,7 +244,7 @@ concurrentTest(
 		await box.bg(["send", id, "-"], { input: "x".repeat(20_000) });
 		const [message = ""] = readdirSync(messageFolder({ dir: box.dir }, id));
 		const text = join(messageFolder({ dir: box.dir }, id), `${message}.text`);
-		mkdirSync(text);
+		mkdirSync(join(text, "not empty"), { recursive: true });
 		const ended = addEnd(box, child);
 		const notice = noticeIn(await hook(box, toolUse(child), inside(id)));
 		expect(notice).toStartWith("Background tasks ended");
