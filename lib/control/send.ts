@@ -71,20 +71,24 @@ export function sendNote(store: Store, text: string): Sent {
 		throw usage(
 			'"parent" is the session that launched a task: bg send parent works inside one',
 		);
-	const own = readTask(store, readOwnTaskId() ?? "");
+	const id = readOwnTaskId();
+	if (!id)
+		throw refused(
+			`${taskVariable} is not a task id, so the parent is not known: unset it outside of tasks`,
+		);
+	const own = readTask(store, id);
 	const session = findParentSession(store, own);
 	if (!session)
 		throw refused(
 			`the session that launched ${own.id} is not known (its parent is ${own.parent_session_id ?? "main"}): say it in your final answer`,
 		);
-	let id = "";
-	updateTask(store, own.id, () => {
-		const from: Sender = { by: "task", id: own.id };
-		id = addMessage(store, own.id, "note", { from, text });
+	let note = "";
+	updateTask(store, id, () => {
+		note = addMessage(store, id, "note", { from: { by: "task", id }, text });
 		return undefined;
 	});
-	expectNote(store, session, own.id);
-	return { task: own, message: { id, status: "queued" } };
+	expectNote(store, session, id);
+	return { task: own, message: { id: note, status: "queued" } };
 }
 
 /**

@@ -90,11 +90,11 @@ export function readTaskUsage(store: Store, task: Task): TaskUsage | undefined {
  */
 export function readUsageBefore(
 	store: Store,
-	{ kind, command = [], cwd }: Task,
+	{ kind, command = [], worktree_dir, cwd }: Task,
 ): Task["usage_before"] {
 	const [flag, session] = command.slice(-2);
 	if (kind !== "droid" || flag !== "-s" || !session) return undefined;
-	const { counts } = readSessionUsage(store, session, cwd);
+	const { counts } = readSessionUsage(store, session, worktree_dir ?? cwd);
 	return counts && toRecordUsage(counts);
 }
 
@@ -192,14 +192,18 @@ function readCurrentUsage(
 	task: Task,
 	printed?: unknown,
 ): SessionUsage {
-	const { attempt = 1, cwd, droid_session_id, usage_before } = task;
+	const { attempt = 1, droid_session_id, usage_before } = task;
 	try {
 		const { sessionId, usage } = readCurrentDigest(store, task);
 		const counted = parseUsage(printed ?? usage);
 		// Until its stream names it, the record has the session of the attempt before.
 		const session = sessionId ?? (attempt > 1 ? undefined : droid_session_id);
 		if (session === undefined) return counted ? { counts: counted } : {};
-		const { counts, ...doubt } = readSessionUsage(store, session, cwd);
+		const { counts, ...doubt } = readSessionUsage(
+			store,
+			session,
+			task.worktree_dir ?? task.cwd,
+		);
 		if (!counts) return counted ? { counts: counted } : doubt;
 		const before = parseUsage(usage_before);
 		if (before) return { counts: subtractCounts(counts, before), ...doubt };

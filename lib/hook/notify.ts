@@ -11,7 +11,10 @@ import { programCommand } from "../process/self.ts";
 import { markNoticeDue } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
-import { countUndelivered } from "../store/sessions/messages.ts";
+import {
+	countUndelivered,
+	isSessionMessaged,
+} from "../store/sessions/messages.ts";
 import {
 	claimNotices,
 	collectNotices,
@@ -29,12 +32,7 @@ import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { completeContinuations } from "./continue.ts";
 import { measureTimeLeft } from "./deadline.ts";
-import {
-	isAnyMessageWaiting,
-	separator,
-	takeMessages,
-	takeNotes,
-} from "./messages.ts";
+import { separator, takeMessages, takeNotes } from "./messages.ts";
 
 /** The longest notice, in characters. */
 const maxNoticeLength = 2000;
@@ -119,7 +117,7 @@ export function deliverNotices(
 	if (isTentative) keepToldNotices(store, session, claims);
 	removeClaimedNotices(store, session, isTentative ? [] : claims, {
 		isMoreDue: left > 0,
-		isMessageDue: () => isAnyMessageWaiting(store, session),
+		isMessageDue: () => isSessionMessaged(store, session),
 	});
 }
 

@@ -30,6 +30,7 @@ const calls: [verb: string, line: string[]][] = [
 	["droids", ["droids"]],
 	["wait", ["wait", "$failed", "$long"]],
 	["wait", ["wait", "$running", "--timeout", "1s"]],
+	["send", ["send", "$kept", "y", "--eof"]],
 	["retry", ["retry", "$failed"]],
 	["launch", ["launch", "d", "SAY[x]", "--unique", "k", "--after", "$running"]],
 	["launch", ["launch", "d", "SAY[x]", "--unique", "k"]],
@@ -76,6 +77,8 @@ async function fillStore(box: Trees): Promise<Record<string, string>> {
 	);
 	const huge = await script("head -c 300000 /dev/zero | tr '\\0' y | fold");
 	const running = await run("--tag", "t", "d", "--", "sleep", "60");
+	const kept = await run("--stdin", "keep", "d", "--", "sleep", "60");
+	await box.untilTask(kept, ({ pid }) => pid, "a start");
 	const queued = await run("--after", running, "d", "--", "true");
 	await box.bg(["wait", failed, long, huge]);
 	const broken = join(box.dir, "bg_0000000000000000.json");
@@ -84,7 +87,7 @@ async function fillStore(box: Trees): Promise<Record<string, string>> {
 		join(box.project, "tasks.jsonl"),
 		'{"name": "a", "description": "d", "command": ["true"]}\n',
 	);
-	return { tree, failed, long, huge, running, queued };
+	return { tree, failed, long, huge, running, kept, queued };
 }
 
 test("real answers have the keys that the page tells, and no other", async () => {

@@ -14,7 +14,7 @@ const known = (await loadVerbs(verbs)).map((verb, index) => ({
 	...verb,
 }));
 
-const more = [["diff", "inspect"]] as const;
+const more = [["other", "inspect"]] as const;
 
 /** The real table with one more verb. */
 const longer = await loadVerbs({

@@ -3,11 +3,13 @@
  * answers are compared with it (test/cli/answers.test.ts): an answer with a key that is not here fails.
  */
 import { hookEvents } from "../../lib/hook/events.ts";
+import { messageStatuses } from "../../lib/store/sessions/messages.ts";
 import { statuses } from "../../lib/task/schema.ts";
 import {
 	changes,
 	cutKeys,
 	limits,
+	message,
 	noteKeys,
 	progress,
 	queue,
@@ -192,6 +194,7 @@ export const answers: Record<string, AnswerEntry> = {
 			...listHead,
 			tasks: list({ ...recordKeys, ...noteKeys }, "the tasks"),
 			...listTail,
+			usage: maybe(byName(byName(count(""), ""), "by session, their usage")),
 		}),
 	},
 	status: {
@@ -203,6 +206,8 @@ export const answers: Record<string, AnswerEntry> = {
 			...noteKeys,
 			...cutKeys,
 			changes: maybe(changes),
+			messages: maybe(message("messages to it, the newest")),
+			notes: maybe(message("its notes to its parent session, the newest")),
 		}),
 	},
 	output: {
@@ -302,6 +307,30 @@ export const answers: Record<string, AnswerEntry> = {
 				},
 				"the tasks",
 			),
+		}),
+	},
+	send: {
+		about: "",
+		shape: object({
+			...named,
+			status,
+			...partial({
+				to: oneOf(["parent"], "of a note: it goes to the parent session"),
+				message: object(
+					{
+						id: text("its id"),
+						status: oneOf(messageStatuses, "what became of it"),
+					},
+					"the message, or the note",
+				),
+				input: object(
+					{
+						bytes: count("how many bytes were written"),
+						eof: yes("whether the input has ended"),
+					},
+					"of a command, what it was sent",
+				),
+			}),
 		}),
 	},
 	edit: {

@@ -1,4 +1,5 @@
 /** The shape of a task's record, as `bg status` and `bg list --full` show it and `<id>.json` has it. */
+import { messageStatuses } from "../../lib/store/sessions/messages.ts";
 import {
 	autonomies,
 	kinds,
@@ -67,7 +68,7 @@ export const recordKeys: Keys = {
 		command: texts("the program and its arguments"),
 		via: oneOf(["argv", "file", "private"], "how droid gets the prompt"),
 		cwd: text("the working directory"),
-		stdin: text("the file of its standard input"),
+		stdin: text("the file of its standard input; `keep`: `bg send` writes it"),
 		worktree: text("the name given with `--worktree`; empty: droid's choice"),
 		worktree_dir: text("the folder of its worktree"),
 		worktree_branch: text("the branch of its worktree"),
@@ -89,6 +90,7 @@ export const recordKeys: Keys = {
 		quiet_ms: count("how long it has been without activity, in ms"),
 		timeout_ms: count("the most it may run, in ms"),
 		max_output_bytes: count("the most it may write, in bytes"),
+		max_tokens: count("the most tokens it may use"),
 		priority: count("higher starts first"),
 		after: texts("the tasks that must end before it starts"),
 		after_mode: oneOf(["completed", "any"], "how those must end"),
@@ -103,6 +105,7 @@ export const recordKeys: Keys = {
 					signal: text("the signal that ended it"),
 					started_at: text("when it started"),
 					completed_at: text("when it ended"),
+					usage: byName(anything(""), "what it used"),
 				}),
 			},
 			"the earlier attempts",
@@ -113,7 +116,14 @@ export const recordKeys: Keys = {
 		concurrency_key: text("what limits for each droid count it by"),
 		on_end: texts("the command that runs at its end"),
 		progress,
-		usage: byName(anything(""), "what droid says that it used, at its end"),
+		usage: byName(
+			anything(""),
+			"tokens and credits of a droid, all attempts together; `unread`: why they are not known now",
+		),
+		usage_before: byName(
+			anything(""),
+			"the same of the session that it continues, before",
+		),
 		process: identity("its process"),
 		pid: count("the id of its process"),
 		supervisor: identity("the process that supervises it"),
@@ -182,3 +192,27 @@ export const queue = object(
 	{ paused: yes("whether no task starts") },
 	"the queue",
 );
+
+/** A message to a task, or a note of it. */
+export const message = (meaning: string) =>
+	list(
+		{
+			id: text("its id"),
+			status: oneOf(messageStatuses, "what became of it"),
+			...partial({
+				at: text("when it was sent"),
+				from: object(
+					{
+						by: oneOf(["person", "session", "task"], "what sent it"),
+						...partial({
+							id: text("the session or the task"),
+							launched: yes("whether that session launched the task"),
+						}),
+					},
+					"the sender",
+				),
+				text: text("its text"),
+			}),
+		},
+		meaning,
+	);

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { type Answer, type Sandbox, sandbox } from "../tools/harness.ts";
-import { running } from "../tools/scripts.ts";
+import { addTask, endTask } from "../tools/hooks.ts";
+import { endOf, running, script } from "../tools/scripts.ts";
 
 const ago = (minutes: number) =>
 	new Date(Date.now() - minutes * 60_000).toISOString();
@@ -184,4 +185,33 @@ test("inside a task it and its ancestors are left out", async () => {
 	expect(ids(await box.bg(["cancel", "--all"], inside))).toEqual([other]);
 	await box.bg(["cancel", outer]);
 	expect(box.record(inner).status).toBe("cancelled");
+});
+
+test("send reaches all that match and take messages, and says which did not get it", async () => {
+	const box = sandbox();
+	const tag = ["--tag", "x"];
+	const read = "read line; echo got $line";
+	const keep = [...tag, "--stdin", "keep"];
+	const [a, b] = [await script(box, keep, read), await script(box, keep, read)];
+	for (const id of [a, b]) await running(box, id);
+	await start(box, tag);
+	const sent = await box.bg(["send", ...tag, "-"], { input: "hello\n" });
+	expect(sent).toMatchObject({ code: 0, stderr: "" });
+	expect(sent.json().tasks).toMatchObject([
+		{ id: a, taskId: a, input: { bytes: 6 } },
+		{ id: b, input: { bytes: 6 } },
+	]);
+	for (const id of [a, b])
+		expect((await endOf(box, id)).result).toBe("got hello");
+	const none = await box.bg(["send", ...tag, "hello"]);
+	expect(none.code).toBe(3);
+	const droid = addTask(box, { kind: "droid", tags: ["x"], cwd: box.home });
+	const refused = await box.bg(["send", ...tag, "hello"]);
+	expect(refused.code).toBe(1);
+	expect(refused.json().tasks).toMatchObject([
+		{ id: droid, note: expect.stringContaining("no hook of bg") },
+	]);
+	expect((await box.bg(["send", "a", "b", "--all"])).code).toBe(2);
+	endTask(box, droid);
+	await box.bg(["cancel", "--all"]);
 });

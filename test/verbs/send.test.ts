@@ -4,17 +4,18 @@ import {
 	mkdirSync,
 	readdirSync,
 	readFileSync,
+	rmSync,
 	statSync,
 	writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { messageFolder } from "../../lib/store/paths.ts";
 import { countStop, maxStops } from "../../lib/store/sessions/messages.ts";
-import type { Task } from "../../lib/task/schema.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
 import {
+	addEnd,
 	addTask,
 	child,
 	endTask,
@@ -27,27 +28,7 @@ import {
 	sessionStart,
 	toolUse,
 } from "../tools/hooks.ts";
-
-/** Hooks of bg as `bg install` writes them for the user. */
-function install(box: Sandbox): void {
-	const path = join(box.home, ".factory", "hooks.json");
-	mkdirSync(dirname(path));
-	const command = `"${box.home}/.factory/hooks/bg" hook`;
-	const entry = [{ hooks: [{ type: "command", command, timeout: 5 }] }];
-	writeFileSync(path, JSON.stringify({ PostToolUse: entry, Stop: entry }));
-}
-
-/** A running droid's task without a process, in a home with hooks. */
-function droid(box: Sandbox, fields: Partial<Task> = {}): string {
-	if (!existsSync(join(box.home, ".factory"))) install(box);
-	return addTask(box, {
-		kind: "droid",
-		droid_session_id: child,
-		parent_session_id: parent,
-		cwd: box.home,
-		...fields,
-	});
-}
+import { addHooks, addDroid as droid } from "../tools/messages.ts";
 
 const inside = (id: string) => ({ env: { BG_TASK_ID: id } });
 
@@ -68,7 +49,6 @@ concurrentTest(
 	async () => {
 		const box = sandbox();
 		const id = droid(box);
-		await hook(box, sessionStart(child), inside(id));
 		const sent = await box.bg(["send", id, "The port is 8080."]);
 		expect([sent.code, sent.json()]).toEqual([
 			0,
@@ -163,7 +143,7 @@ concurrentTest(
 	"the supervisor marks the session that the stream names",
 	async () => {
 		const box = sandbox();
-		install(box);
+		addHooks(box);
 		const env = { BG_DROID: standIn };
 		const launched = await box.bg(
 			[
@@ -253,6 +233,26 @@ concurrentTest(
 		expect(isDue(box, child)).toBe(true);
 		expect(await told(box, id)).toEqual([`> ${three[2]}`]);
 		expect(isDue(box, child)).toBe(false);
+	},
+);
+
+concurrentTest(
+	"a message that cannot be delivered is logged, and a notice comes all the same",
+	async () => {
+		const box = sandbox();
+		const id = droid(box);
+		await box.bg(["send", id, "-"], { input: "x".repeat(20_000) });
+		const [message = ""] = readdirSync(messageFolder({ dir: box.dir }, id));
+		const text = join(messageFolder({ dir: box.dir }, id), `${message}.text`);
+		mkdirSync(join(text, "not empty"), { recursive: true });
+		const ended = addEnd(box, child);
+		const notice = noticeIn(await hook(box, toolUse(child), inside(id)));
+		expect(notice).toStartWith("Background tasks ended");
+		expect(notice).toContain(ended);
+		expect(faults(box)).toHaveLength(1);
+		expect(isDue(box, child)).toBe(true);
+		rmSync(text, { recursive: true });
+		expect(await told(box, id)).toEqual([`> ${"x".repeat(1000)}`]);
 	},
 );
 
@@ -358,6 +358,7 @@ concurrentTest("who may send to whom, and what is refused", async () => {
 			/was not launched by the task/,
 		],
 		[["send", "parent", "x"], {}, 2, /works inside one/],
+		[["send", "parent", "x"], inside("junk"), 111, /is not a task id/],
 		[
 			["send", "parent", "x"],
 			inside(orphan),

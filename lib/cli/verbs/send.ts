@@ -1,5 +1,5 @@
-import { readBytes, readTextFile } from "../../control/launch/options.ts";
-import { assertIntact, parseDurationFlag } from "../../control/schedule.ts";
+import { type Message, readOnce } from "../../control/message.ts";
+import { parseDurationFlag } from "../../control/schedule.ts";
 import {
 	type Sent,
 	sendMessage,
@@ -7,18 +7,53 @@ import {
 	waitForDelivery,
 } from "../../control/send.ts";
 import { sendInput } from "../../control/send-input.ts";
-import { exitCodes, usage } from "../../error.ts";
+import { BgError, exitCodes, usage } from "../../error.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
+import { keptInput } from "../../store/input.ts";
 import type { Store } from "../../store/paths.ts";
 import { readTask, resolveTaskId } from "../../store/records.ts";
 import type { MessageStatus } from "../../store/sessions/messages.ts";
 import type { Task } from "../../task/schema.ts";
-import { type FormatArguments, formatFlags, reply } from "../reply.ts";
+import { isFinal } from "../../task/states.ts";
+import {
+	type CheckedCall,
+	checkArguments,
+	selectFlags,
+	tokenize,
+} from "../arguments.ts";
+import { formatFlags, reply } from "../reply.ts";
+import {
+	hasSelectors,
+	nameTasks,
+	ownSelectorFlags,
+	selectorNames,
+} from "../selectors.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
 
 /** In the place of an id: the session that launched the task that this runs in. */
 const parentWord = "parent";
+
+const args = {
+	id: required(`task id, or ${parentWord}`, { from: "unfinished" }),
+	message: optional("the message (-: standard input)"),
+	...ownSelectorFlags,
+	all: flag("all tasks that can be sent to (in a session: its own)"),
+	file: option("file", "read the message from a file (-: standard input)", {
+		from: "files",
+	}),
+	wait: flag("until it is delivered (exit code 1: the task ended first)"),
+	timeout: option(
+		"90s|30m|2h",
+		"with --wait: at most (exit code 124); to a command that does not read: 2s",
+	),
+	"no-newline": flag("to a command: without a newline behind the message"),
+	eof: flag("to a command: its input ends, after the message"),
+	...formatFlags,
+} as const;
+
+/** The arguments with a selector: the message is the first. */
+const { id: _, ...selectingArgs } = args;
 
 export default defineVerb({
 	name: "send",
@@ -30,126 +65,163 @@ export default defineVerb({
 		"bg send --wait @last --file notes.md": "wait until it got it",
 		'bg send parent "Half of the tests pass."':
 			"inside a task: a note for the session that launched it",
+		'bg send --tag review "Stop at the first fault."':
+			"all running tasks with that tag",
 		"bg send @last y": "a line for a command of bg run --stdin keep",
 		"bg send @last --file rows.sql --eof": "a file, then the end of its input",
 	},
-	args: {
-		id: required(`task id, or ${parentWord}`, { from: "unfinished" }),
-		message: optional("the message (-: standard input)"),
-		file: option("file", "read the message from a file (-: standard input)", {
-			from: "files",
-		}),
-		wait: flag("until it is delivered (exit code 1: the task ended first)"),
-		timeout: option(
-			"90s|30m|2h",
-			"with --wait: at most (exit code 124); to a command that does not read: 2s",
-		),
-		"no-newline": flag("to a command: without a newline behind the message"),
-		eof: flag("to a command: its input ends, after the message"),
-		...formatFlags,
-	},
-	run: async ({ args }) => {
-		const timeout = parseDurationFlag("--timeout", args.timeout);
+	args,
+	read: parseSend,
+	run: async ({ args: parsed }) => {
+		const timeout = parseDurationFlag("--timeout", parsed.timeout);
 		const store = openStore({ write: true });
-		const isNote = args.id === parentWord;
-		const target = isNote
-			? ""
-			: resolveTaskId(store, args.id, { unfinished: true });
-		const command = isNote ? undefined : findCommand(store, target);
-		if (command) {
-			if (args.wait)
-				throw usage(`--wait is for a droid, and ${target} is a command`);
-			sendToCommand(store, command, { ...args, timeoutMs: timeout });
-			return exitCodes.ok;
+		const flags: SendFlags = {
+			...parsed,
+			timeout,
+			readMessage: readOnce(parsed),
+		};
+		if (!hasSelectors(parsed)) {
+			const { json, text, exit } =
+				parsed.id === parentWord
+					? await sendText(store, undefined, flags)
+					: await sendToTask(
+							store,
+							resolveTaskId(store, parsed.id, { unfinished: true }),
+							flags,
+						);
+			reply(parsed, json, () => text);
+			return exit;
 		}
-		if (args.eof || args["no-newline"])
-			throw usage("--eof and --no-newline are for a command");
-		if (timeout !== undefined && !args.wait)
-			throw usage("--timeout is for --wait");
-		const text = readMessage(args);
-		const queued = isNote
-			? sendNote(store, text)
-			: sendMessage(store, target, text);
-		const sent = args.wait
-			? await waitForDelivery(store, queued, timeout)
-			: queued;
-		const { id, status } = sent.task;
-		reply(
-			args,
-			{
-				id,
-				taskId: id,
-				...(isNote && { to: parentWord }),
-				status,
-				message: sent.message,
-			},
-			() => describeSent(sent, isNote),
+		const { id: _, ...selectors } = parsed;
+		const ids = nameTasks(store, selectors, {
+			verb: "send",
+			what: "task that can be sent to",
+			applies: takesMessages,
+			acts: true,
+		});
+		// Each call sends before it waits.
+		const sent = await Promise.all(
+			ids.map((id) => sendOrExplain(store, id, flags)),
 		);
-		if (!args.wait) return exitCodes.ok;
-		return exitByStatus[sent.message.status];
+		const tasks = sent.map(({ json }) => json);
+		reply(parsed, { tasks }, () =>
+			sent.length
+				? sent.map(({ text }) => text).join("\n")
+				: "no task to send to",
+		);
+		const exits = sent.map(({ exit }) => exit);
+		const worst = [exitCodes.timedOut, exitCodes.failed];
+		return worst.find((code) => exits.includes(code)) ?? exitCodes.ok;
 	},
 });
 
 // --- internal ---
 
-/** The reconciled task if it is a command. */
-function findCommand(store: Store, id: string): Task | undefined {
-	const task = readTask(store, id);
-	return task.kind === "command" ? reconcileTask(store, task) : undefined;
+/** With a selector there is no id. */
+function parseSend(argv: readonly string[]): CheckedCall {
+	const names: readonly string[] = selectorNames;
+	const isSelecting = tokenize(selectFlags(args), argv).some(
+		(token) => token.kind === "flag" && names.includes(token.name),
+	);
+	return checkArguments("send", isSelecting ? selectingArgs : args, argv);
 }
 
-type SourceFlags = {
-	message?: string | undefined;
-	file?: string | undefined;
+/** Whether a selector means a task: a droid, or a command whose input is kept open. */
+const takesMessages = (task: Task): boolean =>
+	!isFinal(task) &&
+	(task.kind === "droid" ||
+		(task.kind === "command" && task.stdin === keptInput));
+
+type SendFlags = {
+	wait?: boolean | undefined;
+	eof?: boolean | undefined;
+	"no-newline"?: boolean | undefined;
+	/** In ms. */
+	timeout: number | undefined;
+	readMessage: () => Message | undefined;
 };
 
-type InputFlags = SourceFlags &
-	FormatArguments & {
-		eof?: boolean | undefined;
-		"no-newline"?: boolean | undefined;
-		timeoutMs: number | undefined;
+/** What one task is answered, in both formats, and the exit code. */
+type SendReply = {
+	json: { id: string; taskId: string; [key: string]: unknown };
+	text: string;
+	exit: number;
+};
+
+/** Sends to one of several tasks. A task that refuses it does not affect the others. */
+async function sendOrExplain(
+	store: Store,
+	id: string,
+	flags: SendFlags,
+): Promise<SendReply> {
+	try {
+		return await sendToTask(store, id, flags);
+	} catch (error) {
+		if (!(error instanceof BgError) || error.exit === "usage") throw error;
+		const note = error.message;
+		return {
+			json: { id, taskId: id, note },
+			text: `${id}  ${note}`,
+			exit: exitCodes.failed,
+		};
+	}
+}
+
+async function sendToTask(
+	store: Store,
+	id: string,
+	flags: SendFlags,
+): Promise<SendReply> {
+	const task = readTask(store, id);
+	if (task.kind !== "command") return sendText(store, id, flags);
+	if (flags.wait) throw usage(`--wait is for a droid, and ${id} is a command`);
+	return sendBytes(store, reconcileTask(store, task), flags);
+}
+
+/** Sends a message to a droid; without an id, a note to the parent. */
+async function sendText(
+	store: Store,
+	target: string | undefined,
+	flags: SendFlags,
+): Promise<SendReply> {
+	const { wait, timeout } = flags;
+	const isNote = target === undefined;
+	if (flags.eof || flags["no-newline"])
+		throw usage("--eof and --no-newline are for a command");
+	if (timeout !== undefined && !wait) throw usage("--timeout is for --wait");
+	const text = flags.readMessage()?.toText() ?? "";
+	const queued = isNote
+		? sendNote(store, text)
+		: sendMessage(store, target, text);
+	const sent = wait ? await waitForDelivery(store, queued, timeout) : queued;
+	const { task, message } = sent;
+	return {
+		json: {
+			id: task.id,
+			taskId: task.id,
+			...(isNote && { to: parentWord }),
+			status: task.status,
+			message,
+		},
+		text: describeSent(sent, isNote),
+		exit: wait ? exitByStatus[message.status] : exitCodes.ok,
 	};
+}
 
 /** Writes to the input of a command. A message gets a newline; a file is sent as it is. */
-function sendToCommand(store: Store, task: Task, flags: InputFlags): void {
+function sendBytes(store: Store, task: Task, flags: SendFlags): SendReply {
 	const { id, status } = task;
-	const { eof = false, message, file, timeoutMs } = flags;
-	const isEndOnly = eof && message === undefined && file === undefined;
-	const bytes = isEndOnly ? undefined : readInput(flags);
+	const { eof = false, timeout: timeoutMs } = flags;
+	const bytes = flags.readMessage()?.toBytes(flags["no-newline"] ? "" : "\n");
 	sendInput(store, task, { ...(bytes && { bytes }), end: eof, timeoutMs });
-	const sent = { bytes: bytes?.length ?? 0, eof };
-	reply(flags, { id, taskId: id, status, input: sent }, () => {
-		const end = eof ? ["its input has ended"] : [];
-		const parts = bytes ? [`${bytes.length} bytes sent`, ...end] : end;
-		return `${id}  ${parts.join(", ")}`;
-	});
-}
-
-function readInput(flags: InputFlags): Uint8Array {
-	const source = chooseSource(flags);
-	if ("path" in source) return readBytes("--file", source.path);
-	const { text } = source;
-	return new TextEncoder().encode(flags["no-newline"] ? text : `${text}\n`);
-}
-
-function readMessage(flags: SourceFlags): string {
-	const source = chooseSource(flags);
-	return "path" in source ? readTextFile("--file", source.path) : source.text;
-}
-
-/** Where the message is. @throws BgError (usage) unless exactly one of the two is given. */
-function chooseSource({
-	message,
-	file,
-}: SourceFlags): { text: string } | { path: string } {
-	if (message !== undefined && file !== undefined)
-		throw usage("the message is given twice: in argv and by --file");
-	const path = message === "-" ? message : file;
-	if (path !== undefined) return { path };
-	if (message === undefined)
-		throw usage("no message: bg send <id> <message>, or --file FILE");
-	assertIntact(message, "the message", "give it by --file FILE");
-	return { text: message };
+	const input = { bytes: bytes?.length ?? 0, eof };
+	const end = eof ? ["its input has ended"] : [];
+	const parts = bytes ? [`${bytes.length} bytes sent`, ...end] : end;
+	return {
+		json: { id, taskId: id, status, input },
+		text: `${id}  ${parts.join(", ")}`,
+		exit: exitCodes.ok,
+	};
 }
 
 const nextByStatus = {

@@ -31,7 +31,9 @@ import {
 	messageFolder,
 	type Store,
 } from "../paths.ts";
+import { findTask } from "../records.ts";
 import { isAnyDue, isHeld, isKnownSession, markSessionDue } from "./notices.ts";
+import { listSessionTasks } from "./session-index.ts";
 
 /** `msg`: to the task. `note`: from the task to its parent's session. */
 export type MessageKind = "msg" | "note";
@@ -238,6 +240,14 @@ export function markIfMessaged(
 	if (task.droid_session_id !== session) unmark(store, task.droid_session_id);
 }
 
+/** Whether a message waits for an unfinished task whose session this is. */
+export const isSessionMessaged = (store: Store, session: string): boolean =>
+	listSessionTasks(store, session).some((id) => {
+		if (!isMessageWaiting(store, id, "msg")) return false;
+		const task = findTask(store, id);
+		return task?.droid_session_id === session && !isFinal(task);
+	});
+
 /** Removes what only a running task needs: the texts for droid, and the mark of its session if nothing is due. */
 export function endMessages(store: Store, task: Task): void {
 	const { id, droid_session_id: session } = task;
@@ -251,11 +261,12 @@ export function endMessages(store: Store, task: Task): void {
 
 // --- internal ---
 
-/** Removes the mark of a session that gets no message any more, unless a notice is due. */
+/** Removes the mark of a session that gets no message of a task any more, unless something else is due. */
 function unmark(store: Store, session: string | undefined): void {
 	if (!isKnownSession(session) || !existsSync(dueMark(store, session))) return;
 	rmSync(dueMark(store, session), { force: true });
-	if (isAnyDue(store, session)) markSessionDue(store, session);
+	if (isAnyDue(store, session) || isSessionMessaged(store, session))
+		markSessionDue(store, session);
 }
 
 const stopsFile = (store: Store, task: string) =>

@@ -1,7 +1,15 @@
 /** The examples of the verbs that control tasks. */
 import { expect } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+	indexSession,
+	writeSessionNote,
+} from "../../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../../lib/task/schema.ts";
-import type { Answer } from "../../tools/harness.ts";
+import { type Answer, until } from "../../tools/harness.ts";
+import { child, noticeIn, parent, send, toolUse } from "../../tools/hooks.ts";
+import { addDroid } from "../../tools/messages.ts";
 import { type Example, finished, type World } from "./world.ts";
 
 const changesLimit = (wanted: object) => async (_: Answer, world: World) =>
@@ -37,6 +45,44 @@ const queuePaused = (isPaused: boolean): Example => ({
 		expect((await bg(["limit"])).json().queue.paused).toBe(isPaused),
 });
 
+/** Its messages and notes. */
+const wordsOf = async ({ newest }: World, key: "messages" | "notes") => {
+	const { [key]: all = [] }: Record<string, { text: string }[]> = Object(
+		await newest(),
+	);
+	return all.map(({ text }) => text);
+};
+
+const messaged = (text: string): Example => ({
+	before: (world) => {
+		addDroid(world);
+		writeFileSync(join(world.project, "notes.md"), text);
+	},
+	check: async (_, world) =>
+		expect(await wordsOf(world, "messages")).toEqual([text]),
+});
+
+/** A hook of the droid delivers what waits. */
+async function deliver(world: World): Promise<void> {
+	const { id } = await world.newest();
+	const hook = () => send(world, toolUse(child), { env: { BG_TASK_ID: id } });
+	await until(async () => noticeIn(await hook()), "a message");
+}
+
+const typed = (wanted: string): Example => ({
+	before: async (world) => {
+		writeFileSync(join(world.project, "rows.sql"), wanted);
+		const kept = ["run", "-q", "--stdin", "keep", "d", "--"];
+		const script = 'IFS= read -r row; echo "$row"';
+		const { stdout } = await world.bg([...kept, "sh", "-c", script]);
+		await world.untilTask(stdout.trim(), ({ pid }) => pid, "a start");
+	},
+	check: async (_, { bg }) => {
+		await bg(["wait", "@last"]);
+		expect((await bg(["output", "@last"])).stdout).toBe(wanted);
+	},
+});
+
 export const controlExamples: Record<string, Example> = {
 	"bg cancel @last": {
 		before: (world) => world.last(),
@@ -50,6 +96,26 @@ export const controlExamples: Record<string, Example> = {
 				stop: { signal: "INT" },
 			}),
 	},
+	'bg send @last "The port is 8080."': messaged("The port is 8080."),
+	"bg send --wait @last --file notes.md": {
+		...messaged("a note"),
+		during: deliver,
+	},
+	'bg send parent "Half of the tests pass."': {
+		before: (world) => {
+			const id = addDroid(world);
+			indexSession(world, parent, id);
+			writeSessionNote(world, parent, "caller", "");
+			world.env.BG_TASK_ID = id;
+		},
+		check: async (_, world) => {
+			delete world.env.BG_TASK_ID;
+			const notes = await wordsOf(world, "notes");
+			expect(notes).toEqual(["Half of the tests pass."]);
+		},
+	},
+	"bg send @last y": typed("y\n"),
+	"bg send @last --file rows.sql --eof": typed("a row\n"),
 	"bg edit @last --priority 10": edited({ priority: 10 }),
 	"bg edit @last --timeout 2h": edited({ timeout_ms: 7_200_000 }),
 	"bg limit": { check: ({ json }) => expect(json().limits.running).toBe(8) },

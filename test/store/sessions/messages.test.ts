@@ -46,7 +46,10 @@ import {
 	listUnseen,
 	removeNoteEntry,
 } from "../../../lib/store/sessions/notices.ts";
-import { writeSessionNote } from "../../../lib/store/sessions/session-index.ts";
+import {
+	indexSession,
+	writeSessionNote,
+} from "../../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../../lib/task/schema.ts";
 import { finishTask } from "../../../lib/task/states.ts";
 import { sandbox } from "../../tools/harness.ts";
@@ -195,6 +198,22 @@ test("the end removes the texts for droid and the mark, but not what was sent", 
 	writeFileSync(dueMark(store, "own"), "");
 	endMessages(store, task);
 	expect(readdirSync(messageFolder(store, task.id))).toEqual([name]);
+	expect(existsSync(dueMark(store, "own"))).toBe(false);
+});
+
+test("the mark of a session stays while a message waits for another task of it", () => {
+	const store = open();
+	const [ended, resumed] = [droid(store), droid(store)];
+	for (const { id } of [ended, resumed]) {
+		indexSession(store, "own", id);
+		add(store, id, "hello");
+	}
+	end(store, ended.id);
+	writeFileSync(dueMark(store, "own"), "");
+	sweepStore(store);
+	expect(existsSync(dueMark(store, "own"))).toBe(true);
+	end(store, resumed.id);
+	sweepStore(store);
 	expect(existsSync(dueMark(store, "own"))).toBe(false);
 });
 
