@@ -107,7 +107,7 @@ export async function launchAndReply(
 	format: FormatArguments & { quiet?: boolean; wait?: boolean },
 	{ isBatch = false } = {},
 ): Promise<number | undefined> {
-	const launched = launchPlans(plans.map(({ plan }) => plan));
+	const launched = await launchPlans(plans.map(({ plan }) => plan));
 	const asJson = !format.quiet && isJsonWanted(format);
 	const describe = isBatch ? describeInBatch : describeLaunched;
 	const tasks = launched.map((each, index) =>

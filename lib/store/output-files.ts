@@ -132,6 +132,7 @@ export function readOutputBytes(
 		attempt,
 	}: { from: number; to: number; attempt?: number | undefined },
 ): Buffer {
+	if (to <= from) return Buffer.alloc(0);
 	const open = (path: string) =>
 		ifExists(() => openFile(store, path, constants.O_RDONLY));
 	const here = outputFile(store, id, attempt);

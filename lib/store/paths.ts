@@ -63,7 +63,7 @@
  *                                empty; a stop request for a task whose record cannot be written
  *     .on-end/<id>               empty; the --on-end command of that task was not run yet
  *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
- *     .tmp/<holder>              a file or lock that is being written
+ *     .tmp/<holder>              a file or lock that is being written, or a lock that its process holds again later
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
  *     .tmp/swept-session         the last session that a sweep looked at, if it did not look at all
  *     .tmp/archived              the tasks that are to be archived next; its mtime is the time of the last search

@@ -101,10 +101,10 @@ export async function concludeTask(
 		if (isAnyReleased || waiting.isAnyHeld) await waiting.settle();
 	});
 	await retry(() => {
-		removePromptFiles(store, id);
+		if (task.kind === "droid" || task.stdin) removePromptFiles(store, id);
 		endMessages(store, after ?? task);
 		removeStops(store, id);
-		runOnEnd(store, id);
+		if (task.on_end) runOnEnd(store, id);
 	});
 	if (after?.paused_at)
 		await retry(async () => resumeTree(id, await takeSnapshotAsync()));

@@ -33,6 +33,9 @@ import { recordStop, type StopRecord } from "./retry-write.ts";
 /** How often to poll while nothing happens, in ms. */
 const slowPollMs = 1000;
 
+/** When to poll first, in ms: before an output can be far past its limit (output-watch.ts). */
+const firstPollMs = 8;
+
 /** Watches one task, from the start of its supervisor to the task's end. */
 export class Monitor {
 	/** Whether the supervisor got a signal to end: then no attempt follows. */
@@ -69,18 +72,22 @@ export class Monitor {
 
 	/**
 	 * The task's process runs: its limits count from now on.
-	 * @param child that process, if this supervisor started it.
+	 * @param started `child`: that process, if this supervisor started it. `version`: of the record that `task` is.
 	 */
-	start(task: Task, child?: ChildProcess): void {
+	start(
+		task: Task,
+		{ child, version }: { child?: ChildProcess; version?: string } = {},
+	): void {
 		this.#task = task;
 		this.#root = task.process;
 		this.#child = child;
 		this.#activity.start(task);
 		this.#output.size = 0;
-		this.#version = undefined;
+		this.#version = version;
 		this.#stopping = undefined;
 		this.#isRunning = true;
-		this.poll();
+		// Many tasks end before their first poll, which then costs nothing.
+		this.#schedule(firstPollMs);
 	}
 
 	/** The task's process, if it could not be identified as it began. */
@@ -148,7 +155,10 @@ export class Monitor {
 			this.#attempt(() => findStop(this.#store, this.#id)) ??
 			this.#exceeded(isFinalPoll);
 		if (stop) this.#begin(stop);
-		else if (!isFinalPoll) this.#schedule(growth);
+		else if (!isFinalPoll) {
+			const outputPollMs = this.#output.schedule(growth, this.#limit);
+			this.#schedule(outputPollMs ?? slowPollMs);
+		}
 	}
 
 	/** The reason to stop a task that is past a limit. */
@@ -176,9 +186,9 @@ export class Monitor {
 			: timeout_ms - this.#activity.elapsedMs;
 	}
 
-	#schedule(growth: number): void {
-		const outputPollMs = this.#output.schedule(growth, this.#limit);
-		const pause = Math.min(outputPollMs ?? slowPollMs, this.#timeLeft);
+	/** Polls again after a pause in ms, or sooner at the time limit. */
+	#schedule(pauseMs: number): void {
+		const pause = Math.min(pauseMs, this.#timeLeft);
 		this.#timer = setTimeout(() => this.poll(), pause);
 	}
 

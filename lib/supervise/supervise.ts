@@ -27,8 +27,8 @@ import { isHeldAtFirst, releaseSlot, setRunnable } from "../spawn/queue.ts";
 import { lowerFileLimit } from "../spawn/supervisor.ts";
 import { WaitingTasks } from "../spawn/waiting.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { notifyWaiters } from "../store/ends.ts";
-import { LockHeldError } from "../store/locks.ts";
+import { notifyTogether, notifyWaiters } from "../store/ends.ts";
+import { keepClaims, LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
 import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
@@ -79,6 +79,8 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
 	const store = openStore({ write: true });
+	const removeClaims = keepClaims();
+	const notifyRest = notifyTogether();
 	try {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
@@ -88,6 +90,9 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	} catch (error) {
 		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
+	} finally {
+		removeClaims();
+		notifyRest();
 	}
 }
 
@@ -171,7 +176,7 @@ async function runTask(
 	if (started === "ended") return concludeTask(context, task);
 	const { child, exit } = started;
 	let { running } = started;
-	monitor.start(running, child);
+	monitor.start(running, started);
 	const abort = new AbortController();
 	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
@@ -202,6 +207,8 @@ type Started = {
 	running: Task;
 	/** Whether the record says that it runs. */
 	isRecorded: boolean;
+	/** The version of that record. */
+	version?: string | undefined;
 };
 
 /**
@@ -238,7 +245,12 @@ async function startProcess(
 			started.running = markRunning(ready, identity, timestamp()) ?? ready;
 			return started.running;
 		};
-		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });
+		// Read under the lock: it is that of the record as it was written here.
+		const onWritten = () => {
+			if (started) started.version = readRecordVersion(store, id);
+		};
+		const options = { timeoutMs: startTimeoutMs, onWritten };
+		await updateTaskAsync(store, id, start, options);
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held or the record cannot be read.
