@@ -158,6 +158,21 @@ test("watch fits the terminal, also after a change of its size", async () => {
 	expect(await pty.ended).toBe(0);
 });
 
+test("of 200 tasks with wide characters watch shows as many as fit, without colours with NO_COLOR", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 200; n++) put(box);
+	const pty = openPty(box, ["watch"], { env: { NO_COLOR: "1" } });
+	await pty.untilScreen(/showing 21 of 200$/);
+	pty.type("G");
+	await pty.untilScreen(/\n› [^\n]*テスト 👨‍👩‍👧[^\n]*\n\? keys/);
+	for (const line of pty.screen())
+		expect(Bun.stringWidth(line)).toBeLessThanOrEqual(80);
+	pty.type("q");
+	expect(await pty.ended).toBe(0);
+	// Modes are reset by one sequence; no text has a colour or an attribute.
+	expect(pty.text().replace("\u001b[m", "")).not.toMatch(/\[[\d;]*m/);
+});
+
 test("an unchanged frame is not drawn", async () => {
 	const box = sandbox();
 	for (let n = 0; n < 3; n++) put(box);

@@ -137,7 +137,12 @@ const pause: AnswerEntry = {
 	about: "",
 	shape: object({
 		tasks: list(
-			{ ...named, status, paused: yes("whether it is paused now") },
+			{
+				...named,
+				status,
+				paused: yes("whether it is paused now"),
+				...partial({ note: text("of several, why it was not changed") }),
+			},
 			"the tasks",
 		),
 		queue,

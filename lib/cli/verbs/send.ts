@@ -12,7 +12,7 @@ import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { keptInput } from "../../store/input.ts";
 import type { Store } from "../../store/paths.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
+import { findTask, readTask, resolveTaskId } from "../../store/records.ts";
 import type { MessageStatus } from "../../store/sessions/messages.ts";
 import type { Task } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
@@ -160,7 +160,7 @@ async function sendOrExplain(
 		if (!(error instanceof BgError) || error.exit === "usage") throw error;
 		const note = error.message;
 		return {
-			json: { id, taskId: id, note },
+			json: { id, taskId: id, status: findTask(store, id)?.status, note },
 			text: `${id}  ${note}`,
 			exit: exitCodes.failed,
 		};

@@ -149,7 +149,7 @@ const minColumnsBeside = 120;
 const minColumnsWide = 180;
 
 /** The share of a pane in the rows or columns. */
-const paneShare = { below: 0.42, beside: 0.42 } as const;
+const paneShare = { below: 0.42, beside: 0.4 } as const;
 
 /** The columns between the list and the pane beside it. */
 export const gapWidth = 3;

@@ -31,6 +31,9 @@ test("the last page is followed; a page that was scrolled stands still", () => {
 	// The first lines were dropped, those of the page were not.
 	const later = { ...longer, lines: longer.lines.slice(10), first: 10 };
 	expect(rowsAt(up, later)).toEqual(before);
+	// Those of the page were dropped too, or another output is shorter.
+	expect(rowsAt({ line: 3, row: 0 }, later)[0]).toBe("line 10");
+	expect(rowsAt({ line: 99, row: 0 })).toEqual(rowsAt(undefined));
 });
 
 test("the last page follows again when it is reached", () => {

@@ -107,6 +107,15 @@ test("a task that is quiet for long stands out; a paused one does not", () => {
 	expect(at(6 * minute, { active_at: ago(1000) })).toContain("  active  ");
 });
 
+test("the selected task is inverted as far as the list goes; without colours it has a mark", () => {
+	const [, , first = "", second = ""] = screenOf(stateOf(rows), true);
+	expect(first).toStartWith("\u001b[7m› s1");
+	expect(first).toEndWith("\u001b[27m");
+	expect(Bun.stripANSI(first)).toHaveLength(80);
+	expect(second).toStartWith("  s2  \u001b[39m· queued");
+	expect(screenOf(stateOf(rows)).join("\n")).not.toContain("\u001b");
+});
+
 test("the head says what is in force, what matters most first", () => {
 	const head = {
 		counts: { running: 8, queued: 200, error: 3 },

@@ -226,6 +226,12 @@ describe("the filter", () => {
 		expect(typed(kept, keys.escape).state.shown).toHaveLength(4);
 	});
 
+	test("a paste is one line", () => {
+		const { state } = typed(start, "/\u001b[200~task\n 3\u001b[201~");
+		expect(state.filter).toBe("task 3");
+		expect(state.shown.map(({ short }) => short)).toEqual(["s3"]);
+	});
+
 	test("letters that are typed are text, not keys", () => {
 		const { state, effects } = typed(start, "/cyqpP+\r");
 		expect([state.filter, effects]).toEqual(["cyqpP+", []]);

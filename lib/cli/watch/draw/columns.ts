@@ -48,9 +48,9 @@ const sets: { names: Name[]; least: number }[] = [
 		names: ["id", "status", "time", "droid", "model", "tokens", "active"],
 		least: 60,
 	},
-	{ names: ["id", "status", "time", "droid", "tokens", "active"], least: 50 },
-	{ names: ["id", "status", "time", "droid", "active"], least: 44 },
-	{ names: ["id", "status", "time", "active"], least: 44 },
+	{ names: ["id", "status", "time", "droid", "tokens", "active"], least: 46 },
+	{ names: ["id", "status", "time", "droid", "active"], least: 42 },
+	{ names: ["id", "status", "time", "active"], least: 42 },
 	{ names: ["id", "status", "time"], least: 34 },
 	{ names: ["id", "mark", "time"], least: 0 },
 ];

@@ -98,23 +98,25 @@ export function orderRows(
 			const other = tasks.get(id)?.task;
 			return other && !isFinal(other);
 		});
-	const ranked = [...tasks.values()].flatMap(({ row, task }) => {
-		if (!row) return [];
-		const { status, startedAt = 0, endedAt = 0 } = row;
-		if (isFinal(row)) return { row, ranks: [3, -endedAt], isNewestFirst: true };
-		if (status === "running") return { row, ranks: [0, startedAt] };
+	/** The section of a row, and its place in it. */
+	const rank = (row: WatchRow, task: Task | undefined) => {
+		if (isFinal(row)) return { section: 3, place: -(row.endedAt ?? 0) };
+		if (row.status === "running")
+			return { section: 0, place: row.startedAt ?? 0 };
 		const section = task && isHeld(task) ? 2 : 1;
-		return { row, ranks: [section, -(task?.priority ?? 0)] };
-	});
-	type Ranked = { row: WatchRow; ranks: number[]; isNewestFirst?: boolean };
-	const compare = (a: Ranked, b: Ranked) => {
-		const [section = 0, rank = 0] = a.ranks.map(
-			(each, at) => each - (b.ranks[at] ?? 0),
-		);
-		const age = compareIds(a.row.id, b.row.id);
-		return section || rank || (a.isNewestFirst ? -age : age);
+		return { section, place: -(task?.priority ?? 0) };
 	};
-	return (ranked as Ranked[]).sort(compare).map(({ row }) => row);
+	return [...tasks.values()]
+		.flatMap(({ row, task }) => (row ? [{ row, ...rank(row, task) }] : []))
+		.sort((a, b) => {
+			const age = compareIds(a.row.id, b.row.id);
+			return (
+				a.section - b.section ||
+				a.place - b.place ||
+				(a.section === 3 ? -age : age)
+			);
+		})
+		.map(({ row }) => row);
 }
 
 /** What is in force in the queue, and how much of it is in use. */

@@ -3,7 +3,6 @@
  * listed only if its names may have changed, a record is read only if it was rewritten, an output only if it grew,
  * and the queue only if its folders changed. Names and records change by renames, which change the folder's mtime.
  */
-import { lstatSync } from "node:fs";
 import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
 import { shortenIds } from "../../../print/table.ts";
 import {
@@ -28,6 +27,7 @@ import type { Status, Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import { readTaskRow } from "../../task-rows.ts";
 import type { WatchData, WatchHead, WatchRow } from "../state.ts";
+import { FolderChanges } from "./folder-changes.ts";
 import {
 	describeInUse,
 	describeUsed,
@@ -242,28 +242,6 @@ type Known = OrderedTask & {
 	/** Whether its row may show messages, which come and go beside the record. */
 	hasMessages?: boolean;
 };
-
-/** How long after its last change a folder counts as changing, in ms: file times are that coarse. */
-const unsettledMs = 3000;
-
-/** Tells whether the names in a folder may have changed since the last call. */
-class FolderChanges {
-	readonly #path: string;
-	#before: number | undefined = Number.NaN;
-
-	constructor(path: string) {
-		this.#path = path;
-	}
-
-	mayHaveChanged(): boolean {
-		const status = lstatSync(this.#path, { throwIfNoEntry: false });
-		const mtimeMs = status?.mtimeMs;
-		const isSame = mtimeMs === this.#before;
-		const isSettled = Math.abs(Date.now() - (mtimeMs ?? 0)) > unsettledMs;
-		this.#before = isSettled ? mtimeMs : Number.NaN;
-		return !isSame;
-	}
-}
 
 /** Whether a task has ended and its process is alive. */
 const _isLingering = (task: Task) =>
