@@ -127,28 +127,33 @@ const endFrame = "\u001b[?2026l";
 export function openScreen(listener: ScreenListener) {
 	const { stdin, stdout } = process;
 	let isOpen = false;
+	let isRaw = false;
+	let isLent = false;
+	let isClosed = false;
 	let drawn: Frame | undefined;
 	/** Gets what is typed, in place of the listener. */
 	let onKey: (() => void) | undefined;
+	const setRaw = (wanted: boolean) => {
+		isRaw = wanted;
+		stdin.setRawMode(wanted);
+	};
 	const enter = () => {
-		if (isOpen) return;
+		if (isOpen || isClosed) return;
 		isOpen = true;
 		drawn = undefined;
-		stdin.setRawMode(true);
+		setRaw(true);
 		writeAll(1, takeScreen);
 	};
 	const leave = () => {
-		if (!isOpen) return;
-		isOpen = false;
 		// Errors of a terminal that is gone are ignored.
-		ignoreErrors(() => writeAll(1, giveScreen));
-		ignoreErrors(() => stdin.setRawMode(false));
+		if (isOpen) ignoreErrors(() => writeAll(1, giveScreen));
+		isOpen = false;
+		if (isRaw) ignoreErrors(() => setRaw(false));
 	};
 	const change = () => {
 		drawn = undefined;
 		listener.onChange();
 	};
-	let isLent = false;
 	const wake = () => {
 		if (isLent) return;
 		leave();
@@ -165,7 +170,7 @@ export function openScreen(listener: ScreenListener) {
 	/** Waits for a key, outside of the screen. */
 	const waitForKey = async () => {
 		writeAll(1, "\n[press a key to return to bg watch]");
-		stdin.setRawMode(true);
+		setRaw(true);
 		await new Promise<void>((resolve) => {
 			onKey = resolve;
 		});
@@ -206,13 +211,14 @@ export function openScreen(listener: ScreenListener) {
 				if (isUnread) await waitForKey();
 			} finally {
 				isLent = false;
-				stdin.resume();
+				if (!isClosed) stdin.resume();
 				enter();
 				change();
 			}
 		},
 		/** Restores the terminal. */
 		close: () => {
+			isClosed = true;
 			leave();
 			process.off("exit", leave).off("SIGCONT", wake);
 			stdout.off("resize", change);

@@ -71,7 +71,7 @@ test("o shows the output in $PAGER, which gets all keys; then watch goes on", as
 	const pager = executable(
 		box.home,
 		"pager",
-		`#!/bin/sh\ncat > '${shown}'\necho paging > /dev/tty\nhead -1 < /dev/tty > '${typed}'\nsleep 2\n`,
+		`#!/bin/sh\ncat > '${shown}'\necho paging > /dev/tty\nhead -1 < /dev/tty > '${typed}'\nsleep 3\n`,
 	);
 	const lines = Array.from({ length: 99 }, (_, n) => `line ${n}`);
 	const id = await box.run(["printf", "%s\\n", ...lines]);
@@ -93,6 +93,24 @@ test("o shows the output in $PAGER, which gets all keys; then watch goes on", as
 	await pty.untilScreen(/› [0-9a-f]{4,} +✔ completed[\s\S]*showing 1 of 1$/);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);
+});
+
+test("without a pager a key is waited for; a signal meanwhile leaves the terminal as it was", async () => {
+	const box = sandbox();
+	const id = await box.run(["echo", "a short text"]);
+	await box.bg(["wait", id]);
+	const pty = openPty(box, ["watch"]);
+	await pty.untilScreen(/✔ completed/);
+	pty.type("o");
+	await pty.untilText(/a short text\s+\[press a key to return to bg watch\]/);
+	pty.type("x");
+	await until(() => pty.isTaken(), "the screen taken again");
+	pty.type("o");
+	await pty.untilText(/(press a key[\s\S]*){2}/);
+	await until(() => !pty.isCooked(), "the terminal without lines");
+	pty.kill("SIGTERM");
+	expect(endsOf("SIGTERM")).toContain(await pty.ended);
+	expect([pty.isTaken(), pty.isCooked()]).toEqual([false, true]);
 });
 
 test("the pane follows an output; scrolled up it stands still and says that there is more", async () => {

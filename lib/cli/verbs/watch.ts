@@ -20,13 +20,13 @@ import {
 	type SelectorArguments,
 	selectorFlags,
 } from "../selectors.ts";
-import { defineVerb, optional } from "../verb.ts";
+import { defineVerb, flag, optional } from "../verb.ts";
 import { render } from "../watch/draw/render.ts";
 import { KeyReader } from "../watch/input.ts";
 import { ChangesReader } from "../watch/read/changes.ts";
 import { OutputReader } from "../watch/read/output.ts";
 import { TaskReader } from "../watch/read/tasks.ts";
-import { type Answer, runVerb, showVerb } from "../watch/run-verb.ts";
+import { type Answer, showVerb, VerbRunner } from "../watch/run-verb.ts";
 import {
 	type Effect,
 	emptyState,
@@ -61,6 +61,7 @@ export default defineVerb({
 	args: {
 		ids: optional("task ids", { multiple: true, from: "tasks" }),
 		...selectorFlags,
+		all: flag("all tasks, also those that bg cleanup took off the list"),
 	},
 	run: async ({ args, data: verbs }) => {
 		assertTerminal();
@@ -69,6 +70,7 @@ export default defineVerb({
 		const outputs = new OutputReader(store);
 		const changes = new ChangesReader(store, () => guard(() => {}));
 		const keys = new KeyReader();
+		const runner = new VerbRunner();
 		const colour = isColourWanted();
 		let state = emptyState(readTerminalSize(), Object.keys(verbs));
 
@@ -120,7 +122,7 @@ export default defineVerb({
 							state = endAction(state, { key, ...answer }, Date.now());
 							readTasks();
 						});
-					runVerb(key, call).then(finish).catch(fail);
+					runner.run(key, call).then(finish).catch(fail);
 				}
 			}
 		};

@@ -9,19 +9,21 @@ export type Answer = { text: string; isFault: boolean };
 const maxAnswerLength = 4096;
 
 /** A program that ended sooner showed its text without a pager, in ms. */
-const minReadMs = 1500;
+const minReadMs = 2500;
 
-const running = new Map<string, Promise<unknown>>();
+/** Runs verbs; those with the same key one after the other. */
+export class VerbRunner {
+	readonly #running = new Map<string, Promise<unknown>>();
 
-/** Runs a verb. Those with the same key run one after the other. */
-export function runVerb(key: string, call: readonly string[]): Promise<Answer> {
-	const before = running.get(key) ?? Promise.resolve();
-	const answer = before.then(() => runAlone(call));
-	running.set(
-		key,
-		answer.catch(() => {}),
-	);
-	return answer;
+	run(key: string, call: readonly string[]): Promise<Answer> {
+		const before = this.#running.get(key) ?? Promise.resolve();
+		const answer = before.then(() => runAlone(call));
+		this.#running.set(
+			key,
+			answer.catch(() => {}),
+		);
+		return answer;
+	}
 }
 
 /** Runs a verb in the terminal. @returns whether what it wrote is still to be read. */
