@@ -13,8 +13,8 @@ import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
 import { supervisorVariable, taskVariable } from "../task/variables.ts";
 import {
-	compilerVariables,
 	quietVariables,
+	runtimeVariables,
 	taskEnvVariable,
 } from "./environment.ts";
 import {
@@ -83,7 +83,7 @@ function buildSupervisorCommand({
 	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
 	const environment: NodeJS.ProcessEnv = {
 		...quietVariables,
-		...compilerVariables(ids.length),
+		...runtimeVariables(ids.length),
 		...process.env,
 		BG_DIR: store.dir,
 		[supervisorVariable]: uniqueHolderName(),

@@ -12,7 +12,7 @@ import {
 import { answers, errorAnswer } from "../tools/answers.ts";
 import { scriptingFile, scriptingPage } from "../tools/docs.ts";
 import { root } from "../tools/harness.ts";
-import { parent, sessionStart, toolUse } from "../tools/hooks.ts";
+import { addTask, parent, sessionStart, toolUse } from "../tools/hooks.ts";
 import { recordKeys } from "../tools/record-shape.ts";
 import { type Trees, treeSandbox, untilRecorded } from "../tools/worktrees.ts";
 
@@ -30,7 +30,6 @@ const calls: [verb: string, line: string[]][] = [
 	["droids", ["droids"]],
 	["wait", ["wait", "$failed", "$long"]],
 	["wait", ["wait", "$running", "--timeout", "1s"]],
-	["send", ["send", "$kept", "y", "--eof"]],
 	["retry", ["retry", "$failed"]],
 	["launch", ["launch", "d", "SAY[x]", "--unique", "k", "--after", "$running"]],
 	["launch", ["launch", "d", "SAY[x]", "--unique", "k"]],
@@ -39,6 +38,10 @@ const calls: [verb: string, line: string[]][] = [
 	["run", ["run", "d", "--", "true"]],
 	["run", ["run", "--wait", "d", "--", "sh", "-c", "echo out; exit 3"]],
 	["retry", ["retry", "--status", "error"]],
+	["send", ["send", "$droid", "The port is 8080."]],
+	["send", ["send", "--tag", "t", "x"]],
+	["send", ["send", "$kept", "y"]],
+	["status", ["status", "$droid", "--full"]],
 	["edit", ["edit", "$queued", "--priority", "3", "--timeout", "9m"]],
 	["limit", ["limit", "droid", "x", "3"]],
 	["limit", ["limit"]],
@@ -76,9 +79,8 @@ async function fillStore(box: Trees): Promise<Record<string, string>> {
 		`i=0; while [ $i -lt 400 ]; do echo ${line}; i=$((i+1)); done`,
 	);
 	const huge = await script("head -c 300000 /dev/zero | tr '\\0' y | fold");
+	const kept = await run("--stdin", "keep", "--tag", "t", "d", "--", "cat");
 	const running = await run("--tag", "t", "d", "--", "sleep", "60");
-	const kept = await run("--stdin", "keep", "d", "--", "sleep", "60");
-	await box.untilTask(kept, ({ pid }) => pid, "a start");
 	const queued = await run("--after", running, "d", "--", "true");
 	await box.bg(["wait", failed, long, huge]);
 	const broken = join(box.dir, "bg_0000000000000000.json");
@@ -87,13 +89,16 @@ async function fillStore(box: Trees): Promise<Record<string, string>> {
 		join(box.project, "tasks.jsonl"),
 		'{"name": "a", "description": "d", "command": ["true"]}\n',
 	);
-	return { tree, failed, long, huge, running, kept, queued };
+	const droid = addTask(box, { kind: "droid", tags: ["t"], cwd: box.project });
+	return { tree, failed, long, huge, running, queued, kept, droid };
 }
 
 test("real answers have the keys that the page tells, and no other", async () => {
 	const box = treeSandbox();
 	// Only what was built can be installed.
 	const argv = process.env.BG ? undefined : [join(root, "dist", "bg.mjs")];
+	// Nothing is sent to a droid without hooks.
+	await box.bg(["install"], { argv });
 	const ids = await fillStore(box);
 	const faults: string[] = [];
 	for (const [verb, [name = "", ...words]] of calls) {

@@ -16,6 +16,7 @@ import {
 	quote,
 	useDroid,
 } from "./droid-lab.ts";
+import { install } from "./installed.ts";
 
 useDroid();
 
@@ -72,7 +73,8 @@ const line = "\n> The port is 8080.";
 droidTest(
 	"a task gets a message in the middle of its turn, once",
 	async (lab) => {
-		lab.installHooks();
+		// With the guards of installed hooks.
+		await install(lab, "user");
 		const id = await lab.launch(`RUN[${gate}] RUN[echo going on] SAY[Done.]`);
 		await lab.untilAtGate();
 		await untilSession(lab, id);

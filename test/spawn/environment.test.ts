@@ -4,23 +4,23 @@ import { answersIn, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox } from "../tools/harness.ts";
 
-/** Runs `env` in a batch and returns the variables of Bun that the first task got. */
-async function bunVariables(box: Sandbox, count: number, env = {}) {
+/** Runs `env` in a batch and returns the variables of a runtime that the first task got. */
+async function runtimeVariables(box: Sandbox, count: number, env = {}) {
 	const line = { description: "x", command: ["env"] };
 	const input = toLines(Array(count).fill(line));
 	const words = ["launch", "--batch", "-"];
 	const { stdout } = await box.bg(words, { input, env });
 	const [id = ""] = answersIn(stdout).map(({ taskId }) => String(taskId));
 	const { result = "" } = await box.untilTask(id, isFinal, "its end");
-	return result.split("\n").filter((each) => /^(BUN|MIMALLOC)_/.test(each));
+	return result.split("\n").filter((each) => /^(BUN|MIMALLOC|UV)_/.test(each));
 }
 
 concurrentTest(
-	"tasks get none of the variables that make a supervisor small",
+	"a task gets none of the variables that its supervisor has for its runtime",
 	async () => {
 		const box = sandbox();
-		expect(await bunVariables(box, 1)).toEqual([]);
-		expect(await bunVariables(box, 21)).toEqual([]);
+		expect(await runtimeVariables(box, 1)).toEqual([]);
+		expect(await runtimeVariables(box, 21)).toEqual([]);
 	},
 );
 
@@ -29,7 +29,7 @@ concurrentTest(
 	async () => {
 		const own = { BUN_JSC_useJIT: "1", BUN_GC_TIMER_DISABLE: "1" };
 		const expected = Object.entries(own).map((each) => each.join("="));
-		const found = await bunVariables(sandbox(), 1, own);
+		const found = await runtimeVariables(sandbox(), 1, own);
 		expect(found.sort()).toEqual(expected.sort());
 	},
 );

@@ -9,13 +9,14 @@ import {
 	changes,
 	cutKeys,
 	limits,
-	message,
+	messageKeys,
 	noteKeys,
 	progress,
 	queue,
 	recordKeys,
 } from "./record-shape.ts";
 import {
+	anything,
 	byName,
 	count,
 	either,
@@ -75,6 +76,29 @@ const launch: AnswerEntry = {
 	),
 };
 
+const sent: Keys = {
+	...named,
+	...partial({
+		to: oneOf(["parent"], "of a note: then `id` is the task that sent it"),
+		status,
+		message: object(
+			{
+				id: text("its id"),
+				status: oneOf(messageStatuses, "what became of it"),
+			},
+			"to a droid, the message",
+		),
+		input: object(
+			{
+				bytes: count("how many bytes were sent"),
+				eof: yes("whether the input has ended"),
+			},
+			"to a command",
+		),
+		note: text("with selectors, why it was not sent"),
+	}),
+};
+
 const shortRow: Keys = {
 	id: text("the id"),
 	...partial({
@@ -113,7 +137,12 @@ const pause: AnswerEntry = {
 	about: "",
 	shape: object({
 		tasks: list(
-			{ ...named, status, paused: yes("whether it is paused now") },
+			{
+				...named,
+				status,
+				paused: yes("whether it is paused now"),
+				...partial({ note: text("of several, why it was not changed") }),
+			},
 			"the tasks",
 		),
 		queue,
@@ -180,7 +209,7 @@ export const answers: Record<string, AnswerEntry> = {
 	retry: launch,
 	list: {
 		about:
-			"Each task in short. `--full`: the whole records. `--format jsonl`: the tasks alone, one a line.",
+			"Each task in short. `--full`: the whole records, and `usage`: what the tasks of each session used. `--format jsonl`: the tasks alone, one a line.",
 		shape: object({
 			...listHead,
 			tasks: list(shortRow, "the tasks"),
@@ -193,8 +222,8 @@ export const answers: Record<string, AnswerEntry> = {
 		shape: object({
 			...listHead,
 			tasks: list({ ...recordKeys, ...noteKeys }, "the tasks"),
+			usage: maybe(byName(anything(""), "what was used, by session")),
 			...listTail,
-			usage: maybe(byName(byName(count(""), ""), "by session, their usage")),
 		}),
 	},
 	status: {
@@ -205,9 +234,8 @@ export const answers: Record<string, AnswerEntry> = {
 			...recordKeys,
 			...noteKeys,
 			...cutKeys,
+			...messageKeys,
 			changes: maybe(changes),
-			messages: maybe(message("messages to it, the newest")),
-			notes: maybe(message("its notes to its parent session, the newest")),
 		}),
 	},
 	output: {
@@ -310,28 +338,8 @@ export const answers: Record<string, AnswerEntry> = {
 		}),
 	},
 	send: {
-		about: "",
-		shape: object({
-			...named,
-			status,
-			...partial({
-				to: oneOf(["parent"], "of a note: it goes to the parent session"),
-				message: object(
-					{
-						id: text("its id"),
-						status: oneOf(messageStatuses, "what became of it"),
-					},
-					"the message, or the note",
-				),
-				input: object(
-					{
-						bytes: count("how many bytes were written"),
-						eof: yes("whether the input has ended"),
-					},
-					"of a command, what it was sent",
-				),
-			}),
-		}),
+		about: 'With selectors: `{"tasks": […]}` with one such object for each.',
+		shape: either([object(sent), object({ tasks: list(sent, "") })], ""),
 	},
 	edit: {
 		about: "",

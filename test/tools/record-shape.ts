@@ -47,6 +47,12 @@ export const progress = object(
 	"of a droid, how far it is",
 );
 
+/** What a droid used. Droid may say more of it. */
+export const usage = byName(
+	anything(""),
+	"what it used: `input_tokens`, `output_tokens`, `cache_read_input_tokens`, `cache_creation_input_tokens`, `factory_credits`",
+);
+
 /** Keys of a record in groups, in the order in which the page explains them. Only the first are always there. */
 export const recordKeys: Keys = {
 	id: text("the id"),
@@ -68,7 +74,7 @@ export const recordKeys: Keys = {
 		command: texts("the program and its arguments"),
 		via: oneOf(["argv", "file", "private"], "how droid gets the prompt"),
 		cwd: text("the working directory"),
-		stdin: text("the file of its standard input; `keep`: `bg send` writes it"),
+		stdin: text("the file of its standard input; `keep`: that of `bg send`"),
 		worktree: text("the name given with `--worktree`; empty: droid's choice"),
 		worktree_dir: text("the folder of its worktree"),
 		worktree_branch: text("the branch of its worktree"),
@@ -89,8 +95,8 @@ export const recordKeys: Keys = {
 		elapsed_ms: count("how long it has run, sleep and pauses left out, in ms"),
 		quiet_ms: count("how long it has been without activity, in ms"),
 		timeout_ms: count("the most it may run, in ms"),
-		max_output_bytes: count("the most it may write, in bytes"),
 		max_tokens: count("the most tokens it may use"),
+		max_output_bytes: count("the most it may write, in bytes"),
 		priority: count("higher starts first"),
 		after: texts("the tasks that must end before it starts"),
 		after_mode: oneOf(["completed", "any"], "how those must end"),
@@ -105,7 +111,6 @@ export const recordKeys: Keys = {
 					signal: text("the signal that ended it"),
 					started_at: text("when it started"),
 					completed_at: text("when it ended"),
-					usage: byName(anything(""), "what it used"),
 				}),
 			},
 			"the earlier attempts",
@@ -116,13 +121,10 @@ export const recordKeys: Keys = {
 		concurrency_key: text("what limits for each droid count it by"),
 		on_end: texts("the command that runs at its end"),
 		progress,
-		usage: byName(
-			anything(""),
-			"tokens and credits of a droid, all attempts together; `unread`: why they are not known now",
-		),
+		usage,
 		usage_before: byName(
 			anything(""),
-			"the same of the session that it continues, before",
+			"what the session that it continues had used before",
 		),
 		process: identity("its process"),
 		pid: count("the id of its process"),
@@ -173,6 +175,35 @@ export const changes = object(
 	"of a task with a worktree, what it changed",
 );
 
+const message = (meaning: string) =>
+	list(
+		{
+			id: text("its id"),
+			status: oneOf(messageStatuses, "what became of it"),
+			...partial({
+				at: text("when it was sent"),
+				from: object(
+					{
+						by: oneOf(["person", "session", "task"], "what sent it"),
+						...partial({
+							id: text("the session or the task"),
+							launched: yes("true: that session launched the task"),
+						}),
+					},
+					"the sender",
+				),
+				text: text("the text"),
+			}),
+		},
+		meaning,
+	);
+
+/** Of `bg status`. */
+export const messageKeys: Keys = partial({
+	messages: message("the newest messages to it"),
+	notes: message("the newest notes from it to its parent's session"),
+});
+
 export const limits = either(
 	[
 		object(
@@ -192,27 +223,3 @@ export const queue = object(
 	{ paused: yes("whether no task starts") },
 	"the queue",
 );
-
-/** A message to a task, or a note of it. */
-export const message = (meaning: string) =>
-	list(
-		{
-			id: text("its id"),
-			status: oneOf(messageStatuses, "what became of it"),
-			...partial({
-				at: text("when it was sent"),
-				from: object(
-					{
-						by: oneOf(["person", "session", "task"], "what sent it"),
-						...partial({
-							id: text("the session or the task"),
-							launched: yes("whether that session launched the task"),
-						}),
-					},
-					"the sender",
-				),
-				text: text("its text"),
-			}),
-		},
-		meaning,
-	);

@@ -58,6 +58,15 @@ concurrentTest(
 		const { stdout: text } = await box.bg(["status", id, "--text"]);
 		expect(text).toContain("12k tokens in, 5 out");
 
+		// A session that is continued counts for each task what that one used.
+		const { stdout } = await box.bg(["resume", "-q", done, "SAY[on]"], { env });
+		const resumed = stdout.trim();
+		await box.bg(["wait", resumed]);
+		expect(box.record(resumed)).toMatchObject({
+			usage_before: { input_tokens: 2000, output_tokens: 5 },
+			usage: { input_tokens: 10, output_tokens: 5 },
+		});
+
 		// What is recorded at the end does not need droid's files.
 		release(box);
 		await box.bg(["wait", id]);

@@ -106,7 +106,9 @@ export default defineVerb({
 		const since = parseDurationFlag("--since", args.since);
 		const from = since === undefined ? undefined : Date.now() - since;
 		if (args.quiet && (args.full || args.format !== undefined))
-			throw usage("-q prints ids: it does not go with --full or --format");
+			throw usage(
+				"-q prints ids: it cannot be combined with --full or --format",
+			);
 		const store = openStore();
 		const matches = createMatcher(store, selectors);
 		const includes = (task: Task) =>

@@ -12,7 +12,7 @@ import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { keptInput } from "../../store/input.ts";
 import type { Store } from "../../store/paths.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
+import { findTask, readTask, resolveTaskId } from "../../store/records.ts";
 import type { MessageStatus } from "../../store/sessions/messages.ts";
 import type { Task } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
@@ -42,13 +42,13 @@ const args = {
 	file: option("file", "read the message from a file (-: standard input)", {
 		from: "files",
 	}),
-	wait: flag("until it is delivered (exit code 1: the task ended first)"),
+	wait: flag("wait until it is delivered (exit code 1: the task ended first)"),
 	timeout: option(
 		"90s|30m|2h",
-		"with --wait: at most (exit code 124); to a command that does not read: 2s",
+		"the maximum time of --wait (exit code 124), and for a command to read (2s)",
 	),
-	"no-newline": flag("to a command: without a newline behind the message"),
-	eof: flag("to a command: its input ends, after the message"),
+	"no-newline": flag("to a command: add no newline to the message"),
+	eof: flag("to a command: close its input, after the message"),
 	...formatFlags,
 } as const;
 
@@ -57,18 +57,18 @@ const { id: _, ...selectingArgs } = args;
 
 export default defineVerb({
 	name: "send",
-	description: "Send to a task, while it runs",
+	description: "Send to a running task, a message or input",
 	group: "control",
 	examples: {
 		'bg send @last "The port is 8080."':
-			"the droid gets it at its next tool call, or when it would stop",
-		"bg send --wait @last --file notes.md": "wait until it got it",
+			"the droid gets it at its next tool call, or before it stops",
+		"bg send --wait @last --file notes.md": "waits until the droid has got it",
 		'bg send parent "Half of the tests pass."':
 			"inside a task: a note for the session that launched it",
 		'bg send --tag review "Stop at the first fault."':
-			"all running tasks with that tag",
-		"bg send @last y": "a line for a command of bg run --stdin keep",
-		"bg send @last --file rows.sql --eof": "a file, then the end of its input",
+			"sends it to all running tasks with that tag",
+		"bg send @last y": "sends a line to a command of bg run --stdin keep",
+		"bg send @last --file rows.sql --eof": "sends a file and closes the input",
 	},
 	args,
 	read: parseSend,
@@ -160,7 +160,7 @@ async function sendOrExplain(
 		if (!(error instanceof BgError) || error.exit === "usage") throw error;
 		const note = error.message;
 		return {
-			json: { id, taskId: id, note },
+			json: { id, taskId: id, status: findTask(store, id)?.status, note },
 			text: `${id}  ${note}`,
 			exit: exitCodes.failed,
 		};

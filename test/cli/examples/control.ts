@@ -2,14 +2,17 @@
 import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-	indexSession,
-	writeSessionNote,
-} from "../../../lib/store/sessions/session-index.ts";
+import { openStore } from "../../../lib/store/directory.ts";
+import { indexSession } from "../../../lib/store/sessions/session-index.ts";
 import type { Task } from "../../../lib/task/schema.ts";
 import { type Answer, until } from "../../tools/harness.ts";
-import { child, noticeIn, parent, send, toolUse } from "../../tools/hooks.ts";
-import { addDroid } from "../../tools/messages.ts";
+import {
+	addTask,
+	child,
+	noticeIn,
+	parent,
+	toolUse,
+} from "../../tools/hooks.ts";
 import { type Example, finished, type World } from "./world.ts";
 
 const changesLimit = (wanted: object) => async (_: Answer, world: World) =>
@@ -45,43 +48,23 @@ const queuePaused = (isPaused: boolean): Example => ({
 		expect((await bg(["limit"])).json().queue.paused).toBe(isPaused),
 });
 
-/** Its messages and notes. */
-const wordsOf = async ({ newest }: World, key: "messages" | "notes") => {
-	const { [key]: all = [] }: Record<string, { text: string }[]> = Object(
-		await newest(),
-	);
-	return all.map(({ text }) => text);
-};
-
-const messaged = (text: string): Example => ({
-	before: (world) => {
-		addDroid(world);
-		writeFileSync(join(world.project, "notes.md"), text);
-	},
-	check: async (_, world) =>
-		expect(await wordsOf(world, "messages")).toEqual([text]),
-});
-
-/** A hook of the droid delivers what waits. */
-async function deliver(world: World): Promise<void> {
-	const { id } = await world.newest();
-	const hook = () => send(world, toolUse(child), { env: { BG_TASK_ID: id } });
-	await until(async () => noticeIn(await hook()), "a message");
+/** A running droid's task without a process, in a home with hooks. */
+async function addDroid(world: World, fields: Partial<Task> = {}) {
+	await world.bg(["install"]);
+	const sessions = { droid_session_id: child, parent_session_id: parent };
+	const { project: cwd } = world;
+	const id = addTask(world, { kind: "droid", cwd, ...sessions, ...fields });
+	indexSession(openStore({ dir: world.dir, write: true }), child, id);
+	return id;
 }
 
-const typed = (wanted: string): Example => ({
-	before: async (world) => {
-		writeFileSync(join(world.project, "rows.sql"), wanted);
-		const kept = ["run", "-q", "--stdin", "keep", "d", "--"];
-		const script = 'IFS= read -r row; echo "$row"';
-		const { stdout } = await world.bg([...kept, "sh", "-c", script]);
-		await world.untilTask(stdout.trim(), ({ pid }) => pid, "a start");
-	},
-	check: async (_, { bg }) => {
-		await bg(["wait", "@last"]);
-		expect((await bg(["output", "@last"])).stdout).toBe(wanted);
-	},
-});
+/** What the droid is told at its next tool call. */
+async function told(world: World): Promise<string | undefined> {
+	const { id } = await world.newest();
+	const env = { BG_TASK_ID: id };
+	const input = JSON.stringify(toolUse(child));
+	return noticeIn(await world.bg(["hook"], { env, input }));
+}
 
 export const controlExamples: Record<string, Example> = {
 	"bg cancel @last": {
@@ -96,26 +79,6 @@ export const controlExamples: Record<string, Example> = {
 				stop: { signal: "INT" },
 			}),
 	},
-	'bg send @last "The port is 8080."': messaged("The port is 8080."),
-	"bg send --wait @last --file notes.md": {
-		...messaged("a note"),
-		during: deliver,
-	},
-	'bg send parent "Half of the tests pass."': {
-		before: (world) => {
-			const id = addDroid(world);
-			indexSession(world, parent, id);
-			writeSessionNote(world, parent, "caller", "");
-			world.env.BG_TASK_ID = id;
-		},
-		check: async (_, world) => {
-			delete world.env.BG_TASK_ID;
-			const notes = await wordsOf(world, "notes");
-			expect(notes).toEqual(["Half of the tests pass."]);
-		},
-	},
-	"bg send @last y": typed("y\n"),
-	"bg send @last --file rows.sql --eof": typed("a row\n"),
 	"bg edit @last --priority 10": edited({ priority: 10 }),
 	"bg edit @last --timeout 2h": edited({ timeout_ms: 7_200_000 }),
 	"bg limit": { check: ({ json }) => expect(json().limits.running).toBe(8) },
@@ -157,5 +120,49 @@ export const controlExamples: Record<string, Example> = {
 		before: async ({ bg, last }) => bg(["pause", await last()]),
 		check: ({ json }) =>
 			expect(json().tasks).toMatchObject([{ paused: false }]),
+	},
+	'bg send @last "The port is 8080."': {
+		before: (world) => addDroid(world),
+		check: async (_, world) =>
+			expect(await told(world)).toContain("The port is 8080."),
+	},
+	"bg send --wait @last --file notes.md": {
+		before: async (world) => {
+			writeFileSync(join(world.project, "notes.md"), "A long message.\n");
+			await addDroid(world);
+		},
+		during: async (world) => {
+			const isTold = async () => (await told(world))?.includes("long message");
+			await until(isTold, "the message");
+		},
+		check: ({ json }) =>
+			expect(json().message).toMatchObject({ status: "delivered" }),
+	},
+	'bg send parent "Half of the tests pass."': {
+		before: async (world) => {
+			world.env.BG_TASK_ID = await addDroid(world);
+		},
+		check: ({ json }) => expect(json()).toMatchObject({ to: "parent" }),
+	},
+	'bg send --tag review "Stop at the first fault."': {
+		before: (world) => addDroid(world, { tags: ["review"] }),
+		check: ({ json }) => expect(json().tasks).toHaveLength(1),
+	},
+	"bg send @last y": {
+		before: ({ keep }) => keep("head", "-1"),
+		check: async (_, { bg, newest }) => {
+			await bg(["wait"]);
+			expect((await newest()).result).toBe("y");
+		},
+	},
+	"bg send @last --file rows.sql --eof": {
+		before: async ({ project, keep }) => {
+			writeFileSync(join(project, "rows.sql"), "select 1;\n");
+			await keep("cat");
+		},
+		check: async (_, { bg, newest }) => {
+			await bg(["wait"]);
+			expect((await newest()).result).toBe("select 1;");
+		},
 	},
 };

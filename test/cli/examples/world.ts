@@ -14,6 +14,8 @@ export type World = Trees & {
 	say: (words?: string) => Promise<Task>;
 	/** Starts a command that lasts; ended with the test. */
 	last: (...flags: string[]) => Promise<string>;
+	/** Starts a command whose standard input is kept open. */
+	keep: (...command: string[]) => Promise<string>;
 	newest: () => Promise<Task>;
 };
 
@@ -86,6 +88,8 @@ export function openWorld(): World {
 			await box.untilTask(started, ({ pid }) => pid, "a start");
 			return started;
 		},
+		keep: (...command) =>
+			id(["run", "-q", "--stdin", "keep", "d", "--", ...command]),
 		newest: async () => (await bg(["status", "@last", "--full"])).json(),
 	};
 }
