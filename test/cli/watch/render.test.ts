@@ -103,6 +103,10 @@ test("a task that is quiet for long stands out; a paused one does not", () => {
 	expect(at(3 * minute)).toContain("  quiet 3m ");
 	expect(at(6 * minute)).toContain("\u001b[31mquiet 6m ");
 	expect(at(6 * minute, { paused_at: ago(minute) })).not.toContain("quiet");
+	// Its record says that it was active in the minute before: it was, by what it wrote.
+	expect(at(3 * minute, { active_at: ago(2 * minute + 30_000) })).toContain(
+		"quiet 3m",
+	);
 	// It computed, though it wrote nothing.
 	expect(at(6 * minute, { active_at: ago(1000) })).toContain("  active  ");
 });

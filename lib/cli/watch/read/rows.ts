@@ -39,7 +39,6 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 	};
 	const { id, status, kind, tags = [], parent_session_id = "" } = task;
 	const startedAt = toTime(task.started_at);
-	const times = [startedAt, writtenAt, toTime(task.active_at)];
 	const isRunning = status === "running";
 	const progress = row.progress.slice(0, 400);
 	return {
@@ -59,9 +58,7 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 		queuedAt: toTime(task.queued_at),
 		startedAt,
 		endedAt: toTime(task.completed_at),
-		activeAt: isRunning
-			? Math.max(...times.map((each) => each ?? 0))
-			: undefined,
+		activeAt: isRunning ? findActiveTime(task, writtenAt) : undefined,
 		tags: tags.map((tag) => toLine(tag.slice(0, 100))),
 		session: parent_session_id,
 	};
@@ -183,6 +180,20 @@ export function describeUsed({
 }
 
 // --- internal ---
+
+/** How often a supervisor records that a task was active, in ms. */
+const activeIntervalMs = 61_000;
+
+/**
+ * When a running task wrote or computed last. `active_at` says that it did either in the minute before: if it wrote
+ * then, the time of that is known better.
+ */
+function findActiveTime(task: Task, writtenAt = 0): number {
+	const recorded = toTime(task.active_at) ?? 0;
+	const isByOutput = recorded - writtenAt < activeIntervalMs;
+	const times = [toTime(task.started_at) ?? 0, writtenAt];
+	return Math.max(...times, isByOutput ? 0 : recorded);
+}
 
 /** A time of a record in ms since 1970; undefined if it has none. */
 function toTime(text = ""): number | undefined {
