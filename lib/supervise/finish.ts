@@ -100,8 +100,10 @@ export async function concludeTask(
 		if (isAnyReleased || waiting.isAnyHeld) await waiting.settle();
 	});
 	await retry(() => {
-		removePromptFiles(store, id);
-		endMessages(store, after ?? task);
+		if (task.kind === "droid") {
+			removePromptFiles(store, id);
+			endMessages(store, after ?? task);
+		}
 		removeStops(store, id);
 		runOnEnd(store, id);
 	});
