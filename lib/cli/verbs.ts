@@ -11,6 +11,7 @@ export const verbs = {
 	output: () => import("./verbs/output.ts"),
 	result: () => import("./verbs/result.ts"),
 	report: () => import("./verbs/report.ts"),
+	diff: () => import("./verbs/diff.ts"),
 	droids: () => import("./verbs/droids.ts"),
 	wait: () => import("./verbs/wait.ts"),
 	watch: () => import("./verbs/watch.ts"),

@@ -124,6 +124,33 @@ export async function waitForDelivery(
 	}
 }
 
+/** @throws BgError (refused) if this runs in a task that did not launch the other one. */
+export function identifySender(store: Store, task: Task): Sender {
+	if (process.env[taskVariable]) {
+		const own = readOwnTaskId();
+		const isAncestor =
+			own !== undefined &&
+			own !== task.id &&
+			findAncestors(store, task.id).has(own);
+		if (own && isAncestor) return { by: "task", id: own };
+		throw refused(
+			`${task.id} was not launched by the task that this runs in: a task sends to those that it launched, and to its parent (bg send parent)`,
+		);
+	}
+	const session = process.env.BG_SESSION_ID;
+	if (!session || !sessionPattern.test(session)) return { by: "person" };
+	const sessions = findOwnedSessions(store, session);
+	const isLauncher = [...findAncestors(store, task.id)].some((id) => {
+		const ancestor = id === task.id ? task : findTask(store, id);
+		return ancestor && isOwned(sessions, ancestor);
+	});
+	return {
+		by: "session",
+		id: session,
+		...(isLauncher && { launched: true }),
+	};
+}
+
 // --- internal ---
 
 type SendOptions = { from: Sender; text: string };
@@ -132,9 +159,7 @@ type SendOptions = { from: Sender; text: string };
 const senders = {
 	droid: sendToDroid,
 	command: (_, { id }) => {
-		throw refused(
-			`${id} is a command, and a message is for droids (bg output ${id} shows what it does)`,
-		);
+		throw refused(`${id} is a command: it takes input, and no messages`);
 	},
 	native: (_, { id }) => {
 		throw refused(
@@ -185,33 +210,6 @@ const isHooked = (store: Store, { cwd, droid_session_id }: Task): boolean =>
 	(droid_session_id !== undefined &&
 		readSessionNote(store, droid_session_id, "caller") !== undefined) ||
 	isHookInstalled(cwd);
-
-/** @throws BgError (refused) if this runs in a task that did not launch the other one. */
-function identifySender(store: Store, task: Task): Sender {
-	if (process.env[taskVariable]) {
-		const own = readOwnTaskId();
-		const isAncestor =
-			own !== undefined &&
-			own !== task.id &&
-			findAncestors(store, task.id).has(own);
-		if (own && isAncestor) return { by: "task", id: own };
-		throw refused(
-			`${task.id} was not launched by the task that this runs in: a task sends to those that it launched, and to its parent (bg send parent)`,
-		);
-	}
-	const session = process.env.BG_SESSION_ID;
-	if (!session || !sessionPattern.test(session)) return { by: "person" };
-	const sessions = findOwnedSessions(store, session);
-	const isLauncher = [...findAncestors(store, task.id)].some((id) => {
-		const ancestor = id === task.id ? task : findTask(store, id);
-		return ancestor && isOwned(sessions, ancestor);
-	});
-	return {
-		by: "session",
-		id: session,
-		...(isLauncher && { launched: true }),
-	};
-}
 
 /** The session that gets the notes of a task: the one that launched it, else that of the task it runs in. */
 function findParentSession(store: Store, task: Task): string | undefined {

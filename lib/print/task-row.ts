@@ -2,16 +2,21 @@
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { toLine } from "./text.ts";
-import { formatTaskAge } from "./units.ts";
+import { formatEnded, formatTaskAge } from "./units.ts";
 
 export type TaskRow = {
 	id: string;
 	/** An end of the id that is unique in the folder. */
 	short: string;
 	status: Status;
+	/** How long it took, or has taken so far. */
 	age: string;
+	/** How long ago it ended; empty before. */
+	ended: string;
 	droid: string;
 	description: string;
+	/** What it used, if that is to be shown. */
+	tokens?: string;
 	/** Of a finished task, the error or the result. */
 	progress: string;
 };
@@ -54,6 +59,7 @@ export function toTaskRow(
 		short: id,
 		status,
 		age: formatTaskAge(task, now),
+		ended: formatEnded(task, now),
 		droid: truncateLine(agent ?? kind),
 		description: truncateLine(description),
 		progress: progress

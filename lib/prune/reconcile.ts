@@ -17,7 +17,7 @@ import type { Process } from "../process/proc.ts";
 import { findFirst, resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
-import { runOnEnd } from "../spawn/command.ts";
+import { endKeptInput, runOnEnd } from "../spawn/command.ts";
 import { handOver } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { dequeue, releaseSlot } from "../spawn/queue.ts";
@@ -174,6 +174,7 @@ function recoverTask(
 	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
 	const lostTask = markLost(store, task);
 	if (task.paused_at) resumeTree(task.id);
+	endKeptInput(store, task);
 	removePromptFiles(store, task.id);
 	endMessages(store, lostTask);
 	dequeue(store, task);

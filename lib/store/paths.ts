@@ -40,8 +40,11 @@
  *     .messages/<id>/msg_<n>.text
  *                                the text of a long message, for droid to read; removed at the task's end
  *     .messages/<id>/stops       how many of the task's Stop hooks delivered a message
+ *     .input/<id>                a FIFO, the standard input of a command that can be sent to (store/input.ts)
+ *     .input/<id>.end            a FIFO; a line in it ends that input
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
+ *     .prompts/<id>.stdin        the standard input of a task that was launched with --stdin -; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
  *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
@@ -60,7 +63,7 @@
  *                                empty; a stop request for a task whose record cannot be written
  *     .on-end/<id>               empty; the --on-end command of that task was not run yet
  *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
- *     .tmp/<holder>              a file or lock that is being written
+ *     .tmp/<holder>              a file or lock that is being written, or a lock that its process holds again later
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
  *     .tmp/swept-session         the last session that a sweep looked at, if it did not look at all
  *     .tmp/archived              the tasks that are to be archived next; its mtime is the time of the last search
@@ -92,6 +95,7 @@ export const folders = {
 	unseen: ".unseen",
 	due: ".due",
 	messages: ".messages",
+	input: ".input",
 	prompts: ".prompts",
 	progress: ".progress",
 	locks: ".locks",
@@ -188,17 +192,33 @@ export const messageFolder = (store: Store, id: string) =>
 export const archivedMessages = (store: Store, id: string) =>
 	`${archiveFolder(store, id)}/${id}.messages`;
 
+/** What a task reads that was launched with its launcher's standard input. */
+export const stdinFile = (store: Store, id: string) =>
+	`${promptFile(store, id)}.stdin`;
+
 /** How far a droid's stream was read. */
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`), of the limits or of a queue. */
+/** The standard input of a command that can be sent to, and the FIFO that ends it. */
+export const inputFile = (store: Store, id: string) =>
+	`${folderPath(store, "input")}/${checkId(id)}`;
+export const inputEndFile = (store: Store, id: string) =>
+	`${inputFile(store, id)}.end`;
+
+/**
+ * The lock of a task (by id), of its input, of the unique keys (`unique`), of continued sessions (`sessions`), of the
+ * limits or of a queue.
+ */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
 /** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
+
+/** The name of the lock of a task's input. */
+export const inputLock = (id: string) => `input,${id}`;
 
 /** The name of the lock of the limits. */
 export const limitsLock = "limits";
@@ -292,7 +312,7 @@ const isSharedLock = (lockName: string) =>
 	lockName === "unique" ||
 	lockName === "sessions" ||
 	lockName === limitsLock ||
-	/^queue,[^/]+$/.test(lockName);
+	/^(queue|input),[^/]+$/.test(lockName);
 
 /** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {

@@ -157,6 +157,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 		(seen.ends.get(task.attempt ?? 1) === 0 || seen.isHurt),
 	stale: () => false,
 	"output-limit": () => false,
+	budget: () => false,
 };
 
 function* judgeEnd(
@@ -485,6 +486,7 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	unseen: /./,
 	due: undefined,
 	messages: /^id\/((msg|note)_[0-9a-f]{17}(@.+|\.told)?|stops)$/,
+	input: undefined,
 	prompts: undefined,
 	locks: undefined,
 	queue: undefined,

@@ -8,12 +8,10 @@ import {
 	statSync,
 	writeFileSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { claimName, identifySelf } from "../../lib/process/identity.ts";
 import { messageFolder } from "../../lib/store/paths.ts";
 import { countStop, maxStops } from "../../lib/store/sessions/messages.ts";
-import { indexSession } from "../../lib/store/sessions/session-index.ts";
-import type { Task } from "../../lib/task/schema.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
 import {
@@ -30,31 +28,7 @@ import {
 	sessionStart,
 	toolUse,
 } from "../tools/hooks.ts";
-
-/** Hooks of bg as `bg install` writes them for the user. */
-function install(box: Sandbox): void {
-	const path = join(box.home, ".factory", "hooks.json");
-	mkdirSync(dirname(path));
-	const command = `"${box.home}/.factory/hooks/bg" hook`;
-	const entry = [{ hooks: [{ type: "command", command, timeout: 5 }] }];
-	writeFileSync(path, JSON.stringify({ PostToolUse: entry, Stop: entry }));
-}
-
-/** A running droid's task without a process, in a home with hooks. */
-function droid(box: Sandbox, fields: Partial<Task> = {}): string {
-	if (!existsSync(join(box.home, ".factory"))) install(box);
-	const id = addTask(box, {
-		kind: "droid",
-		droid_session_id: child,
-		parent_session_id: parent,
-		cwd: box.home,
-		...fields,
-	});
-	const { droid_session_id } = box.record(id);
-	// As its SessionStart hook and its supervisor do.
-	if (droid_session_id) indexSession(box, droid_session_id, id);
-	return id;
-}
+import { addHooks, addDroid as droid } from "../tools/messages.ts";
 
 const inside = (id: string) => ({ env: { BG_TASK_ID: id } });
 
@@ -169,7 +143,7 @@ concurrentTest(
 	"the supervisor marks the session that the stream names",
 	async () => {
 		const box = sandbox();
-		install(box);
+		addHooks(box);
 		const env = { BG_DROID: standIn };
 		const launched = await box.bg(
 			[

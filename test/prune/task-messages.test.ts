@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
+import { readTaskRow } from "../../lib/cli/task-rows.ts";
 import {
 	readTaskMessages,
 	renderTaskMessages,
-} from "../../lib/cli/task-messages.ts";
-import { readTaskRow } from "../../lib/cli/task-rows.ts";
+} from "../../lib/prune/task-messages.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { readTask } from "../../lib/store/records.ts";
 import { addMessage } from "../../lib/store/sessions/messages.ts";
