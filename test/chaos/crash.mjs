@@ -66,11 +66,14 @@ function wrap(module, name, { counts = () => true, torn } = {}) {
 			torn(act, args);
 			die(`${name}, half of it`);
 		}
-		const answer = act.apply(this, args);
-		if (dies) die(name);
-		if (step === sleepy && isFire()) sleep();
-		if (role === "verb" && step === Number(busy)) runMeanwhile();
-		return answer;
+		try {
+			return act.apply(this, args);
+		} finally {
+			// After a step that fails as well: a loop over all steps would end there.
+			if (dies) die(name);
+			if (step === sleepy && isFire()) sleep();
+			if (role === "verb" && step === Number(busy)) runMeanwhile();
+		}
 	};
 }
 
