@@ -13,12 +13,13 @@ import {
 	readRecordVersion,
 	updateTaskAsync,
 } from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
+import type { Stop, Task } from "../task/schema.ts";
 import {
 	computeDelayLeftMs,
 	computeRetryDelayMs,
 	finishTask,
 	isFinal,
+	requestStop,
 	timestamp,
 } from "../task/states.ts";
 import {
@@ -58,12 +59,18 @@ const notRead = "not read yet";
 /** Reconciles a task whose supervisor may be gone; only tries its lock. */
 type Reconcile = (store: Store, task: Task) => Task;
 
-type WaitingTask = {
+type WaitOptions = {
+	/** Whether the task's queue entry says that it may start. */
+	isRunnable: boolean;
+	/** Finds a requested stop; the record may not say so yet. */
+	getStop?: () => Stop | undefined;
+};
+
+type WaitingTask = WaitOptions & {
 	task: Task;
 	resolve: (hasSlot: boolean) => void;
 	/** When the delay before a retry ends, on the monotonic clock in ms. */
 	notBefore: number;
-	isRunnable: boolean;
 	version: string | undefined;
 };
 
@@ -102,11 +109,8 @@ export class WaitingTasks {
 		this.#line = new Line(store);
 	}
 
-	/**
-	 * Waits in the queue. Resolves to true when the task has a slot, to false if it will never start.
-	 * @param isRunnable whether its queue entry says that it may start.
-	 */
-	wait(task: Task, isRunnable: boolean): Promise<boolean> {
+	/** Waits in the queue. Resolves to true when the task has a slot, to false if it will never start. */
+	wait(task: Task, options: WaitOptions): Promise<boolean> {
 		const { attempt = 1 } = task;
 		// A clock that is set back does not make the delay before a retry longer. `--delay` follows the clock.
 		const pause =
@@ -118,10 +122,10 @@ export class WaitingTasks {
 					);
 		return new Promise((resolve) => {
 			const waiting = {
+				...options,
 				task,
 				resolve,
 				notBefore: performance.now() + Math.max(pause, 0),
-				isRunnable,
 				version: notRead,
 			};
 			this.#waiting.set(task.id, waiting);
@@ -308,9 +312,11 @@ export class WaitingTasks {
 		if (typeof readiness === "object") {
 			const { error } = readiness;
 			const at = timestamp();
-			await updateTaskAsync(store, id, (now) =>
-				finishTask(now, { reason: "dependency", at, error }),
-			);
+			await updateTaskAsync(store, id, (now) => {
+				const stop = waiting.getStop?.();
+				const current = stop ? requestStop(now, stop) : now;
+				return finishTask(current, { reason: "dependency", at, error });
+			});
 			this.#resolve(id, false);
 			return;
 		}

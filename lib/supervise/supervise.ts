@@ -165,7 +165,10 @@ async function runTask(
 ): Promise<Task | undefined> {
 	const { store, monitor, waiting } = context;
 	const { id } = task;
-	const hasSlot = await waiting.wait(task, isRunnable);
+	const hasSlot = await waiting.wait(task, {
+		isRunnable,
+		getStop: () => monitor.requestedStop,
+	});
 	// A record that was deleted while the task waited is not written again.
 	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
 	const started = hasSlot ? await startProcess(context, task) : "ended";

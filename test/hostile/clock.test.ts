@@ -55,9 +55,11 @@ test("a pause before another attempt is not made longer by an hour", async () =>
 		supervisor: identifySelf(),
 	};
 	createTask(store, task);
-	expect(await new WaitingTasks(store, reconcileTask).wait(task, false)).toBe(
-		true,
-	);
+	expect(
+		await new WaitingTasks(store, reconcileTask).wait(task, {
+			isRunnable: false,
+		}),
+	).toBe(true);
 });
 
 test("what was queued before the clock was set back starts, and is waited for", async () => {
