@@ -10,6 +10,7 @@ import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { sandbox, until } from "../tools/harness.ts";
 import { addTask } from "../tools/hooks.ts";
+import { running } from "../tools/scripts.ts";
 
 const minute = 60_000;
 const now = Date.parse("2026-01-01T12:00:00Z");
@@ -128,8 +129,11 @@ test("stale tasks are stopped at the same time", async () => {
 	const ids = await Promise.all(
 		[1, 2, 3].map(() => box.run(["sh", "-c", deaf])),
 	);
-	for (const id of ids)
+	for (const id of ids) {
 		await until(() => Bun.file(`${box.dir}/${id}.out`).size > 0, "its trap");
+		// A command may print before its record says that it runs.
+		await running(box, id);
+	}
 	expect((await box.bg(["prune", "--ttl", "0s"])).json().removed).toHaveLength(
 		3,
 	);
