@@ -175,7 +175,8 @@ export function commandOf(form: Form, former = ""): string[] {
 
 // --- internal ---
 
-const tasksOf = (call: Call): TaskPlan[] =>
+/** The tasks that a call launches. */
+export const tasksOf = (call: Call): TaskPlan[] =>
 	"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
 
 function kindOf(verb: string): Death["kind"] {
@@ -183,16 +184,18 @@ function kindOf(verb: string): Death["kind"] {
 	return /^(hook|subagent)/.test(verb) ? "hook" : "verb";
 }
 
-/** Makes one call, kills it if planned, and returns its outcome. */
-async function makeCall(
+/** Makes one call, kills it if planned, and returns its outcome. `prefix` is an argv that runs it. */
+export async function makeCall(
 	action: Action,
 	{ argv, input, about, session }: Asked,
 	env: Record<string, string>,
+	prefix: readonly string[] = [],
 ): Promise<Called> {
 	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
 	const isHook = /^hook/.test(argv[0] ?? "");
 	const from = performance.now();
-	const child = Bun.spawn([...commandOf(form, env.CHAOS_FORMER), ...argv], {
+	const command = [...prefix, ...commandOf(form, env.CHAOS_FORMER), ...argv];
+	const child = Bun.spawn(command, {
 		cwd: env.HOME ?? "/",
 		env: {
 			...env,
@@ -231,7 +234,8 @@ function deathOf(line: string): Death {
 	};
 }
 
-async function comeToRest(watch: Watch): Promise<void> {
+/** Waits until no process of the round is left. */
+export async function comeToRest(watch: Watch): Promise<void> {
 	const deadline = performance.now() + restTimeoutMs;
 	for (;;) {
 		const left = watch.processes().filter((each) => !each.isOrphanedSleep);

@@ -29,6 +29,8 @@ export type Round = {
 	plans: ReadonlyMap<string, TaskPlan>;
 	calls: readonly Called[];
 	seen: (id: string) => Seen;
+	/** Whether calls of the system were made to fail. */
+	isFaulty?: boolean;
 	/** All records ever seen, and the first final status of each. */
 	known: ReadonlyMap<string, string | undefined>;
 };
@@ -135,7 +137,10 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 		const end = seen.ends.get(task.attempt ?? 1);
 		return end !== undefined && end === task.exit_code;
 	},
-	spawn: ({ plan }) => plan?.kind === "missing",
+	// The system may refuse a process; then none has begun.
+	spawn: ({ task, seen, plan, round }) =>
+		plan?.kind === "missing" ||
+		(round.isFaulty && !seen.starts.has(task.attempt ?? 1)),
 	timeout: ({ task, plan }) => plan?.timeout && task.stop,
 	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
@@ -267,7 +272,7 @@ function* judgeOutput(
 	{ id, kind, attempts = [] }: Task,
 	{ dir, seen, calls }: Round,
 ): Generator<string> {
-	if (isHalfDeleted(calls)) return;
+	if (isHalfDeleted(calls, id)) return;
 	for (const number of seen(id).starts.keys()) {
 		const text = [undefined, number]
 			.map((attempt) => readOrNothing(locateOutput({ dir }, id, attempt)))
@@ -287,8 +292,13 @@ function* judgeAnnounced(
 	const deleted = new Set<string>(
 		deletes.flatMap((call) => answerOf(call)?.deleted ?? []),
 	);
+	const isUnprinted = deletes.some(({ stderr }) =>
+		stderr.includes("unable to print the answer"),
+	);
 	const mayBeGone = (id: string) =>
-		deleted.has(id) || (isHalfDeleted(calls) && known.get(id) !== undefined);
+		deleted.has(id) ||
+		isUnprinted ||
+		(isHalfDeleted(calls, id) && known.get(id) !== undefined);
 	const announced = calls
 		.filter(({ action }) => /^(run|launch|batch)$/.test(action.call.verb))
 		.flatMap((call) => tasksIn(call).map(({ taskId }) => taskId));
@@ -301,9 +311,16 @@ function* judgeAnnounced(
 		if (records.has(id)) yield `${id} was deleted, and has a record`;
 }
 
-/** Whether any task may be half deleted: its record is deleted last. */
-const isHalfDeleted = (calls: readonly Called[]) =>
-	calls.some(({ action, killed }) => killed && action.call.verb === "delete");
+/** Whether a task may be half deleted: its record is deleted last. */
+const isHalfDeleted = (calls: readonly Called[], id: string) =>
+	calls.some(
+		(call) =>
+			call.action.call.verb === "delete" &&
+			(call.killed ||
+				answerOf(call)?.kept?.some(
+					(kept: { taskId: string }) => kept.taskId === id,
+				)),
+	);
 
 /** A batch is launched as a whole or not at all; if its launcher was killed, none of it may run. */
 function* judgeBatches(
@@ -366,7 +383,7 @@ function* judgeNotices(
 				(call.verb === "output" && code === 0) ||
 				stdout.includes(id),
 		);
-		if (!hooks.length && !isCollected && !isHalfDeleted(calls))
+		if (!hooks.length && !isCollected && !isHalfDeleted(calls, id))
 			yield `${id} ended and was in no notice: ${JSON.stringify(task)}`;
 	}
 }
@@ -428,7 +445,7 @@ function* judgeNames(
 		const [id = ""] = /bg_[0-9a-f]+/.exec(name) ?? [];
 		return ["manual", "hook"].includes(records.get(id)?.reason ?? "");
 	};
-	const top = /^(id(\.\d+)?\.out|id\.json|\.(supervisor|hook)\.log)$/;
+	const top = /^(id(\.\d+)?\.out|id\.json|\.limits|\.(supervisor|hook)\.log)$/;
 	for (const entry of readdirSync(dir, { withFileTypes: true }))
 		if (!entry.isDirectory() && !top.test(mask(entry.name)))
 			yield `${entry.name} is left over`;
