@@ -51,6 +51,10 @@ const startTimeoutMs = 500;
 /** The signals to end that came before there was a task to stop. */
 const earlySignals = new Set<NodeJS.Signals>();
 
+/** How often opening the store is tried, and the pause after the second failure and each later one, in ms. */
+const openTries = 10;
+const openPauseMs = 1000;
+
 /** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
 
@@ -69,7 +73,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	}
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
-	const store = openStore({ write: true });
+	const store = await openStoreAtLast();
 	try {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
@@ -80,6 +84,17 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
 	}
+}
+
+/** Opens the store. A fault is retried: without a supervisor its tasks would never start. */
+async function openStoreAtLast(): Promise<Store> {
+	for (let tries = 1; ; tries++)
+		try {
+			return openStore({ write: true });
+		} catch (error) {
+			if (tries === openTries) throw error;
+			if (tries > 1) await delay(openPauseMs);
+		}
 }
 
 /** Runs the tasks of one launch until all have ended. */

@@ -341,8 +341,17 @@ function markUnseen(store: Store, session: string, { id, file }: NoticeClaim) {
 	} catch {
 		// On a full disk: `wait` does not return it, and the notice is not given again.
 	}
-	rmSync(file, { force: true });
+	// The notice was given: a removal that fails once must not give it again.
+	for (let tries = 1; ; tries++)
+		try {
+			removeFile(file);
+			return;
+		} catch (error) {
+			if (tries === removalTries) throw error;
+		}
 }
+
+const removalTries = 3;
 
 /** The ended sessions whose entries are being handed over, by the names in a folder. */
 const handoversIn = (names: readonly string[]) =>
