@@ -146,7 +146,9 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	lost: ({ task, seen }) =>
 		task.kind === "native" || seen.isUnwatched || seen.isShutDown,
 	dependency: ({ task, seen }) => task.after?.length && !seen.starts.size,
-	cancel: ({ task, round }) => task.stop && wasAsked(round, task, "cancel"),
+	// If its record could not be read, the stop was requested beside it.
+	cancel: ({ task, round }) =>
+		(task.stop || round.isFaulty) && wasAsked(round, task, "cancel"),
 	shutdown: ({ task, seen }) => task.stop && seen.isShutDown,
 	hook: ({ task, round }) =>
 		task.kind === "native" || wasAsked(round, task, "hook-complete"),
