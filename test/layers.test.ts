@@ -30,9 +30,9 @@ const dependencies: Record<string, RegExp> = {
 	consola: /^cli\/(ask|reply)\.ts$/,
 	"string-width": /^print\/width\.ts$/,
 	"jsonc-parser": /^install\/(json-edit|hook-entries)\.ts$/,
-	tinyexec: /^install\/doctor\.ts$/,
+	tinyexec: /^(install\/doctor|droid\/worktree\/git)\.ts$/,
 	valibot:
-		/^(task\/(schema|parse)|store\/ends|spawn\/limits|droid\/(stream|payloads)|control\/launch\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
+		/^(task\/(schema|parse)|store\/(ends|sessions\/messages)|spawn\/limits|droid\/(stream|payloads)|control\/launch\/batch|hook\/handle-event|install\/detect|cli\/verbs\/.*)\.ts$/,
 };
 
 const lib = join(root, "lib");

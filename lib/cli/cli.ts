@@ -54,11 +54,15 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	const call = checkCall(verb, argv);
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
-		throw usage("--json and --text do not go together");
+		throw usage("--json and --text cannot be combined");
 	const command: CommandDef<Args> = {
 		args: call.args,
-		// citty's arguments are a proxy that converts the name at each access.
-		run: (context) => verb.run?.({ ...context, args: { ...context.args } }),
+		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.
+		run: (context) =>
+			verb.run?.({
+				...context,
+				args: Object.assign({ ...context.args }, call.values),
+			}),
 	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });
@@ -66,7 +70,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	return result === false ? exitCodes.failed : exitCodes.ok;
 }
 
-/** Without a verb: the newest tasks that fit the screen, and the next steps. */
+/** Without a verb: what runs and as much else as fits the screen, how many more there are, and the next steps. */
 async function printOverview(): Promise<number> {
 	const { readTerminalSize } = await import("../print/terminal.ts");
 	const limit = Math.max(1, readTerminalSize().rows - 6);

@@ -3,14 +3,24 @@ import type { ParsedArgs } from "citty";
 import type { NamedPlan } from "../control/launch/batch.ts";
 import { type LaunchResult, launchPlans } from "../control/launch/launch.ts";
 import type { LaunchOptions } from "../control/launch/options.ts";
-import { PrintError } from "../error.ts";
-import { isTerminal, joinFirst, toLine, writeAll } from "../print/text.ts";
+import { exitCodes, PrintError } from "../error.ts";
+import {
+	formatProgramCall,
+	isTerminal,
+	joinFirst,
+	toLine,
+	writeAll,
+} from "../print/text.ts";
+import type { ReconciledTask } from "../prune/reconcile.ts";
+import { openStore } from "../store/directory.ts";
 import { splitValues } from "./arguments.ts";
 import {
+	dismissNotice,
 	type FormatArguments,
 	formatFlags,
 	isJsonWanted,
 	queuePausedWarning,
+	truncateRecord,
 	warn,
 	writeJson,
 } from "./reply.ts";
@@ -19,8 +29,17 @@ import { flag, option } from "./verb.ts";
 /** Flags for the reply of a launch. */
 export const launchReplyFlags = {
 	quiet: flag("print only the id", { alias: "q" }),
+	wait: flag(
+		"wait for the end: show the result, exit 0 or 1, or as the command did",
+	),
 	...formatFlags,
 } as const;
+
+/** The limit on the tokens of a droid. */
+export const tokensFlag = option(
+	"n|200k|2M",
+	"stop it after the turn that passes this many tokens (without those from the cache)",
+);
 
 /** Flags of launch and run. */
 export const launchFlags = {
@@ -28,11 +47,16 @@ export const launchFlags = {
 	env: option("name=value", "an environment variable; may be repeated", {
 		multiple: true,
 	}),
-	stdin: option("file", "the standard input (/dev/null)", { from: "files" }),
+	stdin: option(
+		"file",
+		"the standard input (/dev/null); -: that of this command, at most 16 MiB; keep: what bg send writes",
+		{ from: "files" },
+	),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
 	}),
 	timeout: option("90s|30m|2h", "the maximum run time"),
+	delay: option("90s|30m|2h", "start that much later"),
 	after: option("ids", "start after these tasks complete (comma-separated)", {
 		from: "tasks",
 	}),
@@ -47,8 +71,8 @@ export const launchFlags = {
 	),
 	"max-output": option("size", "the maximum size of the output (256M)"),
 	"on-end": option(
-		"command",
-		"run this after the end (BG_ENDED_ID, BG_ENDED_STATUS)",
+		"line",
+		"run this by /bin/sh after the end, or a JSON array as argv; it gets $BG_ENDED_ID and $BG_ENDED_STATUS",
 	),
 	...launchReplyFlags,
 } as const;
@@ -63,6 +87,7 @@ export const toLaunchOptions = (
 	stdin: args.stdin,
 	tags: splitValues(args.tag),
 	timeout: args.timeout,
+	delay: args.delay,
 	after: args.after,
 	afterAny: args["after-any"],
 	priority: args.priority,
@@ -74,14 +99,15 @@ export const toLaunchOptions = (
 
 /**
  * Launches all plans or none, and prints them: a batch as one JSON object or a line each. If that fails, the
- * error names the tasks, which were launched.
+ * error names the tasks, which were launched. With `wait`, a JSON reply comes after the end and has it.
+ * @returns the exit code of the wait.
  */
-export function launchAndReply(
+export async function launchAndReply(
 	plans: readonly NamedPlan[],
-	format: FormatArguments & { quiet?: boolean },
+	format: FormatArguments & { quiet?: boolean; wait?: boolean },
 	{ isBatch = false } = {},
-): void {
-	const launched = launchPlans(plans.map(({ plan }) => plan));
+): Promise<number | undefined> {
+	const launched = await launchPlans(plans.map(({ plan }) => plan));
 	const asJson = !format.quiet && isJsonWanted(format);
 	const describe = isBatch ? describeInBatch : describeLaunched;
 	const tasks = launched.map((each, index) =>
@@ -96,7 +122,9 @@ export function launchAndReply(
 	if (isWarned && launched.some(({ waitsFor }) => waitsFor))
 		warn(queuePausedWarning);
 	try {
-		if (asJson) writeJson(isBatch ? { tasks } : tasks[0]);
+		if (asJson && format.wait) {
+			// The reply comes after the end.
+		} else if (asJson) writeJson(isBatch ? { tasks } : tasks[0]);
 		else writeAll(1, lines.join(""));
 	} catch (error) {
 		if (!(error instanceof PrintError)) throw error;
@@ -112,9 +140,74 @@ export function launchAndReply(
 		].filter((part) => part);
 		throw new PrintError(`${parts.join(", ")}, but ${error.message}`);
 	}
+	if (!format.wait) return undefined;
+	return waitAndReply(tasks, { quiet: format.quiet, json: asJson, isBatch });
+}
+
+/**
+ * Waits for launched tasks and shows how they ended.
+ * @param replies their JSON replies, which get their ends.
+ */
+async function waitAndReply(
+	replies: readonly ReturnType<typeof toLaunchReply>[],
+	options: { quiet: boolean | undefined; json: boolean; isBatch: boolean },
+): Promise<number> {
+	const { pickEnd, waitAndShow, warnMissing } = await import("./verbs/wait.ts");
+	const { quiet, json, isBatch } = options;
+	const store = openStore();
+	const ids = [...new Set(replies.map(({ id }) => id))];
+	const shown = await waitAndShow(store, { ids }, { json, quiet, onInterrupt });
+	if (typeof shown === "number") return shown;
+	const { ended, missing } = shown.waited;
+	const ends = new Map(ended.map((task) => [task.id, task]));
+	let { isRead } = shown;
+	if (json) {
+		const tasks = replies.map((each) => {
+			const end = ends.get(each.id);
+			const whole = { ...each, ...(end && pickEnd(end)) };
+			return truncateRecord(whole, `status ${each.id} --full`);
+		});
+		isRead = writeJson(isBatch ? { tasks } : tasks[0]);
+	}
+	if (isRead && !quiet) for (const task of ended) dismissNotice(store, task);
+	for (const id of missing) warnMissing(id);
+	if (missing.length) return exitCodes.missing;
+	const [first] = ended;
+	return isBatch || !first
+		? ended.every(({ status }) => status === "completed")
+			? exitCodes.ok
+			: exitCodes.failed
+		: toExitCode(first);
 }
 
 // --- internal ---
+
+/** The exit code for the end of one task: that of a command that ended by itself, as a shell says it. */
+function toExitCode(task: ReconciledTask): number {
+	const { kind, reason, status, exit_code, signal } = task;
+	const isOwn = kind === "command" && reason === "exit";
+	if (isOwn && exit_code !== undefined) return exit_code;
+	const { constants } = process.getBuiltinModule("node:os");
+	const number = constants.signals[signal as NodeJS.Signals];
+	if (isOwn && number) return 128 + number;
+	return status === "completed" ? exitCodes.ok : exitCodes.failed;
+}
+
+/** At a prompt `bg` may be the shell function of the completions. Programs and agents need the path. */
+const formatCall = (call: string) =>
+	isTerminal(2) ? `bg ${call}` : formatProgramCall(call);
+
+/** Says that a signal ended the wait and not the tasks. */
+function onInterrupt(left: readonly string[]): void {
+	const [only] = left.length === 1 ? left : [];
+	const what = only ? `${only} goes on` : `${left.length} tasks go on`;
+	const call = only ? `wait ${only}` : "wait";
+	try {
+		warn(`stopped waiting; ${what} (${formatCall(call)})`);
+	} catch {
+		// The terminal may be gone.
+	}
+}
 
 /** The most ids in one message. */
 const maxNamed = 50;

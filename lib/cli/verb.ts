@@ -18,7 +18,6 @@ export const groups = {
 	inspect: "Inspect tasks",
 	control: "Control tasks",
 	maintain: "Install and maintain",
-	script: "For scripts and shells",
 } as const;
 
 /** `run` may return an exit code, or false for `failed`; `data` of its context is the VerbTable. */
@@ -32,6 +31,8 @@ export type Verb<T extends Args = Args> = Pick<CommandDef<T>, "run"> & {
 	repliesInText?: boolean;
 	/** Lines to type, and the effect of each. */
 	examples: Readonly<Record<string, string>>;
+	/** Paragraphs of its help after the flags: a title, and entries with what they mean. */
+	notes?: Readonly<Record<string, readonly (readonly [string, string])[]>>;
 	/** Checks argv for a verb to which checkArguments does not apply. */
 	read?: (argv: readonly string[]) => CheckedCall;
 };
@@ -72,10 +73,37 @@ export const optional = (description: string, options?: ArgOptions) =>
 export const loadVerbs = (verbs: VerbTable): Promise<Verb[]> =>
 	Promise.all(Object.keys(verbs).map((name) => loadVerb(verbs, name)));
 
-/** @throws BgError (usage) that suggests the most similar verb. */
+/** Verbs of other programs, and the call that does it here. */
+export const foreignVerbs = {
+	add: "bg run starts a command, bg launch a droid",
+	exec: "bg run starts a command, bg launch a droid",
+	start: "bg run starts a command, bg launch a droid",
+	ls: "bg list",
+	ps: "bg list",
+	show: "bg status ID",
+	inspect: "bg status ID",
+	log: "bg output ID",
+	logs: "bg output ID",
+	tail: "bg output ID --follow",
+	follow: "bg output ID --follow",
+	kill: "bg cancel ID",
+	stop: "bg cancel ID",
+	restart: "bg retry ID",
+	rm: "bg cleanup takes finished tasks off the list, bg cancel ID stops one",
+	remove:
+		"bg cleanup takes finished tasks off the list, bg cancel ID stops one",
+	clean: "bg cleanup",
+	top: "bg watch",
+	parallel: "bg limit running N",
+} as const satisfies Record<string, string>;
+
+/** @throws BgError (usage) that names the verb that is meant, or the most similar one. */
 export async function loadVerb(verbs: VerbTable, name: string): Promise<Verb> {
 	const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
 	if (load) return (await load()).default;
+	const meant = Object.entries(foreignVerbs).find(([each]) => each === name);
+	if (meant)
+		throw usage(`there is no verb ${JSON.stringify(name)}: ${meant[1]}`);
 	const hint =
 		suggestWord(name, Object.keys(verbs)) || " (bg --help lists them)";
 	throw usage(`there is no verb ${JSON.stringify(name)}${hint}`);

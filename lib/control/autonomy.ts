@@ -9,6 +9,9 @@ import { readTask } from "../store/records.ts";
 import { type Autonomy, autonomies, type Task } from "../task/schema.ts";
 import { taskVariable } from "../task/variables.ts";
 
+/** The autonomy that a command counts as: it may do anything. */
+export const commandAutonomy = "medium" satisfies Autonomy;
+
 /** The autonomy of the task that this runs in; undefined outside of tasks, or if it has none. */
 export function readParentAutonomy(): Autonomy | undefined {
 	const id = readOwnTaskId();
@@ -24,15 +27,25 @@ export function readParentAutonomy(): Autonomy | undefined {
  * @param verb for the error.
  * @throws BgError (refused).
  */
-export function assertAutonomyOver(
+export const assertAutonomyOver = (
 	{ id, kind, autonomy = "medium" }: Task,
 	verb: string,
-): void {
+): void =>
+	assertAutonomy(
+		kind === "command" ? commandAutonomy : autonomy,
+		`${verb} of ${id}`,
+	);
+
+/**
+ * Checks that the task that this runs in has at least an autonomy.
+ * @param what needs it, for the error.
+ * @throws BgError (refused).
+ */
+export function assertAutonomy(needed: Autonomy, what: string): void {
 	const own = readParentAutonomy();
-	const needed = kind === "command" ? "medium" : autonomy;
 	if (own && autonomies.indexOf(own) < autonomies.indexOf(needed))
 		throw refused(
-			`${verb} of ${id} needs autonomy ${needed}, and the task that this runs in has ${own}: let its launcher do it`,
+			`${what} needs autonomy ${needed}, and the task that this runs in has ${own}: let its launcher do it`,
 		);
 }
 

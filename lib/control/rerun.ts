@@ -1,8 +1,14 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
-import { refused } from "../error.ts";
+import { refused, usage } from "../error.ts";
+import { stdinFile, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, omitUndefined } from "../task/states.ts";
+import {
+	assertAutonomy,
+	assertAutonomyOver,
+	commandAutonomy,
+} from "./autonomy.ts";
 import type { DroidOptions } from "./launch/options.ts";
 import { type LaunchPlan, planCommand, planDroid } from "./launch/plan.ts";
 
@@ -17,28 +23,51 @@ const keptFields = [
 	"on_end",
 ] as const;
 
+/** What a retry changes of a droid's task. */
+export type RetryChanges = {
+	droid?: string | undefined;
+	autonomy?: string | undefined;
+	model?: string | undefined;
+	"max-tokens"?: string | undefined;
+};
+
 /**
- * Plans the same task again, as a new one.
- * @throws BgError (refused) if it has not ended or cannot be launched again.
+ * Plans the same task again, as a new one. Inside a task it needs the autonomy of that one.
+ * @throws BgError: refused if it has not ended or cannot be launched again, usage if it cannot be changed so.
  */
-export function planRetry(task: Task): LaunchPlan {
+export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 	const { id, kind, prompt } = task;
+	const { "max-tokens": maxTokens, ...others } = changes;
 	assertFinished(task, "retried");
+	assertAutonomyOver(task, "retry");
+	if (task.on_end) assertAutonomy(commandAutonomy, `--on-end of ${id}`);
+	const [changed] = Object.keys(omitUndefined(changes));
+	if (changed && kind === "command")
+		throw usage(`--${changed} is for a droid, and ${id} is a command`);
 	if (kind === "native")
 		throw refused(`${id} is a subagent that droid ran: let droid run it again`);
 	if (kind === "droid" && prompt === undefined)
 		throw refused(
 			`the prompt of ${id} was private and is gone: launch it again (bg launch --private)`,
 		);
-	const same = { ...copyOptions(task), stdin: task.stdin };
+	if (task.stdin === stdinFile({ dir: storeDir() }, id))
+		throw refused(
+			`the standard input of ${id} came from its launcher and is gone: launch it again (bg run --stdin FILE)`,
+		);
+	const same = {
+		...copyOptions(task),
+		...omitUndefined(others),
+		stdin: task.stdin,
+	};
 	const { command = [], worktree } = task;
 	const session = findResumedSession(task);
 	const plan =
 		kind === "command"
 			? planCommand({ ...same, command })
-			: planDroid({ ...same, prompt, worktree, session });
+			: planDroid({ ...same, prompt, worktree, session, maxTokens });
 	const kept = keptFields.map((key) => [key, task[key]]);
 	Object.assign(plan.task, omitUndefined(Object.fromEntries(kept)));
+	plan.task.max_tokens ??= task.max_tokens;
 	plan.task.retry_of = id;
 	return plan;
 }
@@ -50,7 +79,7 @@ export function planRetry(task: Task): LaunchPlan {
 export function planResume(
 	task: Task,
 	prompt: string,
-	fork: boolean,
+	{ fork, maxTokens }: { fork: boolean; maxTokens?: string | undefined },
 ): LaunchPlan {
 	const { id } = task;
 	if (task.kind !== "droid")
@@ -58,12 +87,18 @@ export function planResume(
 			`${id} is not a droid's task: only those can be resumed (bg retry ${id} starts it again)`,
 		);
 	assertFinished(task, "resumed");
+	assertAutonomyOver(task, "resume");
 	if (!task.droid_session_id)
 		throw refused(
 			`the session of ${id} is not known: it ended before droid named it (bg retry ${id})`,
 		);
 	const session = { id: checkSessionId(task.droid_session_id), fork };
-	const plan = planDroid({ ...copyOptions(task), prompt, session });
+	const plan = planDroid({
+		...copyOptions(task),
+		prompt,
+		session,
+		maxTokens,
+	});
 	plan.task.resume_of = id;
 	return plan;
 }

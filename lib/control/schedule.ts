@@ -3,12 +3,13 @@
  * sizes and numbers. Reads the store; writes and starts nothing.
  */
 import { errorMessage, usage } from "../error.ts";
-import { parseDuration, parseSize } from "../print/units.ts";
+import { parseDuration, parseSize, parseTokens } from "../print/units.ts";
 import { priorities } from "../spawn/limits.ts";
 import { openStore } from "../store/directory.ts";
 import type { Store } from "../store/paths.ts";
 import { findAncestors, resolveTaskId } from "../store/records.ts";
 import { taskVariable } from "../task/variables.ts";
+import { assertAutonomy, commandAutonomy } from "./autonomy.ts";
 
 /** Values as typed. */
 export type ScheduleOptions = {
@@ -16,23 +17,28 @@ export type ScheduleOptions = {
 	after?: string;
 	afterAny?: string;
 	timeout?: string;
+	/** How long to wait before the start. */
+	delay?: string;
 	maxOutput?: string;
 	priority?: string;
 	retries?: string;
 	/** A key that at most one unfinished task has. */
 	unique?: string;
-	/** The command to run after the task ends: words, or a JSON array. */
+	/** What to run after the task ends: a line for /bin/sh, or a JSON array of a program and its arguments. */
 	onEnd?: string;
 };
 
 const maxRetries = 100;
 const maxKeyLength = 200;
+const maxDelayMs = 365 * 86_400_000;
 
-/** The options as fields of a record. @throws BgError (usage). */
+/** The options as fields of a record. @throws BgError: usage, or refused inside a task. */
 export function checkSchedule(options: ScheduleOptions) {
 	const { after, afterAny, unique, onEnd } = options;
+	if (onEnd !== undefined) assertAutonomy(commandAutonomy, "--on-end");
+	assertIntact(onEnd ?? "", "--on-end", "put the line in a script");
 	if (after !== undefined && afterAny !== undefined)
-		throw usage("--after and --after-any do not go together");
+		throw usage("--after and --after-any cannot be combined");
 	const flag = afterAny === undefined ? "--after" : "--after-any";
 	const given = after ?? afterAny;
 	const priority = parseNumberFlag("--priority", options.priority, priorities);
@@ -40,6 +46,12 @@ export function checkSchedule(options: ScheduleOptions) {
 		highest: maxRetries,
 	});
 	const timeout = parseTimeoutFlag(options.timeout);
+	const delay = parseFlag(
+		"--delay",
+		options.delay,
+		parseDelay,
+		"a duration up to 365d, like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
 	const maxOutput = parseFlag(
 		"--max-output",
 		options.maxOutput,
@@ -49,6 +61,7 @@ export function checkSchedule(options: ScheduleOptions) {
 	return {
 		after: given === undefined ? undefined : resolvePredecessors(flag, given),
 		after_mode: afterAny === undefined ? undefined : ("any" as const),
+		not_before: delay ? new Date(Date.now() + delay).toISOString() : undefined,
 		timeout_ms: timeout,
 		max_output_bytes: maxOutput,
 		priority: priority || undefined,
@@ -58,8 +71,8 @@ export function checkSchedule(options: ScheduleOptions) {
 		on_end: parseFlag(
 			"--on-end",
 			onEnd,
-			parseArgv,
-			"a program and its arguments, as words or as a JSON array of strings",
+			parseOnEnd,
+			"a line for /bin/sh, or a program and its arguments as a JSON array of strings",
 		),
 	};
 }
@@ -116,7 +129,12 @@ export function parseFlag<T>(
 
 /** A duration in ms. @throws BgError (usage) that names the flag. */
 export const parseDurationFlag = (flag: string, given: string | undefined) =>
-	parseFlag(flag, given, parseDuration, "a duration like 90s, 30m, 2h or 7d");
+	parseFlag(
+		flag,
+		given,
+		parseDuration,
+		"a duration like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
 
 /** The maximum run time of a task, in ms. @throws BgError (usage). */
 export const parseTimeoutFlag = (given: string | undefined) =>
@@ -124,7 +142,16 @@ export const parseTimeoutFlag = (given: string | undefined) =>
 		"--timeout",
 		given,
 		(text) => parseDuration(text) || undefined,
-		"a duration above 0 like 90s, 30m, 2h or 7d",
+		"a duration above 0 like 90s, 30m, 2h or 7d; a bare number is seconds",
+	);
+
+/** The most tokens of a task. @throws BgError (usage). */
+export const parseTokensFlag = (given: string | undefined) =>
+	parseFlag(
+		"--max-tokens",
+		given,
+		(text) => parseTokens(text) || undefined,
+		"a number of tokens above 0 like 50000, 200k or 2M",
 	);
 
 /** A size in bytes. @throws BgError (usage) that names the flag. */
@@ -149,7 +176,30 @@ export const parseNumberFlag = (
 			: `a whole number from ${lowest}`,
 	);
 
+/**
+ * Parses `--on-end`: the argv of a JSON array, or of a shell that gets the text as one line; undefined if it is
+ * empty or a broken array. `[ -e x ] && …` is a line.
+ */
+export function parseOnEnd(given: string): string[] | undefined {
+	const text = given.trim();
+	if (!text || text.includes("\0")) return undefined;
+	try {
+		if (text.startsWith("[")) {
+			const argv: unknown = JSON.parse(text);
+			return isArgv(argv) && argv[0] ? argv : undefined;
+		}
+	} catch {
+		if (!/^\[\s/.test(text)) return undefined;
+	}
+	return ["/bin/sh", "-c", given];
+}
+
 // --- internal ---
+
+function parseDelay(text: string): number | undefined {
+	const delay = parseDuration(text) ?? Number.POSITIVE_INFINITY;
+	return delay <= maxDelayMs ? delay : undefined;
+}
 
 /** The ids of existing tasks. */
 function resolvePredecessors(flag: string, given: string): string[] {
@@ -163,17 +213,6 @@ function resolvePredecessors(flag: string, given: string): string[] {
 	});
 	assertNotAncestor(store, flag, ids);
 	return [...new Set(ids)];
-}
-
-/** Parses a JSON array of strings, or words without quoting; undefined if no program is named. */
-function parseArgv(given: string): string[] | undefined {
-	try {
-		const text = given.trim();
-		const argv = text.startsWith("[") ? JSON.parse(text) : text.split(/\s+/);
-		return isArgv(argv) && argv[0] ? argv : undefined;
-	} catch {
-		return undefined;
-	}
 }
 
 const isArgv = (value: unknown): value is string[] =>

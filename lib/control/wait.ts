@@ -2,6 +2,7 @@
  * Waits for the ends of tasks by events, not by polling. The watch starts before the records are read,
  * so no end is missed. Once a second a full poll reconciles the tasks whose supervisor is gone.
  */
+import { sleep } from "../process/runtime.ts";
 import { type ReconciledTask, reconcileTasks } from "../prune/reconcile.ts";
 import { watchEnds } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
@@ -14,7 +15,7 @@ export type WaitOptions = {
 	ids?: readonly string[] | undefined;
 	includes?: (task: Task) => boolean;
 	/** Without ids: finished tasks that are returned as well. */
-	past?: ReadonlySet<string>;
+	past?: Pick<ReadonlySet<string>, "has">;
 	/** Whether the first end is enough. */
 	any?: boolean | undefined;
 	/** In ms; without it, there is no limit. */
@@ -39,6 +40,10 @@ const maxReadFaults = 3;
 /** How often to poll without an event, in ms. */
 const fullPollIntervalMs = 1000;
 
+/** How long to pause after a poll, compared to what it took, and at most in ms. */
+const idleFactor = 10;
+const maxPauseMs = 500;
+
 /** Waits until the tasks have ended or their records are gone. */
 export async function waitForTasks(
 	store: Store,
@@ -58,9 +63,12 @@ export async function waitForTasks(
 	let lastFullPoll = Number.NEGATIVE_INFINITY;
 	try {
 		for (let isFirst = true; ; isFirst = false) {
-			const isFullPoll = performance.now() - lastFullPoll >= fullPollIntervalMs;
-			if (isFullPoll) lastFullPoll = performance.now();
-			if (!ids)
+			const startedAt = performance.now();
+			const isFullPoll = startedAt - lastFullPoll >= fullPollIntervalMs;
+			if (isFullPoll) lastFullPoll = startedAt;
+			// The others are launched meanwhile: those are listed once a second, and before the wait is over.
+			const isListed = !ids && (isFullPoll || pending.size === 0);
+			if (isListed)
 				for (const id of listTaskIds(store))
 					if (!known.has(id)) {
 						known.add(id);
@@ -94,7 +102,8 @@ export async function waitForTasks(
 					onEnd?.(task);
 				}
 			const remainingMs = deadline - performance.now();
-			const isEnough = pending.size === 0 || (any && ended.size > 0);
+			const isAll = pending.size === 0 && (isListed || ids !== undefined);
+			const isEnough = isAll || (any && ended.size > 0);
 			if (isEnough || remainingMs <= 0)
 				return {
 					ended: [...ended.values()],
@@ -102,7 +111,11 @@ export async function waitForTasks(
 					missing,
 					timedOut: !isEnough,
 				};
+			if (pending.size === 0) continue;
 			onPoll?.(pending);
+			// Ends that follow each other closely are polled together: of many tasks each poll reads all states.
+			const pauseMs = (performance.now() - startedAt) * idleFactor;
+			await sleep(Math.min(pauseMs, remainingMs, maxPauseMs));
 			await wakeup.wait(Math.min(remainingMs, fullPollIntervalMs));
 		}
 	} finally {

@@ -1,6 +1,11 @@
 /** The argv of `droid exec`, and the files of a prompt that is not given in argv. */
 import { rmSync } from "node:fs";
-import { promptFile, type Store, systemPromptFile } from "../store/paths.ts";
+import {
+	promptFile,
+	type Store,
+	stdinFile,
+	systemPromptFile,
+} from "../store/paths.ts";
 import type { Autonomy, Task } from "../task/schema.ts";
 import type { DroidDefinition } from "./definitions/definition.ts";
 
@@ -56,8 +61,12 @@ export function buildArgv(store: Store, task: Task): string[] {
 		: [...command, "-f", promptFile(store, task.id)];
 }
 
-/** Removes the prompt files of an ended task. */
+/** Removes the files that an ended task read: its prompts and its standard input. */
 export function removePromptFiles(store: Store, id: string): void {
-	for (const path of [promptFile(store, id), systemPromptFile(store, id)])
+	for (const path of [
+		promptFile(store, id),
+		systemPromptFile(store, id),
+		stdinFile(store, id),
+	])
 		rmSync(path, { force: true });
 }

@@ -16,6 +16,7 @@ const StreamEvent = v.variant("type", [
 		subtype: optionalText,
 		session_id: optionalText,
 		model: optionalText,
+		cwd: optionalText,
 	}),
 	v.object({
 		type: v.literal("message"),

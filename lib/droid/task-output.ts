@@ -13,6 +13,17 @@ import {
 import { outputFile, type Store } from "../store/paths.ts";
 import { maxResultBytes, type Task } from "../task/schema.ts";
 import { isFinal, type TaskEnd } from "../task/states.ts";
+import {
+	addCounts,
+	countEarlierAttempts,
+	maximumCounts,
+	noTokens,
+	parseTaskUsage,
+	parseUsage,
+	subtractCounts,
+	type TaskUsage,
+	toRecordUsage,
+} from "../task/usage.ts";
 import { maxCharacterBytes } from "./boundaries.ts";
 import {
 	type Digest,
@@ -21,6 +32,7 @@ import {
 	parseDigest,
 	parseEvent,
 } from "./stream.ts";
+import { readSessionUsage, type SessionUsage } from "./usage.ts";
 
 /** The most of an output that one call reads, in bytes. */
 export const windowBytes = 8 * 1024 * 1024;
@@ -58,6 +70,39 @@ export function addProgress(store: Store, task: Task): Task {
 		// The output cannot be read: the record's own progress stays.
 		return task;
 	}
+}
+
+/**
+ * Reads what a droid's task used up to now, all attempts together; undefined if nothing is known of it. The counts
+ * of a finished task are those of its record.
+ */
+export function readTaskUsage(store: Store, task: Task): TaskUsage | undefined {
+	if (task.kind !== "droid" || !task.command) return undefined;
+	if (isFinal(task)) return parseTaskUsage(task);
+	const current =
+		task.status === "running" ? readCurrentUsage(store, task) : {};
+	return addEarlierAttempts(task, current);
+}
+
+/**
+ * What the session that a droid's next attempt continues has used before, as `usage_before` of its record; undefined
+ * if it begins a session, or a copy of one, whose counts begin at 0.
+ */
+export function readUsageBefore(
+	store: Store,
+	{ kind, command = [], worktree_dir, cwd }: Task,
+): Task["usage_before"] {
+	const [flag, session] = command.slice(-2);
+	if (kind !== "droid" || flag !== "-s" || !session) return undefined;
+	const { counts } = readSessionUsage(store, session, worktree_dir ?? cwd);
+	return counts && toRecordUsage(counts);
+}
+
+/** Returns an unfinished droid task with what it used up to now; any other task as it is. */
+export function addUsage(store: Store, task: Task): Task {
+	if (isFinal(task)) return task;
+	const used = readTaskUsage(store, task);
+	return used ? { ...task, usage: toUsageField(task, used) } : task;
 }
 
 export type TaskResult = {
@@ -116,13 +161,81 @@ function readTail(store: Store, task: Task): TaskResult {
 	}
 	const last = digestTail(tail);
 	const { droid_session_id, progress, usage } = addProgress(store, task);
+	const printed = last.usage ?? usage;
+	const attempt = readCurrentUsage(store, task, printed);
+	const used = addEarlierAttempts(task, attempt);
+	// Only a limit makes it matter that droid counted nothing.
+	if (used && task.max_tokens === undefined) delete used.unread;
 	const text =
 		last.finalText ?? last.progress.lastMessage ?? progress?.lastMessage ?? "";
 	const result = truncateBytes(text, maxResultBytes, "first");
 	return {
-		facts: { result, droid_session_id, progress, usage: last.usage ?? usage },
+		facts: {
+			result,
+			droid_session_id,
+			progress,
+			usage: used ? toUsageField({ ...task, usage: printed }, used) : printed,
+		},
 		completed: last.finalText !== undefined,
 		error:
 			(last.lastError ?? last.firstText?.replace(/\s+/g, " ")) || undefined,
+	};
+}
+
+/**
+ * What the current attempt of a task used up to now: by the settings file of its session, without what earlier tasks
+ * used of a session that is continued, and by the line that droid prints at its end.
+ * @param printed the usage in that line, if another reader found it.
+ */
+function readCurrentUsage(
+	store: Store,
+	task: Task,
+	printed?: unknown,
+): SessionUsage {
+	const { attempt = 1, droid_session_id, usage_before } = task;
+	try {
+		const { sessionId, usage } = readCurrentDigest(store, task);
+		const counted = parseUsage(printed ?? usage);
+		// Until its stream names it, the record has the session of the attempt before.
+		const session = sessionId ?? (attempt > 1 ? undefined : droid_session_id);
+		if (session === undefined) return counted ? { counts: counted } : {};
+		const { counts, ...doubt } = readSessionUsage(
+			store,
+			session,
+			task.worktree_dir ?? task.cwd,
+		);
+		if (!counts) return counted ? { counts: counted } : doubt;
+		const before = parseUsage(usage_before);
+		if (before) return { counts: subtractCounts(counts, before), ...doubt };
+		const most = counted ? maximumCounts(counts, counted) : counts;
+		return { counts: most, ...doubt };
+	} catch (error) {
+		return { unread: errorMessage(error) };
+	}
+}
+
+/** The usage of a task by that of its current attempt; undefined if nothing is known. */
+function addEarlierAttempts(
+	task: Task,
+	{ counts, unread }: SessionUsage,
+): TaskUsage | undefined {
+	const earlier = countEarlierAttempts(task);
+	if (!counts && !earlier && unread === undefined) return undefined;
+	return {
+		...addCounts(earlier ?? noTokens, counts ?? noTokens),
+		...(unread !== undefined && { unread }),
+	};
+}
+
+/** The `usage` of a record: droid's other keys stay, counts of which nothing was read are left out. */
+function toUsageField(
+	{ usage }: Task,
+	{ unread, ...counts }: TaskUsage,
+): NonNullable<Task["usage"]> {
+	const isCounted = Object.values(counts).some((count) => count > 0);
+	return {
+		...usage,
+		...(isCounted || unread === undefined ? toRecordUsage(counts) : {}),
+		...(unread !== undefined && { unread }),
 	};
 }

@@ -18,6 +18,7 @@ import { withOpenFile } from "../process/system.ts";
 import { logFault, openStore } from "../store/directory.ts";
 import { type Store, storeDir } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
+import { markIfMessaged } from "../store/sessions/messages.ts";
 import {
 	forwardNotices,
 	settleToldNotices,
@@ -34,9 +35,10 @@ import type { Task } from "../task/schema.ts";
 import { completeContinuations, continueSession } from "./continue.ts";
 import { measureTimeLeft } from "./deadline.ts";
 import type { HookEventName } from "./events.ts";
+import { separator, takeMessages } from "./messages.ts";
 import {
-	blockStop,
 	deliverNotices,
+	describeUncollected,
 	repairNotices,
 	writeHookReply,
 } from "./notify.ts";
@@ -114,6 +116,7 @@ function startSession(store: Store, payload: HookPayload): void {
 					? now
 					: { ...now, droid_session_id: session_id },
 			);
+			markIfMessaged(store, task, session_id);
 		});
 	deliverNotices(store, payload, notices);
 }
@@ -148,7 +151,7 @@ function endSession(store: Store, payload: HookPayload): void {
 	});
 }
 
-/** With `BG_STOP=wait` a session is blocked once. */
+/** A session goes on with the messages for its task. With `BG_STOP=wait` it is blocked once. */
 function stopSession(
 	store: Store,
 	{ session_id, stop_hook_active }: HookPayload,
@@ -161,8 +164,13 @@ function stopSession(
 	forEachNativeTask(store, sessions, (task) => applyEndNote(store, task));
 	settleToldNotices(store, session_id, { isSeen: true });
 	const notices = repairNotices(store, session);
+	const messages = takeMessages(store, session_id, { atStop: true });
+	const reasons = [...messages.texts];
 	if (process.env.BG_STOP === "wait" && !stop_hook_active)
-		blockStop(store, notices);
+		reasons.push(describeUncollected(store, notices) ?? "");
+	const reason = reasons.filter((each) => each).join(separator);
+	if (reason && !writeHookReply({ decision: "block", reason })) return;
+	messages.settle();
 }
 
 /**

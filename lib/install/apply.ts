@@ -21,7 +21,8 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { refused, wrapWriteErrors } from "../error.ts";
+import { version } from "../../package.json" with { type: "json" };
+import { ifExists, refused, wrapWriteErrors } from "../error.ts";
 import { isCompiled, isSource, programFile } from "../process/self.ts";
 import {
 	discard,
@@ -29,7 +30,7 @@ import {
 	uniqueHolderName,
 } from "../store/files.ts";
 import { removeDeadClaims } from "../store/locks.ts";
-import { type InstallTarget, listFolders } from "./droid-files.ts";
+import { type InstallTarget, listFolders, marker } from "./droid-files.ts";
 import type {
 	FileChange,
 	FileState,
@@ -46,6 +47,22 @@ export function readOwnProgram(): InstallProgram {
 		);
 	const name = isCompiled() ? "bg" : "bg.mjs";
 	return { name, bytes: readFileSync(file) };
+}
+
+/**
+ * Chooses the program for a target. A project gets the script, which runs on every platform, if one of this version
+ * lies beside the executable.
+ * @throws BgError (refused) if this program runs from its source.
+ */
+export function chooseProgram({ kind }: InstallTarget): InstallProgram {
+	const own = readOwnProgram();
+	if (kind !== "project" || own.name !== "bg") return own;
+	const path = join(dirname(programFile()), "bg.mjs");
+	const bytes = ifExists(() => readFileSync(path));
+	const isSame = [marker, `"${version}"`].every((each) =>
+		bytes?.includes(each),
+	);
+	return bytes && isSame ? { name: "bg.mjs", bytes } : own;
 }
 
 /** Returns a reader of a target's files. It throws BgError (refused) for a path that bg must not use. */

@@ -9,6 +9,7 @@ import {
 import { join } from "node:path";
 import { errorMessage, isRefusal } from "../error.ts";
 import { joinFirst } from "../print/text.ts";
+import { formatRoughSize } from "../print/units.ts";
 import { quoteForShell } from "../process/self.ts";
 import {
 	checkSupervision,
@@ -21,6 +22,7 @@ import { openStore } from "../store/directory.ts";
 import { maxFileBytes, readFile } from "../store/files.ts";
 import {
 	homeFolder,
+	type LogSource,
 	limitsFile,
 	logFile,
 	recordFile,
@@ -29,7 +31,7 @@ import {
 } from "../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../store/records.ts";
 import { isFinal } from "../task/states.ts";
-import { type Finding, formatFix } from "./finding.ts";
+import { type FaultCount, type Finding, formatFix } from "./finding.ts";
 
 /** Opens the store; undefined if there is none yet. */
 export function findStore(): Store | undefined {
@@ -135,32 +137,36 @@ export function checkStoreLimits(
 export function checkDisk(store: Store | undefined): Finding {
 	const { bavail, bsize } = statfsSync(store?.dir ?? homeFolder() ?? "/");
 	const [used, free] = [store ? measurePath(store.dir) : 0, bavail * bsize];
-	const says = `${formatMebibytes(used)} used, ${formatMebibytes(free)} free`;
+	const says = `${formatRoughSize(used)} used, ${formatRoughSize(free)} free`;
 	return free < minFreeBytes
 		? { says, fix: formatFix("cleanup --delete --max-size 100M") }
 		: { says };
 }
 
-/** Counts the faults that hooks and supervisors logged. It never fails. */
+/** Lists the faults that hooks and supervisors logged, each with how often and when last. It never fails. */
 export function checkFaults(store: Store | undefined): Finding {
-	if (!store) return { says: "none logged" };
-	const lines = [logFile(store, "hook"), logFile(store, "supervisor")]
-		.filter((path) => existsSync(path))
-		// Processes that write at the same moment may pass the size limit of a log.
-		.flatMap((path) => readFile(store, path, 2 * maxFileBytes).split("\n"))
-		.filter(Boolean);
-	const last = lines.sort().at(-1);
-	return {
-		says: last ? `${lines.length} logged, the last: ${last}` : "none logged",
-	};
+	const lines = (["hook", "supervisor"] as const).flatMap((log) =>
+		store ? readLog(store, log) : [],
+	);
+	lines.sort((a, b) => (a.last < b.last ? -1 : 1));
+	const last = lines.at(-1);
+	if (!last) return { says: "none logged" };
+	const kinds = new Map<string, FaultCount>();
+	for (const line of lines) {
+		const kind = line.log + nameKind(line.fault);
+		kinds.set(kind, { times: (kinds.get(kind)?.times ?? 0) + 1, ...line });
+	}
+	const faults = [...kinds.values()]
+		.sort((a, b) => (a.last < b.last ? 1 : -1))
+		.slice(0, maxFaults);
+	const says = `${lines.length} logged, the last: ${last.last} ${last.fault}`;
+	return { says, faults };
 }
 
 // --- internal ---
 
 /** With less free space than this, in bytes, records can soon no longer be written. */
 const minFreeBytes = 64 * 2 ** 20;
-
-const formatMebibytes = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 /** A file or all that is in a folder, in bytes. */
 function measurePath(path: string): number {
@@ -171,3 +177,21 @@ function measurePath(path: string): number {
 		0,
 	);
 }
+
+/** The most kinds of faults that are told. */
+const maxFaults = 10;
+
+/** Reads a log of faults; each line has a time and a text. */
+function readLog(store: Store, log: LogSource): Omit<FaultCount, "times">[] {
+	const path = logFile(store, log);
+	if (!existsSync(path)) return [];
+	// Processes that write at the same moment may pass the size limit of a log.
+	const lines = readFile(store, path, 2 * maxFileBytes).split("\n");
+	return lines.filter(Boolean).map((line) => {
+		const [, last = "", fault = line] = /^(\d{4}-\S+Z) (.*)$/.exec(line) ?? [];
+		return { last, log, fault };
+	});
+}
+
+/** The text of a fault without what differs each time: ids, and numbers such as pids. */
+const nameKind = (fault: string) => fault.replace(/bg_[0-9a-f]+|\d+/g, "#");

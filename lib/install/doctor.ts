@@ -52,12 +52,14 @@ const checks = {
 	faults: inStore(checkFaults),
 } satisfies Record<string, Check>;
 
+type CheckResult = Finding & { check: string; ok: boolean };
+
 /** Runs every check and changes nothing. */
 export const runChecks = () =>
 	Promise.all(
-		Object.entries(checks).map(async ([check, each]) => {
-			const { says, fix } = await runCheck(each);
-			return { check, ok: fix === undefined, says, fix };
+		Object.entries(checks).map(async ([check, each]): Promise<CheckResult> => {
+			const { fix, ...finding } = await runCheck(each);
+			return { check, ok: fix === undefined, ...finding, fix };
 		}),
 	);
 

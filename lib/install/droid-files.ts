@@ -83,15 +83,16 @@ export function listHookFiles({
 export const marketplaceFile = (folder: string) =>
 	join(folder, ".factory-plugin", "marketplace.json");
 
-/** Lists the folders that uninstall removes if they are empty. */
+/** Lists the folders that uninstall removes if they are empty, deepest first: that of the target is the last. */
 export function listFolders(target: InstallTarget): string[] {
 	const { programs, assets } = listDroidFiles(target, "bg");
 	const paths = [...assets.map(([path]) => path), programs.bg];
 	const folders = paths.map((path) => dirname(path));
 	const above = folders.map((folder) => dirname(folder));
-	return [...new Set([...folders, ...above])].filter((folder) =>
+	const below = [...folders, ...above].filter((folder) =>
 		folder.startsWith(`${target.folder}/`),
 	);
+	return [...new Set([...below, target.folder])];
 }
 
 /** Lists the commands that make droid install a plugin, or update it. */

@@ -7,13 +7,15 @@
  */
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { sumUsageBySession, toRecordUsage } from "../task/usage.ts";
 import { formatProgramCall, toData } from "./text.ts";
-import { formatTaskAge } from "./units.ts";
+import { describeUsage, formatTaskAge, formatUsedTokens } from "./units.ts";
 
-/** A task with what is not in its record: a note, and why it waits to start. */
+/** A task with what is not in its record: a note, why it waits to start, what it changed in its worktree. */
 export type ReportedTask = Task & {
 	note?: string | undefined;
 	waits_for?: string | undefined;
+	changed?: string | undefined;
 };
 
 /** The most of a result that the report shows, in characters: in the table and below it. */
@@ -29,13 +31,15 @@ export function renderReport(tasks: readonly ReportedTask[], now = Date.now()) {
 		);
 		return ["", `### ${title}`, "", ...(items.length ? items : ["None."])];
 	};
+	const hasUsage = tasks.some(({ usage }) => formatUsedTokens(usage));
 	const hasFailed = tasks.some(({ status }) => failed.includes(status));
 	return [
 		"## Background Tasks",
 		"",
-		"| Task ID | Droid | Status | Result |",
-		"| --- | --- | --- | --- |",
-		...tasks.map(renderRow),
+		`| Task ID | Droid | Status |${hasUsage ? " Tokens |" : ""} Result |`,
+		`| --- | --- | --- |${hasUsage ? " ---: |" : ""} --- |`,
+		...tasks.map((task) => renderRow(task, hasUsage)),
+		...(hasUsage ? ["", ...renderSums(tasks)] : []),
 		...(hasFailed ? section("Failed", failed) : []),
 		...section("Completed", ["completed"]),
 		...section("Still Running", ["queued", "running"]),
@@ -58,11 +62,23 @@ function quoteText(text: string | undefined, length: number): string {
 	return data && `\`${data}\``;
 }
 
-function renderRow(task: ReportedTask): string {
+/** What was used, for each session. */
+function renderSums(tasks: readonly Task[]): string[] {
+	const sums = [...sumUsageBySession(tasks)];
+	return sums.map(([session, counts]) => {
+		const used = describeUsage(toRecordUsage(counts));
+		return sums.length === 1
+			? `Used: ${used}.`
+			: `- Session ${quoteText(session, 128)}: ${used}.`;
+	});
+}
+
+function renderRow(task: ReportedTask, hasUsage: boolean): string {
 	const droid = quoteText(task.agent ?? task.kind, 64);
 	const plain = /^`[\w.-]+`$/.test(droid) ? droid.slice(1, -1) : droid;
 	const result = isFinal(task) ? renderCell(task) : "";
-	const cells = [task.id, plain, task.status, result];
+	const used = hasUsage ? [formatUsedTokens(task.usage)] : [];
+	const cells = [task.id, plain, task.status, ...used, result];
 	// Backslashes before a bar are removed: they would escape the backslash of the bar.
 	const escaped = cells.map((cell) => cell.replace(/\\*\|/g, "\\|"));
 	return `| ${escaped.join(" | ")} |`;
@@ -102,7 +118,8 @@ function renderFinished(task: ReportedTask, now: number): string {
 	const { id, status, error, result, note } = task;
 	const age = task.started_at ? ` after ${formatTaskAge(task, now)}` : "";
 	const longError = fitsCell(error) ? undefined : quoteText(error, 200);
-	return renderItem(task, [status + age, longError, note], {
+	const facts = [status + age, longError, note, describeWorktree(task)];
+	return renderItem(task, facts, {
 		title: "output",
 		// Without an error, a short result is in the table.
 		text: error === undefined && fitsCell(result) ? undefined : result,
@@ -114,7 +131,8 @@ function renderFinished(task: ReportedTask, now: number): string {
 function renderUnfinished(task: ReportedTask, now: number): string {
 	const { id, status, note, progress } = task;
 	const since = `${status} for ${formatTaskAge(task, now)}`;
-	return renderItem(task, [since, describeWork(task), note], {
+	const facts = [since, describeWork(task), note, describeWorktree(task)];
+	return renderItem(task, facts, {
 		title: "last message",
 		text: progress?.lastMessage,
 		command: `output ${id}`,
@@ -128,3 +146,7 @@ function describeWork({ progress }: Task): string {
 	const calls = `${toolCalls} tool call${toolCalls === 1 ? "" : "s"}`;
 	return lastTool ? `${calls}, last ${quoteText(lastTool, 40)}` : calls;
 }
+
+/** What a task changed, and the command that shows it. */
+const describeWorktree = ({ id, changed }: ReportedTask) =>
+	changed && `${quoteText(changed, 200)} (${formatProgramCall(`diff ${id}`)})`;

@@ -1,7 +1,8 @@
 /**
  * Tables. `formatTable` lays out any rows for a pipe; `layOutTable` lays out tasks in the width of a
- * terminal: no line is wider. In a narrow terminal the progress joins the description, then the droid
- * is left out, then the status except its mark. Pure.
+ * terminal: no line is wider. Tokens have a column if any row has them. In a narrow terminal the progress
+ * joins the description, then the droid is left out and an ended task has the time since its end instead of
+ * how long it took, then the status is left out except its mark. Pure.
  */
 import { type Status, statuses } from "../task/schema.ts";
 import { colourText, statusMark } from "./status.ts";
@@ -23,6 +24,24 @@ const columns = {
 	status: { title: "STATUS", cell: status, maxWidth: 11 },
 	mark: { title: "", cell: (row) => statusMark(row.status), maxWidth: 1 },
 	age: { title: "AGE", cell: ({ age }) => age, maxWidth: 6, side: "left" },
+	ended: {
+		title: "ENDED",
+		cell: ({ ended }) => ended,
+		maxWidth: 8,
+		side: "left",
+	},
+	when: {
+		title: "AGE",
+		cell: ({ age, ended }) => ended || age,
+		maxWidth: 8,
+		side: "left",
+	},
+	tokens: {
+		title: "TOKENS",
+		cell: ({ tokens = "" }) => tokens,
+		maxWidth: 6,
+		side: "left",
+	},
 	droid: { title: "DROID", cell: ({ droid }) => droid, maxWidth: 16 },
 	task: { title: "TASK", cell: ({ description }) => description, maxWidth: 48 },
 	progress: { title: "PROGRESS", cell: ({ progress }) => progress },
@@ -31,10 +50,19 @@ const columns = {
 
 /** The sets of columns, widest first. `minWidth`: the least width of the last column. */
 const columnSets: { minWidth: number; names: (keyof typeof columns)[] }[] = [
-	{ minWidth: 32, names: ["id", "status", "age", "droid", "task", "progress"] },
-	{ minWidth: 24, names: ["id", "status", "age", "droid", "both"] },
-	{ minWidth: 24, names: ["id", "status", "age", "both"] },
-	{ minWidth: 0, names: ["id", "mark", "age", "both"] },
+	{
+		minWidth: 32,
+		names: [
+			...(["id", "status", "age", "ended", "tokens", "droid"] as const),
+			...(["task", "progress"] as const),
+		],
+	},
+	{
+		minWidth: 24,
+		names: ["id", "status", "age", "ended", "tokens", "droid", "both"],
+	},
+	{ minWidth: 24, names: ["id", "status", "when", "tokens", "both"] },
+	{ minWidth: 0, names: ["id", "mark", "when", "both"] },
 ];
 
 const gapColumns = 2;
@@ -54,8 +82,10 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
 
 /** Lays tasks out in `width` columns. */
 export function layOutTable(rows: readonly TaskRow[], width: number) {
+	const isShown = (name: keyof typeof columns) =>
+		(name !== "tokens" && name !== "ended") || rows.some((row) => row[name]);
 	const fitting = columnSets.map(({ minWidth, names }) => {
-		const chosen: Column[] = names.map((name) => columns[name]);
+		const chosen: Column[] = names.filter(isShown).map((name) => columns[name]);
 		const titles = chosen.map(({ title }) => title);
 		const cells = rows.map((row) =>
 			chosen.map(({ cell, maxWidth }) =>

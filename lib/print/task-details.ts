@@ -6,7 +6,7 @@ import type { Task } from "../task/schema.ts";
 import { colourText, statusMark } from "./status.ts";
 import { describeProgress } from "./task-row.ts";
 import { toLine, toPlain } from "./text.ts";
-import { describeUsage, formatTaskAge } from "./units.ts";
+import { describeUsage, formatTaskAge, formatTokens } from "./units.ts";
 import { fitText, wrapText } from "./width.ts";
 
 export type DetailsOptions = {
@@ -14,6 +14,11 @@ export type DetailsOptions = {
 	note?: string | undefined;
 	/** Why it waits to start; also not in the record. */
 	waitsFor?: string | undefined;
+	/** What became of the messages to it, and what it told its parent. */
+	messages?: string;
+	notes?: string;
+	/** What it changed in its worktree. */
+	changes?: string | undefined;
 	/** The path of its output. */
 	output: string;
 	/** In columns. */
@@ -29,8 +34,9 @@ const maxFieldLength = 16 * 1024;
 
 /** Renders a task as lines of at most `width` columns. */
 export function renderTaskDetails(task: Task, options: DetailsOptions) {
-	const { note, waitsFor, output, width, colour } = options;
-	const { status, usage } = task;
+	const { note, waitsFor, messages, notes, changes } = options;
+	const { output, width, colour } = options;
+	const { status, usage, max_tokens } = task;
 	const message = task.progress?.lastMessage;
 	const statusText = `${statusMark(status)} ${status}`;
 	const fields: Record<string, string | undefined> = {
@@ -43,12 +49,21 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		model: task.model,
 		command: task.kind === "command" ? task.command?.join(" ") : undefined,
 		folder: task.cwd,
+		worktree: task.worktree_dir,
+		changes: changes && `${changes} (bg diff ${task.id})`,
 		tags: task.tags?.join(", "),
 		after: task.after?.join(", "),
 		prompt: task.prompt,
 		progress: describeProgress(task).join(", last "),
 		message: message === task.result ? undefined : message,
-		usage: usage && describeUsage(usage),
+		messages,
+		notes,
+		usage: [
+			usage && describeUsage(usage),
+			max_tokens && `at most ${formatTokens(max_tokens)} tokens`,
+		]
+			.filter((part) => part)
+			.join("; "),
 		result: task.result,
 		"left behind": task.left_behind
 			?.map(({ pid, command }) => `${pid} ${command}`)

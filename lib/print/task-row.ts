@@ -2,16 +2,21 @@
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { toLine } from "./text.ts";
-import { formatTaskAge } from "./units.ts";
+import { formatEnded, formatTaskAge } from "./units.ts";
 
 export type TaskRow = {
 	id: string;
 	/** An end of the id that is unique in the folder. */
 	short: string;
 	status: Status;
+	/** How long it took, or has taken so far. */
 	age: string;
+	/** How long ago it ended; empty before. */
+	ended: string;
 	droid: string;
 	description: string;
+	/** What it used, if that is to be shown. */
+	tokens?: string;
 	/** Of a finished task, the error or the result. */
 	progress: string;
 };
@@ -21,6 +26,8 @@ type RowFacts = {
 	/** Why it waits to start. */
 	waitsFor?: string;
 	lastMessage?: string;
+	/** What is said of messages to it, and of its notes. */
+	messages?: readonly string[];
 	now: number;
 };
 
@@ -36,13 +43,14 @@ export const describeState = ({
 /** Makes the row of a task. `now`: ms since 1970. */
 export function toTaskRow(
 	task: Task,
-	{ note, waitsFor, lastMessage, now }: RowFacts,
+	{ note, waitsFor, lastMessage, messages = [], now }: RowFacts,
 ): TaskRow {
 	const { id, status, agent, kind, description, error, result } = task;
 	const progress = isFinal(task)
-		? [note, error, error ? undefined : result]
+		? [note, error, ...messages, error ? undefined : result]
 		: [
 				...describeState({ note, waits_for: waitsFor }),
+				...messages,
 				...describeProgress(task),
 				lastMessage,
 			];
@@ -51,6 +59,7 @@ export function toTaskRow(
 		short: id,
 		status,
 		age: formatTaskAge(task, now),
+		ended: formatEnded(task, now),
 		droid: truncateLine(agent ?? kind),
 		description: truncateLine(description),
 		progress: progress

@@ -23,14 +23,19 @@ const endSignals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Catches the signals that would end this process, so that it can clean up before.
+ * @param ignoresInterrupt whether Ctrl-C is now for another program in the terminal.
  * @returns `signal`: resolves with the first one. `ignore`: stops listening.
  */
-export function catchEndSignals() {
+export function catchEndSignals(ignoresInterrupt = () => false) {
 	let ignore = () => {};
 	const signal = new Promise<(typeof endSignals)[number]>((resolve) => {
-		for (const name of endSignals) process.on(name, resolve);
+		const listen = (name: NodeJS.Signals) => {
+			if (name !== "SIGINT" || !ignoresInterrupt())
+				resolve(name as (typeof endSignals)[number]);
+		};
+		for (const name of endSignals) process.on(name, listen);
 		ignore = () => {
-			for (const name of endSignals) process.off(name, resolve);
+			for (const name of endSignals) process.off(name, listen);
 		};
 	});
 	return { signal, ignore };
@@ -42,7 +47,7 @@ export function catchEndSignals() {
  */
 export function endBySignal(
 	{ ignore }: { ignore: () => void },
-	name: (typeof endSignals)[number],
+	name: NodeJS.Signals,
 ) {
 	ignore();
 	raiseSignal(name);
@@ -93,65 +98,97 @@ export function openStatusLine() {
 // --- the whole screen ---
 
 export type ScreenListener = {
-	/** Called with typed text, unchanged. */
-	onText: (text: string) => void;
+	/** Called with what is typed, unchanged. */
+	onInput: (bytes: Uint8Array) => void;
 	/** Called if all must be drawn again: the size changed or the job continues. */
 	onChange: () => void;
 	/** Called at the end of input. */
 	onEnd: () => void;
 };
 
-// Control sequences of xterm. Every current terminal obeys them, or ignores them (2026).
+/** What is drawn: lines from the top, and the cursor, counted from 0; without one it is hidden. */
+export type Frame = {
+	lines: readonly string[];
+	cursor?: { row: number; column: number };
+};
+
+// Control sequences of xterm. Every current terminal obeys them, or ignores them (2026, 2004).
 const eraseToEnd = "\u001b[K";
-const cursorHome = "\u001b[H";
-const takeScreen = "\u001b[?1049h\u001b[?25l\u001b[?7l";
-const giveScreen = "\u001b[?2026l\u001b[m\u001b[?7h\u001b[?25h\u001b[?1049l";
+const moveTo = (row: number, column: number) =>
+	`\u001b[${row + 1};${column + 1}H`;
+const showCursor = "\u001b[?25h";
+const hideCursor = "\u001b[?25l";
+const takeScreen = `\u001b[?1049h\u001b[?2004h${hideCursor}\u001b[?7l`;
+const giveScreen = `\u001b[?2026l\u001b[m\u001b[?7h${showCursor}\u001b[?2004l\u001b[?1049l`;
 const beginFrame = "\u001b[?2026h";
 const endFrame = "\u001b[?2026l";
 
-/** Takes the whole screen. A frame is one write; the same frame is not written twice. */
+/** Takes the whole screen. A frame is one write, of the lines that differ from those of the frame before. */
 export function openScreen(listener: ScreenListener) {
 	const { stdin, stdout } = process;
 	let isOpen = false;
-	let drawn: string | undefined;
+	let isRaw = false;
+	let isLent = false;
+	let isClosed = false;
+	let drawn: Frame | undefined;
+	/** Gets what is typed, in place of the listener. */
+	let onKey: (() => void) | undefined;
+	const setRaw = (wanted: boolean) => {
+		isRaw = wanted;
+		stdin.setRawMode(wanted);
+	};
 	const enter = () => {
-		if (isOpen) return;
+		if (isOpen || isClosed) return;
 		isOpen = true;
 		drawn = undefined;
-		stdin.setRawMode(true);
+		setRaw(true);
 		writeAll(1, takeScreen);
 	};
 	const leave = () => {
-		if (!isOpen) return;
-		isOpen = false;
 		// Errors of a terminal that is gone are ignored.
-		ignoreErrors(() => writeAll(1, giveScreen));
-		ignoreErrors(() => stdin.setRawMode(false));
+		if (isOpen) ignoreErrors(() => writeAll(1, giveScreen));
+		isOpen = false;
+		if (isRaw) ignoreErrors(() => setRaw(false));
 	};
 	const change = () => {
 		drawn = undefined;
 		listener.onChange();
 	};
 	const wake = () => {
+		if (isLent) return;
 		leave();
 		enter();
 		change();
 	};
-	const onData = (bytes: Uint8Array) => listener.onText(bytes.toString());
+	const onData = (bytes: Uint8Array) =>
+		onKey ? onKey() : listener.onInput(bytes);
 	process.on("exit", leave).on("SIGCONT", wake);
 	stdout.on("resize", change);
 	stdin.on("data", onData).on("end", listener.onEnd);
 	stdin.on("error", listener.onEnd);
 	enter();
+	/** Waits for a key, outside of the screen. */
+	const waitForKey = async () => {
+		writeAll(1, "\n[press a key to return to bg watch]");
+		setRaw(true);
+		await new Promise<void>((resolve) => {
+			onKey = resolve;
+		});
+		onKey = undefined;
+		writeAll(1, "\n");
+	};
 	return {
-		/** Draws lines: as many as the terminal has rows, none wider than the terminal. */
-		draw: (lines: readonly string[]) => {
-			// Erased before it is written: after a full line the cursor is still on its last character.
-			const frame = lines.map((line) => eraseToEnd + line).join("\r\n");
-			if (!isOpen || frame === drawn) return;
+		/** Draws a frame: at most as many lines as the terminal has rows, none wider than the terminal. */
+		draw: (frame: Frame) => {
+			if (!isOpen) return;
+			const changes = formatChanges(frame, drawn);
 			drawn = frame;
-			writeAll(1, beginFrame + cursorHome + frame + endFrame);
+			if (changes) writeAll(1, beginFrame + changes + endFrame);
 		},
+		/** Whether another program has the terminal. */
+		isLent: () => isLent,
+		/** Draws all lines again. */
+		redraw: change,
 		/** Restores the terminal, stops this job, and takes the screen again when it continues. */
 		suspend: () => {
 			leave();
@@ -160,8 +197,28 @@ export function openScreen(listener: ScreenListener) {
 			enter();
 			change();
 		},
+		/**
+		 * Gives the terminal to another program while `run` does its work.
+		 * @param run returns whether what is on the screen was not read yet: then a key is waited for.
+		 */
+		lend: async (run: () => Promise<boolean>) => {
+			isLent = true;
+			leave();
+			stdin.pause();
+			try {
+				const isUnread = await run();
+				stdin.resume();
+				if (isUnread) await waitForKey();
+			} finally {
+				isLent = false;
+				if (!isClosed) stdin.resume();
+				enter();
+				change();
+			}
+		},
 		/** Restores the terminal. */
 		close: () => {
+			isClosed = true;
 			leave();
 			process.off("exit", leave).off("SIGCONT", wake);
 			stdout.off("resize", change);
@@ -172,6 +229,26 @@ export function openScreen(listener: ScreenListener) {
 }
 
 // --- internal ---
+
+/** What turns a drawn frame into another one; "" if they are equal. Without `before`, all is drawn. */
+function formatChanges(
+	{ lines, cursor }: Frame,
+	before: Frame | undefined,
+): string {
+	const count = Math.max(lines.length, before?.lines.length ?? 0);
+	let changes = "";
+	for (let row = 0; row < count; row++) {
+		const line = lines[row] ?? "";
+		// Erased before it is written: after a full line the cursor is still on its last character.
+		if (!before || line !== before.lines[row])
+			changes += `${moveTo(row, 0)}${eraseToEnd}${line}`;
+	}
+	const at = cursor && moveTo(cursor.row, cursor.column);
+	const isAt =
+		before?.cursor && moveTo(before.cursor.row, before.cursor.column);
+	if (!changes && before && at === isAt) return "";
+	return `${changes}${at ? at + showCursor : hideCursor}`;
+}
 
 function ignoreErrors(act: () => unknown): void {
 	try {

@@ -24,6 +24,48 @@ export function padText(
 	width: number,
 	side: "left" | "right" = "right",
 ): string {
+	const key = `${width} ${side} ${text}`;
+	return isAscii(text)
+		? padUncached(text, width, side)
+		: padded.get(key, () => padUncached(text, width, side));
+}
+
+/** Wraps a line to lines of at most `width` columns, or one character; between words if possible. */
+export const wrapText = (text: string, width: number): readonly string[] =>
+	isAscii(text)
+		? wrapUncached(text, width)
+		: wrapped.get(`${width} ${text}`, () => wrapUncached(text, width));
+
+// --- internal ---
+
+/** The most values that a cache keeps. */
+const maxCached = 1000;
+
+/**
+ * What was computed for texts. A text that is not ASCII is slow to measure (20 µs), and a screen that is drawn
+ * repeatedly has the same texts.
+ */
+class TextCache<T> {
+	readonly #values = new Map<string, T>();
+
+	get(key: string, compute: () => T): T {
+		const known = this.#values.get(key);
+		if (known !== undefined) return known;
+		if (this.#values.size >= maxCached) this.#values.clear();
+		const value = compute();
+		this.#values.set(key, value);
+		return value;
+	}
+}
+
+const padded = new TextCache<string>();
+const wrapped = new TextCache<readonly string[]>();
+
+function padUncached(
+	text: string,
+	width: number,
+	side: "left" | "right",
+): string {
 	const fitting = fitText(text, width);
 	// A few characters form one with the space behind them.
 	const measured = side === "right" ? `${fitting} ` : ` ${fitting}`;
@@ -31,8 +73,7 @@ export function padText(
 	return side === "right" ? fitting + space : space + fitting;
 }
 
-/** Wraps a line to lines of at most `width` columns, or one character; between words if possible. */
-export function wrapText(text: string, width: number): string[] {
+function wrapUncached(text: string, width: number): string[] {
 	const lines: string[] = [];
 	for (let left = text.trimEnd(); ; ) {
 		const head = takeColumns(left, width) || takeFirstCharacter(left);
@@ -45,8 +86,6 @@ export function wrapText(text: string, width: number): string[] {
 		left = left.slice(line.length).trimStart();
 	}
 }
-
-// --- internal ---
 
 const isAscii = (text: string) => /^[\x20-\x7e]*$/.test(text);
 

@@ -42,10 +42,56 @@ export function findOnPath(
 /**
  * Finds the file that a command name means. Checked here because the runtimes differ for a file that
  * cannot be executed: two of them run a script without `#!` through `sh`.
+ * The last answer holds for 0.1 s: tasks of a batch often call the same program.
  * @param path The value of PATH.
  * @throws Error that begins with a code (`ENOENT`, `EACCES`, `ENOEXEC`) if it cannot be executed.
  */
 export function findExecutable(
+	name: string,
+	cwd: string,
+	path: string | undefined,
+): string {
+	const isKnown =
+		lastFound?.name === name &&
+		lastFound.cwd === cwd &&
+		lastFound.path === path &&
+		performance.now() < lastFound.until;
+	if (lastFound && isKnown) return lastFound.file;
+	const file = searchExecutable(name, cwd, path);
+	const until = performance.now() + foundMs;
+	lastFound = { name, cwd, path, file, until };
+	return file;
+}
+
+/** Whether a path is a file that this user may execute. */
+export function isExecutable(file: string): boolean {
+	try {
+		// A missing file is the usual case, and no error here: most folders of PATH do not have the program.
+		if (!statSync(file, { throwIfNoEntry: false })?.isFile()) return false;
+		accessSync(file, constants.X_OK);
+		return true;
+	} catch {
+		return false;
+	}
+}
+
+// --- internal ---
+
+/** How long an answer of `findExecutable` holds, in ms. */
+const foundMs = 100;
+
+let lastFound:
+	| {
+			name: string;
+			cwd: string;
+			path: string | undefined;
+			file: string;
+			/** On the monotonic clock, in ms. */
+			until: number;
+	  }
+	| undefined;
+
+function searchExecutable(
 	name: string,
 	cwd: string,
 	path: string | undefined,
@@ -70,14 +116,4 @@ export function findExecutable(
 	if (start.toString("latin1", 0, 2) !== "#!" && !start.includes(0))
 		throw new Error(`ENOEXEC, ${file} is not a program and has no #! line`);
 	return file;
-}
-
-/** Whether a path is a file that this user may execute. */
-export function isExecutable(file: string): boolean {
-	try {
-		accessSync(file, constants.X_OK);
-		return statSync(file).isFile();
-	} catch {
-		return false;
-	}
 }

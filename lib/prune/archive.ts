@@ -2,11 +2,11 @@
  * The archive. The folder holds the unfinished tasks and those that ended last (BG_KEEP); older finished tasks
  * move to `.archive/<day>/`, some at a time, by calls that write anyway: never by a hook, and for a bounded time.
  *
- * A task moves under the lock of its record, by renames: its outputs first, its record last. A process that is
+ * A task moves under the lock of its record, by renames: its outputs and messages first, its record last. A process that is
  * killed in between leaves the record in the folder, and the next call goes on. Readers look for each file in
  * the folder, in the archive, and in the folder again.
  *
- * A task stays in the folder as long as anything may still need it there: a notice that was not told, a pending
+ * A task stays in the folder as long as anything may still need it there: a notice or note that was not told, a pending
  * `--on-end`, a process, a supervisor that is about to write, or an unfinished task that names it in `after`. An
  * older bg, which does not know the archive, finds in the folder all that it acts on.
  */
@@ -28,10 +28,12 @@ import {
 import { withEachLock } from "../store/locks.ts";
 import {
 	archivedMark,
+	archivedMessages,
 	archivedOutput,
 	archivedRecord,
 	archiveFolder,
 	folderPath,
+	messageFolder,
 	outputFile,
 	progressFile,
 	recordFile,
@@ -273,7 +275,10 @@ function moveTask(store: Store, task: Task, days: Set<string>): boolean {
 			to: archivedOutput(store, id, attempt),
 		}),
 	);
-	moves.push({ from: recordFile(store, id), to: archivedRecord(store, id) });
+	moves.push(
+		{ from: messageFolder(store, id), to: archivedMessages(store, id) },
+		{ from: recordFile(store, id), to: archivedRecord(store, id) },
+	);
 	if (moves.some(({ from, to }) => existsSync(to) && existsSync(from)))
 		return false;
 	// How far the stream was read is in the record. An older bg indexed the session id that bg made up.

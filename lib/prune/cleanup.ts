@@ -10,15 +10,18 @@ import { runOnEnd } from "../spawn/command.ts";
 import { removeEmptyFolder } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
 import {
+	archivedMessages,
 	archivedOutput,
 	archivedRecord,
 	archiveFolder,
+	messageFolder,
 	onEndMark,
 	outputFile,
 	progressFile,
 	promptFile,
 	recordFile,
 	type Store,
+	stdinFile,
 	systemPromptFile,
 } from "../store/paths.ts";
 import {
@@ -38,8 +41,8 @@ import { isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
-	/** Only tasks of this parent session. */
-	parentSession?: string | undefined;
+	/** Whether a finished task is meant; without it, all are. */
+	includes?: (task: Task) => boolean;
 	/** Delete tasks that ended longer ago than this, in ms. */
 	olderThan?: number;
 	/** Delete the oldest tasks until the finished ones take at most this, in bytes. */
@@ -56,7 +59,7 @@ export type CleanupOptions = {
  * @returns the ids in each group.
  */
 export function cleanUpTasks(store: Store, options: CleanupOptions) {
-	const { parentSession, olderThan, maxSize, dryRun, onProgress } = options;
+	const { includes, olderThan, maxSize, dryRun, onProgress } = options;
 	const mayDelete = olderThan !== undefined || maxSize !== undefined;
 	const here = new Set(listTaskIds(store));
 	const archived = mayDelete ? listArchivedIds(store) : [];
@@ -80,7 +83,7 @@ export function cleanUpTasks(store: Store, options: CleanupOptions) {
 			const task = findTask(store, id);
 			if (!task || checkSupervision(task) !== "over" || hasNewerSchema(task))
 				continue;
-			if (parentSession && task.parent_session_id !== parentSession) continue;
+			if (includes && !includes(task)) continue;
 			onProgress?.(done, ids.length);
 			const bytes = mayDelete ? measureTask(store, task) : 0;
 			size += bytes;
@@ -131,6 +134,8 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) unindexSession(store, key, id);
 		discardNotice(store, parent_session_id, id);
+		for (const path of [messageFolder(store, id), archivedMessages(store, id)])
+			rmSync(path, { recursive: true, force: true });
 		// The record comes last, so that an interrupted deletion can be repeated.
 		for (const path of listTaskFiles(store, task))
 			rmSync(path, { force: true });
@@ -178,6 +183,7 @@ function listTaskFiles(store: Store, { id, attempts = [] }: Task): string[] {
 		progressFile(store, id),
 		promptFile(store, id),
 		systemPromptFile(store, id),
+		stdinFile(store, id),
 		onEndMark(store, id),
 		archivedRecord(store, id),
 		recordFile(store, id),

@@ -5,6 +5,7 @@
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { ifExists } from "../error.ts";
+import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
 import { handOver, sweepQueue } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
@@ -18,6 +19,7 @@ import {
 	replaceFile,
 	touch,
 } from "../store/files.ts";
+import { endInput, listInputs } from "../store/input.ts";
 import { removeDeadClaims } from "../store/locks.ts";
 import {
 	folderPath,
@@ -30,6 +32,7 @@ import {
 	unseenFolder,
 } from "../store/paths.ts";
 import { findTask, listTaskIds, readRecordVersion } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import { sweepNotices } from "../store/sessions/notices.ts";
 import { isSessionLink } from "../store/sessions/session-index.ts";
 import { idPattern } from "../task/ids.ts";
@@ -81,6 +84,14 @@ export function sweepStore(store: Store): void {
 	for (const folder of ["prompts", "stops", "parked"] as const)
 		for (const { id, path } of listTaskNames(store, folder))
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
+	for (const id of listInputs(store))
+		if (idPattern.test(id) && !mayRun(store, id)) endInput(store, id);
+	for (const { id, path } of listTaskNames(store, "messages")) {
+		const task = findTask(store, id);
+		if (task && isFinal(task)) endMessages(store, task);
+		else if (!task && hasNoRecord(store, id))
+			rmSync(path, { recursive: true, force: true });
+	}
 	for (const { id, path } of listTaskNames(store, "progress"))
 		if (!readRecordVersion(store, id)) rmSync(path, { force: true });
 	for (const { path } of listTaskNames(store, "after")) {
@@ -199,6 +210,16 @@ function listTaskNames(
 function isFinishedOrGone(store: Store, id: string): boolean {
 	const task = findTask(store, id);
 	return task ? isFinal(task) : hasNoRecord(store, id);
+}
+
+/** Whether a task has not ended, or its process may be alive. */
+function mayRun(store: Store, id: string): boolean {
+	const task = findTask(store, id);
+	if (!task) return !hasNoRecord(store, id);
+	return (
+		!isFinal(task) ||
+		(task.process !== undefined && checkLiveness(task.process) !== "gone")
+	);
 }
 
 /** Whether a task has no record and will not get one. */

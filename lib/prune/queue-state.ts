@@ -106,12 +106,12 @@ export class QueueState {
 		findStatus: (id: string) => Status | undefined,
 		now = Date.now(),
 	): string | undefined {
-		const { id, status, paused_at, after = [] } = task;
+		const { id, status, paused_at, after = [], attempt = 1 } = task;
 		if (status !== "queued") return undefined;
 		if (paused_at) return "paused";
 		const delay = Date.parse(task.not_before ?? "") - now;
 		if (delay > 0)
-			return `queued: next try in ${formatDuration(Math.ceil(delay / 1000) * 1000)}`;
+			return `queued: ${attempt > 1 ? "next try" : "starts"} in ${formatDuration(Math.ceil(delay / 1000) * 1000)}`;
 		const unfinished = after.flatMap((other) => {
 			const status = findStatus(other);
 			return status && !isFinal({ status }) ? [`${other} (${status})`] : [];

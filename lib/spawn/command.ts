@@ -1,15 +1,28 @@
 /**
- * Starts the process of a task, and after its end its `--on-end` command: never through a shell, with the
+ * Starts the process of a task, and after its end its `--on-end` command, with the
  * environment of this process, which is its launcher's if this is its supervisor.
  *
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { errorMessage, wrapWriteErrors } from "../error.ts";
-import { findExecutable } from "../process/executables.ts";
+import { toLine } from "../print/text.ts";
+import {
+	buildSelfCommand,
+	findExecutable,
+	findOnPath,
+	isExecutable,
+} from "../process/executables.ts";
+import { quoteForShell } from "../process/self.ts";
 import { logFault } from "../store/directory.ts";
 import { removeFile, touch } from "../store/files.ts";
+import {
+	endInput,
+	keptInput,
+	openInputEnds,
+	prepareInput,
+} from "../store/input.ts";
 import { openOutput } from "../store/output-files.ts";
 import { onEndMark, type Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
@@ -36,7 +49,8 @@ export function startCommand(
 	const output = openOutput(store, task.id);
 	let input: number | undefined;
 	try {
-		if (task.stdin) input = openStdin(task.stdin);
+		if (task.stdin === keptInput) input = openKeptInput(store, task.id);
+		else if (task.stdin) input = openStdin(task.stdin);
 		return spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
@@ -50,8 +64,18 @@ export function startCommand(
 	}
 }
 
-/** Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged. */
-export function runOnEnd(store: Store, id: string): void {
+/** Ends the input of a task whose process is gone, if it was kept open. */
+export function endKeptInput(store: Store, { id, stdin }: Task): void {
+	if (stdin === keptInput) endInput(store, id);
+}
+
+/**
+ * Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged, also one that comes after
+ * this process is gone. It gets no text of the task, only its id and its status. If it cannot be started, it is pending again and tried
+ * once a second.
+ * @param tries how often it is tried in all.
+ */
+export function runOnEnd(store: Store, id: string, tries = onEndTries): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
 	const [name = "", ...args] = task.on_end;
@@ -61,13 +85,23 @@ export function runOnEnd(store: Store, id: string): void {
 		BG_ENDED_STATUS: task.status,
 	};
 	delete env[taskVariable];
-	const fail = (error: unknown) =>
-		logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
+	let isTaken = false;
+	const fail = (error: unknown) => {
+		if (tries <= 1)
+			return logFault(
+				store,
+				"supervisor",
+				`${id} --on-end: ${errorMessage(error)}`,
+			);
+		if (isTaken) createOnEndMark(store, id);
+		setTimeout(() => runOnEnd(store, id, tries - 1), onEndPauseMs);
+	};
 	try {
-		if (!takeOnEndMark(store, id)) return;
+		isTaken = takeOnEndMark(store, id);
+		if (!isTaken) return;
 		const cwd = task.cwd ?? "/";
 		const program = findExecutable(name, cwd, env.PATH);
-		const child = spawn(program, args, {
+		const child = spawn(...reportFailure(id, program, args), {
 			cwd,
 			env,
 			stdio: "ignore",
@@ -92,6 +126,27 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 
 // --- internal ---
 
+/** How often an `--on-end` is tried that cannot be started, and the pause before the next try in ms. */
+const onEndTries = 3;
+const onEndPauseMs = 1000;
+
+const shell = "/bin/sh";
+
+/**
+ * The argv that runs a program as a child of a shell, which calls bg if the program fails: this process may be gone by
+ * then. Without a shell, the program itself.
+ */
+function reportFailure(
+	id: string,
+	program: string,
+	args: readonly string[],
+): [string, string[]] {
+	if (!isExecutable(shell)) return [program, [...args]];
+	const report = buildSelfCommand().map(quoteForShell).join(" ");
+	const script = `"$@" || { set -- "$?"; cd /; exec ${report} supervise --on-end-exited="$1" ${id}; }`;
+	return [shell, ["-c", script, `bg: --on-end of ${id}`, program, ...args]];
+}
+
 /** Opens a task's standard input: a file or a device, never a pipe, which might never end. */
 function openStdin(path: string): number {
 	const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
@@ -100,4 +155,33 @@ function openStdin(path: string): number {
 	if (status.isFile() || status.isCharacterDevice()) return fd;
 	closeSync(fd);
 	throw new Error(`${path} is neither a file nor a device`);
+}
+
+/** Makes the input of a task that can be sent to, and starts its keeper. Returns the end for the task. */
+function openKeptInput(store: Store, id: string): number {
+	const paths = prepareInput(store, id);
+	const program = findOnPath("mkfifo");
+	if (!program) throw new Error("no mkfifo on PATH, for --stdin keep");
+	const { status, stderr } = spawnSync(program, ["-m", "600", ...paths]);
+	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
+	const { task, written, end } = openInputEnds(store, id);
+	try {
+		const keeper = spawn(shell, ["-c", "read line", `bg: input of ${id}`], {
+			cwd: "/",
+			env: { BG_DIR: store.dir },
+			stdio: [end, written, "ignore"],
+			detached: true,
+		});
+		keeper.on("error", () => {});
+		keeper.unref();
+		if (keeper.pid) return task;
+		throw new Error("no process left for the keeper of its input");
+	} catch (error) {
+		closeSync(task);
+		endInput(store, id);
+		throw error;
+	} finally {
+		closeSync(written);
+		closeSync(end);
+	}
 }

@@ -13,6 +13,7 @@ import {
 import { idPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
 import {
+	computeDelayLeftMs,
 	dependencySentence,
 	finishTask,
 	isFinal,
@@ -36,12 +37,13 @@ export function registerDependents(store: Store, tasks: readonly Task[]): void {
 			if (!own.has(other)) createIn(store, dependentsFolder(store, other), id);
 }
 
-/** Whether a task may start, by the ends of those that it comes after. */
+/** Whether a task may start, by its delay and the ends of those that it comes after. */
 export function checkReadiness(
-	{ after = [], after_mode, paused_at }: Task,
+	task: Task,
 	findEnd: (id: string) => End,
 ): Readiness {
-	let isHeld = paused_at !== undefined;
+	const { after = [], after_mode, paused_at } = task;
+	let isHeld = paused_at !== undefined || computeDelayLeftMs(task) > 0;
 	for (const id of after) {
 		const end = findEnd(id);
 		if (end === "none") isHeld = true;
@@ -86,22 +88,34 @@ export async function releaseDependents(
 	return true;
 }
 
+/** A parked task that is held: the version of its record, and until when it is delayed, in ms since 1970. */
+export type HeldTask = {
+	version: string | undefined;
+	until: number | undefined;
+};
+
 /**
- * Makes parked tasks ready that were held and are not any more: the process that should have done so may
- * have died before.
- * @param versions of their records when this was called last. They are updated.
- * @returns whether there were any whose record has changed.
+ * Makes parked tasks ready that were held and are not any more: their delay has passed, or the process that should
+ * have done so may have died before.
+ * @param known the tasks when this was called last. They are updated.
+ * @returns whether there were any whose record has changed or whose delay has passed.
  */
 export async function releaseHeld(
 	store: Store,
-	versions: Map<string, string | undefined>,
+	known: Map<string, HeldTask>,
 ): Promise<boolean> {
 	let isAnyChanged = false;
 	for (const { id, state } of listLocalEntries(store, "queue")) {
 		if (state !== "held") continue;
 		const version = readRecordVersion(store, id);
-		if (version === versions.get(id) || !isParked(store, { id })) continue;
-		versions.set(id, version);
+		const before = known.get(id);
+		const isDue = before?.until !== undefined && before.until <= Date.now();
+		if (before && before.version === version && !isDue) continue;
+		if (!isParked(store, { id })) continue;
+		const task = findTask(store, id);
+		const isDelayed = task && computeDelayLeftMs(task) > 0;
+		const until = isDelayed ? Date.parse(task.not_before ?? "") : undefined;
+		known.set(id, { version, until });
 		isAnyChanged = true;
 		await releaseTask(store, id);
 	}

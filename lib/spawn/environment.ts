@@ -23,6 +23,25 @@ export const quietVariables = {
 	MIMALLOC_PURGE_DELAY: "-01",
 } as const;
 
+/** Up to how many tasks a supervisor compiles nothing, and up to how many it optimizes nothing. */
+const [maxInterpreted, maxUnoptimized] = [20, 1000];
+
+/** The odd spellings of a "no" and of a number mark values as ours. */
+const [ourNo, ourThreads] = ["nO", "016"];
+
+/**
+ * How the runtime of a supervisor works, by how many tasks it has. As above, a task does not get these values.
+ *
+ * Without compiled code Bun takes 1.5 MB less, and for a single task also less time; optimized code saves the time
+ * that it takes after about 1000 tasks. Of many ends, 16 are made durable at once by Bun and Node, not one a core: on a
+ * disk with a journal that takes a fifth of the time.
+ */
+export const runtimeVariables = (tasks: number): NodeJS.ProcessEnv => ({
+	...(tasks <= maxInterpreted && { BUN_JSC_useJIT: ourNo }),
+	...(tasks <= maxUnoptimized && { BUN_JSC_useDFGJIT: ourNo }),
+	...(tasks > maxInterpreted && { UV_THREADPOOL_SIZE: ourThreads }),
+});
+
 /**
  * Splits the environment of a supervisor, so that it passes through a shell unchanged: variables that a
  * shell drops or changes travel inside one of their own.
@@ -57,18 +76,11 @@ export function buildTaskEnvironment(
 	task: Task,
 	store: Store,
 ): NodeJS.ProcessEnv {
-	const env: NodeJS.ProcessEnv = { ...process.env };
-	for (const name of [
-		...launcherOnlyVariables,
-		supervisorVariable,
-		taskEnvVariable,
-	] as const)
-		delete env[name];
-	for (const [name, value] of Object.entries(quietVariables))
-		if (env[name] === value) delete env[name];
+	inherited ??= readInheritedEnvironment();
+	given ??= readGivenEnvironments();
 	return {
-		...env,
-		...readGivenEnvironment(task.id),
+		...inherited,
+		...given[task.id],
 		[taskVariable]: task.id,
 		[attemptVariable]: String(task.attempt ?? 1),
 		BG_DEPTH: String(task.depth ?? 1),
@@ -88,10 +100,33 @@ const maxCarriedBytes = 120_000;
 const shellVariables =
 	/^(BG_PARKED.*|BASH.*|DYLD_.*|EPOCH.*|KSH.*|MAIL.*|OPT(ARG|ERR|IND)|PS\d|(OLD)?PWD|E?[UG]ID|S?RANDOM|COLUMNS|COPROC|DIRSTACK|ENV|FUNCNAME|GROUPS|HIST.*|HOSTNAME|HOSTTYPE|IFS|LINENO|LINES|MACHTYPE|OSTYPE|POSIXLY_CORRECT|PPID|SECONDS|SHELLOPTS|SHLVL|_)$/;
 
-/** What `--env` gave a task; nothing if this process is not a supervisor or the variable is invalid. */
-function readGivenEnvironment(id: string): NodeJS.ProcessEnv {
+/** What all tasks of this process get, and what `--env` gave each. Neither changes once a task has started. */
+let inherited: NodeJS.ProcessEnv | undefined;
+let given: Record<string, NodeJS.ProcessEnv> | undefined;
+
+/** The environment of this process without bg's own variables. */
+function readInheritedEnvironment(): NodeJS.ProcessEnv {
+	const env: NodeJS.ProcessEnv = { ...process.env };
+	for (const name of [
+		...launcherOnlyVariables,
+		supervisorVariable,
+		taskEnvVariable,
+	] as const)
+		delete env[name];
+	for (const own of [
+		quietVariables,
+		runtimeVariables(1),
+		runtimeVariables(maxInterpreted + 1),
+	])
+		for (const [name, value] of Object.entries(own))
+			if (env[name] === value) delete env[name];
+	return env;
+}
+
+/** What `--env` gave the tasks; nothing if this process is not a supervisor or the variable is invalid. */
+function readGivenEnvironments(): Record<string, NodeJS.ProcessEnv> {
 	try {
-		return JSON.parse(process.env[taskEnvVariable] || "{}")[id];
+		return JSON.parse(process.env[taskEnvVariable] || "{}") ?? {};
 	} catch {
 		return {};
 	}

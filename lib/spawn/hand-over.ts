@@ -27,7 +27,7 @@ import { findTask, readRecordVersion } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { dismissTask, isParked, isWaking, wakeTask } from "./parked.ts";
-import { Places } from "./places.ts";
+import { Line, Places } from "./places.ts";
 import {
 	entryPath,
 	grantPath,
@@ -82,14 +82,24 @@ export function reorderTask(store: Store, id: string): void {
  * The same as `handOver` in a supervisor, which does not block while it waits for the lock. Tasks of its own get their
  * slots at once.
  * @param own the ids of its tasks that wait for a slot.
+ * @param line the queue as this supervisor has listed it.
  * @returns the ids that have a slot now.
  * @throws BgError (refused) if the queue's lock stays held.
  */
 export async function handOverAsync(
 	store: Store,
 	own: ReadonlySet<string>,
+	line = new Line(store),
 ): Promise<string[]> {
-	return withLockAsync(store, localLock(), () => assignPlaces(store, own));
+	return withLockAsync(store, localLock(), () => {
+		const plan = planHandOver(store, own, line.list());
+		const started = assignPlaces(store, own, plan);
+		line.remove(new Set(plan.picks.map(({ entry }) => entry)));
+		// Entries of an old listing may be gone, and others may be in their place.
+		if (!line.isOld || started.length === plan.picks.length) return started;
+		line.expire();
+		return [...started, ...assignPlaces(store, own)];
+	});
 }
 
 /** Takes the slots that were granted to tasks of this process. Returns their ids. */
@@ -197,11 +207,14 @@ type Plan = {
 };
 
 /** Chooses by priority, then by age, among the tasks that may start; one that may not holds up nobody. */
-function planHandOver(store: Store, own: ReadonlySet<string>): Plan {
+function planHandOver(
+	store: Store,
+	own: ReadonlySet<string>,
+	waiting: readonly QueueEntry[] = listLocalEntries(store, "queue"),
+): Plan {
 	const plan: Plan = { picks: [], dead: [], left: 0 };
 	const isPaused = isQueuePaused(store);
 	const places = new Places(store);
-	const waiting = listLocalEntries(store, "queue");
 	for (const state of ["ready", "held"] as const)
 		for (const entry of waiting) {
 			if (entry.state !== state) continue;

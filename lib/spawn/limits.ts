@@ -171,7 +171,7 @@ export function setStoreLimit(
 		const next = v.parse(StoreLimits, { ...limits, [kind]: counts });
 		// The parser drops names such as "constructor".
 		if (count !== undefined && !Object.hasOwn(next[kind], name))
-			throw usage(`a ${kind} named ${JSON.stringify(name)} can have no limit`);
+			throw usage(`a ${kind} named ${JSON.stringify(name)} cannot be limited`);
 		writeStoreLimits(store, next);
 		return Object.hasOwn(limits[kind], name) ? before : undefined;
 	});

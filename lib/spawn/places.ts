@@ -25,6 +25,8 @@ export class Places {
 	readonly #store: Store;
 	readonly #limits: StoreLimits;
 	readonly #taken: { entry: QueueEntry; model: () => string }[];
+	/** The kinds of entries for which no place is free. None becomes free: places are only given away. */
+	readonly #full = new Set<string>();
 
 	constructor(store: Store) {
 		this.#store = store;
@@ -43,14 +45,15 @@ export class Places {
 
 	/** Whether there is a place for a task of the queue. */
 	isFreeFor(entry: QueueEntry): boolean {
+		if (this.#full.has(entry.kind)) return false;
 		const { id, depth, droid, limits = readLimits({}) } = entry;
 		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
 		const { running, perDroid } = resolveLimits(this.#limits, droid, limits);
-		if (beside.length >= running) return false;
+		if (beside.length >= running) return this.#noteFull(entry);
 		// An entry that is left from a failed rename.
 		if (beside.some((each) => each.entry.id === id)) return false;
 		const ofDroid = beside.filter((each) => each.entry.droid === droid);
-		if (droid && ofDroid.length >= perDroid) return false;
+		if (droid && ofDroid.length >= perDroid) return this.#noteFull(entry);
 		const perModel = this.#limits.model;
 		if (Object.keys(perModel).length === 0) return true;
 		const model = readModel(this.#store, "queue", entry);
@@ -60,10 +63,66 @@ export class Places {
 		);
 	}
 
+	#noteFull({ kind }: QueueEntry): false {
+		this.#full.add(kind);
+		return false;
+	}
+
 	/** Whether there is a place for a task that is launched now, if nobody is ahead of it. */
 	isFreeAt(depth: number, limits: Limits): boolean {
 		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
 		return beside.length < resolveLimits(this.#limits, "", limits).running;
+	}
+}
+
+/**
+ * The queue of this machine as one process sees it. A long queue is listed only from time to time: a listing
+ * of 10,000 entries takes 10 ms, which each end of a task would need. So a task that is added meanwhile may be
+ * passed over for `maxAgeMs`, and is not if a place stays free.
+ */
+export class Line {
+	readonly #store: Store;
+	#entries: QueueEntry[] = [];
+	#listedUntil = 0;
+	#isOld = false;
+
+	constructor(store: Store) {
+		this.#store = store;
+	}
+
+	/** The entries, those that start first at the front. */
+	list(): readonly QueueEntry[] {
+		const startedAt = performance.now();
+		this.#isOld = startedAt < this.#listedUntil;
+		if (this.#isOld) return this.#entries;
+		this.#entries = listLocalEntries(this.#store, "queue");
+		const cost = performance.now() - startedAt;
+		this.#listedUntil =
+			this.#entries.length < longQueue
+				? 0
+				: startedAt + Math.min(cost * maxCostFactor, maxAgeMs);
+		return this.#entries;
+	}
+
+	/** Notes that entries are in the queue no more. */
+	remove(removed: ReadonlySet<QueueEntry>): void {
+		if (removed.size && this.#listedUntil)
+			this.#entries = this.#entries.filter((each) => !removed.has(each));
+	}
+
+	/** Whether the last call of `list` returned an earlier listing. */
+	get isOld(): boolean {
+		return this.#isOld;
+	}
+
+	/** When to hand over again because the last time was by an earlier listing; on the monotonic clock in ms. */
+	get nextListingAt(): number {
+		return this.#isOld ? this.#listedUntil : Number.POSITIVE_INFINITY;
+	}
+
+	/** Lets the next call list the entries. */
+	expire(): void {
+		this.#listedUntil = 0;
 	}
 }
 
@@ -82,6 +141,13 @@ export function isPlaceFree(
 }
 
 // --- internal ---
+
+/** How many entries a queue has that is not listed each time. */
+const longQueue = 1000;
+
+/** How old such a listing gets: that many times what it took, and at most this, in ms. */
+const maxCostFactor = 10;
+const maxAgeMs = 200;
 
 /** A folder with fewer names is read by one system call, whatever the runtime. */
 const namesOfOneRead = 40;

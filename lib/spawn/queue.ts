@@ -40,6 +40,8 @@ export type QueueEntry = {
 	id: string;
 	machine: string;
 	droid: string;
+	/** The same for entries to which the same limits apply, of one model. */
+	kind: string;
 	/** The limits of the launch; undefined in a slot, and in the queue for a task of an older bg. */
 	limits?: Pick<Limits, "BG_MAX_RUNNING" | "BG_MAX_PER_DROID">;
 };
@@ -153,12 +155,24 @@ export function listLocalEntries(
 	store: Store,
 	folder: QueueFolder,
 ): QueueEntry[] {
-	const here = `,${encodeURIComponent(identifyMachine().machine)},`;
-	return listNames(store, folderPath(store, folder))
-		.filter((name) => name.includes(here))
-		.flatMap((name) => parseEntryName(name) ?? [])
+	const here = encodeURIComponent(identifyMachine().machine);
+	const before = parsed[folder];
+	const now = new Map<string, QueueEntry>();
+	for (const name of listNames(store, folderPath(store, folder))) {
+		const entry = before.get(name) ?? parseEntryName(name);
+		if (entry) now.set(name, entry);
+	}
+	parsed[folder] = now;
+	return [...now.values()]
+		.filter(({ machine }) => machine === here)
 		.sort((a, b) => a.order - b.order || compareIds(a.id, b.id));
 }
+
+/** The entries of the last listings by their names: most of them are listed again and again. */
+const parsed: Record<QueueFolder, ReadonlyMap<string, QueueEntry>> = {
+	queue: new Map(),
+	slots: new Map(),
+};
 
 /** Whether the queue is paused. */
 export const isQueuePaused = (store: Store) => existsSync(pauseMark(store));
@@ -192,8 +206,8 @@ const inState = ({ name }: QueueEntry, state: EntryState) =>
 const slotFields = 6;
 
 /** Whether a task cannot start even if there is a slot when it is launched. */
-export const isHeldAtFirst = ({ after, paused_at }: Task) =>
-	Boolean(after?.length || paused_at);
+export const isHeldAtFirst = ({ after, paused_at, not_before }: Task) =>
+	Boolean(after?.length || paused_at || not_before);
 
 /** A whole number of a record, which may hold any. */
 const wholeNumber = (given: number | undefined, usual: number) =>
@@ -279,6 +293,7 @@ function parseEntryName(name: string): QueueEntry | undefined {
 		id,
 		machine,
 		droid,
+		kind: [depth, droid, ...counts].join(),
 		...(counts[0] !== undefined && {
 			limits: {
 				BG_MAX_RUNNING: running as number,

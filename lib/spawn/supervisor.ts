@@ -12,7 +12,11 @@ import { uniqueHolderName } from "../store/files.ts";
 import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
 import { supervisorVariable, taskVariable } from "../task/variables.ts";
-import { quietVariables, taskEnvVariable } from "./environment.ts";
+import {
+	quietVariables,
+	runtimeVariables,
+	taskEnvVariable,
+} from "./environment.ts";
 import {
 	type Command,
 	createParkedMark,
@@ -79,6 +83,7 @@ function buildSupervisorCommand({
 	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
 	const environment: NodeJS.ProcessEnv = {
 		...quietVariables,
+		...runtimeVariables(ids.length),
 		...process.env,
 		BG_DIR: store.dir,
 		[supervisorVariable]: uniqueHolderName(),

@@ -3,6 +3,7 @@
  * delay before a retry has passed, until they are not paused, and until they get a slot. A process that
  * changes one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
  */
+import { setImmediate } from "node:timers/promises";
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
 import { findStop } from "../store/ends.ts";
@@ -14,6 +15,7 @@ import {
 } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import {
+	computeDelayLeftMs,
 	computeRetryDelayMs,
 	finishTask,
 	isFinal,
@@ -23,6 +25,7 @@ import {
 	checkReadiness,
 	type End,
 	findEnd,
+	type HeldTask,
 	listAwaited,
 	releaseDependents,
 	releaseHeld,
@@ -34,6 +37,7 @@ import {
 	takeGrants,
 } from "./hand-over.ts";
 import { readLimits } from "./limits.ts";
+import { Line } from "./places.ts";
 import { dequeue, listEntries, setRunnable } from "./queue.ts";
 
 /** How often a supervisor that waits looks whether the queue needs a repair, in ms. */
@@ -44,6 +48,9 @@ const deadBeatMs = 4000;
 
 /** How often to look whether queue entries are missing, in ms. */
 const restoreMs = 10_000;
+
+/** How seldom the records of all waiting tasks are read, compared to what that takes: of few, at each full round. */
+const wholeUpdateFactor = 20;
 
 /** The version of a record that was not read yet. */
 const notRead = "not read yet";
@@ -67,6 +74,10 @@ export class WaitingTasks {
 	/** The limits of the launch. */
 	readonly limits = readLimits();
 	readonly #waiting = new Map<string, WaitingTask>();
+	/** Those that wait for nothing but a slot, by id, and the others. */
+	readonly #runnable = new Set<string>();
+	readonly #held = new Set<WaitingTask>();
+	readonly #line: Line;
 	/** How the tasks that these come after ended, as far as that was read. */
 	readonly #ends = new Map<string, End>();
 	#rounds: Promise<void> | undefined;
@@ -74,10 +85,12 @@ export class WaitingTasks {
 	/** Whether a place may be free for tasks of other supervisors. */
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
-	/** The versions of the records of parked tasks that are held, as they were read last. */
-	readonly #heldVersions = new Map<string, string | undefined>();
+	/** The parked tasks that are held, as they were read last. */
+	readonly #heldParked = new Map<string, HeldTask>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
+	/** The same for tasks that wait for nothing but a slot. */
+	#nextWholeUpdateAt = 0;
 	#nextBeatCheckAt = 0;
 	/** When missing queue entries are added again, likewise. */
 	#nextRestoreAt = performance.now() + restoreMs;
@@ -86,6 +99,7 @@ export class WaitingTasks {
 	constructor(store: Store, reconcile: Reconcile) {
 		this.#store = store;
 		this.#reconcile = reconcile;
+		this.#line = new Line(store);
 	}
 
 	/**
@@ -93,19 +107,25 @@ export class WaitingTasks {
 	 * @param isRunnable whether its queue entry says that it may start.
 	 */
 	wait(task: Task, isRunnable: boolean): Promise<boolean> {
-		// A clock that is set back does not make the delay longer.
-		const pause = Math.min(
-			Date.parse(task.not_before ?? "") - Date.now() || 0,
-			computeRetryDelayMs(task.attempt ?? 1),
-		);
+		const { attempt = 1 } = task;
+		// A clock that is set back does not make the delay before a retry longer. `--delay` follows the clock.
+		const pause =
+			attempt === 1
+				? 0
+				: Math.min(
+						Date.parse(task.not_before ?? "") - Date.now() || 0,
+						computeRetryDelayMs(attempt),
+					);
 		return new Promise((resolve) => {
-			this.#waiting.set(task.id, {
+			const waiting = {
 				task,
 				resolve,
 				notBefore: performance.now() + Math.max(pause, 0),
 				isRunnable,
 				version: notRead,
-			});
+			};
+			this.#waiting.set(task.id, waiting);
+			this.#file(waiting);
 			this.#startRounds();
 		});
 	}
@@ -113,6 +133,7 @@ export class WaitingTasks {
 	/** A signal came: something has changed for one of the tasks. */
 	wake(): void {
 		this.#nextFullRoundAt = 0;
+		this.#nextWholeUpdateAt = 0;
 		this.#startRounds();
 	}
 
@@ -123,7 +144,7 @@ export class WaitingTasks {
 
 	/** Whether a task waits for something else than a slot. */
 	get isAnyHeld(): boolean {
-		return [...this.#waiting.values()].some((each) => !each.isRunnable);
+		return this.#held.size > 0;
 	}
 
 	/**
@@ -162,8 +183,9 @@ export class WaitingTasks {
 	}
 
 	async #runRounds(): Promise<void> {
-		// All tasks of a launch begin to wait before the first round.
-		await Promise.resolve();
+		// All tasks of a launch begin to wait before the first round, and places that become free together are handed
+		// over together.
+		await setImmediate();
 		while (this.#isRoundDue) {
 			this.#isRoundDue = false;
 			await this.#round();
@@ -178,52 +200,64 @@ export class WaitingTasks {
 			this.#forgetEnds();
 			this.#restoreEntries();
 		}
-		for (const each of this.#waiting.values())
-			if (isFull || !each.isRunnable) await this.#update(each, isFull);
+		const startedAt = performance.now();
+		const isWhole = isFull && startedAt >= this.#nextWholeUpdateAt;
+		for (const each of isWhole ? this.#waiting.values() : this.#held)
+			await this.#update(each, isFull);
+		if (isWhole) {
+			const cost = performance.now() - startedAt;
+			this.#nextWholeUpdateAt = startedAt + cost * wholeUpdateFactor;
+		}
 		// A grant comes with a signal.
 		if (isFull)
-			for (const id of takeGrants(store, this.#runnable()))
+			for (const id of takeGrants(store, this.#runnable))
 				this.#resolve(id, true);
 		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
-		const own = this.#runnable();
+		const own = this.#runnable;
 		if (own.size === 0 && !this.#mustHandOver) return;
 		// Before the hand-over: a place that is freed during it needs another one.
 		this.#mustHandOver = false;
 		try {
-			for (const id of await handOverAsync(store, own)) this.#resolve(id, true);
+			const line = own.size ? this.#line : undefined;
+			const started = await handOverAsync(store, own, line);
+			for (const id of started) this.#resolve(id, true);
 		} catch (error) {
 			this.#mustHandOver = true;
 			throw error;
 		}
 	}
 
-	/** The tasks that wait for nothing but a slot. */
-	#runnable(): Set<string> {
-		const all = [...this.#waiting.values()];
-		return new Set(
-			all.filter((each) => each.isRunnable).map(({ task }) => task.id),
-		);
+	/** Notes what a task waits for. */
+	#file(waiting: WaitingTask): void {
+		const { task, isRunnable, notBefore } = waiting;
+		const isHeld = !isRunnable || notBefore > performance.now();
+		if (isHeld) this.#held.add(waiting);
+		else this.#held.delete(waiting);
+		if (isRunnable) this.#runnable.add(task.id);
+		else this.#runnable.delete(task.id);
 	}
 
 	#setTimer(): void {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) return;
 		const now = performance.now();
-		const delays = [...this.#waiting.values()]
-			.map(({ notBefore }) => notBefore - now)
-			.filter((delay) => delay > 0);
-		const untilFull = Math.max(this.#nextFullRoundAt - now, 0);
-		this.#timer = setTimeout(
-			() => this.#startRounds(),
-			Math.min(untilFull, ...delays),
-		);
+		let next = Math.min(this.#nextFullRoundAt, this.#line.nextListingAt);
+		for (const { notBefore, task } of this.#held) {
+			const at = Math.max(notBefore, now + computeDelayLeftMs(task));
+			if (at > now) next = Math.min(next, at);
+		}
+		const untilNext = Math.max(next - now, 0);
+		this.#timer = setTimeout(() => this.#startRounds(), untilNext);
 	}
 
 	#resolve(id: string, hasSlot: boolean): void {
 		const waiting = this.#waiting.get(id);
+		if (!waiting) return;
 		this.#waiting.delete(id);
-		waiting?.resolve(hasSlot);
-		if (hasSlot || !waiting) return;
+		this.#runnable.delete(id);
+		this.#held.delete(waiting);
+		waiting.resolve(hasSlot);
+		if (hasSlot) return;
 		dequeue(this.#store, waiting.task);
 		// It may have been the first in line.
 		this.#mustHandOver = true;
@@ -283,9 +317,11 @@ export class WaitingTasks {
 		const isRunnable =
 			readiness === "free" && performance.now() >= waiting.notBefore;
 		// It may have been paused and continued in between, which changes the entry.
-		if (isRunnable === waiting.isRunnable && !isChanged) return;
-		setRunnable(store, waiting.task, isRunnable, this.limits);
-		waiting.isRunnable = isRunnable;
+		if (isRunnable !== waiting.isRunnable || isChanged) {
+			setRunnable(store, waiting.task, isRunnable, this.limits);
+			waiting.isRunnable = isRunnable;
+		}
+		this.#file(waiting);
 	}
 
 	/** How a task that another comes after ended; read once in each full round. */
@@ -306,10 +342,11 @@ export class WaitingTasks {
 	/** Repairs the queue: for tasks of others as well, whose processes may be dead. */
 	async #repair(): Promise<void> {
 		const store = this.#store;
-		const { started, removed } = await repairQueue(store, this.#runnable());
+		const { started, removed } = await repairQueue(store, this.#runnable);
+		this.#line.expire();
 		for (const id of started) this.#resolve(id, true);
 		for (const id of removed) this.#reconcileEnd(id);
-		if (await releaseHeld(store, this.#heldVersions)) this.#mustHandOver = true;
+		if (await releaseHeld(store, this.#heldParked)) this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
 				if (await releaseDependents(store, id)) this.#mustHandOver = true;

@@ -24,11 +24,11 @@ import {
 } from "./files.ts";
 import { describeHolders, withLock } from "./locks.ts";
 import { folderPath, type Store, uniqueFile } from "./paths.ts";
-import { findReadableTask } from "./records.ts";
+import { findReadableTask, readRecordVersion } from "./records.ts";
 
 /**
  * Runs the part of a launch that creates names for these ids.
- * @param action gets the name of the launch's claim, which is there until it returns.
+ * @param action gets the name of the launch's claim, which is there until its result, or the promise of it, is there.
  */
 export function withPendingLaunch<T>(
 	store: Store,
@@ -37,33 +37,56 @@ export function withPendingLaunch<T>(
 ): T {
 	const name = uniqueHolderName();
 	const claim = `${folderPath(store, "launches")}/${name}`;
+	// If this fails, a sweep removes it once this process has exited.
+	const end = () => discard(claim);
+	let result: T;
 	try {
 		writePrivateFile(claim, ids.join("\n"));
-		return action(name);
-	} finally {
-		// If this fails, a sweep removes it once this process has exited.
-		discard(claim);
+		result = action(name);
+	} catch (error) {
+		end();
+		throw error;
 	}
+	if (result instanceof Promise) return result.finally(end) as T;
+	end();
+	return result;
 }
 
 /**
- * Finds the pending launch of a task; the path of its claim. Call it before the record is read, which may
- * be written in between.
+ * Changes the ids of a pending launch to those that it writes records of.
+ * @param name of the launch's claim.
  */
-function findPendingLaunch(store: Store, id: string): string | undefined {
+export function narrowPendingLaunch(
+	store: Store,
+	name: string,
+	ids: readonly string[],
+): void {
+	const path = `${folderPath(store, "launches")}/${name}`;
+	replaceFile(store, { path, text: ids.join("\n") });
+}
+
+/** A launch whose claim is there. */
+type Launch = { path: string; ids: string[]; isGone: boolean };
+
+/**
+ * Finds the launch of a task by its claim. Call it before the record is read, which may be written in between.
+ */
+function findLaunch(store: Store, id: string): Launch | undefined {
 	const folder = folderPath(store, "launches");
-	const name = listNames(store, folder).find((each) => {
-		const launcher = parseClaimName(each);
-		if (!launcher || checkLiveness(launcher) === "gone") return false;
-		const ids = ifExists(() => readFile(store, `${folder}/${each}`));
-		return ids?.split("\n").includes(id);
-	});
-	return name && `${folder}/${name}`;
+	for (const name of listNames(store, folder)) {
+		const launcher = parseClaimName(name);
+		if (!launcher) continue;
+		const path = `${folder}/${name}`;
+		const ids = ifExists(() => readFile(store, path))?.split("\n") ?? [];
+		const isGone = () => checkLiveness(launcher) === "gone";
+		if (ids.includes(id)) return { path, ids, isGone: isGone() };
+	}
+	return undefined;
 }
 
 /** Whether the record of a task may be about to be written. */
 export const isLaunchPending = (store: Store, id: string) =>
-	findPendingLaunch(store, id) !== undefined;
+	findLaunch(store, id)?.isGone === false;
 
 /** Gives a unique key to a task. */
 export function writeKeyHolder(store: Store, key: string, id: string): void {
@@ -153,10 +176,13 @@ function findKeyHolder(
 ): Task | string | undefined {
 	const id = readKeyHolder(store, key);
 	if (id === undefined) return undefined;
-	// Before the record is read, which may be written in between.
-	const launch = findPendingLaunch(store, id);
+	// The last record is written last. Without it, a launch whose process is gone is undone as a whole.
+	const launch = findLaunch(store, id);
+	const last = launch?.ids.at(-1) ?? id;
+	if (launch && readRecordVersion(store, last) === undefined)
+		return launch.isGone ? undefined : launch.path;
 	const found = findReadableTask(store, id);
-	if (!found) return launch;
+	if (!found) return undefined;
 	const holder = reconcile(store, found);
 	return isFinal(holder) ? undefined : holder;
 }

@@ -242,7 +242,7 @@ function statOrRefuse(
 
 /** The error for a path that is a symbolic link. */
 const linkError = (path: string) =>
-	refused(`${path} is a link, and bg follows none: remove it`);
+	refused(`${path} is a link, which bg does not follow: remove it`);
 
 /** Refuses a file or folder that another user made or could change. */
 function assertOwned(

@@ -101,6 +101,10 @@ let endCount = process.pid;
 
 /** Wakes the processes that wait for an end or for a free slot. */
 export function notifyWaiters(store: Store): void {
+	if (window?.isOpen) {
+		window.missed = store;
+		return;
+	}
 	const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
 	try {
 		touch(temporary);
@@ -109,6 +113,22 @@ export function notifyWaiters(store: Store): void {
 		// Waiting processes also poll once a second.
 		discard(temporary);
 	}
+	if (!window) return;
+	window.isOpen = true;
+	window.timer = setTimeout(notifyMissed, togetherMs);
+}
+
+/**
+ * From now on this process notifies at most once in 5 ms: the first time at once, then for all ends of that time.
+ * @returns a function that ends this and notifies of what is left.
+ */
+export function notifyTogether(): () => void {
+	window = { isOpen: false };
+	return () => {
+		notifyMissed();
+		clearTimeout(window?.timer);
+		window = undefined;
+	};
 }
 
 /**
@@ -223,6 +243,22 @@ export function endContinuation(
 
 // --- internal ---
 
+/** How long ends are told together, in ms. */
+const togetherMs = 5;
+
+/** While it is open, nothing is notified; `missed`: for which store something should have been. */
+let window:
+	| { isOpen: boolean; timer?: NodeJS.Timeout; missed?: Store | undefined }
+	| undefined;
+
+function notifyMissed(): void {
+	if (!window) return;
+	clearTimeout(window.timer);
+	const { missed } = window;
+	Object.assign(window, { isOpen: false, missed: undefined });
+	if (missed) notifyWaiters(missed);
+}
+
 /**
  * The tasks with an entry in a session, in one that is handed over to it, or in one that continues it,
  * without `to`; each with whether it has ended. In the order in which entries move: none is missed.
@@ -266,8 +302,11 @@ function pollFolder(folder: string, onChange: () => void): () => void {
 	return () => clearInterval(timer);
 }
 
-/** How long after its last change a folder is read again at each call, in ms: file times are that coarse. */
-const unsettledMs = 3000;
+/**
+ * How long after its last change a folder is read again at each call, in ms: file times are that coarse. Where they
+ * have a fraction of a second they come from the kernel's tick, which is 10 ms at most.
+ */
+const unsettledMs = { whole: 3000, fraction: 100 };
 
 /** The time of the last change of a folder that was found empty then. */
 let emptySince: { folder: string; mtimeMs: number } | undefined;
@@ -279,7 +318,8 @@ function listStops(store: Store, id: string): string[] {
 	if (emptySince?.folder === folder && emptySince.mtimeMs === mtimeMs)
 		return [];
 	const names = listNames(store, folder);
-	const isSettled = Math.abs(Date.now() - mtimeMs) > unsettledMs;
+	const coarse = mtimeMs % 1000 === 0 ? "whole" : "fraction";
+	const isSettled = Math.abs(Date.now() - mtimeMs) > unsettledMs[coarse];
 	emptySince =
 		isSettled && names.length === 0 ? { folder, mtimeMs } : undefined;
 	return names.filter((name) => name.startsWith(`${id}.`));

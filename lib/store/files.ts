@@ -40,7 +40,10 @@ import { folderPath, type Store } from "./paths.ts";
 export const maxFileBytes = 1024 * 1024;
 
 /** Writes a new file with mode 0600. @throws BgError (refused) if it exists or cannot be written. */
-export function writePrivateFile(path: string, text: string): void {
+export function writePrivateFile(
+	path: string,
+	text: string | Uint8Array,
+): void {
 	wrapWriteErrors(path, () =>
 		writeFileSync(path, text, { mode: 0o600, flag: "wx" }),
 	);

@@ -3,8 +3,11 @@
  * a prepared folder onto it (ENOTEMPTY: held), releases it by unlinking its own file, and breaks it by
  * unlinking the file of a dead holder. Each name belongs to one holder, so breaking a lock cannot remove
  * the claim of a live one.
+ *
+ * A supervisor releases a lock by renaming the folder back: it is prepared for the next lock. It does so only while
+ * its own file is in the folder.
  */
-import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { BgError, errorCode, errorMessage, refused } from "../error.ts";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { describeMachine } from "../process/machine.ts";
@@ -93,7 +96,7 @@ export async function withLockAsync<T>(
 	{ name, timeoutMs }: LockRequest,
 	action: () => T | Promise<T>,
 ): Promise<T> {
-	const claim = prepareClaim(store, name);
+	const claim = reuseClaim(store, name) ?? prepareClaim(store, name);
 	const deadline = performance.now() + timeoutMs;
 	for (let pause = 1; !tryAcquire(store, claim); pause *= 2) {
 		const left = deadline - performance.now();
@@ -105,8 +108,21 @@ export async function withLockAsync<T>(
 		// Without a promise, the lock is released at once: this process may need it before it waits again.
 		return result instanceof Promise ? await result : result;
 	} finally {
-		release(claim);
+		if (!keepClaim(claim)) release(claim);
 	}
+}
+
+/**
+ * Keeps the claims of `withLockAsync` for the next locks of this process: one rename takes a lock, and one releases it.
+ * Making a folder for each would take longer than most actions under a lock.
+ * @returns a function that ends this and removes the claims that are kept.
+ */
+export function keepClaims(): () => void {
+	isKeeping = true;
+	return () => {
+		isKeeping = false;
+		for (const claim of kept.splice(0)) removePrepared(claim);
+	};
 }
 
 /**
@@ -179,6 +195,38 @@ function release(claim: Claim): void {
 function releaseAgain(lock: string): void {
 	const claim = unreleased.get(lock);
 	if (claim) release(claim);
+}
+
+let isKeeping = false;
+
+/** The claims that hold no lock at present, and the most of them. */
+const kept: Claim[] = [];
+const maxKept = 16;
+
+/** Releases a lock and keeps its claim. Returns false if the lock has to be released otherwise. */
+function keepClaim(claim: Claim): boolean {
+	const { lock, holder, prepared } = claim;
+	if (!isKeeping || kept.length >= maxKept) return false;
+	try {
+		// If the lock was broken, the folder belongs to its next holder.
+		if (!existsSync(`${lock}/${holder}`)) return false;
+		renameSync(lock, prepared);
+	} catch {
+		return false;
+	}
+	unreleased.delete(lock);
+	kept.push(claim);
+	return true;
+}
+
+/** A claim for a lock that holds none at present; undefined if there is none in this store. */
+function reuseClaim(store: Store, name: string): Claim | undefined {
+	const claim = kept.pop();
+	const folder = folderPath(store, "temporary");
+	// It is missing if the store was deleted meanwhile.
+	if (!claim || !existsSync(`${folder}/${claim.holder}/${claim.holder}`))
+		return undefined;
+	return { ...claim, lock: lockFolder(store, name) };
 }
 
 /** Prepares the folder that becomes the lock. */

@@ -46,15 +46,22 @@ export const hasOutput = (store: Store, id: string): boolean =>
 	existsSync(outputFile(store, id));
 
 /** How many bytes a task, or an earlier attempt of it, has written; 0 if there is no output yet. */
-export function readOutputSize(
+export const readOutputSize = (
 	store: Store,
 	id: string,
 	attempt?: number,
-): number {
+): number => readOutputState(store, id, attempt)?.size ?? 0;
+
+/** The size of an output and the time of its last change, in ms since 1970; undefined if there is none yet. */
+export function readOutputState(
+	store: Store,
+	id: string,
+	attempt?: number,
+): { size: number; mtimeMs: number } | undefined {
 	const read = (path: string) => lstatSync(path, { throwIfNoEntry: false });
 	const here = outputFile(store, id, attempt);
 	const archived = archivedOutput(store, id, attempt);
-	return (read(here) ?? read(archived) ?? read(here))?.size ?? 0;
+	return read(here) ?? read(archived) ?? read(here);
 }
 
 /**
@@ -125,6 +132,7 @@ export function readOutputBytes(
 		attempt,
 	}: { from: number; to: number; attempt?: number | undefined },
 ): Buffer {
+	if (to <= from) return Buffer.alloc(0);
 	const open = (path: string) =>
 		ifExists(() => openFile(store, path, constants.O_RDONLY));
 	const here = outputFile(store, id, attempt);

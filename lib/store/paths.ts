@@ -24,12 +24,27 @@
  *                                the same; a SessionStart printed it, whose session did nothing since
  *     .notices/<session>/.from.<ended>
  *                                empty; the notices of an ended session are being moved here
+ *     .notices/<session>/<id>.note
+ *                                empty; that task has notes for this session
  *     .unseen/<session>/<id>     a notice for that session was given; no answer has shown its end yet
  *     .notices/<session>/.compact.<previous>, .compress.…, .fork.…, .revive.<next>
  *                                empty; a hook is connecting the two sessions (hook/continue.ts)
- *     .due/<session>             empty; a notice is due for that session. Hook commands contain this path
+ *     .due/<session>             empty; a notice, a note or a message is due for that session. Hook commands
+ *                                contain this path
+ *     .messages/<id>/msg_<n>     a message for that task, which waits (store/sessions/messages.ts)
+ *     .messages/<id>/note_<n>    a note of that task for its parent session, which waits
+ *     .messages/<id>/<message>@<holder>
+ *                                either; a hook is printing it
+ *     .messages/<id>/<message>.told
+ *                                either; a hook printed it. The newest are kept
+ *     .messages/<id>/msg_<n>.text
+ *                                the text of a long message, for droid to read; removed at the task's end
+ *     .messages/<id>/stops       how many of the task's Stop hooks delivered a message
+ *     .input/<id>                a FIFO, the standard input of a command that can be sent to (store/input.ts)
+ *     .input/<id>.end            a FIFO; a line in it ends that input
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
+ *     .prompts/<id>.stdin        the standard input of a task that was launched with --stdin -; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
  *     .ends/<n>                  empty; one of them is replaced at every end, which wakes the waiters
@@ -48,13 +63,15 @@
  *                                empty; a stop request for a task whose record cannot be written
  *     .on-end/<id>               empty; the --on-end command of that task was not run yet
  *     .broken/<id>.<ms>.json     a record that could not be parsed when its end had to be written
- *     .tmp/<holder>              a file or lock that is being written
+ *     .tmp/<holder>              a file or lock that is being written, or a lock that its process holds again later
  *     .tmp/swept                 empty; its mtime is the time of the last sweep
  *     .tmp/swept-session         the last session that a sweep looked at, if it did not look at all
  *     .tmp/archived              the tasks that are to be archived next; its mtime is the time of the last search
  *     .archive/<day>/<id>.json   the record of a finished task past the newest 1,000 (prune/archive.ts);
  *                                <day>: of its launch in UTC, by its id, or `undated`
  *     .archive/<day>/<id>.out    its output, likewise its attempts'
+ *     .archive/<day>/<id>.messages
+ *                                its folder of messages
  *     .supervisor.log            faults of supervisors, which have no terminal
  *     .hook.log                  faults of hooks, likewise
  *
@@ -77,6 +94,8 @@ export const folders = {
 	notices: ".notices",
 	unseen: ".unseen",
 	due: ".due",
+	messages: ".messages",
+	input: ".input",
 	prompts: ".prompts",
 	progress: ".progress",
 	locks: ".locks",
@@ -165,17 +184,41 @@ export const promptFile = (store: Store, id: string) =>
 export const systemPromptFile = (store: Store, id: string) =>
 	`${promptFile(store, id)}.system`;
 
+/** The messages for a task, and its notes. */
+export const messageFolder = (store: Store, id: string) =>
+	`${folderPath(store, "messages")}/${checkId(id)}`;
+
+/** The same of an archived task. */
+export const archivedMessages = (store: Store, id: string) =>
+	`${archiveFolder(store, id)}/${id}.messages`;
+
+/** What a task reads that was launched with its launcher's standard input. */
+export const stdinFile = (store: Store, id: string) =>
+	`${promptFile(store, id)}.stdin`;
+
 /** How far a droid's stream was read. */
 export const progressFile = (store: Store, id: string) =>
 	`${folderPath(store, "progress")}/${checkId(id)}`;
 
-/** The lock of a task (by id), of the unique keys (`unique`), of continued sessions (`sessions`), of the limits or of a queue. */
+/** The standard input of a command that can be sent to, and the FIFO that ends it. */
+export const inputFile = (store: Store, id: string) =>
+	`${folderPath(store, "input")}/${checkId(id)}`;
+export const inputEndFile = (store: Store, id: string) =>
+	`${inputFile(store, id)}.end`;
+
+/**
+ * The lock of a task (by id), of its input, of the unique keys (`unique`), of continued sessions (`sessions`), of the
+ * limits or of a queue.
+ */
 export const lockFolder = (store: Store, lockName: string) =>
 	`${folderPath(store, "locks")}/${isSharedLock(lockName) ? lockName : checkId(lockName)}`;
 
 /** The name of the lock of a machine's queue and slots. */
 export const queueLock = (machine: string) =>
 	`queue,${encodeURIComponent(machine)}`;
+
+/** The name of the lock of a task's input. */
+export const inputLock = (id: string) => `input,${id}`;
 
 /** The name of the lock of the limits. */
 export const limitsLock = "limits";
@@ -235,7 +278,7 @@ export const logFile = (store: Store, source: LogSource) =>
 	`${store.dir}/.${source}.log`;
 
 /**
- * Exists if a notice is due for a session. `session` must match sessionPattern. Installed hook commands
+ * Exists if a notice, a note or a message is due for a session. `session` must match sessionPattern. Installed hook commands
  * contain this path: it never changes.
  */
 export const dueMark = (store: Store, session: string) =>
@@ -269,7 +312,7 @@ const isSharedLock = (lockName: string) =>
 	lockName === "unique" ||
 	lockName === "sessions" ||
 	lockName === limitsLock ||
-	/^queue,[^/]+$/.test(lockName);
+	/^(queue|input),[^/]+$/.test(lockName);
 
 /** @throws Error if it is not a task id. An id becomes part of a path only through this check. */
 function checkId(id: string): string {

@@ -165,7 +165,40 @@ export const resolveTaskId = (
 
 /** Writes a new record, after its entries in the session index and among the notices. */
 export function createTask(store: Store, task: Task): void {
-	const { id, kind, session_id, parent_session_id } = task;
+	indexTask(store, task);
+	writeRecord(task, recordFile(store, task.id), { store, durable: true });
+}
+
+/** How many new records are made durable at the same time. Each is an open file. */
+const maxWritten = 64;
+
+/**
+ * Writes the records of a launch, the last one last. Records that are written at the same time are made durable
+ * together, which takes a part of the time on a disk with a journal.
+ */
+export async function createTasks(
+	store: Store,
+	tasks: readonly Task[],
+): Promise<void> {
+	const others = tasks.slice(0, -1);
+	for (let start = 0; start < others.length; start += maxWritten) {
+		const writes = others.slice(start, start + maxWritten).map((task) => {
+			indexTask(store, task);
+			return replaceRecord(store, task, recordFile(store, task.id));
+		});
+		// What is under way has to end before an error is handled.
+		await Promise.allSettled(writes);
+		await Promise.all(writes);
+	}
+	const last = tasks.at(-1);
+	if (last) createTask(store, last);
+}
+
+/** Adds a task that is about to be recorded to the session index and the notices. */
+function indexTask(
+	store: Store,
+	{ id, kind, session_id, parent_session_id }: Task,
+): void {
 	wrapWriteErrors(store.dir, () => {
 		// The session id that bg derives from the task's needs no index.
 		if (session_id && session_id !== createSessionId(id))
@@ -173,7 +206,6 @@ export function createTask(store: Store, task: Task): void {
 		// Droid itself reports the end of its own subagents.
 		if (kind !== "native") expectNotice(store, parent_session_id, id);
 	});
-	writeRecord(task, recordFile(store, id), { store, durable: true });
 }
 
 /** How a record is changed. */
@@ -182,6 +214,8 @@ export type UpdateOptions = {
 	timeoutMs?: number;
 	/** Replaces a record that is missing or broken, which is an error otherwise. */
 	fallback?: Task;
+	/** Called under the lock, after the record was changed by another change than its end. */
+	onWritten?: () => void;
 };
 
 /**
@@ -213,12 +247,15 @@ export function updateTaskAsync(
 	store: Store,
 	id: string,
 	decide: (task: Task) => Task | undefined,
-	{ timeoutMs = lockTimeoutMs, fallback }: UpdateOptions = {},
+	{ timeoutMs = lockTimeoutMs, fallback, onWritten }: UpdateOptions = {},
 ): Promise<Task> {
 	return withLockAsync(store, { name: id, timeoutMs }, () => {
 		const { task, change } = decideChange(store, id, decide, fallback);
 		if (change === "end") return recordEnd(store, task);
-		if (change) rewriteRecord(store, task, false);
+		if (change) {
+			rewriteRecord(store, task, false);
+			onWritten?.();
+		}
 		return task;
 	});
 }
@@ -288,7 +325,17 @@ function decideChange(
 
 /** Writes and publishes the end of a task whose record is locked. */
 async function recordEnd(store: Store, task: Task): Promise<Task> {
-	const path = locateRecord(store, task.id);
+	await replaceRecord(store, task, locateRecord(store, task.id));
+	publishEnd(store, task);
+	return task;
+}
+
+/** Like `writeRecord` with `durable`; other work of this process goes on while the disk writes. */
+async function replaceRecord(
+	store: Store,
+	task: Task,
+	path: string,
+): Promise<void> {
 	const write = (text: string) => replaceFileAsync(store, { path, text });
 	try {
 		await write(formatRecordText(task)).catch((error) => {
@@ -298,8 +345,6 @@ async function recordEnd(store: Store, task: Task): Promise<Task> {
 	} catch (error) {
 		throw toWriteError(path, error);
 	}
-	publishEnd(store, task);
-	return task;
 }
 
 /** The error for a record that cannot be read. */

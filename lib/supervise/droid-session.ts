@@ -1,16 +1,23 @@
-/** Records the session of a droid as soon as its stream names it. */
+/** Records the session and the worktree of a droid as soon as its stream names them. */
 import { setTimeout as delay } from "node:timers/promises";
 import { readCurrentDigest } from "../droid/task-output.ts";
+import {
+	addWorktree,
+	findWorktree,
+	mayHaveWorktree,
+} from "../droid/worktree/birth.ts";
 import { errorMessage } from "../error.ts";
 import { logFault } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTask } from "../store/records.ts";
+import { markIfMessaged } from "../store/sessions/messages.ts";
 import { indexSession } from "../store/sessions/session-index.ts";
 import type { Task } from "../task/schema.ts";
 
 /**
- * Reads a droid's stream until it names its session, and writes that into the record and the index.
+ * Reads a droid's stream until it names its session, and writes that into the record and the index. Then nothing
+ * is committed yet in its worktree, whose creation is recorded as well.
  * @param signal ends the reading.
  */
 export async function recordDroidSession(
@@ -24,13 +31,18 @@ export async function recordDroidSession(
 			const { sessionId } = readCurrentDigest(store, task);
 			if (sessionId) {
 				indexSession(store, sessionId, task.id);
+				const worktree = mayHaveWorktree(task) ? findWorktree(store, task) : {};
 				// Only tried: the next poll is soon, and the end has the session as well.
 				updateTask(
 					store,
 					task.id,
-					(now) => ({ ...now, droid_session_id: sessionId }),
+					(now) => ({
+						...addWorktree(now, worktree),
+						droid_session_id: sessionId,
+					}),
 					{ timeoutMs: 0 },
 				);
+				markIfMessaged(store, task, sessionId);
 				return;
 			}
 		} catch (error) {

@@ -14,7 +14,7 @@ import { errorMessage } from "../error.ts";
 import { resumeTree } from "../process/process-tree.ts";
 import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
-import { runOnEnd } from "../spawn/command.ts";
+import { endKeptInput, runOnEnd } from "../spawn/command.ts";
 import { releaseDependents } from "../spawn/dependencies.ts";
 import { releaseSlot, setRunnable } from "../spawn/queue.ts";
 import type { WaitingTasks } from "../spawn/waiting.ts";
@@ -22,6 +22,7 @@ import { notifyWaiters, removeStops } from "../store/ends.ts";
 import { keepAttemptOutput, readOutputSize } from "../store/output-files.ts";
 import type { Store } from "../store/paths.ts";
 import { updateTaskAsync } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeExit,
@@ -76,6 +77,7 @@ export async function concludeTask(
 	// At a logout a task may die of the signal that is about to reach its supervisor as well.
 	if (exit && "signal" in exit && exit.signal) await delay(20);
 	await monitor.finish();
+	if (task.stdin) await retry(() => endKeptInput(store, task));
 	const isCut = succeeds(() => monitor.cut());
 	// What starts in this place does not start before this end.
 	const at = timestamp();
@@ -99,9 +101,10 @@ export async function concludeTask(
 		if (isAnyReleased || waiting.isAnyHeld) await waiting.settle();
 	});
 	await retry(() => {
-		removePromptFiles(store, id);
+		if (task.kind === "droid" || task.stdin) removePromptFiles(store, id);
+		endMessages(store, after ?? task);
 		removeStops(store, id);
-		runOnEnd(store, id);
+		if (task.on_end) runOnEnd(store, id);
 	});
 	if (after?.paused_at)
 		await retry(async () => resumeTree(id, await takeSnapshotAsync()));

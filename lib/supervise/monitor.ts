@@ -1,6 +1,6 @@
 /**
  * Stops a task before its own end: on a signal to its supervisor, on a request in its record or beside
- * it, at its time limit, at its output limit. It does not record the end: the supervisor does.
+ * it, at its time limit, at its output limit, past its tokens. It does not record the end: the supervisor does.
  *
  * A stop happens whether or not it can be recorded, and is repeated until the tree is gone. Nothing here
  * waits for a lock while it blocks this process: the limits of other tasks hold meanwhile.
@@ -8,7 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { errorMessage } from "../error.ts";
-import { formatDuration, formatSize } from "../print/units.ts";
+import { formatDuration, formatSize, formatTokens } from "../print/units.ts";
 import { describeProcesses } from "../process/proc.ts";
 import { type StopOptions, stopTree } from "../process/process-tree.ts";
 import { signalGroup } from "../process/signals.ts";
@@ -26,11 +26,15 @@ import {
 } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 import { Activity } from "./activity.ts";
+import { Budget } from "./budget.ts";
 import { OutputWatch } from "./output-watch.ts";
 import { recordStop, type StopRecord } from "./retry-write.ts";
 
 /** How often to poll while nothing happens, in ms. */
 const slowPollMs = 1000;
+
+/** When to poll first, in ms: before an output can be far past its limit (output-watch.ts). */
+const firstPollMs = 8;
 
 /** Watches one task, from the start of its supervisor to the task's end. */
 export class Monitor {
@@ -41,6 +45,7 @@ export class Monitor {
 	readonly #onPoll: () => void;
 	readonly #output: OutputWatch;
 	readonly #activity: Activity;
+	readonly #budget: Budget;
 	#task: Task;
 	#root: Identity | undefined;
 	#child: ChildProcess | undefined;
@@ -62,22 +67,27 @@ export class Monitor {
 		this.#task = task;
 		this.#output = new OutputWatch(store, task.id, () => this.poll());
 		this.#activity = new Activity(store, task.id);
+		this.#budget = new Budget(store);
 	}
 
 	/**
 	 * The task's process runs: its limits count from now on.
-	 * @param child that process, if this supervisor started it.
+	 * @param started `child`: that process, if this supervisor started it. `version`: of the record that `task` is.
 	 */
-	start(task: Task, child?: ChildProcess): void {
+	start(
+		task: Task,
+		{ child, version }: { child?: ChildProcess; version?: string } = {},
+	): void {
 		this.#task = task;
 		this.#root = task.process;
 		this.#child = child;
 		this.#activity.start(task);
 		this.#output.size = 0;
-		this.#version = undefined;
+		this.#version = version;
 		this.#stopping = undefined;
 		this.#isRunning = true;
-		this.poll();
+		// Many tasks end before their first poll, which then costs nothing.
+		this.#schedule(firstPollMs);
 	}
 
 	/** The task's process, if it could not be identified as it began. */
@@ -145,7 +155,10 @@ export class Monitor {
 			this.#attempt(() => findStop(this.#store, this.#id)) ??
 			this.#exceeded(isFinalPoll);
 		if (stop) this.#begin(stop);
-		else if (!isFinalPoll) this.#schedule(growth);
+		else if (!isFinalPoll) {
+			const outputPollMs = this.#output.schedule(growth, this.#limit);
+			this.#schedule(outputPollMs ?? slowPollMs);
+		}
 	}
 
 	/** The reason to stop a task that is past a limit. */
@@ -156,6 +169,12 @@ export class Monitor {
 			return reasonOf("output-limit", formatSize(this.#limit));
 		if (!isFinalPoll && this.#timeLeft <= 0)
 			return reasonOf("timeout", formatDuration(this.#task.timeout_ms ?? 0));
+		// What ends by itself in the turn that passes the limit has its own end.
+		if (
+			!isFinalPoll &&
+			this.#attempt(() => this.#budget.isExceeded(this.#task))
+		)
+			return reasonOf("budget", formatTokens(this.#task.max_tokens ?? 0));
 		return undefined;
 	}
 
@@ -167,9 +186,9 @@ export class Monitor {
 			: timeout_ms - this.#activity.elapsedMs;
 	}
 
-	#schedule(growth: number): void {
-		const outputPollMs = this.#output.schedule(growth, this.#limit);
-		const pause = Math.min(outputPollMs ?? slowPollMs, this.#timeLeft);
+	/** Polls again after a pause in ms, or sooner at the time limit. */
+	#schedule(pauseMs: number): void {
+		const pause = Math.min(pauseMs, this.#timeLeft);
 		this.#timer = setTimeout(() => this.poll(), pause);
 	}
 

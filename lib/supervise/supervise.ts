@@ -8,6 +8,7 @@
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { buildArgv } from "../droid/exec.ts";
+import { readUsageBefore } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
@@ -26,8 +27,8 @@ import { isHeldAtFirst, releaseSlot, setRunnable } from "../spawn/queue.ts";
 import { lowerFileLimit } from "../spawn/supervisor.ts";
 import { WaitingTasks } from "../spawn/waiting.ts";
 import { logFault, openStore } from "../store/directory.ts";
-import { notifyWaiters } from "../store/ends.ts";
-import { LockHeldError } from "../store/locks.ts";
+import { notifyTogether, notifyWaiters } from "../store/ends.ts";
+import { keepClaims, LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
 import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
@@ -37,7 +38,7 @@ import { concludeTask, type ProcessExit, type TaskContext } from "./finish.ts";
 import { waitForRecords } from "./launch-records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
-import { retryWrite } from "./retry-write.ts";
+import { openStoreAtLast, retryWrite } from "./retry-write.ts";
 
 /**
  * Signals that are caught and change nothing. A launcher may ignore SIGCHLD, and then the kernel
@@ -51,16 +52,13 @@ const startTimeoutMs = 500;
 /** The signals to end that came before there was a task to stop. */
 const earlySignals = new Set<NodeJS.Signals>();
 
-/** How often opening the store is tried, and the pause after the second failure and each later one, in ms. */
-const openTries = 10;
-const openPauseMs = 1000;
-
 /** How often to poll a process that is not a child of this supervisor, in ms. */
 const pollIntervalMs = 1000;
 
 /**
  * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
  * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
+ * `--on-end-exited=N`: only logs that the `--on-end` of a task failed.
  * @throws Error after it was logged.
  */
 export async function supervise(argv: readonly string[]): Promise<void> {
@@ -71,9 +69,18 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 		process.on(name, () => earlySignals.add(name));
 		if (argv.includes(`--signal=${name}`)) earlySignals.add(name);
 	}
+	const failed = argv.find((each) => each.startsWith("--on-end-exited="));
+	if (failed) {
+		const [, code = ""] = failed.split("=");
+		const fault = `${ids[0]} --on-end: exited ${code}`;
+		logFault(openStore({ write: true }), "supervisor", toLine(fault));
+		return;
+	}
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
 	const store = await openStoreAtLast();
+	const removeClaims = keepClaims();
+	const notifyRest = notifyTogether();
 	try {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
@@ -83,18 +90,10 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	} catch (error) {
 		logSupervisorFault(store, ids[0] ?? "", error);
 		throw error;
+	} finally {
+		removeClaims();
+		notifyRest();
 	}
-}
-
-/** Opens the store. A fault is retried: without a supervisor its tasks would never start. */
-async function openStoreAtLast(): Promise<Store> {
-	for (let tries = 1; ; tries++)
-		try {
-			return openStore({ write: true });
-		} catch (error) {
-			if (tries === openTries) throw error;
-			if (tries > 1) await delay(openPauseMs);
-		}
 }
 
 /** Runs the tasks of one launch until all have ended. */
@@ -177,7 +176,7 @@ async function runTask(
 	if (started === "ended") return concludeTask(context, task);
 	const { child, exit } = started;
 	let { running } = started;
-	monitor.start(running, child);
+	monitor.start(running, started);
 	const abort = new AbortController();
 	const recording = recordDroidSession(store, running, abort.signal);
 	if (child?.pid && !started.isRecorded) {
@@ -208,6 +207,8 @@ type Started = {
 	running: Task;
 	/** Whether the record says that it runs. */
 	isRecorded: boolean;
+	/** The version of that record. */
+	version?: string | undefined;
 };
 
 /**
@@ -230,19 +231,26 @@ async function startProcess(
 			mustRequeue = now.paused_at !== undefined;
 			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
-			const child = startCommand(now, buildArgv(store, now), store);
+			const usage_before = readUsageBefore(store, now);
+			const ready = usage_before ? { ...now, usage_before } : now;
+			const child = startCommand(ready, buildArgv(store, ready), store);
 			started = {
 				child,
 				exit: waitForExit(child),
-				running: now,
+				running: ready,
 				isRecorded: false,
 			};
 			if (!child.pid) return undefined;
 			const identity = identifyChild(child.pid);
-			started.running = markRunning(now, identity, timestamp()) ?? now;
+			started.running = markRunning(ready, identity, timestamp()) ?? ready;
 			return started.running;
 		};
-		await updateTaskAsync(store, id, start, { timeoutMs: startTimeoutMs });
+		// Read under the lock: it is that of the record as it was written here.
+		const onWritten = () => {
+			if (started) started.version = readRecordVersion(store, id);
+		};
+		const options = { timeoutMs: startTimeoutMs, onWritten };
+		await updateTaskAsync(store, id, start, options);
 		if (started) started.isRecorded = true;
 	} catch (error) {
 		// Nothing was started: the lock is held or the record cannot be read.

@@ -20,6 +20,7 @@ import {
 const isOpenField = (key: string) =>
 	(!usualChecks.has(key) && !simpleTypes.has(key)) ||
 	key === "usage" ||
+	key === "usage_before" ||
 	key === "attempts";
 
 /** Whether a newer bg wrote the record. Such a record is shown and never rewritten. */
@@ -156,6 +157,7 @@ const usualChecks = new Map<string, (value: unknown) => boolean>(
 		supervisor: isIdentity,
 		progress: isProgress,
 		usage: isObject,
+		usage_before: isObject,
 		tags: isListOfTexts,
 		after: isListOfTexts,
 		on_end: isListOfTexts,

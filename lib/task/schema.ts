@@ -27,6 +27,7 @@ export const statusByReason = {
 	stale: "error",
 	lost: "error",
 	"output-limit": "error",
+	budget: "error",
 	dependency: "error",
 	cancel: "cancelled",
 	shutdown: "cancelled",
@@ -100,6 +101,9 @@ export const textFields = [
 	"not_before",
 	"paused_at",
 	"worktree",
+	"worktree_dir",
+	"worktree_branch",
+	"worktree_start",
 	"resume_of",
 	"retry_of",
 	"notified_at",
@@ -119,6 +123,7 @@ export const numberFields = [
 	"retries",
 	"attempt",
 	"max_output_bytes",
+	"max_tokens",
 	"paused_ms",
 ] as const;
 
@@ -131,6 +136,7 @@ const attempt = () =>
 		signal: optionalText,
 		started_at: optionalText,
 		completed_at: optionalText,
+		usage: v.optional(v.record(v.string(), v.unknown())),
 	});
 
 const structuredFields = () =>
@@ -149,7 +155,10 @@ const structuredFields = () =>
 		process: v.optional(identity()),
 		supervisor: v.optional(identity()),
 		progress: v.optional(Progress),
+		/** What a droid used, all attempts together (task/usage.ts); droid's own keys. */
 		usage: v.optional(v.record(v.string(), v.unknown())),
+		/** What the session that a droid continues had used when the current attempt began. */
+		usage_before: v.optional(v.record(v.string(), v.unknown())),
 		tags: v.optional(v.array(v.string())),
 		after: v.optional(v.array(v.string())),
 		/** How the tasks in `after` must end: all completed, or any way. */

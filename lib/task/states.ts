@@ -13,6 +13,14 @@ import {
 	statusByReason,
 	type Task,
 } from "./schema.ts";
+import {
+	countBudget,
+	countEarlierAttempts,
+	noTokens,
+	parseUsage,
+	subtractCounts,
+	toRecordUsage,
+} from "./usage.ts";
 
 /** An observed end of a task. */
 export type TaskEnd = {
@@ -72,13 +80,34 @@ export function markRunning(
 export const computeRetryDelayMs = (attempt: number) =>
 	Math.min(1000 * 2 ** (attempt - 2), 60_000);
 
+/**
+ * How long a task is still delayed (`--delay`) by the wall clock, in ms; 0 if it is not. The delay before another
+ * attempt is not meant: it does not follow the clock.
+ */
+export const computeDelayLeftMs = (
+	{ not_before, attempt = 1 }: Pick<Task, "not_before" | "attempt">,
+	now = Date.now(),
+): number =>
+	attempt === 1 ? Math.max(Date.parse(not_before ?? "") - now || 0, 0) : 0;
+
 /** Whether a task that ended as `ended` is to be retried. */
 export function isRetryable(task: Task, ended: Task): boolean {
 	return (
 		!isFinal(task) &&
 		ended.status === "error" &&
 		(ended.reason === "exit" || ended.reason === "spawn") &&
-		(task.attempt ?? 1) <= (task.retries ?? 0)
+		(task.attempt ?? 1) <= (task.retries ?? 0) &&
+		!isBudgetSpent(ended)
+	);
+}
+
+/** Whether a task has used more tokens than it may, as far as is known. */
+export function isBudgetSpent({ max_tokens, usage }: Task): boolean {
+	const used = parseUsage(usage);
+	return (
+		used !== undefined &&
+		max_tokens !== undefined &&
+		countBudget(used) > max_tokens
 	);
 }
 
@@ -87,6 +116,9 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 	const { attempt = 1, attempts = [], started_at } = task;
 	const { exit_code, signal, completed_at = timestamp() } = ended;
 	const error = ended.error && cut(ended.error, maxAttemptErrorLength);
+	const used = parseUsage(ended.usage);
+	const before = countEarlierAttempts(task) ?? noTokens;
+	const usage = used && toRecordUsage(subtractCounts(used, before));
 	const times = { started_at, completed_at };
 	const delayMs = computeRetryDelayMs(attempt + 1);
 	return {
@@ -96,9 +128,13 @@ export function requeueForRetry(task: Task, ended: Task): Task {
 		started_at: undefined,
 		elapsed_ms: undefined,
 		quiet_ms: undefined,
+		usage_before: undefined,
 		status: "queued",
 		attempt: attempt + 1,
-		attempts: [...attempts, { attempt, error, exit_code, signal, ...times }],
+		attempts: [
+			...attempts,
+			{ attempt, error, exit_code, signal, ...times, ...(usage && { usage }) },
+		],
 		not_before: new Date(Date.parse(completed_at) + delayMs).toISOString(),
 	};
 }
@@ -185,5 +221,6 @@ function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
 	if (reason === "timeout") return `timed out after ${by}`;
 	if (reason === "stale") return `no output and no CPU time for ${by}`;
 	if (reason === "output-limit") return `wrote more than ${by}`;
+	if (reason === "budget") return `used more than ${by} tokens`;
 	return `stopped by ${by}`;
 }

@@ -1,26 +1,45 @@
 /** Turns a planned call into an argv, an input, and the tasks that it is about. */
+import { findTask } from "../../lib/store/records.ts";
+import { isFinal } from "../../lib/task/states.ts";
 import { type Call, subagentOf, type TaskPlan } from "./plan.ts";
 
 /** A task that a launcher printed. */
-export type Announced = { id: string; own: string; session: string };
+export type Announced = {
+	id: string;
+	own: string;
+	session: string;
+	isDroid: boolean;
+};
 
-/** `session`: the session that makes the call, if one does. */
+/** `session`: the session that makes the call, if one does. `inside`: the task that it is made in. */
 export type Asked = {
 	argv: string[];
 	input?: string;
+	inside?: string;
 	about: string[];
 	session?: string | undefined;
 };
 
-/** The program, and the log that tasks write to. */
-export type Place = { program: string; log: string };
+/** The program, the log that tasks write to, and the store. */
+export type Place = { program: string; log: string; dir: string };
 
 export function askFor(
 	call: Call,
 	announced: readonly Announced[],
 	place: Place,
 ): Asked {
-	const choose = (of: number) => announced[of % Math.max(announced.length, 1)];
+	const chooseFrom = (from: readonly Announced[], of: number) =>
+		from[of % Math.max(from.length, 1)];
+	const choose = (of: number) => chooseFrom(announced, of);
+	/** One that has not ended, if there is one. */
+	const chooseUnfinished = (of: number, isMeant = (_: Announced) => true) => {
+		const meant = announced.filter(isMeant);
+		const unfinished = meant.filter(({ id }) => {
+			const task = findTask({ dir: place.dir }, id);
+			return task && !isFinal(task);
+		});
+		return chooseFrom(unfinished.length ? unfinished : meant, of);
+	};
 	switch (call.verb) {
 		case "run":
 		case "launch": {
@@ -33,6 +52,30 @@ export function askFor(
 			return hook(call.session, call.event);
 		case "subagent":
 			return subagent(call);
+		case "send":
+		case "note": {
+			const isSend = call.verb === "send";
+			const task = chooseUnfinished(
+				call.of,
+				({ isDroid }) => isDroid || !isSend,
+			);
+			if (!task) return listCall;
+			const flags = call.waits ? ["--wait", "--timeout", "2s"] : [];
+			const to = isSend ? task.id : "parent";
+			const inside = isSend ? undefined : task.id;
+			const argv = ["send", ...flags, to, call.text];
+			return { argv, about: [task.id], ...(inside && { inside }) };
+		}
+		case "deliver": {
+			const task = chooseUnfinished(call.of, ({ isDroid }) => isDroid);
+			if (!task) return listCall;
+			const { droid_session_id = "unknown" } =
+				findTask({ dir: place.dir }, task.id) ?? {};
+			const asked = hook(droid_session_id, call.event, {
+				tool_name: "Execute",
+			});
+			return { ...asked, about: [task.id], inside: task.id };
+		}
 		case "hook-complete":
 		case "complete": {
 			const task = choose(call.of);

@@ -54,6 +54,9 @@ const maxGap = 15_000;
 /** The same if those next in line have died as well. By design it is 60 s. */
 const maxGapOfLine = 90_000;
 
+/** How long a parked shell may stay that was not told to leave, in ms. It looks every 45 s. */
+const maxLeaving = 60_000;
+
 /** Plays one hand-over in a store of its own. */
 export async function playHandOver(role: Role, step: number): Promise<Outcome> {
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-hand-over-")));
@@ -129,6 +132,7 @@ class HandOver {
 			await this.#until(
 				() => listStoreProcesses(this.#dir).length === 0,
 				"every process gone",
+				Math.max(maxLeaving, 2 * this.#maxGap),
 			);
 			this.#judgeLimit();
 			await this.#judgeRecords();
@@ -287,8 +291,12 @@ class HandOver {
 			.filter((name) => !victims[role].includes(name) || !this.#hasDied());
 	}
 
-	async #until(condition: () => boolean, what: string): Promise<void> {
-		const deadline = performance.now() + 2 * this.#maxGap;
+	async #until(
+		condition: () => boolean,
+		what: string,
+		timeoutMs = 2 * this.#maxGap,
+	): Promise<void> {
+		const deadline = performance.now() + timeoutMs;
 		while (!condition()) {
 			if (performance.now() > deadline) {
 				const processes = listStoreProcesses(this.#dir).map(

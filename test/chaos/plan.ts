@@ -49,6 +49,10 @@ export type Call =
 	| { verb: "hook"; event: (typeof events)[number]; session: string }
 	| { verb: "subagent"; event: Subagents; session: Session }
 	| { verb: "hook-complete" | "complete"; of: number }
+	/** To a droid's task, and a note of a task. `text` is sent by no other call. */
+	| { verb: "send" | "note"; of: number; text: string; waits: boolean }
+	/** A hook of a droid's task. */
+	| { verb: "deliver"; of: number; event: "PostToolUse" | "Stop" }
 	/** `collects`: for the session that launched the first of them. */
 	| {
 			verb: "wait" | "cancel" | "status" | "output";
@@ -119,6 +123,9 @@ const stepsOf: Record<Call["verb"], number> = {
 	subagent: 30,
 	"hook-complete": 20,
 	complete: 20,
+	send: 24,
+	note: 24,
+	deliver: 20,
 	wait: 12,
 	status: 8,
 	output: 8,
@@ -133,12 +140,15 @@ const stepsOfSupervisor = 70;
 /** The share of each verb among all calls. */
 const shares: Record<Call["verb"], number> = {
 	run: 16,
-	launch: 3,
+	launch: 5,
 	batch: 2,
 	hook: 11,
 	subagent: 4,
 	"hook-complete": 1,
 	complete: 1,
+	send: 7,
+	note: 3,
+	deliver: 9,
 	wait: 5,
 	status: 2,
 	output: 2,
@@ -152,22 +162,39 @@ const shares: Record<Call["verb"], number> = {
 /** In every third round many single launches wait for few places. */
 const crowd = { run: 100, maxRunning: 2, moreSeconds: 0.5 };
 
+/** In another one, few droids live long and get many messages. */
+const talk = {
+	shares: { launch: 5, send: 60, deliver: 80, note: 20 },
+	seconds: 4,
+	kills: 3,
+};
+
 export function planRound(seed: number): Plan {
 	const dice = new Dice(seed);
 	const isCrowd = seed % 3 === 0;
-	const sharesOfRound = isCrowd ? { ...shares, run: crowd.run } : shares;
+	const isTalk = seed % 3 === 1;
+	const sharesOfRound = {
+		...shares,
+		...(isCrowd && { run: crowd.run }),
+		...(isTalk && talk.shares),
+	};
 	let count = 0;
 	const name = () => `task ${seed}.${count++}`;
 	const actions = Array.from({ length: actionsOfRound }, (_, index): Action => {
 		const at = Math.round((index * fire) / actionsOfRound);
 		// The first calls are launches, so that the others have tasks.
-		const verb = index < 3 ? "run" : dice.weigh(sharesOfRound);
+		const first = (["run", "launch", isTalk ? "launch" : "run"] as const)[
+			index
+		];
+		const verb = first ?? dice.weigh(sharesOfRound);
 		const call = planCall(dice, verb, name);
 		if (isCrowd && "task" in call) call.task.seconds += crowd.moreSeconds;
+		if (isTalk && verb === "launch" && "task" in call)
+			Object.assign(call.task, { after: [], seconds: talk.seconds });
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
 		const own = () => dice.below(stepsOf[verb]) + 1;
 		const supervisors = () => dice.below(stepsOfSupervisor) + 1;
-		const dies = dice.chance(verb === "hook" ? 0.4 : 0.2);
+		const dies = dice.chance(/^(hook|deliver)$/.test(verb) ? 0.4 : 0.2);
 		const superviseDies = !dies && dice.chance(isLaunch ? 0.4 : 0.1);
 		const points = {
 			...(dies ? { crash: own() } : dice.chance(0.3) && { nap: own() }),
@@ -181,7 +208,8 @@ export function planRound(seed: number): Plan {
 		const killAfter = dice.below(200);
 		return { at, form, call, ...points, ...(isKilled && { killAfter }) };
 	});
-	const kills = Array.from({ length: killsOfRound }, (_, index): Kill => {
+	const killed = isTalk ? talk.kills : killsOfRound;
+	const kills = Array.from({ length: killed }, (_, index): Kill => {
 		const target = dice.weigh<Target>({
 			supervisor: 6,
 			task: 4,
@@ -193,7 +221,7 @@ export function planRound(seed: number): Plan {
 		const asks = /^(supervisor|parked)$/.test(target) && dice.chance(0.1);
 		const signal = asks ? "SIGTERM" : "SIGKILL";
 		return {
-			at: Math.round(((index + 3) * fire) / killsOfRound) + dice.below(60),
+			at: Math.round(((index + 3) * fire) / killed) + dice.below(60),
 			target,
 			signal: target === "waiting" ? "SIGSTOP" : signal,
 			choice: dice.any(),
@@ -243,6 +271,15 @@ function planCall(dice: Dice, verb: Call["verb"], name: () => string): Call {
 			const any = verb === "wait" && dice.chance(0.3);
 			return { verb, of, any, collects: dice.chance(0.5) };
 		}
+		case "send":
+		case "note": {
+			const [of, waits] = [dice.any(), dice.chance(0.2)];
+			return { verb, of, text: name().replace("task", "words"), waits };
+		}
+		case "deliver": {
+			const event = dice.chance(0.7) ? "PostToolUse" : "Stop";
+			return { verb, of: dice.any(), event };
+		}
 		case "hook-complete":
 		case "complete":
 			return { verb, of: dice.any() };
@@ -261,7 +298,8 @@ function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
 				? "droid"
 				: dice.weigh({ command: 17, nested: 2, missing: 1 }),
 		session: dice.chance(0.2) ? subagentOf(session) : session,
-		seconds: isLong ? 20 : dice.below(8) / 10,
+		// A droid runs longer, so that it gets messages.
+		seconds: (isLong ? 20 : dice.below(8) / 10) + (verb === "launch" ? 1 : 0),
 		code: dice.chance(0.3) ? 3 : 0,
 		retries: dice.chance(0.2) ? 1 : 0,
 		// A long task ends by its timeout.

@@ -8,6 +8,7 @@ import {
 	mkdtempSync,
 	realpathSync,
 	rmSync,
+	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -57,7 +58,7 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	const { seed } = plan;
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-chaos-")));
 	const dir = join(base, "store");
-	const place = { program: executable, log: join(base, "log") };
+	const place = { program: executable, log: join(base, "log"), dir };
 	const crashes = join(base, "crashes");
 	const env: Record<string, string> = {
 		...environmentOf(base, dir, crashes),
@@ -82,8 +83,9 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
 		if (tasksOf(call).length)
 			for (const { taskId, sessionId, description } of tasksIn(called)) {
-				const session = plans.get(description)?.session ?? "";
-				announced.push({ id: taskId, own: sessionId, session });
+				const { session = "", kind } = plans.get(description) ?? {};
+				const isDroid = kind === "droid";
+				announced.push({ id: taskId, own: sessionId, session, isDroid });
 			}
 		if (isFault(called)) watch.problems.add(JSON.stringify(called));
 	};
@@ -126,6 +128,12 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		do await act({ at, form, call });
 		while (calls.at(-1)?.stdout);
 	}
+	// A note is told at the next call of a tool.
+	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
+		const call = { verb: "hook", event: "PostToolUse", session } as const;
+		do await act({ at, form, call });
+		while (calls.at(-1)?.stdout);
+	}
 	clearInterval(sampler);
 	watch.sample();
 	for (const line of linesOf(crashes)) watch.deaths.push(deathOf(line));
@@ -154,7 +162,11 @@ export function environmentOf(
 	crashes: string,
 ): Record<string, string> {
 	const home = join(base, "home");
-	mkdirSync(home);
+	mkdirSync(join(home, ".factory"), { recursive: true });
+	// Messages are sent only if droid has hooks of bg.
+	const hooks = [{ hooks: [{ type: "command", command: "/x/bg hook" }] }];
+	const text = JSON.stringify({ PostToolUse: hooks });
+	writeFileSync(join(home, ".factory", "hooks.json"), text);
 	const bin = join(root, "node_modules", ".bin");
 	return {
 		PATH: `${bin}${delimiter}${process.env.PATH}`,
@@ -181,13 +193,13 @@ export const tasksOf = (call: Call): TaskPlan[] =>
 
 function kindOf(verb: string): Death["kind"] {
 	if (/^(run|launch|batch)$/.test(verb)) return "launcher";
-	return /^(hook|subagent)/.test(verb) ? "hook" : "verb";
+	return /^(hook|subagent|deliver)/.test(verb) ? "hook" : "verb";
 }
 
 /** Makes one call, kills it if planned, and returns its outcome. `prefix` is an argv that runs it. */
 export async function makeCall(
 	action: Action,
-	{ argv, input, about, session }: Asked,
+	{ argv, input, about, session, inside }: Asked,
 	env: Record<string, string>,
 	prefix: readonly string[] = [],
 ): Promise<Called> {
@@ -200,6 +212,7 @@ export async function makeCall(
 		env: {
 			...env,
 			...(session && !isHook && { BG_SESSION_ID: session }),
+			...(inside && { BG_TASK_ID: inside }),
 			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0}`,
 			CHAOS_NAP: `verb:${nap ?? 0},supervise:${superviseNap ?? 0}`,
 		},
@@ -216,11 +229,22 @@ export async function makeCall(
 	]);
 	await child.exited;
 	if (killer) clearTimeout(killer);
-	const killed = child.signalCode === "SIGKILL";
+	// A task is stopped with all that runs inside it.
+	const killed = child.signalCode === "SIGKILL" || (inside && child.signalCode);
 	const to = performance.now();
 	const { exitCode: code } = child;
 	const times = { from, to };
-	return { action, argv, about, session, killed, code, stdout, stderr, times };
+	return {
+		action,
+		argv,
+		about,
+		session,
+		killed: Boolean(killed),
+		code,
+		stdout,
+		stderr,
+		times,
+	};
 }
 
 /** A death at a crash point, from the line that the process wrote before. */

@@ -6,6 +6,10 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { locateOutput } from "../../lib/store/output-files.ts";
 import { folders } from "../../lib/store/paths.ts";
+import {
+	describeMessage,
+	listMessages,
+} from "../../lib/store/sessions/messages.ts";
 import { parseTask } from "../../lib/task/parse.ts";
 import type { Reason, Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
@@ -67,6 +71,7 @@ export function judgeRound(round: Round): string[] {
 		...judgeKeys(records, round),
 		...judgeOrder(records, round),
 		...judgeNotices(records, round),
+		...judgeMessages(records, round),
 		...judgeNames(records, round.dir),
 	);
 	return problems;
@@ -159,6 +164,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 		(seen.ends.get(task.attempt ?? 1) === 0 || seen.isHurt),
 	stale: () => false,
 	"output-limit": () => false,
+	budget: () => false,
 };
 
 function* judgeEnd(
@@ -390,9 +396,84 @@ function* judgeNotices(
 	}
 }
 
+/**
+ * Each message that was sent is delivered, or undelivered because its task ended first; it is told a second time
+ * only if a hook was killed. The messages of a task are told in their order, and to it alone. Each note is told.
+ */
+function* judgeMessages(
+	records: ReadonlyMap<string, Task>,
+	{ dir, calls }: Round,
+): Generator<string> {
+	const order = new Map<string, { id: string; call: Called }[]>();
+	for (const sent of calls) {
+		const { call } = sent.action;
+		if (call.verb !== "send" && call.verb !== "note") continue;
+		const isNote = call.verb === "note";
+		const [task = ""] = sent.about;
+		const words = isNote ? `"${call.text}"` : `> ${call.text}`;
+		const tellers = calls.filter(
+			({ action, stdout }) =>
+				/^(hook|subagent|deliver)$/.test(action.call.verb) &&
+				toldIn(stdout).some((line) => line.endsWith(words)),
+		);
+		const whole = tellers.filter(({ killed }) => !killed);
+		if (whole.length > 1)
+			yield `${words} of ${task} was told ${whole.length} times`;
+		if (!isNote && tellers.some(({ about }) => about[0] !== task))
+			yield `${words} was told to another task than ${task}`;
+		const { id, status: said } = answerOf(sent)?.message ?? {};
+		const record = records.get(task);
+		if (!id || !record) continue;
+		if (!isNote)
+			for (const teller of tellers)
+				order.set(task, [...(order.get(task) ?? []), { id, call: teller }]);
+		const found = listMessages({ dir }, task).find((each) => each.id === id);
+		const status = found && describeMessage(found, record);
+		const isTold = tellers.length > 0;
+		if (isHalfDeleted(calls, task)) continue;
+		if (!status || (status === "queued" && !isTold))
+			yield `${words} of ${task} is lost: ${status}`;
+		if (status === "delivered" && !isTold)
+			yield `${words} of ${task} is delivered, and no hook told it`;
+		if (status === "undelivered" && whole.length)
+			yield `${words} of ${task} is undelivered, and was told`;
+		if (said === "delivered" && !isTold)
+			yield `${words} of ${task} was said to be delivered`;
+		if (said === "undelivered" && whole.length)
+			yield `${words} of ${task} was said to be undelivered`;
+	}
+	for (const [task, told] of order)
+		for (const first of told)
+			for (const later of told)
+				if (
+					first.id > later.id &&
+					first.call.times.to < later.call.times.from &&
+					!told.some(
+						({ id, call }) =>
+							id === later.id && call.times.from <= first.call.times.to,
+					)
+				)
+					yield `${first.id} of ${task} was told before ${later.id}`;
+}
+
+/** The lines that a hook told. */
+function toldIn(stdout: string): string[] {
+	return stdout.split("\n").flatMap((line) => {
+		try {
+			const { hookSpecificOutput, reason } = JSON.parse(line);
+			const text = hookSpecificOutput?.additionalContext ?? reason ?? "";
+			return String(text).split("\n");
+		} catch {
+			return [];
+		}
+	});
+}
+
 /** The ids that a notice names. */
 function namedIn(notice: string): string[] {
-	const [described, listed] = [/^- (bg_[0-9a-f]+)/gm, /^- also ended: (.*)$/gm];
+	// A note of a task is a line as well: it has a quoted text in the place of the status.
+	const described = /^- (bg_[0-9a-f]+)(?:: | "[^"]*": (?!"))/gm;
+	const listed = /^- also ended: (.*)$/gm;
 	return [
 		...[...notice.matchAll(described)].map(([, id = ""]) => id),
 		...[...notice.matchAll(listed)].flatMap(([, ids = ""]) => ids.split(", ")),
@@ -418,10 +499,13 @@ const leftovers: Record<keyof typeof folders, RegExp | undefined> = {
 	progress: /^id$/,
 	ends: /^[0-7]$/,
 	temporary: /^(swept|swept-session|archived)$/,
-	archive: /^[\w-]+(\/id(\.\d+)?\.(json|out))?$/,
+	archive:
+		/^[\w-]+(\/id(\.\d+)?\.(json|out)|\/id\.messages(\/(msg|note)_.*|\/stops)?)?$/,
 	notices: undefined,
 	unseen: /./,
 	due: undefined,
+	messages: /^id\/((msg|note)_[0-9a-f]{17}(@.+|\.told)?|stops)$/,
+	input: undefined,
 	prompts: undefined,
 	locks: undefined,
 	queue: undefined,
@@ -457,8 +541,8 @@ function* judgeNames(
 			withFileTypes: true,
 			recursive: true,
 		})) {
-			if (entry.isDirectory() && ["sessions", "notices"].includes(key))
-				continue;
+			const hasFolders = ["sessions", "notices", "messages"].includes(key);
+			if (entry.isDirectory() && hasFolders) continue;
 			const path = join(entry.parentPath, entry.name);
 			const name = path.slice(join(dir, folder).length + 1);
 			if (!may?.test(mask(name)) && !(key === "slots" && mayOutlive(name)))

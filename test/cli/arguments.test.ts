@@ -37,7 +37,7 @@ test("citty parses every checked call to the given values, byte for byte", async
 	const verb = defineVerb({
 		name: "test",
 		description: "test",
-		group: "script",
+		group: "maintain",
 		examples: { "bg test": "test" },
 		args,
 		run: ({ args: parsed }) => parsed,

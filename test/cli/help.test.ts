@@ -1,7 +1,12 @@
 import { expect, test } from "bun:test";
 import { renderOverview, renderVerb } from "../../lib/cli/help/help.ts";
 import { renderMan } from "../../lib/cli/help/man.ts";
-import { checkCall, loadVerbs, type Verb } from "../../lib/cli/verb.ts";
+import {
+	checkCall,
+	foreignVerbs,
+	loadVerbs,
+	type Verb,
+} from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 
 const known = (await loadVerbs(verbs)).map((verb, index) => ({
@@ -9,7 +14,7 @@ const known = (await loadVerbs(verbs)).map((verb, index) => ({
 	...verb,
 }));
 
-const more = [["send", "control"]] as const;
+const more = [["other", "inspect"]] as const;
 
 /** The real table with one more verb. */
 const longer = await loadVerbs({
@@ -112,3 +117,12 @@ test.each(readers)("%s shows the man page without a complaint", (...reader) => {
 		for (const line of Object.keys(examples)) expect(shown).toContain(line);
 	}
 });
+
+test.each(Object.entries(foreignVerbs))(
+	"%s of other programs is no verb, and leads to one: %s",
+	(foreign, call) => {
+		expect(Object.keys(verbs)).not.toContain(foreign);
+		const [, name] = /^bg ([a-z]+)/.exec(call) ?? [];
+		expect(Object.keys(verbs)).toContain(name as string);
+	},
+);

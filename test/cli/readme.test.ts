@@ -52,7 +52,7 @@ test("the workflow runs README's two commands", () => {
 });
 
 test("README has the exit codes and the limits with their defaults", () => {
-	const text = /^- Exit codes: ([\s\S]*?)\.$/m.exec(readme)?.[1] ?? "";
+	const text = /^- Exit codes: ([\s\S]*?)\./m.exec(readme)?.[1] ?? "";
 	const codes = text.split("·").map((part) => Number.parseInt(part.trim(), 10));
 	expect(codes.toSorted((a, b) => a - b)).toEqual(
 		Object.values(exitCodes).toSorted((a, b) => a - b),

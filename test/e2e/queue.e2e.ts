@@ -44,23 +44,59 @@ droidTest("retry sends the same prompt to the same model", async (lab) => {
 	});
 });
 
-droidTest("--worktree lets droid work in a tree of its own", async (lab) => {
-	const git = (...args: string[]) =>
-		Bun.spawnSync(
-			["git", "-c", "user.name=x", "-c", "user.email=x@x", ...args],
-			{ cwd: lab.project },
-		);
-	git("init", "-q");
-	git("commit", "-q", "--allow-empty", "-m", "first");
-	const launched = await lab.bg([
-		...["launch", "-q", "--worktree=plum", "x", "RUN[touch grown] SAY[Done.]"],
-		...["executor-med", "main", "medium", "custom:lab"],
-	]);
-	const task = await ended(lab, launched.stdout.trim());
-	expect(task).toMatchObject({ status: "completed", worktree: "plum" });
-	expect(existsSync(join(lab.project, "grown"))).toBe(false);
-	expect(git("worktree", "list").stdout.toString()).toContain("plum");
-});
+droidTest(
+	"a droid's worktree is known, kept or not, with what changed",
+	async (lab) => {
+		const git = (...args: string[]) =>
+			Bun.spawnSync(
+				["git", "-c", "user.name=x", "-c", "user.email=x@x", ...args],
+				{ cwd: lab.project },
+			).stdout.toString();
+		git("init", "-q");
+		git("config", "user.name", "x");
+		git("config", "user.email", "x@x");
+		git("commit", "-q", "--allow-empty", "-m", "first");
+		const start = git("rev-parse", "HEAD").trim();
+		const commit = "echo one > one; git add one; git commit -qm one";
+		for (const [branch, isKept] of [
+			["plum", true],
+			["pear", false],
+		] as const) {
+			const launched = await lab.bg([
+				...["launch", "-q", `--worktree=${branch}`, "x"],
+				`RUN[${commit}${isKept ? "; touch grown" : ""}] SAY[Done.]`,
+				...["executor-med", "main", "medium", "custom:lab"],
+			]);
+			const task = await ended(lab, launched.stdout.trim());
+			expect(task).toMatchObject({ status: "completed", worktree: branch });
+			expect(task).toMatchObject({
+				worktree_branch: branch,
+				worktree_start: start,
+			});
+			expect(existsSync(join(lab.project, "one"))).toBe(false);
+			expect(existsSync(task.worktree_dir ?? "")).toBe(isKept);
+			expect(git("worktree", "list").includes(branch)).toBe(isKept);
+			const { changes } = (await lab.bg(["status", task.id])).json();
+			expect(changes).toMatchObject({
+				...{ branch, start, commits: 1, files: isKept ? 2 : 1 },
+				...(isKept ? {} : { gone: true }),
+			});
+			const { stdout, code } = await lab.bg(["diff", task.id]);
+			expect(code).toBe(0);
+			expect(stdout).toContain("\n+one\n");
+			expect(stdout.includes("b/grown")).toBe(isKept);
+			if (!isKept) continue;
+			// A resumed droid goes on in the same folder, and its difference has the whole branch.
+			const resumed = await lab.bg([
+				...["resume", "--fork", "-q", task.id, "RUN[touch more] SAY[Done.]"],
+			]);
+			const next = await ended(lab, resumed.stdout.trim());
+			const shown = (await lab.bg(["status", next.id])).json().changes;
+			const { worktree_dir: folder } = task;
+			expect(shown).toMatchObject({ folder, branch, start, files: 3 });
+		}
+	},
+);
 
 droidTest("--timeout ends a droid with its tools, and says so", async (lab) => {
 	const launched = await lab.bg([

@@ -238,7 +238,11 @@ export class World {
 		const isPlanned = "verb" in step;
 		if (isPlanned)
 			for (const task of tasksOf(step)) this.#plans.set(task.name, task);
-		const place = { program: join(root, "dist", "bg"), log: this.log };
+		const place = {
+			program: join(root, "dist", "bg"),
+			log: this.log,
+			dir: this.dir,
+		};
 		const asked: Asked = isPlanned
 			? askFor(step, this.#announced, place)
 			: { about: [], session, ...step };
@@ -248,7 +252,12 @@ export class World {
 		this.#calls.push(called);
 		for (const { taskId, sessionId } of tasksIn(called))
 			if (/^(run|launch|retry|resume)$/.test(asked.argv[0] ?? ""))
-				this.#announced.push({ id: taskId, own: sessionId, session });
+				this.#announced.push({
+					id: taskId,
+					own: sessionId,
+					session,
+					isDroid: this.record(taskId).kind === "droid",
+				});
 		if (isFault(called)) this.#problems.push(JSON.stringify(called));
 		return called;
 	}

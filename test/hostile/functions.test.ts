@@ -274,7 +274,8 @@ test("argv of any verb is arguments, or an error that says what is wrong", async
 				expect(known).toEqual(expect.arrayContaining(Object.keys(values)));
 				// citty parses what the strict pass accepts to the same values.
 				const parsed = parseArgs(formatRawArgs(call), args);
-				for (const name of known)
+				// It takes `--no-x` as a negated `--x`, so cli.ts takes that from the strict pass.
+				for (const name of known.filter((each) => !each.startsWith("no-")))
 					expect(parsed[name]).toBe(values[name] as never);
 				// Every given value arrives, and no other.
 				for (const value of Object.values(values))

@@ -11,7 +11,7 @@ const sample: [Role, number][] = [
 	["ending", 51],
 	["woken", 8],
 	["woken", 21],
-	["woken", 36],
+	["woken", 32],
 	["launcher", 7],
 	["launcher", 13],
 	["launcher", 18],

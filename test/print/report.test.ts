@@ -154,3 +154,24 @@ test("the text of a task is never read as Markdown", () => {
 		}),
 	);
 });
+
+test("the report shows the tokens of tasks, and their sum for each session", () => {
+	const used = { input_tokens: 12_000, output_tokens: 500 };
+	const tasks = [
+		task({ usage: used, result: "ok", parent_session_id: "s1" }),
+		task({ result: "ok", parent_session_id: "s1" }),
+	];
+	const one = renderReport(tasks, now);
+	expect(one).toContain(`| Task ID | Droid | Status | Tokens | Result |
+| --- | --- | --- | ---: | --- |
+| bg_19f0c2a4b1c000001 | executor-med | completed | 12.5k | \`ok\` |
+| bg_19f0c2a4b1c000001 | executor-med | completed |  | \`ok\` |
+
+Used: 12k tokens in, 500 out.
+`);
+	const other = task({ usage: used, parent_session_id: undefined });
+	expect(renderReport([...tasks, other, other], now)).toContain(`
+- Session \`s1\`: 12k tokens in, 500 out.
+- Session \`main\`: 24k tokens in, 1k out.
+`);
+});

@@ -1,11 +1,5 @@
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import {
-	drawView,
-	emptyView,
-	showRows,
-	type WatchView,
-} from "../../lib/cli/watch/view.ts";
 import { colourText } from "../../lib/print/status.ts";
 import {
 	formatTable,
@@ -71,18 +65,6 @@ test.each(
 				const table = layOutTable(rows, width);
 				expectToFit(table.head);
 				for (const row of rows) expectToFit(table.line(row, true));
-				for (const mode of ["list", "output", "confirm"] as const) {
-					const output = tasks[0]?.result ?? "";
-					const view: WatchView = {
-						...showRows(emptyView, rows),
-						mode,
-						output,
-					};
-					const size = { columns: width, rows: 8 };
-					const lines = drawView(view, { ...size, colour: true });
-					expect(lines.length).toBe(8);
-					lines.forEach(expectToFit);
-				}
 				for (const task of tasks) {
 					const options = { output: "/tmp/x.out", width, colour: true };
 					renderTaskDetails(task, options).forEach(expectToFit);
@@ -143,6 +125,26 @@ test("a narrower table joins progress and description, then drops the droid, the
 		"bg_1a204540e9  ▶ running   9s  fix the tests · 7 calls · Ex…",
 	);
 	expect(drawn([short], 40)[1]).toBe("bg_1a204540e9  ▶   9s  fix the tests");
+});
+
+test("an ended task has the time since its end, in a narrow terminal instead of how long it took", () => {
+	const over = row({
+		status: "completed",
+		started_at: "2025-12-31T20:00:00Z",
+		completed_at: "2025-12-31T21:00:00Z",
+		result: "done",
+	});
+	const rows = [row(), over].map((each) => ({ ...each, short: "85af" }));
+	const cells = (width: number) =>
+		drawn(rows, width).map((line) => line.split(/ {2,}/).slice(2, 4));
+	expect(cells(80)).toEqual([
+		["AGE", "ENDED"],
+		["9s", "executor-high"],
+		["60m", "3h ago"],
+	]);
+	const [, , narrow] = drawn(rows, 50);
+	expect(narrow).toContain("3h ago");
+	expect(narrow).not.toContain("60m");
 });
 
 test("a finished task shows its result or its error", () => {
@@ -235,4 +237,23 @@ test("a character that a terminal draws twice as wide counts as two columns", ()
 		["long", "c"],
 	];
 	expect(formatTable(rows)).toBe("漢字  b\nlong  c");
+});
+
+test("tokens have a column if a row has them", () => {
+	const row = glanceAt({
+		id: "bg_19f0c2a4b1c000001",
+		kind: "droid",
+		description: "d",
+		status: "running",
+	});
+	const none = layOutTable([row, { ...row, tokens: "" }], 120);
+	expect(none.head).not.toContain("TOKENS");
+	const rows = [row, { ...row, tokens: "12.3k" }];
+	const some = layOutTable(rows, 120);
+	expect(some.head).toContain("  TOKENS  DROID");
+	expect(rows.map((each) => some.line(each, false))).toEqual([
+		expect.not.stringContaining("12.3k"),
+		expect.stringContaining("   12.3k  droid"),
+	]);
+	expect(layOutTable(rows, 40).head).not.toContain("TOKENS");
 });

@@ -67,7 +67,7 @@ test("bg alone shows the tasks that fit the screen and a hint; in a pipe, its he
 	expect(code).toBe(0);
 	expect(lines.length).toBeLessThan(12);
 	expect(lines.slice(-2)).toEqual([
-		"30 completed",
+		expect.stringMatching(/^showing \d of 30 · 30 completed$/),
 		"bg watch shows them live, bg --help lists the verbs",
 	]);
 	expect((await box.bg([])).stdout).toContain("usage: bg <verb>");
@@ -145,16 +145,32 @@ test("watch fits the terminal, also after a change of its size", async () => {
 		for (const line of pty.screen())
 			expect(Bun.stringWidth(line)).toBeLessThanOrEqual(columns);
 	};
-	await pty.untilScreen(/q quit$/);
+	await pty.untilScreen(/showing 21 of 30$/);
 	expectToFill(80, 24);
 	pty.resize(40, 10);
-	await until(() => pty.screen().length === 10, "a frame of ten lines");
+	await pty.untilScreen(/showing 7 of 30$/);
 	expectToFill(40, 10);
+	// A pane comes beside the list.
 	pty.resize(200, 50);
-	await until(() => pty.screen().length === 50, "a frame of fifty lines");
+	await pty.untilScreen(/ │ [\s\S]*showing 30 of 30$/);
 	expectToFill(200, 50);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);
+});
+
+test("of 200 tasks with wide characters watch shows as many as fit, without colours with NO_COLOR", async () => {
+	const box = sandbox();
+	for (let n = 0; n < 200; n++) put(box);
+	const pty = openPty(box, ["watch"], { env: { NO_COLOR: "1" } });
+	await pty.untilScreen(/showing 21 of 200$/);
+	pty.type("G");
+	await pty.untilScreen(/\n› [^\n]*テスト 👨‍👩‍👧[^\n]*\n\? keys/);
+	for (const line of pty.screen())
+		expect(Bun.stringWidth(line)).toBeLessThanOrEqual(80);
+	pty.type("q");
+	expect(await pty.ended).toBe(0);
+	// Modes are reset by one sequence; no text has a colour or an attribute.
+	expect(pty.text().replace("\u001b[m", "")).not.toMatch(/\[[\d;]*m/);
 });
 
 test("an unchanged frame is not drawn", async () => {
@@ -167,7 +183,7 @@ test("an unchanged frame is not drawn", async () => {
 	pty.type("x");
 	pty.type("x");
 	pty.type("j");
-	await pty.untilScreen(/AGE.*\n {2}[0-9a-f]{4,} .*\n› [0-9a-f]{4,} /);
+	await pty.untilScreen(/TIME.*\n {2}[0-9a-f]{4,} .*\n› [0-9a-f]{4,} /);
 	expect(frames()).toBe(before + 1);
 	pty.type("q");
 	expect(await pty.ended).toBe(0);
@@ -238,7 +254,7 @@ test("wait shows what it waits for, and clears the line at the end", async () =>
 	expect(Bun.spawnSync(["mkfifo", fifo]).exitCode).toBe(0);
 	const id = await box.run(["sh", "-c", `cat ${fifo}`]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/\rwaiting for 1 task: a test \(running \d+s\)/);
+	await pty.untilText(/\r1 left · 0 done · \d+s · a test/);
 	writeFileSync(fifo, "done\n");
 	expect(await pty.ended).toBe(0);
 	const [, after = ""] = pty.text().split(erased);
@@ -253,11 +269,25 @@ test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	const box = sandbox();
 	const id = await box.run(["sleep", "600"]);
 	const pty = openPty(box, ["wait", id]);
-	await pty.untilText(/waiting for/);
+	await pty.untilText(/1 left · 0 done/);
 	pty.type("\u0003");
 	expect(endsOf("SIGINT")).toContain(await pty.ended);
 	expect(pty.text()).toEndWith(erased);
 	expect((await box.bg(["cancel", id])).code).toBe(0);
+});
+
+test("a launch that waits shows its progress; Ctrl-C ends the wait, says so and leaves the task", async () => {
+	const box = sandbox();
+	const pty = openPty(box, ["run", "--wait", "d", "--", "sleep", "600"]);
+	await pty.untilText(/1 left · 0 done · \d+s · d/);
+	pty.type("\u0003");
+	expect(endsOf("SIGINT")).toContain(await pty.ended);
+	const [id = ""] = /bg_\w+/.exec(pty.text()) ?? [];
+	await box.untilTask(id, ({ process }) => process, "its process");
+	const said = pty.text().split(erased).at(-1) ?? "";
+	expect(said).toStartWith(`bg: stopped waiting; ${id} goes on (bg wait `);
+	expect(box.record(id).status).toBe("running");
+	await box.bg(["cancel", id]);
 });
 
 test("prune and cleanup show their progress, and clear the line at the end", async () => {

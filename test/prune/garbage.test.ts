@@ -1,10 +1,12 @@
 import { expect, test } from "bun:test";
 import { existsSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
+import { identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { withPendingLaunch } from "../../lib/store/claims.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { markNoticeDue } from "../../lib/store/ends.ts";
+import { listInputs, prepareInput } from "../../lib/store/input.ts";
 import { expectNotice, listUnseen } from "../../lib/store/sessions/notices.ts";
 import {
 	indexSession,
@@ -76,4 +78,20 @@ test("ends that no answer showed are forgotten after a week, or with their task"
 	sweepStore(store);
 	const left = [parent, child, other].map((key) => listUnseen(store, key));
 	expect(left).toEqual([[id], [], []]);
+});
+
+test("the input of a task that has ended is swept, that of a living process stays", () => {
+	const store = openStore({ dir: sandbox().dir, write: true });
+	const self = identifySelf();
+	const tasks = {
+		ended: addTask(store, { status: "completed" }),
+		unwatched: addTask(store, { status: "completed", process: self }),
+		running: addTask(store, { status: "running", process: self }),
+		missing: createTaskId(),
+	};
+	for (const id of Object.values(tasks))
+		Bun.spawnSync(["mkfifo", ...prepareInput(store, id)]);
+	sweepStore(store);
+	const left = [tasks.unwatched, tasks.running];
+	expect(listInputs(store).sort()).toEqual(left.sort());
 });

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { RowReader } from "../../lib/cli/task-rows.ts";
+import { readTaskRow } from "../../lib/cli/task-rows.ts";
 import { readOutputText } from "../../lib/droid/pages.ts";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { checkSupervision } from "../../lib/prune/supervision.ts";
@@ -93,8 +93,7 @@ test("reading records, rows and outputs writes nothing, also for lost tasks", ()
 		"watched",
 	]);
 	const tasks = [...iterateTasks(store)];
-	const reader = new RowReader(store);
-	const rows = reader.toRows(reader.readChanged());
+	const rows = tasks.map((task) => readTaskRow(store, task));
 	expect(rows.map(({ status }) => status).toSorted()).toEqual([
 		"queued",
 		"running",
@@ -103,18 +102,4 @@ test("reading records, rows and outputs writes nothing, also for lost tasks", ()
 	for (const task of tasks)
 		expect(readOutputText(store, task, { max: 100 }).output).toBe("words\n");
 	expect(snapshot(box.dir)).toEqual(before);
-});
-
-test("a row that is not recorded is read again, a recorded one is not", () => {
-	const store = openStore({ dir: sandbox().dir, write: true });
-	const id = addTask(store, { supervisor: dead, process: dead });
-	const reader = new RowReader(store);
-	const [task] = reader.readChanged();
-	const lost = { ...task, id, status: "error" } as NonNullable<typeof task>;
-	expect(reader.toRows([{ ...lost, recorded: false }])).toMatchObject([
-		{ id, status: "error", progress: "not recorded" },
-	]);
-	expect(reader.readChanged()).toHaveLength(1);
-	expect(reader.toRows([lost])).toMatchObject([{ id, progress: "" }]);
-	expect(reader.readChanged()).toHaveLength(0);
 });

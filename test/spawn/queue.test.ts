@@ -26,8 +26,13 @@ import {
 } from "../../lib/spawn/hand-over.ts";
 import { type Limits, readLimits } from "../../lib/spawn/limits.ts";
 import { dismissTask } from "../../lib/spawn/parked.ts";
-import { Places } from "../../lib/spawn/places.ts";
-import { enqueue, listEntries, releaseSlot } from "../../lib/spawn/queue.ts";
+import { Line, Places } from "../../lib/spawn/places.ts";
+import {
+	enqueue,
+	listEntries,
+	releaseSlot,
+	removeEntries,
+} from "../../lib/spawn/queue.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { queueLock, type Store } from "../../lib/store/paths.ts";
 import { createTask } from "../../lib/store/records.ts";
@@ -150,6 +155,28 @@ test("a granted place is taken once, by the process that it was granted to", asy
 	expect(takeGrants(store, idsOf([first, second]))).toEqual([first.id]);
 	expect(takeGrants(store, idsOf([first, second]))).toEqual([]);
 	expect(await handOverAsync(store, idsOf([second]))).toEqual([]);
+});
+
+test("in a long line, tasks that others removed since it was listed are passed over", async () => {
+	const store = open();
+	const tasks = Array.from({ length: 1001 }, () => ({
+		id: createTaskId(),
+		kind: "command" as const,
+		description: "a task",
+		status: "queued" as const,
+		supervisor: identifySelf(),
+	}));
+	enqueue(store, tasks, one);
+	const own = idsOf(tasks);
+	const line = new Line(store);
+	const [first, second, third, fourth] = tasks;
+	if (!first || !second || !third || !fourth) throw new Error("no task");
+	expect(await handOverAsync(store, own, line)).toEqual([first.id]);
+	releaseSlot(store, first);
+	removeEntries(store, "queue", idsOf([second, third]));
+	expect(await handOverAsync(store, own, line)).toEqual([fourth.id]);
+	expect(await handOverAsync(store, own, line)).toEqual([]);
+	expect(idsIn(store, "slots")).toEqual([fourth.id]);
 });
 
 test("a task that ends before it takes its place frees it", () => {

@@ -137,3 +137,39 @@ test("a pending launch that never ends is named with a hint", async () => {
 	expect(error).toContain(`process ${process.pid} on a container`);
 	expect(error).toContain(`rm -r ${claim}`);
 });
+
+test.each([
+	["gone", { ...identifySelf(), start: "0" }],
+	["alive", identifySelf()],
+])(
+	"a key belongs to a task of a batch whose launcher is %s only once its last record exists",
+	async (_, launcher) => {
+		const box = sandbox();
+		const store = openStore({ dir: box.dir, write: true });
+		const [id, last] = [createTaskId(), createTaskId()];
+		const claim = join(box.dir, ".launches", claimName(launcher, "0"));
+		writePrivateFile(claim, `${id}\n${last}`);
+		const record = (of: string) =>
+			createTask(store, {
+				...parseTask(JSON.stringify({ id: of, status: "running" })),
+				supervisor: identifySelf(),
+			});
+		const launch = (key = "key") =>
+			box.bg(["run", "--unique", key, "d", "--", "true"]);
+		writeKeyHolder(store, "key", id);
+		record(id);
+		const isGone = launcher.start === "0";
+		let isAnswered = false;
+		const first = launch().finally(() => {
+			isAnswered = true;
+		});
+		// The one finds that the launch was given up, the other waits for it.
+		if (isGone) expect((await first).json().existing).toBeUndefined();
+		else for (const key of ["other", "third"]) await launch(key);
+		expect(isAnswered).toBe(isGone);
+		record(last);
+		if (isGone) writeKeyHolder(store, "key", id);
+		const answer = await (isGone ? launch() : first);
+		expect(answer.json()).toMatchObject({ taskId: id, existing: true });
+	},
+);

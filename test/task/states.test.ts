@@ -14,6 +14,7 @@ import {
 	describeExit,
 	finishTask,
 	isFinal,
+	isRetryable,
 	markRunning,
 	requestStop,
 	requeueForRetry,
@@ -187,6 +188,31 @@ test("attempts wait 1 s, 2 s, 4 s and so on, at most 60 s", () => {
 	});
 	expect(pauses).toEqual([1, 2, 4, 32, 60, 60]);
 });
+
+test("an attempt has what it used itself, the task what all used together", () => {
+	const usage = (input_tokens: number) => ({ input_tokens });
+	const ended = finishTask(task(), { ...exit(1), facts: { usage: usage(7) } });
+	const second = requeueForRetry(task(), ended);
+	expect(second.usage).toBeUndefined();
+	expect(second.attempts?.[0]?.usage).toMatchObject(usage(7));
+	const both = finishTask(task(), { ...exit(1), facts: { usage: usage(19) } });
+	const third = requeueForRetry({ ...second, status: "running" }, both);
+	expect(third.attempts?.[1]?.usage).toMatchObject(usage(12));
+});
+
+test.each([
+	[undefined, true],
+	[12, true],
+	[11, false],
+])(
+	"a task that used 12 tokens of %p and failed is tried again: %p",
+	(max_tokens, isRetried) => {
+		const failed = task({ retries: 1, max_tokens });
+		const facts = { usage: { input_tokens: 7, output_tokens: 5 } };
+		const ended = finishTask(failed, { ...exit(1), facts });
+		expect(isRetryable(failed, ended)).toBe(isRetried);
+	},
+);
 
 const [first, second, third] = ["bg_00000001", "bg_00000002", "bg_00000003"];
 

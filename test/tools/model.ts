@@ -6,6 +6,7 @@
  *     SAY[text]      answers with text             FAIL[status]   fails the request
  *     SKILL[name]    calls the Skill tool          REPEAT[]       says what the last tool said
  *     SLOW[ms]       holds the step behind it back
+ *     HOLD[file]     the same, until the file exists (an absolute path)
  *
  * The newest user message with a rule in it is the script, and its rules are steps, one a turn. A
  * rule ends at the bracket that closes its own: brackets inside stand in pairs, and may be rules of
@@ -13,6 +14,8 @@
  * step, and without a script, the answer is what the last tool said behind `DONE. `, or `Hello from the
  * scripted model.`
  */
+
+import { existsSync } from "node:fs";
 
 export type Message = {
 	role: "system" | "developer" | "user" | "assistant" | "tool";
@@ -49,8 +52,9 @@ export function startModel(): Model {
 			const request = (await incoming.json()) as ModelRequest;
 			requests.push(request);
 			times.push(performance.now());
-			const { wait, reply } = decide(request);
+			const { wait, file, reply } = decide(request);
 			await Bun.sleep(wait);
+			while (file && !existsSync(file)) await Bun.sleep(20);
 			return respond(request, reply);
 		},
 	});
@@ -106,11 +110,11 @@ function findProgram(tools: readonly string[]): string {
 }
 
 const rulePattern = new RegExp(
-	`(?<name>${Object.keys(rules).join("|")}|SLOW)\\[`,
+	`(?<name>${Object.keys(rules).join("|")}|SLOW|HOLD)\\[`,
 	"g",
 );
 
-type Step = { wait: number; reply: Reply };
+type Step = { wait: number; file?: string; reply: Reply };
 
 /** The step a request asks for: as many answers as followed the script, as many steps are done. */
 function decide({ messages, tools = [] }: ModelRequest): Step {
@@ -138,6 +142,7 @@ function decide({ messages, tools = [] }: ModelRequest): Step {
 function readScript(text: string, said: string[]): Step[] {
 	const steps: Step[] = [];
 	let wait = 0;
+	let file = "";
 	rulePattern.lastIndex = 0;
 	for (;;) {
 		const name = rulePattern.exec(text)?.groups?.name;
@@ -148,10 +153,12 @@ function readScript(text: string, said: string[]): Step[] {
 		const inside = text.slice(start, end);
 		rulePattern.lastIndex = end + 1;
 		if (name === "SLOW") wait = Number(inside);
+		else if (name === "HOLD") file = inside;
 		else {
 			const reply = rules[name as keyof typeof rules](inside, said);
-			steps.push({ wait, reply });
+			steps.push({ wait, file, reply });
 			wait = 0;
+			file = "";
 		}
 	}
 }

@@ -5,6 +5,7 @@
 import { constants } from "node:os";
 import { afterTest } from "./concurrent.ts";
 import { program, type Sandbox, until } from "./harness.ts";
+import { readScreen } from "./screen.ts";
 
 export type Pty = {
 	/** All that was ever written. */
@@ -37,8 +38,6 @@ export type PtyOptions = {
 	stdout?: string;
 };
 
-const begin = "\u001b[?2026h\u001b[H";
-const end = "\u001b[?2026l";
 /** ICANON and ECHO of termios. */
 const cooked = 0o2 | 0o10;
 const mark = "§";
@@ -78,10 +77,9 @@ export function openPty(
 		await child.exited;
 		terminal.close();
 	});
-	const screen = () => {
-		const frames = text.slice(0, text.lastIndexOf(end)).split(begin);
-		return frames.length > 1 ? linesOf(frames.at(-1) ?? "") : [];
-	};
+	let height = rows;
+	const screen = () =>
+		readScreen(text, height).map((line) => Bun.stripANSI(line));
 	const seen = () => JSON.stringify(text.slice(-2000));
 	const isCooked = () => (terminal.localFlags & cooked) === cooked;
 	return {
@@ -93,7 +91,10 @@ export function openPty(
 		type: (keys) => {
 			terminal.write(keys);
 		},
-		resize: (columns, rows) => terminal.resize(columns, rows),
+		resize: (columns, rows) => {
+			height = rows;
+			terminal.resize(columns, rows);
+		},
 		kill: (signal) => child.kill(signal),
 		ended: child.exited.then(async () => {
 			// What is echoed comes behind all that was written.

@@ -7,18 +7,23 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import stringWidth from "string-width";
+import { readScreen } from "./screen.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const base = mkdtempSync(join(tmpdir(), "bg-recording-"));
 
-/** What the stand-in does at a prompt, so that no session contains the stand-in's own language. */
+/** What the stand-in does at a prompt. Its own language is replaced by the prompt, so that no session contains it. */
 const droid = `#!/bin/sh
 case "$*" in
-*tests*) set -- 'RUN[sleep 6; echo All 42 tests pass. The clock was wrong.]' ;;
-*) set -- 'SAY[Tokens are compared in constant time. 両方とも良い ✨]' ;;
+*tests*) prompt='Run the tests and fix what fails.' act='RUN[./run-tests]' ;;
+*) prompt='Check auth.ts for security faults.' act='SAY[Tokens are compared in constant time. 両方とも良い ✨]' ;;
 esac
-exec ${join(import.meta.dir, "stand-in.ts")} exec --auto low -o stream-json "$1"
+${join(import.meta.dir, "stand-in.ts")} exec --auto low -o stream-json "$act" |
+	sed -u 's/"text":"[A-Z]*\\[[^"]*\\]"/"text":"'"$prompt"'"/'
 `;
+const runTests =
+	"#!/bin/sh\nsleep 6\necho All 42 tests pass. The clock was wrong.\n";
+writeFileSync(join(base, "run-tests"), runTests, { mode: 0o755 });
 writeFileSync(join(base, "droid"), droid, { mode: 0o755 });
 const definition = "---\nmodel: inherit\n---\nYou carry out a task.\n";
 for (const name of ["executor-med", "executor-high", "reviewer"])
@@ -36,30 +41,32 @@ const readmeSession = [
 	"bg run 'build' --after @last -- sh -c 'exit 2'",
 	"bg watch",
 	"bg wait",
-	"bg install",
 ];
 
 const pictureSession = [
 	"bg launch 'fix the tests' 'Run the tests and fix what fails.' executor-high",
 	"bg launch 'review auth.ts' 'Check auth.ts for security faults.' reviewer",
-	"bg run 'build' -- sh -c 'sleep 4; echo main.c:7: no such file; exit 2'",
-	"bg list",
+	"bg run 'build' -- sh -c 'sleep 8; echo main.c:7: no such file; exit 2'",
+	"bg watch",
 	"bg wait",
-	"bg list",
 ];
 
+/** The columns of the terminal: from this width `bg watch` has its pane beside the list. */
+const columns = 120;
+
 /** Runs one command in a terminal and returns the lines that it leaves there. */
-async function show(command: string, columns: number): Promise<string[]> {
+async function show(command: string, rows: number): Promise<string[]> {
 	const end = "§";
 	let text = "";
 	let keys = command === "bg watch" ? "q" : "";
 	const decoder = new TextDecoder();
 	const terminal = new Bun.Terminal({
 		cols: columns,
-		rows: 6,
+		rows,
 		data: (_, bytes) => {
 			text += decoder.decode(bytes, { stream: true });
-			if (!keys || frames(text).length < 2) return;
+			// The pane shows the droid's call of its tool.
+			if (!keys || !/→ Execute/.test(readScreen(text, rows).join())) return;
 			terminal.write(keys);
 			keys = "";
 		},
@@ -70,32 +77,23 @@ async function show(command: string, columns: number): Promise<string[]> {
 	await Bun.spawn(argv, { cwd: base, env, terminal }).exited;
 	while (!text.endsWith(end)) await Bun.sleep(5);
 	terminal.close();
-	const shown = frames(text).at(-1) ?? text.slice(0, -end.length);
+	const screen = readScreen(text, rows).join("\n");
+	const shown = screen || text.slice(0, -end.length);
 	return shown
 		.trimEnd()
 		.split(/\r*\n/)
 		.map((line) => line.split("\r\u001b[K").at(-1) ?? "");
 }
 
-/** The whole frames of a program that draws on the full screen. */
-const frames = (text: string) =>
-	text
-		.split("\u001b[?2026h\u001b[H")
-		.slice(1)
-		.map(
-			(frame) =>
-				frame.replaceAll("\u001b[K", "").split("\u001b[?2026l")[0] ?? "",
-		);
-
 /** Runs a session. Each command is followed by what it showed and an empty line. */
 async function record(
 	session: readonly string[],
-	columns: number,
+	rows: number,
 ): Promise<string[]> {
 	const lines: string[] = [];
 	for (const command of session) {
 		lines.push(`\u001b[90m$ \u001b[39m${command}`);
-		lines.push(...(await show(command, columns)), "");
+		lines.push(...(await show(command, rows)), "");
 	}
 	rmSync(env.BG_DIR, { recursive: true });
 	return lines.map((line) => line.replaceAll(base, "/home/you"));
@@ -138,7 +136,7 @@ function drawLine(line: string, row: number): string {
 
 try {
 	const readme = join(root, "README.md");
-	const shown = Bun.stripANSI((await record(readmeSession, 80)).join("\n"));
+	const shown = Bun.stripANSI((await record(readmeSession, 9)).join("\n"));
 	const text = shown.replace(/ +$/gm, "").replace(/\n+/g, "\n").trimEnd();
 	const block = `\`\`\`console\n${text}\n\`\`\`\n`;
 	writeFileSync(
@@ -148,8 +146,7 @@ try {
 			() => block,
 		),
 	);
-	const columns = 96;
-	const lines = await record(pictureSession, columns);
+	const lines = await record(pictureSession, 11);
 	const width = Math.ceil(columns * cell.width);
 	const height = lines.length * cell.height;
 	const svg = [

@@ -4,15 +4,22 @@
  * 0.215.0 was recorded to print. The prompt decides, as it does with the scripted model:
  *
  *     SAY[text]  RUN[command]  FAIL[status]   anything else is answered with one fixed sentence
+ *     TOKENS[n]                               each turn takes n tokens of input instead of 10
  *
+ * As droid does, it writes what its session has used to the settings file of the session, after each turn.
  * Like droid it exits 1 on an unknown option or an empty prompt, gives each tool a session of its
  * own, and exits 0 with a normal completion on SIGTERM. `$STAND_IN_LOG` gets its argv and prompt.
  */
 import { spawn } from "node:child_process";
-import { appendFileSync, readFileSync } from "node:fs";
+import {
+	appendFileSync,
+	mkdirSync,
+	readFileSync,
+	writeFileSync,
+} from "node:fs";
 import { parseArgs } from "node:util";
 
-const session_id = crypto.randomUUID();
+let session_id: string = crypto.randomUUID();
 
 function fail(message: string): never {
 	console.error(message);
@@ -41,6 +48,8 @@ function readPrompt(): string {
 			"only-tools": { type: "string" },
 			"append-system-prompt-file": { type: "string" },
 			file: { type: "string", short: "f" },
+			session: { type: "string", short: "s" },
+			fork: { type: "string" },
 		},
 	});
 	if (!["low", "medium", "high"].includes(values.auto ?? ""))
@@ -50,6 +59,7 @@ function readPrompt(): string {
 		? readFileSync(values.file, "utf8")
 		: (positionals[0] ?? "");
 	if (!prompt.trim()) fail("Error: No prompt provided.");
+	if (values.session) session_id = values.session;
 	const system = values["append-system-prompt-file"];
 	if (process.env.STAND_IN_LOG)
 		appendFileSync(
@@ -123,12 +133,57 @@ async function execute(command: string): Promise<Result> {
 	return result;
 }
 
+let turns = 0;
+
+const sessions = `${process.env.HOME}/.factory/sessions/${process.cwd().replaceAll("/", "-")}`;
+const settingsFile = () => `${sessions}/${session_id}.settings.json`;
+
+/** What a session used that is continued. */
+function readTokensBefore(): { inputTokens: number; outputTokens: number } {
+	try {
+		return JSON.parse(readFileSync(settingsFile(), "utf8")).tokenUsage;
+	} catch {
+		return { inputTokens: 0, outputTokens: 0 };
+	}
+}
+
+/** Writes the settings file of the session, in the layout of the real one. */
+function writeSettings(): void {
+	if (!process.env.HOME) return;
+	const tokenUsage = {
+		inputTokens: before.inputTokens + turns * inputTokens,
+		outputTokens: before.outputTokens + turns * 5,
+		cacheCreationTokens: 0,
+		cacheReadTokens: 0,
+		thinkingTokens: 0,
+		factoryCredits: 0,
+	};
+	mkdirSync(sessions, { recursive: true });
+	writeFileSync(
+		settingsFile(),
+		JSON.stringify({
+			model: "custom:Example-0",
+			tokenUsage,
+			childInclusiveTokenUsageBySessionId: {},
+			inclusiveTokenUsage: tokenUsage,
+		}),
+	);
+}
+
+function endTurn(): void {
+	turns++;
+	writeSettings();
+}
+
 const prompt = readPrompt();
 const rule = (name: string) =>
 	new RegExp(`${name}\\[([\\s\\S]*?)\\](?:$|\\n)`).exec(prompt)?.[1];
 const status = rule("FAIL");
 const command = rule("RUN");
+const inputTokens = Number(rule("TOKENS") ?? 10);
 
+const before = readTokensBefore();
+writeSettings();
 if (status) {
 	const at = { timestamp: Date.now(), session_id };
 	const failure = `${status} scripted failure`;
@@ -136,21 +191,23 @@ if (status) {
 	print({ type: "error", source: "cli", message: "Exec failed", ...at });
 	process.exit(1);
 }
+if (command !== undefined) endTurn();
 const finalText =
 	command === undefined
 		? (rule("SAY") ?? "Hello from the scripted model.")
 		: `DONE. ${(await execute(command)).text}`;
 message("assistant", finalText);
+endTurn();
 print({
 	type: "completion",
 	finalText,
-	numTurns: command === undefined ? 1 : 2,
+	numTurns: turns,
 	durationMs: Math.round(performance.now()),
 	session_id,
 	timestamp: Date.now(),
 	usage: {
-		input_tokens: 10,
-		output_tokens: 5,
+		input_tokens: turns * inputTokens,
+		output_tokens: turns * 5,
 		cache_read_input_tokens: 0,
 		cache_creation_input_tokens: 0,
 		factory_credits: 0,

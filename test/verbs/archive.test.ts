@@ -132,7 +132,7 @@ test("list shows all that run, then queued and finished ones, 50 in all, and cou
 	for (let each = 0; each < 51; each++) addFinished(box, { tags: ["a b"] });
 	const { more, omitted } = (await box.bg(flags)).json();
 	expect(omitted).toBe(1);
-	expect(more).toEndWith("list --status completed --tag 'a b' --all --limit 0");
+	expect(more).toEndWith("list --tag 'a b' --status completed --all --limit 0");
 	const text = await box.bg(["list", "--text"]);
 	expect(text.stdout.trim().split("\n")).toHaveLength(50);
 	expect(text.stderr).toMatch(/^bg: 66 more of 116 tasks: .* --limit 0\n$/);

@@ -66,6 +66,15 @@ describe("a batch", () => {
 		expect(ids.map((id) => box.record(id).result)).toEqual(["x", "/"]);
 		const missing = await box.bg(["launch", "--batch", "/none/such"]);
 		expect(missing).toMatchObject({ code: 2 });
+		const lost = await box.bg([
+			"launch",
+			"--batch",
+			file,
+			"--max-output",
+			"1K",
+		]);
+		expect(lost).toMatchObject({ code: 2 });
+		expect(lost.error).toContain("--max-output does not go with --batch");
 		expect(missing.error).toContain("--batch /none/such: ");
 	});
 
@@ -94,8 +103,8 @@ describe("a batch", () => {
 		[{ command: ["true"] }, "description"],
 		[{ description: "d" }, "the prompt is empty"],
 		[{ ...fine, command: "true" }, "command"],
-		[{ ...fine, prompt: "p" }, "prompt is for a droid"],
-		[{ ...fine, model: "m" }, "model is for a droid"],
+		[{ ...fine, prompt: "p" }, "prompt applies to droids"],
+		[{ ...fine, model: "m" }, "model applies to droids"],
 		[{ ...fine, timeout: "soon" }, "--timeout soon"],
 		[{ ...fine, name: "bg_1" }, "name"],
 		[{ ...fine, name: "a", after: "a" }, "it would wait for itself: a → a"],
@@ -125,7 +134,7 @@ describe("a batch", () => {
 			...more,
 		});
 		expect(await refuse([named("a"), fine, named("a")])).toContain(
-			"line 3: line 1 is named a",
+			"line 3: line 1 has the name a",
 		);
 		const cycle = await refuse([
 			named("a", { after: "c" }),

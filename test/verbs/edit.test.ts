@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { answersIn, command, launch } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { type Sandbox, sandbox, standIn } from "../tools/harness.ts";
+import { type Sandbox, sandbox } from "../tools/harness.ts";
 import {
 	block,
 	entries,
@@ -144,53 +144,5 @@ test("edit refuses what is not queued, what it does not take, and what is not th
 	expect(over.code).toBe(111);
 	expect(over.error).toContain("is completed: only a queued task");
 	expect(box.record(blocker.id)).not.toHaveProperty("priority");
-	await isEmpty(box);
-});
-
-test("inside a task, edit needs the autonomy of what it changes; a command: medium", async () => {
-	const box = sandbox();
-	const blocker = await block(box);
-	const env = { BG_DROID: standIn, ...one };
-	const droid = async (autonomy: string, more = {}) => {
-		const words = [
-			"launch",
-			"-q",
-			"d",
-			"SAY[hi]",
-			"hephaestus",
-			"main",
-			autonomy,
-		];
-		return (await box.bg(words, { env: { ...env, ...more } })).stdout.trim();
-	};
-	const [low, medium, high] = [
-		await droid("low"),
-		await droid("medium"),
-		await droid("high"),
-	];
-	const plain = await run(box, ["true"], { env: one });
-	const allowed: Record<string, string[]> = {
-		[low]: [low],
-		[medium]: [low, medium, plain],
-		[high]: [low, medium, plain, high],
-		// A command from outside of tasks has no autonomy, and no bounds.
-		[blocker.id]: [low, medium, plain, high],
-	};
-	for (const [from, targets] of Object.entries(allowed))
-		for (const id of [low, medium, plain, high]) {
-			const inside = { env: { BG_TASK_ID: from } };
-			const { code, error } = await box.bg(
-				["edit", id, "--priority", "1"],
-				inside,
-			);
-			expect([from, id, code]).toEqual([
-				from,
-				id,
-				targets.includes(id) ? 0 : 111,
-			]);
-			if (code) expect(error).toContain(`edit of ${id} needs autonomy`);
-		}
-	blocker.open();
-	expect((await box.bg(["wait", low, medium, high, plain])).code).toBe(0);
 	await isEmpty(box);
 });

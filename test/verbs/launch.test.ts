@@ -54,7 +54,7 @@ test("a droid's final text is its task's result, beside session, tools and usage
 		result: "DONE. hello\n\n\n[Process exited with code 0]",
 		droid_session_id: expect.stringMatching(/^[0-9a-f-]{36}$/),
 		progress: { toolCalls: 1, lastTool: "Execute" },
-		usage: { input_tokens: 10, output_tokens: 5 },
+		usage: { input_tokens: 20, output_tokens: 10 },
 	});
 });
 

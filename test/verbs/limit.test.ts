@@ -113,7 +113,7 @@ describe("limit", () => {
 		[["running", "none"], "default to unset it"],
 		[["droid", "1"], "bg limit droid takes a name and a number"],
 		[["droid", "a/b", "1"], '"a/b" is not a droid name'],
-		[["droid", "constructor", "1"], "can have no limit"],
+		[["droid", "constructor", "1"], "cannot be limited"],
 		[["model", "", "1"], "the name of the model is empty"],
 		[["model", "a\nb", "1"], "is not a model name"],
 		[["model", "opus", "x"], 'bg limit model "x": it takes a number'],

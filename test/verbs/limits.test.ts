@@ -5,7 +5,7 @@ import { sandbox } from "../tools/harness.ts";
 import { endOf, outputOf, script, treeOf } from "../tools/scripts.ts";
 
 test.each([
-	["timeout", ["0s", "", "1", "1x", "-1s", "1.5", "1h30m", "9999999999d"]],
+	["timeout", ["0s", "", "0", "1x", "-1s", "1.5x", "1h30m", "9999999999d"]],
 	["retries", ["-1", "101", "x", "1.5", ""]],
 	["max-output", ["0", "-1", "1T", "x", ""]],
 ])("--%s refuses what makes no sense: %j", async (flag, values) => {

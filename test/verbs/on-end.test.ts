@@ -39,8 +39,9 @@ echo >>${file}
 		[["/none/such"], "error"],
 	])("runs once after %j, and is told %s", async (command, status) => {
 		const { note, run, notedOnce } = withNote();
-		const id = await run(["--on-end", `${note} a "b`], command);
-		await notedOnce(`a|"b|${id}|${status}|none|`);
+		const line = `${note} a "b  $BG_ENDED_STATUS" 'c'`;
+		const id = await run(["--on-end", line], command);
+		await notedOnce(`a|b  ${status}|c|${id}|${status}|none|`);
 	});
 
 	test("takes a JSON array, whose words may hold anything", async () => {
@@ -94,14 +95,61 @@ echo >>${file}
 		},
 	);
 
-	test("does no harm where its program is missing, or none", async () => {
+	test("gets its status and id by the environment, and no text of the task", async () => {
+		const { box, run } = withNote();
+		const file = join(box.home, "f");
+		const line = '[ "$BG_ENDED_STATUS" = error ] && echo "$BG_ENDED_ID $#" > f';
+		const words = ["sh", "-c", "echo '$(touch evil)'; exit 1", "$(touch evil)"];
+		const id = await run(["--on-end", line], words);
+		await until(() => existsSync(file), "what the line writes");
+		await until(() => box.alive().length === 0, "all at rest");
+		expect(readFileSync(file, "utf8")).toBe(`${id} 0\n`);
+		expect(existsSync(join(box.home, "evil"))).toBe(false);
+		expect(box.record(id).on_end).toEqual(["/bin/sh", "-c", line]);
+	});
+
+	test("an argv in a record of an older bg is run as it is, by no shell", async () => {
+		const { box, note, run, notedOnce } = withNote();
+		const gate = join(box.home, "gate");
+		const script = 'until test -e "$0"; do sleep 0.02; done';
+		const id = await run(["--on-end", "true"], ["sh", "-c", script, gate]);
+		await box.untilTask(id, ({ process }) => process, "its process");
+		const old = { ...box.record(id), on_end: [note, "a b", '"', "$HOME"] };
+		writeFileSync(join(box.dir, `${id}.json`), JSON.stringify(old));
+		writeFileSync(gate, "");
+		await notedOnce(`a b|"|$HOME|${id}|completed|none|`);
+	});
+
+	test("a failure, and a program that is missing, are faults that doctor shows", async () => {
 		const { box, run } = withNote();
 		writeFileSync(join(box.home, "plain"), "x");
-		for (const program of ["/none/such", "no-such-program", "./plain"]) {
-			const id = await run(["--on-end", program], ["true"]);
+		const log = join(box.dir, ".supervisor.log");
+		const faults = () =>
+			existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
+		for (const [line, fault] of [
+			["/none/such", "exited 127"],
+			["./plain", "exited 126"],
+			["exit 3", "exited 3"],
+			['["no-such-program"]', "ENOENT"],
+			['["false"]', "exited 1"],
+			['["sh","-c","kill -9 $$"]', "exited 137"],
+		] as const) {
+			const id = await run(["--on-end", line], ["true"]);
 			expect((await box.bg(["wait", id])).code).toBe(0);
+			const isNoted = (each: string) =>
+				each.includes(`${id} --on-end: `) && each.includes(fault);
+			await until(
+				() => faults().some(isNoted),
+				fault,
+				() => faults().join(),
+			);
 			expect(box.record(id).status).toBe("completed");
 		}
+		expect((await box.bg(["doctor", "--text"])).stdout).toContain("--on-end");
+		const { length } = faults();
+		await run(["--on-end", "true"], ["false"]);
+		await until(() => box.alive().length === 0, "all at rest");
+		expect(faults()).toHaveLength(length);
 	});
 
 	test.each(["[1", "[]", "[1]", '["a", 1]', '[""]', "", " "])(

@@ -81,7 +81,7 @@ test("output of a droid reads like a conversation, not like JSON", async () => {
 			"",
 			"",
 			"[Process exited with code 2]",
-			"# done (2 turns, 1s, 10 tokens in, 5 out)",
+			"# done (2 turns, 1s, 20 tokens in, 10 out)",
 			"",
 		].join("\n"),
 	);
@@ -315,8 +315,8 @@ test("several outputs are told apart", async () => {
 test.each([
 	[["--since", "x"], "whole number"],
 	[["--max", "1T"], "64K"],
-	[["--since", "1", "--tail", "2"], "do not go together"],
-	[["--raw", "--tail", "2"], "do not go together"],
+	[["--since", "1", "--tail", "2"], "cannot be combined"],
+	[["--raw", "--tail", "2"], "cannot be combined"],
 ])("bg output %j is a usage error", async (flags, words) => {
 	const box = sandbox();
 	const id = wrote(box, "x");

@@ -15,6 +15,7 @@ import {
 	sandbox,
 	standIn,
 } from "../tools/harness.ts";
+import { addTask } from "../tools/hooks.ts";
 
 const session = "9ed08124-c6d3-40d1-b6ad-e9e504747dac";
 
@@ -37,10 +38,16 @@ function install(kind: InstallTarget["kind"]) {
 		`\${DROID_PLUGIN_ROOT}`,
 		dirname(dirname(programs.bg)),
 	);
-	const run = (command: string) =>
+	const hooks = [{ hooks: [{ type: "command", command: "/x/bg hook" }] }];
+	mkdirSync(join(box.home, ".factory"), { recursive: true });
+	writeFileSync(
+		join(box.home, ".factory", "hooks.json"),
+		JSON.stringify({ PostToolUse: hooks }),
+	);
+	const run = (command: string, env = {}) =>
 		box.bg([], {
 			argv: ["bash", "-c", command],
-			env: { BG_DROID: droid, BG_SESSION_ID: session },
+			env: { BG_DROID: droid, BG_SESSION_ID: session, ...env },
 		});
 	return { ...box, skill, run };
 }
@@ -66,7 +73,7 @@ function listExamples(skill: string): { words: string; command: string }[] {
 
 for (const kind of ["user", "project", "plugin"] as const)
 	concurrentTest(`every example of the ${kind}'s skill works`, async () => {
-		const { skill, run, record, untilTask, bg } = install(kind);
+		const { skill, run, record, untilTask, bg, dir } = install(kind);
 		const ids: string[] = [];
 		const launched = (count: number) => (answer: Answer) => {
 			const lines = answer.stdout.trim().split("\n");
@@ -75,6 +82,8 @@ for (const kind of ["user", "project", "plugin"] as const)
 				expect(record(id).parent_session_id).toBe(session);
 			ids.push(...lines);
 		};
+		const queued = (answer: Answer) =>
+			expect(answer.json().message.status).toBe("queued");
 		/** What each example answers, by its first words. */
 		const checks: Record<string, (answer: Answer) => unknown> = {
 			"launch -q --batch - <<'EOF'": launched(3),
@@ -96,6 +105,8 @@ for (const kind of ["user", "project", "plugin"] as const)
 			"output ID --tail 20": (answer) => expect(answer.stdout).not.toBe(""),
 			"cancel ID": (answer) =>
 				expect(answer.json().tasks).toMatchObject([{ status: "cancelled" }]),
+			"send ID 'The port is 8080, not 80.'": queued,
+			"send parent 'Half of the tests pass.'": queued,
 			"result ID ID": (answer) =>
 				expect(answer.stdout.split("All is fine.")).toHaveLength(3),
 			"retry -q ID": launched(1),
@@ -135,9 +146,20 @@ for (const kind of ["user", "project", "plugin"] as const)
 				given = [ids.at(-1) ?? ""];
 				await untilTask(given[0] ?? "", ({ process }) => process, "its start");
 			}
+			let env = {};
+			if (words.startsWith("send")) {
+				// A droid that works, and was launched by another session.
+				const id = addTask(
+					{ dir },
+					{ kind: "droid", parent_session_id: "another" },
+				);
+				if (words.startsWith("send parent")) env = { BG_TASK_ID: id };
+				given = [id];
+			}
 			if (words.startsWith("retry")) given = [ids[1] ?? ""];
 			const answer = await run(
 				command.replace(/\bID\b/g, () => given.shift() ?? ""),
+				env,
 			);
 			expect([words, answer.stderr, answer.code]).toEqual([words, "", 0]);
 			checks[words]?.(answer);

@@ -58,7 +58,7 @@ test("wait --timeout exits 124 and says what still runs", async () => {
 	expect(answer.code).toBe(124);
 	expect(answer.json()).toEqual({ tasks: [], running: [id], timedOut: true });
 	await box.bg(["cancel", id]);
-	expect((await box.bg(["wait", "--timeout", "5"])).code).toBe(2);
+	expect((await box.bg(["wait", "--timeout", "5w"])).code).toBe(2);
 });
 
 test("wait without ids sees tasks that others launch and finish meanwhile", async () => {

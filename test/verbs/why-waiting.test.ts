@@ -158,13 +158,13 @@ concurrentTest(
 		expect([timed.code, timed.stderr]).toEqual([124, warning]);
 		const pty = openPty(box, ["watch"], { columns: 120 });
 		await pty.untilScreen(
-			/^bg watch {2}7 queued · the queue is paused · limits: running 8/,
+			/^bg watch {2}queue paused · 0 of 8 running, 7 queued/,
 		);
-		await pty.untilScreen(/queued: the queue is paused/);
+		await pty.untilScreen(/· queued .* the queue is pa/);
 		await box.bg(["limit", "running", "3"]);
-		await pty.untilScreen(/limits: running 3/);
+		await pty.untilScreen(/ 0 of 3 running/);
 		await box.bg(["unpause", "--queue"]);
-		await pty.untilScreen(/^bg watch {2}7 completed · limits: running 3/);
+		await pty.untilScreen(/^bg watch {2}0 of 3 running, 7 completed/);
 		pty.type("q");
 		await pty.ended;
 		const after = (await box.bg(["list"])).json();

@@ -13,7 +13,6 @@ export function renderOverview(verbs: readonly Verb[], version: string) {
 	return [
 		`bg ${version}: background tasks for coding agents`,
 		"usage: bg <verb> …   (bg help <verb> shows all of one verb, with examples)",
-		"",
 		...Object.entries(groups).flatMap(([group, title]) => [
 			title,
 			...pairCells(
@@ -32,6 +31,11 @@ export function renderVerb(verb: Verb): string {
 		`${verb.description}.`,
 		...formatSection(listPositionals(verb)),
 		...formatSection(listFlags(verb)),
+		...Object.entries(verb.notes ?? {}).flatMap(([title, rows]) => [
+			"",
+			...indentText(`${title}:`, ""),
+			...formatSection(rows).slice(1),
+		]),
 		"",
 		"examples:",
 		...Object.entries(verb.examples).flatMap(([line, effect]) => [
@@ -116,7 +120,7 @@ function indentText(text: string, label: string): string[] {
 	return lines.map((each, at) => (at ? indent : label) + each);
 }
 
-function formatSection(rows: readonly [string, string][]): string[] {
+function formatSection(rows: readonly (readonly [string, string])[]): string[] {
 	if (rows.length === 0) return [];
 	const lines = rows.flatMap(([name, description]) => {
 		const head = `  ${name}`.padEnd(indentColumns);

@@ -8,7 +8,7 @@ import { formatSynopsis, listFlags, listPositionals } from "./help.ts";
 
 const summary = "background tasks for coding agents";
 
-const exitCodeMeanings = {
+export const exitCodeMeanings = {
 	ok: "success",
 	failed:
 		"a task failed, a check failed, or a question was not answered with yes",
@@ -19,12 +19,12 @@ const exitCodeMeanings = {
 } as const satisfies Record<ExitName, string>;
 
 /** Environment variables. */
-const variables = {
+export const variables = {
 	BG_DIR:
 		"the folder of records and outputs (~/.factory/.omd/background-tasks)",
 	BG_DROID: "the droid to run (droid on PATH)",
 	BG_SESSION_ID:
-		"the parent session of new tasks; cancel --all, report and wait are limited to its tasks",
+		"the parent session of new tasks; report, wait, and selectors of verbs that stop or change tasks are limited to its tasks",
 	BG_MAX_RUNNING: "the most tasks that run at once (8)",
 	BG_MAX_PER_DROID: "the most tasks of one droid that run at once (no limit)",
 	BG_MAX_DEPTH: "the depth to which tasks may launch tasks (3)",
@@ -32,6 +32,13 @@ const variables = {
 	BG_KEEP:
 		"how many finished tasks stay in the folder; older ones move to .archive (1000; 0: all stay)",
 	NO_COLOR: "if set, no colours",
+} as const;
+
+const files = {
+	"$BG_DIR/<id>.json": "the record of a task",
+	"$BG_DIR/<id>.out": "its output; for a droid, its JSON stream",
+	"$BG_DIR/.supervisor.log, .hook.log":
+		"faults of supervisors and of hooks; bg doctor counts them",
 } as const;
 
 export function renderMan(verbs: readonly Verb[], version: string): string {
@@ -60,6 +67,8 @@ export function renderMan(verbs: readonly Verb[], version: string): string {
 		),
 		...formatHeading("ENVIRONMENT"),
 		...Object.entries(variables).flatMap(formatEntry),
+		...formatHeading("FILES"),
+		...Object.entries(files).flatMap(formatEntry),
 		"",
 	].join("\n");
 }
@@ -72,6 +81,11 @@ function formatVerb(verb: Verb): string[] {
 		`${formatText(verb.description)}.`,
 		...listPositionals(verb).flatMap(formatEntry),
 		...listFlags(verb).flatMap(formatEntry),
+		...Object.entries(verb.notes ?? {}).flatMap(([title, rows]) => [
+			".PP",
+			`${formatText(title)}:`,
+			...rows.flatMap(formatEntry),
+		]),
 		...Object.entries(verb.examples).flatMap(([line, effect]) => [
 			".PP",
 			formatText(`Example, ${effect}:`),
@@ -86,7 +100,7 @@ function formatVerb(verb: Verb): string[] {
 const formatHeading = (title: string) => [`.SH ${quoteText(title)}`];
 
 /** A term in bold, and its meaning. */
-const formatEntry = ([name, meaning]: [string, string]) => [
+const formatEntry = ([name, meaning]: readonly [string, string]) => [
 	".TP",
 	`\\fB${toRoff(name)}\\fR`,
 	formatText(meaning),

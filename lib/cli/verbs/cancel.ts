@@ -1,23 +1,11 @@
 import { type CancelResult, cancelTasks } from "../../control/cancel.ts";
-import { usage } from "../../error.ts";
 import { formatStatus } from "../../print/status.ts";
 import { toLine } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
-import type { Store } from "../../store/paths.ts";
-import {
-	findAncestors,
-	iterateTasks,
-	readTask,
-	resolveTaskId,
-} from "../../store/records.ts";
-import {
-	findOwnedSessions,
-	isOwned,
-} from "../../store/sessions/session-index.ts";
+import { readTask } from "../../store/records.ts";
 import { stopSignals } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
-import { taskVariable } from "../../task/variables.ts";
-import { parseChoice, refuseEmpty, splitValues } from "../arguments.ts";
+import { parseChoice } from "../arguments.ts";
 import {
 	addId,
 	confirm,
@@ -27,6 +15,12 @@ import {
 	truncateRecord,
 	yesFlag,
 } from "../reply.ts";
+import {
+	checkNaming,
+	hasSelectors,
+	nameTasks,
+	ownSelectorFlags,
+} from "../selectors.ts";
 import { defineVerb, flag, option, optional } from "../verb.ts";
 
 export default defineVerb({
@@ -35,42 +29,40 @@ export default defineVerb({
 	group: "control",
 	examples: {
 		"bg cancel @last": "the newest task",
+		"bg cancel --tag nightly --status queued":
+			"what has not started of the tasks with that tag",
 		"bg cancel --all --signal INT":
-			"all of this session, with INT as the first signal",
+			"all unfinished tasks, with INT as the first signal",
 	},
 	args: {
 		ids: optional("task ids", { multiple: true, from: "unfinished" }),
-		all: flag("all unfinished tasks (of $BG_SESSION_ID if set)"),
-		session: option("id", "all unfinished tasks of this parent session"),
+		...ownSelectorFlags,
 		signal: option(
 			"signal",
 			"the first signal (TERM); KILL follows after 5 s",
 			{ from: stopSignals },
 		),
-		only: flag("not the tasks that were launched from inside"),
+		only: flag("do not stop the tasks that these tasks launched"),
 		...yesFlag,
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const given = splitValues(args.ids);
-		const session = refuseEmpty("--session", args.session);
-		if ([given.length, args.all, session].filter(Boolean).length !== 1)
-			throw usage("bg cancel takes ids, or --all, or --session ID");
+		checkNaming("cancel", args);
 		const signal = parseChoice(
 			"--signal",
 			stopSignals,
 			args.signal?.toUpperCase().replace(/^SIG/, ""),
 		);
 		const store = openStore({ write: true });
-		const ids = given.length
-			? [
-					...new Set(
-						given.map((id) => resolveTaskId(store, id, { unfinished: true })),
-					),
-				]
-			: listUnfinished(store, session ?? process.env.BG_SESSION_ID);
+		const ids = nameTasks(store, args, {
+			verb: "cancel",
+			what: "unfinished task",
+			applies: (task) => !isFinal(task),
+			acts: true,
+			unfinished: true,
+		});
 		const question = () =>
-			!given.length && ids.length > 1
+			hasSelectors(args) && ids.length > 1
 				? `stop ${ids.length} tasks with everything they started?`
 				: undefined;
 		if (!(await confirm(args, question))) return false;
@@ -95,19 +87,6 @@ export default defineVerb({
 });
 
 // --- internal ---
-
-function listUnfinished(store: Store, session: string | undefined): string[] {
-	const ancestors = findAncestors(store, process.env[taskVariable]);
-	const sessions = session ? findOwnedSessions(store, session) : undefined;
-	return [...iterateTasks(store)]
-		.filter(
-			(task) =>
-				!isFinal(task) &&
-				!ancestors.has(task.id) &&
-				(!sessions || isOwned(sessions, task)),
-		)
-		.map(({ id }) => id);
-}
 
 function describeResult(result: CancelResult): string {
 	const { taskId, status, note, survivors } = result;

@@ -2,7 +2,6 @@ import { parseDurationFlag, parseSizeFlag } from "../../control/schedule.ts";
 import { exitCodes, usage } from "../../error.ts";
 import { cleanUpTasks } from "../../prune/cleanup.ts";
 import { openStore } from "../../store/directory.ts";
-import { refuseEmpty } from "../arguments.ts";
 import {
 	addId,
 	confirm,
@@ -13,21 +12,24 @@ import {
 	warn,
 	yesFlag,
 } from "../reply.ts";
+import { createMatcher, parseSelectors, selectorFlags } from "../selectors.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const weekMs = 7 * 86_400_000;
 
 export default defineVerb({
 	name: "cleanup",
-	description: "Archive finished tasks, or delete them with their outputs",
+	description: "Remove finished tasks, from the list or from the disk",
 	group: "maintain",
 	examples: {
-		"bg cleanup": "hides them from bg list; deletes no file",
+		"bg cleanup": "hides finished tasks from bg list; deletes no file",
+		"bg cleanup --status error --tag nightly":
+			"only the tasks that failed with that tag",
 		"bg cleanup --delete --older-than 30d":
 			"deletes old tasks with their outputs",
 	},
 	args: {
-		session: option("id", "only tasks of this parent session"),
+		...selectorFlags,
 		delete: flag("also delete finished tasks with their outputs"),
 		"older-than": option(
 			"7d",
@@ -35,7 +37,7 @@ export default defineVerb({
 		),
 		"max-size": option(
 			"1G",
-			"with --delete, the oldest until the others fit this size",
+			"with --delete, the oldest tasks, until this size is left",
 		),
 		"dry-run": flag("change nothing, show what would happen"),
 		...yesFlag,
@@ -52,12 +54,14 @@ export default defineVerb({
 			parseDurationFlag("--older-than", age) ??
 			(args.delete && maxSize === undefined ? weekMs : undefined);
 		const isDryRun = args["dry-run"] ?? false;
+		const selectors = parseSelectors(args);
 		const store = openStore({ write: !isDryRun });
 		const line = await openProgressLine();
 		const onProgress = (done: number, all: number) =>
 			line?.show(`cleaning up: ${done} of ${all}`);
-		const parentSession = refuseEmpty("--session", args.session);
-		const options = { parentSession, olderThan, maxSize, onProgress };
+		// A task that is archived already may be deleted.
+		const includes = createMatcher(store, { ...selectors, archived: true });
+		const options = { includes, olderThan, maxSize, onProgress };
 		const cleanUp = (dryRun: boolean) => {
 			const cleaned = cleanUpTasks(store, { ...options, dryRun });
 			line?.clear();

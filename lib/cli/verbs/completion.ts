@@ -28,8 +28,8 @@ const maxRead = 500;
 
 export default defineVerb({
 	name: "completion",
-	description: "Print completions, as a script for a shell",
-	group: "script",
+	description: "Print shell completions, as a script",
+	group: "maintain",
 	examples: {
 		'eval "$(env bg completion bash)"':
 			"in ~/.bashrc (env avoids the bg of bash)",

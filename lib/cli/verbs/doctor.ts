@@ -1,6 +1,8 @@
 import { runChecks } from "../../install/doctor.ts";
+import type { FaultCount } from "../../install/finding.ts";
 import { formatTable } from "../../print/table.ts";
 import { toLine } from "../../print/text.ts";
+import { formatAge } from "../../print/units.ts";
 import { formatFlags, replyToPerson } from "../reply.ts";
 import { defineVerb } from "../verb.ts";
 
@@ -9,7 +11,8 @@ export default defineVerb({
 	description: "Check the installation, and print a fix for each problem",
 	group: "maintain",
 	examples: {
-		"bg doctor": "one line per check",
+		"bg doctor": "shows one line per check, and a command for each problem",
+		"bg doctor --json": "the same for a program: the command is in fix",
 	},
 	args: formatFlags,
 	run: async ({ args }) => {
@@ -21,6 +24,9 @@ export default defineVerb({
 					type: each.ok ? "success" : "fail",
 					cells: [each.check, each.says],
 				} as const,
+				...(each.faults ?? []).map(
+					(fault) => ({ type: "info", cells: ["", tellFault(fault)] }) as const,
+				),
 				...(each.ok
 					? []
 					: [{ type: "info", cells: ["", `→ ${each.fix}`] } as const]),
@@ -34,3 +40,12 @@ export default defineVerb({
 		return ok;
 	},
 });
+
+// --- internal ---
+
+/** A fault with how often and when last: `3 ×, last 2h ago, hook: …`. */
+function tellFault({ times, last, log, fault }: FaultCount): string {
+	const ms = Date.now() - Date.parse(last);
+	const when = Number.isNaN(ms) ? "" : `, last ${formatAge(ms)} ago`;
+	return `${times} ×${when}, ${log}: ${fault}`;
+}

@@ -7,10 +7,11 @@ import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	name: "droids",
-	description: "List the droids, with purpose and tools",
+	description: "List the droids, with their purpose and tools",
 	group: "inspect",
 	examples: {
 		"bg droids": "those of the project, of your home, and the built-in ones",
+		"bg droids --json": "the same with all their tools",
 	},
 	args: formatFlags,
 	run: async ({ args }) => {

@@ -6,8 +6,8 @@ import { defineVerb, flag, loadVerb, loadVerbs, optional } from "../verb.ts";
 
 export default defineVerb({
 	name: "help",
-	description: "Show all verbs, or the help of one",
-	group: "script",
+	description: "List the verbs, or show the help of one",
+	group: "maintain",
 	examples: {
 		"bg help wait": "the same as bg wait --help",
 		"bg help --man > bg.1": "for man ./bg.1",

@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import type { ParsedArgs } from "citty";
 import { usage } from "../../error.ts";
+import type { HookEventName } from "../../hook/events.ts";
 import {
 	applyChanges,
+	chooseProgram,
 	createReader,
-	readOwnProgram,
 } from "../../install/apply.ts";
 import {
 	droidFolder,
@@ -16,46 +17,62 @@ import {
 import { type FileChange, planInstall } from "../../install/install.ts";
 import type { TextEdit } from "../../install/json-edit.ts";
 import { toLine, toPlain } from "../../print/text.ts";
-import { formatSize } from "../../print/units.ts";
+import { formatRoughSize } from "../../print/units.ts";
 import { toAbsolute } from "../../process/runtime.ts";
 import { quoteForShell } from "../../process/self.ts";
 import type { Args } from "../arguments.ts";
-import { formatFlags, replyToPerson } from "../reply.ts";
+import {
+	confirm,
+	formatFlags,
+	replyToPerson,
+	warn,
+	yesFlag,
+} from "../reply.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 export const targetFlags = {
 	user: flag("for yourself, in ~/.factory (the default)"),
-	project: flag("for everyone who works in this folder, in ./.factory"),
-	plugin: option("dir", "as a droid plugin with a marketplace, in a folder"),
+	project: flag("for everybody who works in this folder, in ./.factory"),
+	plugin: option(
+		"dir",
+		"as a droid plugin with its marketplace, in this folder",
+	),
 	"dry-run": flag("change nothing, show what would happen"),
 	...formatFlags,
 } as const satisfies Args;
 
 export default defineVerb({
 	name: "install",
-	description: "Register bg with droid, as hooks, a skill and /task-bg",
+	description: "Add bg's hooks to droid, with a skill and /task-bg",
 	group: "maintain",
 	examples: {
 		"bg install": "for yourself, in ~/.factory",
 		"bg install --plugin ~/bg-plugin":
 			"as a plugin; prints the commands to enable it",
 	},
-	args: targetFlags,
+	args: { ...targetFlags, ...yesFlag },
 	run: async ({ args }) => {
 		const target = parseTarget(args);
-		const plan = planInstall(target, readOwnProgram(), createReader(target));
+		const program = chooseProgram(target);
+		const plan = planInstall(target, program, createReader(target));
+		const warning = describeBinary(target, plan[0]);
+		if (warning && !args["dry-run"]) {
+			if (!args.yes) warn(warning);
+			if (!(await confirm(args, () => "put it there?"))) return false;
+		}
 		const next =
 			target.kind === "plugin"
 				? pluginCommands(target.folder, isNew(target, plan))
 				: plan.slice(0, 1).map(({ path }) => `${quoteForShell(path)} doctor`);
-		await replyChanges(args, { target, plan, next });
+		await replyChanges(args, { target, plan, next, hooks: true });
+		return true;
 	},
 });
 
 export function parseTarget(args: Arguments): InstallTarget {
 	const { user, project, plugin } = args;
 	if ([user, project, plugin !== undefined].filter(Boolean).length > 1)
-		throw usage("--user, --project and --plugin do not go together");
+		throw usage("--user, --project and --plugin cannot be combined");
 	if (project)
 		return { kind: "project", folder: toAbsolute("--project", ".factory") };
 	if (plugin === undefined) return { kind: "user", folder: droidFolder() };
@@ -70,7 +87,7 @@ export function parseTarget(args: Arguments): InstallTarget {
 /** Carries out a plan, except in a dry run, and prints it. */
 export async function replyChanges(
 	args: Arguments,
-	{ target, plan, next }: InstallReply,
+	{ target, plan, next, hooks }: InstallReply,
 ): Promise<void> {
 	const dryRun = args["dry-run"] ?? false;
 	if (!dryRun) applyChanges(target, plan);
@@ -86,6 +103,9 @@ export async function replyChanges(
 		const lines = plan.flatMap((change) => describeChange(change, dryRun));
 		for (const line of lines) log(line);
 		if (lines.length === 0) log("bg is not installed there");
+		if (hooks) log("droid now calls bg at these events:");
+		for (const [event, does] of Object.entries(hooks ? hookEffects : {}))
+			log(indentLine(`${event.padEnd(17)}${does}`));
 		if (next) log("then type:");
 		for (const line of next ?? []) log(indentLine(toLine(line, 1000)));
 	});
@@ -100,7 +120,30 @@ type InstallReply = {
 	plan: readonly FileChange[];
 	/** The commands to type next. */
 	next?: string[];
+	/** Whether to tell what each hook does. */
+	hooks?: boolean;
 };
+
+/** What bg does at each event. */
+const hookEffects = {
+	SessionStart: "tells the session its id and which of its tasks have ended",
+	UserPromptSubmit: "tells the session which of its tasks have ended",
+	PostToolUse: "the same; lists droid's background subagents as tasks",
+	SubagentStop: "records the end of a subagent",
+	Stop: "with BG_STOP=wait, has droid wait once for its tasks",
+	SessionEnd: "ends its subagents; passes on what it was not told",
+} as const satisfies Record<HookEventName, string>;
+
+/** What to know before a program for one platform gets into a repository. */
+function describeBinary(
+	{ kind, folder }: InstallTarget,
+	program: FileChange | undefined,
+): string | undefined {
+	if (kind !== "project" || !program?.next) return undefined;
+	if (basename(program.path) !== "bg") return undefined;
+	const size = formatRoughSize(program.next.bytes.length);
+	return `${toLine(folder, 500)} gets an executable of ${size} for ${process.platform} ${process.arch} alone (bg.mjs install --project puts the script there, which is small and runs everywhere)`;
+}
 
 /** A change with the content of the file, unless it is a program. */
 function toFullChange({ path, action, next, edits }: FileChange) {
@@ -132,7 +175,7 @@ function describeChange(
 ): string[] {
 	const more =
 		next && action === "create"
-			? ` (${formatSize(next.bytes.length)} bytes)`
+			? ` (${formatRoughSize(next.bytes.length)})`
 			: action === "foreign"
 				? ": not written by bg, or its marker was removed"
 				: "";

@@ -15,6 +15,8 @@ import {
 import {
 	launchAndReply,
 	launchFlags,
+	launchReplyFlags,
+	tokensFlag,
 	toLaunchOptions,
 } from "../launch-flags.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
@@ -22,10 +24,10 @@ import { defineVerb, flag, option, optional, required } from "../verb.ts";
 const args = {
 	description: required("what the task is about, in a few words"),
 	prompt: required("what the droid is to do (not with --prompt-file)"),
-	droid_name: optional("as --droid"),
-	parent_session_id: optional("as --session"),
-	autonomy_level: optional("as --autonomy", { from: autonomies }),
-	model_name: optional("as --model"),
+	droid_name: optional("the same as --droid"),
+	parent_session_id: optional("the same as --session"),
+	autonomy_level: optional("the same as --autonomy", { from: autonomies }),
+	model_name: optional("the same as --model"),
 	droid: option("name", "the droid (executor-med); bg droids lists them"),
 	session: option("id", "the parent session ($BG_SESSION_ID, else main)"),
 	autonomy: option("level", "what the droid may do without asking (medium)", {
@@ -43,6 +45,7 @@ const args = {
 		"work in a git worktree (--worktree or --worktree=name)",
 		{ inline: true },
 	),
+	"max-tokens": tokensFlag,
 	batch: option(
 		"file",
 		"launch all tasks of a JSON Lines file (-: standard input)",
@@ -57,26 +60,64 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 /** The arguments with --batch: flags only. */
 const batchArgs = selectFlags(args);
 
+/** Whether a flag says something of a task, and not of the reply. */
+function isOfTask(name: string): boolean {
+	return !Object.hasOwn(launchReplyFlags, name);
+}
+
+/** The flags that are keys of a batch line, as keys. */
+export const batchFlagKeys = Object.keys(batchArgs)
+	.filter((name) => name !== "batch" && isOfTask(name))
+	.map((name) => name.replaceAll("-", "_"));
+
+/** What `bg help launch` says of a batch file. */
+const batchNotes = {
+	"a line of a --batch file is a JSON object with these keys": [
+		["description", "what the task is about; the only key that must be there"],
+		["prompt, or command", "for a droid a text, for a command a list of words"],
+		["name", "a name for after and after_any of other lines"],
+		[
+			"the flags",
+			`${batchFlagKeys.join(", ")}; those of droids not with command`,
+		],
+		["tag or tags", "one text, or a list"],
+		["env", 'an object, or a list of "NAME=VALUE"'],
+		["after, after_any", "one id or name, comma-separated ones, or a list"],
+		["on_end", "one text for /bin/sh, or a list of words"],
+		["worktree, private", "true or false; worktree also a name"],
+	],
+	"two lines, for example": [
+		[
+			'{"name": "build", "description": "b", "command": ["make"], "tag": "ci"}',
+			"a command",
+		],
+		[
+			'{"description": "review", "prompt": "Review it.", "after": "build"}',
+			"a droid that starts when the command has completed",
+		],
+	],
+} as const;
+
 export default defineVerb({
 	name: "launch",
 	description: "Start a droid, in the background",
 	group: "start",
 	examples: {
 		'bg launch "fix the tests" "Run the tests and fix what fails."':
-			"with the default droid",
+			"starts the default droid",
 		'bg launch -q "review" "Review the last commit." --droid code-reviewer':
-			"with another droid; prints only the id",
+			"starts another droid, and prints only the id",
 		"bg launch --batch tasks.jsonl":
-			"all lines of a file; none if one is invalid",
+			"starts a task for each line of a file, or none if a line is invalid",
 	},
 	args,
+	notes: batchNotes,
 	read: parseLaunch,
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
 			const { planBatch } = await import("../../control/launch/batch.ts");
 			const plans = planBatch(readTextFile("--batch", parsed.batch));
-			launchAndReply(plans, parsed, { isBatch: true });
-			return;
+			return launchAndReply(plans, parsed, { isBatch: true });
 		}
 		const plan = planDroid({
 			...toLaunchOptions(parsed),
@@ -87,9 +128,10 @@ export default defineVerb({
 			autonomy: parsed.autonomy ?? parsed.autonomy_level,
 			model: parsed.model ?? parsed.model_name,
 			private: parsed.private,
+			maxTokens: parsed["max-tokens"],
 			worktree: parsed.worktree,
 		});
-		launchAndReply([{ plan }], parsed);
+		return launchAndReply([{ plan }], parsed);
 	},
 });
 
@@ -98,7 +140,17 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 	const tokens = tokenize(batchArgs, argv);
 	const has = (flag: string) =>
 		tokens.some((token) => token.kind === "flag" && token.name === flag);
-	if (has("batch")) return checkArguments("launch", batchArgs, argv);
+	if (has("batch")) {
+		const batch = checkArguments("launch", batchArgs, argv);
+		const lost = Object.keys(batch.values).find(
+			(name) => name !== "batch" && isOfTask(name),
+		);
+		if (lost && lost !== "help")
+			throw usage(
+				`--${lost} does not go with --batch: each line has its own "${lost.replaceAll("-", "_")}"`,
+			);
+		return batch;
+	}
 	const call = checkArguments(
 		"launch",
 		has("prompt-file") ? argsWithoutPrompt : args,

@@ -30,21 +30,24 @@ const unsetWord = "default";
 
 export default defineVerb({
 	name: "limit",
-	description: "Show or set limits, on tasks that run at once",
+	description: "Limit what runs at once, or show the limits",
 	group: "control",
 	examples: {
 		"bg limit": "the limits in force, and what is in use",
-		"bg limit running 3": "at most 3 at once, at each depth and machine",
-		"bg limit droid reviewer 1": "at most one of a droid",
+		"bg limit running 3":
+			"at most 3 tasks at once, at each depth and on each machine",
+		"bg limit droid reviewer 1":
+			"at most one task of the droid reviewer at once",
 		"bg limit model opus 0": "no limit on a model",
-		"bg limit running default": "that of each launch: BG_MAX_RUNNING",
+		"bg limit running default":
+			"unsets it: BG_MAX_RUNNING of each launch counts again",
 	},
 	args: {
 		limit: optional("what to limit (without it: shows all)", {
 			from: limitKinds,
 		}),
 		values: optional(
-			`for droid and model its name, then a number; 0 is no limit, ${unsetWord} unsets it`,
+			`the number (0: no limit, ${unsetWord}: unset); for droid and model, first the name`,
 			{ multiple: true },
 		),
 		...formatFlags,

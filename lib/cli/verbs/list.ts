@@ -1,5 +1,6 @@
-import { parseNumberFlag } from "../../control/schedule.ts";
-import { addProgress } from "../../droid/task-output.ts";
+import { parseDurationFlag, parseNumberFlag } from "../../control/schedule.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
+import { usage } from "../../error.ts";
 import type { ReportedTask } from "../../print/report.ts";
 import { formatStatus, isColourWanted } from "../../print/status.ts";
 import { describeState } from "../../print/task-row.ts";
@@ -10,9 +11,11 @@ import {
 	toLine,
 	writeAll,
 } from "../../print/text.ts";
-import { formatTaskAge } from "../../print/units.ts";
-import { toAbsolute } from "../../process/runtime.ts";
-import { quoteForShell } from "../../process/self.ts";
+import {
+	formatEnded,
+	formatTaskAge,
+	formatUsedTokens,
+} from "../../print/units.ts";
 import { findQueueState, readQueueSettings } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
@@ -23,14 +26,16 @@ import {
 	listTaskIds,
 	type UnreadableRecord,
 } from "../../store/records.ts";
-import {
-	findOwnedSessions,
-	isOwned,
-} from "../../store/sessions/session-index.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
 import { Selection } from "../../task/selection.ts";
+import { isSince } from "../../task/selectors.ts";
 import { isFinal } from "../../task/states.ts";
-import { parseChoice, refuseEmpty } from "../arguments.ts";
+import {
+	addToSession,
+	type TokenCounts,
+	toRecordUsage,
+} from "../../task/usage.ts";
+import { parseChoice } from "../arguments.ts";
 import {
 	formatFlags,
 	isJsonWanted,
@@ -38,6 +43,13 @@ import {
 	truncateToJson,
 	warn,
 } from "../reply.ts";
+import {
+	createMatcher,
+	formatSelectors,
+	parseSelectors,
+	type SelectorArguments,
+	selectorFlags,
+} from "../selectors.ts";
 import { defineVerb, flag, option } from "../verb.ts";
 
 const formats = ["table", "json", "jsonl", "md"] as const;
@@ -64,43 +76,44 @@ const shortKeys = [
 
 export default defineVerb({
 	name: "list",
-	description: "Show tasks, newest first",
+	description: "List tasks, running ones first",
 	group: "inspect",
 	examples: {
 		"bg list --status queued,running": "unfinished tasks",
+		"bg list --since 2h --tag nightly":
+			"what was launched or ended in the last two hours with that tag",
 		"bg list --all --limit 0": "all tasks, archived ones included",
+		"bg list -q --status running": "only the ids, for another verb",
 		"bg list --tag nightly --full --json": "whole records as JSON",
 	},
 	args: {
-		status: option("status", "only tasks with one of these (comma-separated)", {
-			from: statuses,
-		}),
-		session: option("id", "only tasks of this parent session"),
-		cwd: option("dir", "only tasks that run in this folder", {
-			from: "folders",
-		}),
-		tag: option("tag", "only tasks with this tag"),
+		...selectorFlags,
+		since: option("90s|30m|2h", "tasks launched or ended within this time"),
 		limit: option("n", "at most n tasks (50, and all that run; 0: all)"),
-		all: flag("include archived tasks"),
-		full: flag("whole records"),
+		quiet: flag("print only the ids, of all tasks without --limit", {
+			alias: "q",
+		}),
+		full: flag("whole records; in a table, their tokens"),
 		format: option("format", "the format of the reply", { from: formats }),
 		...formatFlags,
 	},
 	run: async ({ args }) => {
-		const { resolve } = await import("node:path");
 		const format =
 			parseChoice("--format", formats, args.format) ??
 			(isJsonWanted(args) ? "json" : "table");
-		const wanted = args.status
-			?.split(",")
-			.map((word) => parseChoice("--status", statuses, word));
-		const cwd =
-			args.cwd !== undefined && resolve(toAbsolute("--cwd", args.cwd));
+		const selectors = parseSelectors(args);
 		const limit = parseNumberFlag("--limit", args.limit);
-		const session = refuseEmpty("--session", args.session);
-		const tag = refuseEmpty("--tag", args.tag);
+		const since = parseDurationFlag("--since", args.since);
+		const from = since === undefined ? undefined : Date.now() - since;
+		if (args.quiet && (args.full || args.format !== undefined))
+			throw usage(
+				"-q prints ids: it cannot be combined with --full or --format",
+			);
 		const store = openStore();
-		const sessions = session ? findOwnedSessions(store, session) : undefined;
+		const matches = createMatcher(store, selectors);
+		const includes = (task: Task) =>
+			matches(task) && (from === undefined || isSince(task, from));
+		if (args.quiet) return printIds(store, includes, { ...args, limit });
 		const unreadable: UnreadableRecord[] = [];
 		const archived = args.all ?? false;
 		const found = iterateTasks(store, unreadable, { archived });
@@ -108,8 +121,14 @@ export default defineVerb({
 			statuses.map((status) => [status, 0]),
 		) as Record<Status, number>;
 		const asJson = format === "json" || format === "jsonl";
-		const renderRow = (task: Task, waits_for?: string) => {
+		const sums = new Map<string, TokenCounts>();
+		const readCurrent = (task: Task) => {
 			const current = addProgress(store, task);
+			return args.full ? addUsage(store, current) : current;
+		};
+		const renderRow = (task: Task, waits_for?: string) => {
+			const current = readCurrent(task);
+			if (args.full) addToSession(sums, current);
 			const notes = { note: describeNote(task), waits_for };
 			return args.full
 				? toJson({ ...current, ...notes })
@@ -126,14 +145,7 @@ export default defineVerb({
 		let total = 0;
 		for (const task of reconcileTasks(store, found)) {
 			if (!isFinal(task)) unfinished.set(task.id, task.status);
-			if (
-				(!args.all && task.archived_at) ||
-				(wanted && !wanted.includes(task.status)) ||
-				(sessions && !isOwned(sessions, task)) ||
-				(cwd && task.cwd !== cwd) ||
-				(tag && !task.tags?.includes(tag))
-			)
-				continue;
+			if (!includes(task)) continue;
 			counts[task.status]++;
 			total++;
 			if (!keepsRows) selection.add(task);
@@ -152,18 +164,23 @@ export default defineVerb({
 				if (rows.write()) writeAll(1, total ? "\n" : "");
 			} else {
 				const head = JSON.stringify({ total, ...counts, limits, queue });
-				const tail = toJson({
-					...(left && { truncated: true, omitted: left, more }),
-					...(unreadable.length && { unreadable }),
-				}).slice(1);
 				writeAll(1, `${head.slice(0, -1)},"tasks":[`);
 				if (!rows.write()) return;
+				const used = [...sums].map(([session, counts]) => [
+					session,
+					toRecordUsage(counts),
+				]);
+				const tail = toJson({
+					...(left && { truncated: true, omitted: left, more }),
+					...(used.length && { usage: Object.fromEntries(used) }),
+					...(unreadable.length && { unreadable }),
+				}).slice(1);
 				writeAll(1, `]${tail === "}" ? "" : ","}${tail}\n`);
 				return;
 			}
 		} else {
 			const tasks = shown.map((task) => ({
-				...addProgress(store, task),
+				...readCurrent(task),
 				note: describeNote(task),
 				waits_for: describeWait(task),
 			}));
@@ -171,12 +188,12 @@ export default defineVerb({
 				const { renderReport } = await import("../../print/report.ts");
 				writeAll(1, renderReport(tasks));
 			} else if (!isTerminal(1) || total === 0) {
-				const table = await renderTable(tasks);
+				const table = await renderTable(tasks, args.full);
 				writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
 			} else {
 				const isInUse = counts.queued + counts.running > 0 || queue.paused;
 				const queueLine = isInUse ? [line] : [];
-				const summary = { counts, queueLine };
+				const summary = { total, counts, queueLine, full: args.full };
 				const table = await renderTerminalTable(store, tasks, summary);
 				writeAll(1, `${table}\n`);
 			}
@@ -191,23 +208,45 @@ export default defineVerb({
 
 // --- internal ---
 
-type ListFlags = Partial<
-	Record<"status" | "session" | "cwd" | "tag" | "format", string> &
-		Record<"all" | "full" | "json" | "text", boolean>
->;
+type ListFlags = SelectorArguments &
+	Partial<
+		Record<"since" | "format", string> &
+			Record<"full" | "json" | "text", boolean>
+	>;
 
 /** The call that shows all tasks that a call selects. */
 function describeCall(flags: ListFlags): string {
-	const names = [
-		...(["status", "session", "cwd", "tag", "format"] as const),
-		...(["all", "full", "json", "text"] as const),
-	];
+	const names = ["since", "format", "full", "json", "text"] as const;
 	const given = names.flatMap((name) => {
 		const value = flags[name];
 		if (value === undefined || value === false) return [];
-		return value === true ? [`--${name}`] : [`--${name}`, quoteForShell(value)];
+		return value === true ? [`--${name}`] : [`--${name}`, value];
 	});
-	return ["list", ...given, "--limit 0"].join(" ");
+	const selectors = formatSelectors(flags);
+	return ["list", ...selectors, ...given, "--limit 0"].join(" ");
+}
+
+/** Prints the ids of tasks, newest first, one a line. A script that names tasks by them wants all. */
+function printIds(
+	store: Store,
+	includes: (task: Task) => boolean,
+	{ all = false, limit = 0 }: { all?: boolean; limit?: number | undefined },
+): void {
+	const selection = new Selection<Pick<Task, "id" | "status" | "completed_at">>(
+		limit,
+	);
+	const found = iterateTasks(store, [], { archived: all });
+	for (const task of reconcileTasks(store, found)) {
+		const { id, status, completed_at } = task;
+		if (includes(task)) selection.add({ id, status, completed_at });
+	}
+	writeAll(
+		1,
+		selection
+			.shown()
+			.map(({ id }) => `${id}\n`)
+			.join(""),
+	);
 }
 
 function renderShort(
@@ -223,15 +262,22 @@ function renderShort(
 	return truncateToJson(picked, `status ${task.id} --full`);
 }
 
-async function renderTable(tasks: readonly ReportedTask[]): Promise<string> {
+async function renderTable(
+	tasks: readonly ReportedTask[],
+	full = false,
+): Promise<string> {
 	if (tasks.length === 0)
 		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
+	const ends = tasks.map((task) => formatEnded(task));
+	const hasEnds = ends.some((end) => end);
 	return formatTable(
-		tasks.map((task) => [
+		tasks.map((task, at) => [
 			task.id,
 			formatStatus(task.status),
 			formatTaskAge(task),
+			...(hasEnds ? [ends[at] ?? ""] : []),
+			...(full ? [formatUsedTokens(task.usage)] : []),
 			toLine(task.agent ?? task.kind, 20),
 			[task.description, task.error, ...describeState(task)]
 				.flatMap((part) => (part ? toLine(part, 80) : []))
@@ -245,12 +291,17 @@ async function renderTerminalTable(
 	store: Store,
 	tasks: readonly ReportedTask[],
 	{
+		total,
 		counts,
 		queueLine,
+		full = false,
 	}: {
+		/** How many tasks were selected; fewer may be shown. */
+		total: number;
 		counts: Readonly<Record<Status, number>>;
 		/** What is in force in the queue, if it matters. */
 		queueLine: readonly string[];
+		full?: boolean | undefined;
 	},
 ): Promise<string> {
 	const { readTaskRow } = await import("../task-rows.ts");
@@ -262,15 +313,19 @@ async function renderTerminalTable(
 	const rows = tasks.map((task) => ({
 		...readTaskRow(store, task, task.waits_for),
 		short: shorten(task.id),
+		...(full && { tokens: formatUsedTokens(task.usage) }),
 	}));
 	const { columns } = readTerminalSize();
 	const { fitText } = await import("../../print/width.ts");
 	const { head, line } = layOutTable(rows, columns);
 	const colour = isColourWanted();
+	const part =
+		rows.length < total ? [`showing ${rows.length} of ${total}`] : [];
+	const summary = [...part, summarizeCounts(counts), ...queueLine];
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		fitText([summarizeCounts(counts), ...queueLine].join(" · "), columns),
+		fitText(summary.join(" · "), columns),
 	].join("\n");
 }

@@ -18,9 +18,8 @@ import {
 import { type ReconciledTask, reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
+import { readTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
-import { splitValues } from "../arguments.ts";
 import { followRaw, followText, formatCutMark, writeRaw } from "../follow.ts";
 import {
 	dismissNotice,
@@ -29,7 +28,8 @@ import {
 	warn,
 	writeJson,
 } from "../reply.ts";
-import { defineVerb, flag, option, required } from "../verb.ts";
+import { nameTasks, selectorFlags } from "../selectors.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 /** The default maximum of text in a pipe. With its keys, the JSON reply fits maxReplyLength. */
 const defaultMaxBytes = 1600;
@@ -38,11 +38,12 @@ const defaultMaxBytes = 1600;
 const pageBytes = 64 * 1024;
 
 const args = {
-	ids: required("task ids", { multiple: true, from: "tasks" }),
+	ids: optional("task ids", { multiple: true, from: "tasks" }),
+	...selectorFlags,
 	tail: option("n", "only the last n lines"),
 	since: option(
 		"offset",
-		"only what follows this byte (an earlier nextOffset)",
+		"only the output after this byte (an earlier nextOffset)",
 	),
 	max: option("bytes", "the maximum size (1600; in a terminal all)"),
 	attempt: option("n", "the output of attempt n (the last one)"),
@@ -54,31 +55,38 @@ const args = {
 
 export default defineVerb({
 	name: "output",
-	description: "Show what a task wrote, or what a droid said and did",
+	description: "Show a task's output, or what a droid said and did",
 	group: "inspect",
 	repliesInText: true,
 	examples: {
 		"bg output @last --tail 20": "the last 20 lines",
 		"bg output bg_19f0c2a4 --follow": "all output, until the task ends",
-		"bg output @last --since 4096 --json": "what follows an earlier nextOffset",
+		"bg output --tag nightly --tail 5": "the last 5 lines of each such task",
+		"bg output @last --since 4096 --json":
+			"the output after byte 4096, an earlier nextOffset",
 	},
 	args,
 	run: async ({ args: parsed }) => {
 		const store = openStore();
-		const ids = splitValues(parsed.ids).map((id) => resolveTaskId(store, id));
+		const ids = nameTasks(store, parsed, {
+			verb: "output",
+			what: "task",
+			applies: () => true,
+		});
 		const since = parseNumberFlag("--since", parsed.since);
 		const tail = parseNumberFlag("--tail", parsed.tail);
 		const given = parseSizeFlag("--max", parsed.max);
 		if (since !== undefined && tail !== undefined)
-			throw usage("--since and --tail do not go together");
-		if (parsed.follow && ids.length > 1) throw usage("--follow takes one task");
+			throw usage("--since and --tail cannot be combined");
+		if (parsed.follow && ids.length !== 1)
+			throw usage(`--follow takes one task, and these are ${ids.length}`);
 		if (parsed.raw && tail !== undefined)
-			throw usage("--raw and --tail do not go together");
+			throw usage("--raw and --tail cannot be combined");
 		const [first] = ids;
 		const wanted = parseNumberFlag("--attempt", parsed.attempt);
 		const attemptOf = (id: string) => findEarlierAttempt(store, id, wanted);
 		if (parsed.follow && wanted !== undefined)
-			throw usage("--follow and --attempt do not go together");
+			throw usage("--follow and --attempt cannot be combined");
 		const found = ids.map((id) => readTask(store, id));
 		const tasks = [...reconcileTasks(store, found)];
 		if (parsed.raw) {

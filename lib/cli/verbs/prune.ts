@@ -14,16 +14,16 @@ const defaultStaleMs = 10 * 60_000;
 
 export default defineVerb({
 	name: "prune",
-	description: "Repair lost tasks, and stop old and idle ones",
+	description: "Mark dead tasks as lost, and stop old idle ones",
 	group: "maintain",
 	examples: {
-		"bg prune --dry-run": "what would happen",
-		"bg prune --ttl 2h": "end every older task, even an active one",
+		"bg prune --dry-run": "shows what prune would do",
+		"bg prune --ttl 2h": "ends every older task, even an active one",
 	},
 	args: {
 		ttl: option(
 			"90s|30m|2h",
-			"the maximum age (30m); if given, activity does not count",
+			"the maximum age (30m); if given, active tasks are ended too",
 		),
 		stale: option(
 			"90s|30m|2h",

@@ -1,47 +1,59 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
+import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
+import type { Store } from "../../store/paths.ts";
 import { iterateTasks, type UnreadableRecord } from "../../store/records.ts";
-import {
-	findOwnedSessions,
-	isOwned,
-} from "../../store/sessions/session-index.ts";
-import { refuseEmpty } from "../arguments.ts";
 import { dismissNotice, warn } from "../reply.ts";
-import { defineVerb, flag, option } from "../verb.ts";
+import { createMatcher, parseSelectors, selectorFlags } from "../selectors.ts";
+import { defineVerb } from "../verb.ts";
 
 export default defineVerb({
 	name: "report",
-	description: "Summarize a session, as Markdown",
+	description: "Summarize tasks, as a Markdown report",
 	group: "inspect",
 	examples: {
 		"bg report": "the tasks of this session",
+		"bg report --tag nightly --status error": "what failed with that tag",
 		"bg report --all": "all tasks, archived ones included",
 	},
 	args: {
-		session: option("id", "the tasks of this parent session ($BG_SESSION_ID)"),
-		all: flag("all tasks of all sessions"),
+		...selectorFlags,
 	},
-	run: ({ args }) => {
-		const session =
-			refuseEmpty("--session", args.session) ?? process.env.BG_SESSION_ID;
+	run: async ({ args }) => {
+		const selectors = parseSelectors(args);
+		const own = args.all ? undefined : process.env.BG_SESSION_ID;
 		const store = openStore();
-		const sessions = session ? findOwnedSessions(store, session) : undefined;
+		const matches = createMatcher(store, selectors, own);
 		const unreadable: UnreadableRecord[] = [];
 		const found = iterateTasks(store, unreadable, { archived: args.all });
 		const all = reconcileTasks(store, found);
 		const tasks: ReportedTask[] = [];
 		for (const task of all) {
-			const isOthers = sessions && !isOwned(sessions, task);
-			if (!args.all && (task.archived_at || isOthers)) continue;
-			tasks.push({ ...addProgress(store, task), note: describeNote(task) });
+			if (!matches(task)) continue;
+			const current = addUsage(store, addProgress(store, task));
+			tasks.push({ ...current, note: describeNote(task) });
 		}
-		if (!writeAll(1, renderReport(tasks))) return;
+		if (!writeAll(1, renderReport(await addChanged(store, tasks)))) return;
 		for (const task of tasks) dismissNotice(store, task);
 		for (const { taskId, problem } of unreadable)
 			warn(`unable to read the record of ${taskId}: ${problem}`);
 	},
 });
+
+// --- internal ---
+
+/** Adds what the tasks with a worktree changed. */
+async function addChanged(store: Store, tasks: readonly ReportedTask[]) {
+	if (!tasks.some(mayHaveWorktree)) return tasks;
+	const { addChanges, describeChanges } = await import(
+		"../../droid/worktree/changes.ts"
+	);
+	return (await addChanges(store, tasks)).map(({ changes, ...task }) => ({
+		...task,
+		changed: changes && describeChanges(changes),
+	}));
+}

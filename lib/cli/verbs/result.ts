@@ -9,36 +9,44 @@ import {
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import type { Store } from "../../store/paths.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
+import { readTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { isFinal } from "../../task/states.ts";
-import { splitValues } from "../arguments.ts";
 import { formatCutMark } from "../follow.ts";
 import { dismissNotice, warn, writeJson } from "../reply.ts";
-import { defineVerb, flag, option, required } from "../verb.ts";
+import { nameTasks, selectorFlags } from "../selectors.ts";
+import { defineVerb, flag, option, optional } from "../verb.ts";
 
 /** The most of one result that is printed, in bytes. */
 const maxBytes = 64 * 1024;
 
 export default defineVerb({
 	name: "result",
-	description: "Print a final answer, whole",
+	description: "Show a task's result, whole",
 	group: "inspect",
 	repliesInText: true,
 	examples: {
-		"bg result @last": "the answer of the newest task, and nothing else",
-		"bg result @last --since 65536": "the next part of one past 64 KiB",
+		"bg result @last": "the result of the newest task, and nothing else",
+		"bg result --tag nightly --status completed":
+			"the answers of the tasks that succeeded",
+		"bg result @last --since 65536":
+			"the next part of a result of more than 64 KiB",
 	},
 	args: {
-		ids: required("task ids", { multiple: true, from: "tasks" }),
-		since: option("byte", "only what follows this byte of the answer"),
+		ids: optional("task ids", { multiple: true, from: "tasks" }),
+		...selectorFlags,
+		since: option("byte", "only the result after this byte"),
 		json: flag("reply as JSON"),
 	},
 	run: ({ args }) => {
 		const store = openStore();
 		const since = parseNumberFlag("--since", args.since) ?? 0;
-		const ids = splitValues(args.ids).map((id) => resolveTaskId(store, id));
-		const found = [...new Set(ids)].map((id) => readTask(store, id));
+		const ids = nameTasks(store, args, {
+			verb: "result",
+			what: "task",
+			applies: () => true,
+		});
+		const found = ids.map((id) => readTask(store, id));
 		const answers = [...reconcileTasks(store, found)].map((task) =>
 			toAnswer(store, task, since),
 		);
@@ -99,6 +107,6 @@ function writeText({ id, status, error, result, more }: Answer): boolean {
 			`${id} is ${status}: no result yet (${formatProgramCall(`wait ${id}`)})`,
 		);
 	else if (status !== "completed")
-		warn(`${id} ended as ${status}: ${error ?? "no reason is known"}`);
+		warn(`${id} ended as ${status}: ${error ?? "the reason is not known"}`);
 	return isRead;
 }

@@ -1,24 +1,79 @@
 import { planRetry } from "../../control/rerun.ts";
+import { writeAll } from "../../print/text.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
-import { readTask, resolveTaskId } from "../../store/records.ts";
-import { launchAndReply, launchReplyFlags } from "../launch-flags.ts";
-import { defineVerb, required } from "../verb.ts";
+import { iterateTasks, readTask, resolveTaskId } from "../../store/records.ts";
+import { autonomies } from "../../task/schema.ts";
+import { isFinal } from "../../task/states.ts";
+import { splitValues } from "../arguments.ts";
+import {
+	launchAndReply,
+	launchReplyFlags,
+	tokensFlag,
+} from "../launch-flags.ts";
+import { isJsonWanted } from "../reply.ts";
+import {
+	checkNaming,
+	hasSelectors,
+	nameTasks,
+	ownSelectorFlags,
+} from "../selectors.ts";
+import { defineVerb, option, optional } from "../verb.ts";
 
 export default defineVerb({
 	name: "retry",
-	description: "Launch a task again, as a new task",
+	description: "Run tasks again, as new tasks",
 	group: "start",
 	examples: {
 		"bg retry @last": "the same call as a new task",
+		"bg retry @last --model MODEL --autonomy high":
+			"the same with another model and more autonomy",
+		"bg retry --status error --tag nightly":
+			"what failed with that tag and was not retried yet",
 	},
 	args: {
-		id: required("task id", { from: "tasks" }),
+		ids: optional("task ids", { multiple: true, from: "tasks" }),
+		...ownSelectorFlags,
+		droid: option("name", "another droid"),
+		autonomy: option(
+			"level",
+			"another autonomy; inside a task at most its own",
+			{
+				from: autonomies,
+			},
+		),
+		model: option("name", "another model"),
+		"max-tokens": tokensFlag,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
-		const plan = planRetry(readReconciled(args.id));
-		launchAndReply([{ plan }], args);
+		checkNaming("retry", args);
+		const store = openStore({ write: true });
+		const isMany = hasSelectors(args) || splitValues(args.ids).length > 1;
+		const retried = new Set(
+			hasSelectors(args)
+				? [...iterateTasks(store)].map(({ retry_of }) => retry_of)
+				: [],
+		);
+		const ids = nameTasks(store, args, {
+			verb: "retry",
+			what: "finished task that was not retried",
+			applies: (task) =>
+				isFinal(task) && task.kind !== "native" && !retried.has(task.id),
+			acts: true,
+		});
+		const { droid, autonomy, model } = args;
+		const plans = ids.map((id) => ({
+			plan: planRetry(reconcileTask(store, readTask(store, id)), {
+				droid,
+				autonomy,
+				model,
+				"max-tokens": args["max-tokens"],
+			}),
+		}));
+		if (plans.length === 0 && !isJsonWanted(args))
+			writeAll(1, "nothing to retry\n");
+		return launchAndReply(plans, args, { isBatch: isMany });
 	},
 });
 

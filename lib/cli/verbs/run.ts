@@ -33,7 +33,11 @@ export default defineVerb({
 	description: "Start a command, in the background",
 	group: "start",
 	examples: {
-		'bg run "build" -- make -j8': "the command after --",
+		'bg run "build" -- make -j8': "starts make -j8",
+		"git diff | bg run --stdin - 'lint' -- sh check.sh":
+			"it reads what is piped in; bg returns at once",
+		'bg run --wait "test" -- npm test':
+			"ends with the result and the exit code of the command",
 		'bg run --timeout 10m --after @last "test" -- npm test':
 			"starts when the newest task has completed",
 	},
@@ -44,7 +48,7 @@ export default defineVerb({
 			...toLaunchOptions(parsed),
 			command: splitValues(parsed.command),
 		});
-		launchAndReply([{ plan }], parsed);
+		return launchAndReply([{ plan }], parsed);
 	},
 });
 

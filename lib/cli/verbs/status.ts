@@ -1,12 +1,19 @@
-import { addProgress } from "../../droid/task-output.ts";
+import { addProgress, addUsage } from "../../droid/task-output.ts";
+import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { isColourWanted } from "../../print/status.ts";
 import { formatProgramCall, isTerminal, writeAll } from "../../print/text.ts";
 import { findQueueState } from "../../prune/queue-state.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
+import {
+	readTaskMessages,
+	renderTaskMessages,
+} from "../../prune/task-messages.ts";
 import { openStore } from "../../store/directory.ts";
 import { locateOutput } from "../../store/output-files.ts";
+import type { Store } from "../../store/paths.ts";
 import { findTask, readTask, resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
 import {
 	dismissNotice,
 	formatFlags,
@@ -21,7 +28,7 @@ const unlimitedColumns = 500;
 
 export default defineVerb({
 	name: "status",
-	description: "Show a task's record, with its current progress",
+	description: "Show a task's details, with its progress up to now",
 	group: "inspect",
 	examples: {
 		"bg status @last": "the newest task",
@@ -44,10 +51,13 @@ export default defineVerb({
 						(other) => findTask(store, other)?.status,
 					)
 				: undefined;
+		const messages = readTaskMessages(store, reconciled, args.full);
 		const full = {
-			...addProgress(store, reconciled),
+			...addUsage(store, addProgress(store, reconciled)),
 			note,
 			waits_for: waitsFor,
+			...messages,
+			changes: await findChanges(store, reconciled),
 		};
 		const task = args.full ? full : truncateRecord(full, `status ${id} --full`);
 		if (isJsonWanted(args)) {
@@ -59,6 +69,9 @@ export default defineVerb({
 		const details = renderTaskDetails(task, {
 			note,
 			waitsFor,
+			...renderTaskMessages(readTaskMessages(store, reconciled, true), id),
+			changes:
+				full.changes && (await loadChanges()).describeChanges(full.changes),
 			output: locateOutput(store, id),
 			width: isTerminal(1) ? readTerminalSize().columns : unlimitedColumns,
 			colour: isColourWanted(),
@@ -69,3 +82,13 @@ export default defineVerb({
 			dismissNotice(store, reconciled);
 	},
 });
+
+// --- internal ---
+
+const loadChanges = () => import("../../droid/worktree/changes.ts");
+
+/** What a task changed in a worktree of its own. */
+const findChanges = async (store: Store, task: Task) =>
+	mayHaveWorktree(task)
+		? (await loadChanges()).readChanges(store, task)
+		: undefined;

@@ -10,8 +10,8 @@ export default defineVerb({
 	description: "Remove what install wrote",
 	group: "maintain",
 	examples: {
-		"bg uninstall --dry-run": "what would be removed",
-		"bg uninstall --project": "from ./.factory",
+		"bg uninstall --dry-run": "shows what would be removed",
+		"bg uninstall --project": "removes it from ./.factory",
 	},
 	args: { ...targetFlags, ...yesFlag },
 	run: async ({ args }) => {

@@ -1,6 +1,4 @@
-import { cancelTasks } from "../../control/cancel.ts";
-import { readOutputText } from "../../droid/pages.ts";
-import { BgError, exitCodes, usage } from "../../error.ts";
+import { exitCodes, usage } from "../../error.ts";
 import { isColourWanted } from "../../print/status.ts";
 import {
 	catchEndSignals,
@@ -8,114 +6,162 @@ import {
 	openScreen,
 	readTerminalSize,
 } from "../../print/terminal.ts";
-import { isDumbTerminal, isTerminal, toLine } from "../../print/text.ts";
-import { readQueueSettings } from "../../prune/queue-state.ts";
-import { reconcileTasks } from "../../prune/reconcile.ts";
+import { isDumbTerminal, isTerminal } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";
 import { watchEnds } from "../../store/ends.ts";
-import { readOutputBytes, readOutputSize } from "../../store/output-files.ts";
 import type { Store } from "../../store/paths.ts";
-import { findTask } from "../../store/records.ts";
-import { dismissNotice } from "../reply.ts";
-import { RowReader } from "../task-rows.ts";
-import { defineVerb } from "../verb.ts";
+import { resolveTaskId } from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
+import { splitValues } from "../arguments.ts";
 import {
-	drawView,
-	emptyView,
-	pressKey,
-	showRows,
-	splitKeys,
-	type WatchView,
-} from "../watch/view.ts";
+	createMatcher,
+	parseSelectors,
+	refuseBoth,
+	type SelectorArguments,
+	selectorFlags,
+} from "../selectors.ts";
+import { defineVerb, flag, optional } from "../verb.ts";
+import { render } from "../watch/draw/render.ts";
+import { KeyReader } from "../watch/input.ts";
+import { ChangesReader } from "../watch/read/changes.ts";
+import { OutputReader } from "../watch/read/output.ts";
+import { TaskReader } from "../watch/read/tasks.ts";
+import { type Answer, showVerb, VerbRunner } from "../watch/run-verb.ts";
+import {
+	type Effect,
+	emptyState,
+	findSelected,
+	layOut,
+	type WatchState,
+} from "../watch/state.ts";
+import {
+	endAction,
+	resize,
+	showData,
+	showOutput,
+	update,
+} from "../watch/update.ts";
 
-/** How often all tasks, and the followed output, are polled. */
+/** How often the tasks, and the output that is shown, are polled. */
 const pollIntervalMs = 1000;
 const outputPollIntervalMs = 200;
 
-/** The most of an output that is shown. */
-const maxShownBytes = 64 * 1024;
+/** The least time between two polls that ends of tasks cause, in ms. */
+const minPollMs = 250;
 
 export default defineVerb({
 	name: "watch",
-	description: "Show tasks live, with keys to select, follow and cancel",
+	description: "Show tasks live, with keys to select, follow and control them",
 	group: "inspect",
 	examples: {
-		"bg watch": "arrows select, Enter shows the output, c cancels, q quits",
+		"bg watch": "running tasks first; ? lists the keys, q quits",
+		"bg watch --tag nightly": "only tasks with that tag",
+		"NO_COLOR=1 bg watch": "the same without colours",
 	},
-	args: {},
-	run: async () => {
+	args: {
+		ids: optional("task ids", { multiple: true, from: "tasks" }),
+		...selectorFlags,
+		all: flag("all tasks, also those that bg cleanup took off the list"),
+	},
+	run: async ({ args, data: verbs }) => {
 		assertTerminal();
 		const store = openStore();
-		const reader = new RowReader(store);
-		const refreshRows = (view: WatchView) => {
-			const rows = reader.toRows(reconcileTasks(store, reader.readChanged()));
-			return showRows(view, rows, readQueueSettings(store).line);
-		};
+		const tasks = new TaskReader(store, selectTasks(store, args));
+		const outputs = new OutputReader(store);
+		const changes = new ChangesReader(store, () => guard(() => {}));
+		const keys = new KeyReader();
+		const runner = new VerbRunner();
 		const colour = isColourWanted();
-		let view = refreshRows(emptyView);
-		let followed = "";
+		let state = emptyState(readTerminalSize(), Object.keys(verbs));
 
-		const follow = () => {
-			const { mode, selected: id } = view;
-			const at =
-				mode === "output" && id ? `${id} ${readOutputSize(store, id)}` : "";
-			if (at === followed) return;
-			followed = at;
-			if (at && id) view = { ...view, output: readOutputEnd(store, id) };
+		const readTasks = () => {
+			const data = tasks.poll();
+			if (data) state = showData(state, data);
 		};
-		const refresh = () => {
-			view = refreshRows(view);
-			follow();
+		const readOutput = () => {
+			if (!layOut(state).pane) return;
+			const output = outputs.read(state.selected, state.anchor !== undefined);
+			state = showOutput(state, output);
+			const known = changes.read(findSelected(state));
+			if (known !== state.changes) state = { ...state, changes: known };
 		};
-		const cancel = async (id: string) => {
-			view = { ...view, note: `cancelling ${id} …` };
-			const note = await cancelAndDescribe(id);
-			view = { ...view, note };
-			guard(refresh);
-		};
-		const type = (text: string) => {
-			for (const key of splitKeys(text)) {
-				const pressed = pressKey(view, key, readTerminalSize());
-				view = pressed.view;
-				const { act } = pressed;
-				if (act?.do === "cancel") cancel(act.id).catch(fail);
-				else if (act?.do === "suspend") screen.suspend();
-				else if (act) end(exitCodes.ok);
-			}
-			follow();
-		};
-		let end = (_result: number | "SIGHUP") => {};
+		let end = (_result: number | NodeJS.Signals) => {};
 		let fail = (_fault: unknown) => {};
-		const ended = new Promise<number | "SIGHUP">((resolve, reject) => {
+		const ended = new Promise<number | NodeJS.Signals>((resolve, reject) => {
 			end = resolve;
 			fail = reject;
 		});
-		/** Runs an action and draws. An error ends the command and restores the terminal. */
+		let drawn: WatchState | undefined;
+		/** Does something, reads the output that is then selected, and draws what changed. A fault ends the command. */
 		const guard = (action: () => void) => {
 			try {
 				action();
-				screen.draw(drawView(view, { ...readTerminalSize(), colour }));
+				readOutput();
+				if (state === drawn) return;
+				drawn = state;
+				screen.draw(render(state, { now: Date.now(), colour }));
 			} catch (fault) {
 				fail(fault);
 			}
 		};
+		const act = (effect: Effect) => {
+			switch (effect.do) {
+				case "quit":
+					return end(exitCodes.ok);
+				case "suspend":
+					return screen.suspend();
+				case "redraw":
+					return screen.redraw();
+				case "show":
+					screen.lend(() => showVerb(effect.call)).catch(fail);
+					return;
+				case "run": {
+					const { key, call } = effect;
+					const finish = (answer: Answer) =>
+						guard(() => {
+							state = endAction(state, { key, ...answer }, Date.now());
+							readTasks();
+						});
+					runner.run(key, call).then(finish).catch(fail);
+				}
+			}
+		};
+		const type = (bytes: Uint8Array) => {
+			for (const typed of keys.read(bytes)) {
+				const step = update(state, typed, Date.now());
+				state = step.state;
+				if (step.effect) act(step.effect);
+			}
+		};
 
-		const interrupt = catchEndSignals();
+		const interrupt = catchEndSignals(() => screen.isLent());
 		const screen = openScreen({
-			onText: (text) => guard(() => type(text)),
-			onChange: () => guard(() => {}),
+			onInput: (bytes) => guard(() => type(bytes)),
+			onChange: () =>
+				guard(() => {
+					state = resize(state, readTerminalSize());
+				}),
 			onEnd: () => end("SIGHUP"),
 		});
-		const disarm = watchEnds(store, () => guard(refresh));
+		const poll = limitRate(
+			() =>
+				guard(() => {
+					readTasks();
+					// Ages have changed.
+					drawn = undefined;
+				}),
+			minPollMs,
+		);
+		const disarm = watchEnds(store, poll.call);
 		const timers = [
-			setInterval(() => guard(refresh), pollIntervalMs),
+			setInterval(poll.call, pollIntervalMs),
 			setInterval(
-				() => view.mode === "output" && guard(follow),
+				() => layOut(state).pane && guard(() => {}),
 				outputPollIntervalMs,
 			),
 		];
 		try {
-			guard(() => {});
+			guard(readTasks);
 			const first = await Promise.race([ended, interrupt.signal]);
 			screen.close();
 			return typeof first === "number" ? first : endBySignal(interrupt, first);
@@ -123,12 +169,25 @@ export default defineVerb({
 			screen.close();
 			interrupt.ignore();
 			disarm();
+			poll.stop();
 			for (const timer of timers) clearInterval(timer);
 		}
 	},
 });
 
 // --- internal ---
+
+/** Whether a task is among those that a call names; without ids and selectors, it is. */
+function selectTasks(
+	store: Store,
+	args: SelectorArguments & { ids?: string | undefined },
+): (task: Task) => boolean {
+	refuseBoth("watch", args);
+	const given = splitValues(args.ids).map((id) => resolveTaskId(store, id));
+	const ids = new Set(given);
+	if (ids.size) return ({ id }) => ids.has(id);
+	return createMatcher(store, parseSelectors(args));
+}
 
 function assertTerminal(): void {
 	const instead = "(bg list, bg wait and bg output --follow do not)";
@@ -140,30 +199,22 @@ function assertTerminal(): void {
 		);
 }
 
-/** The last part of an output, as text. */
-function readOutputEnd(store: Store, id: string): string {
-	const task = findTask(store, id);
-	if (!task) return "";
-	const size = readOutputSize(store, id);
-	const from = Math.max(0, size - maxShownBytes);
-	const start =
-		from && readOutputBytes(store, id, { from, to: size }).indexOf(0x0a) + 1;
-	const max = Number.POSITIVE_INFINITY;
-	return readOutputText(store, task, { since: from + start, max }).output;
-}
-
-/** Cancels a task. @returns the result in one line. */
-async function cancelAndDescribe(id: string): Promise<string> {
-	try {
-		const store = openStore({ write: true });
-		const [first] = await cancelTasks(store, [id]);
-		if (!first?.status) return first?.note ?? "";
-		dismissNotice(store, { id, status: first.status });
-		const left = first.survivors.map(({ pid }) => pid).join(", ");
-		if (left) return `${id}: still alive: ${left}`;
-		return first.note ?? `${id} is ${first.status}`;
-	} catch (error) {
-		if (error instanceof BgError) return toLine(error.message);
-		throw error;
-	}
+/** Limits how often something is called: at once, then at most once in `ms`. */
+function limitRate(action: () => void, ms: number) {
+	let timer: ReturnType<typeof setTimeout> | undefined;
+	let isAsked = false;
+	const call = () => {
+		if (timer) {
+			isAsked = true;
+			return;
+		}
+		timer = setTimeout(() => {
+			timer = undefined;
+			if (!isAsked) return;
+			isAsked = false;
+			call();
+		}, ms);
+		action();
+	};
+	return { call, stop: () => clearTimeout(timer) };
 }

@@ -24,6 +24,18 @@ const list = v.pipe(
 			: given,
 	),
 );
+/** Tags: one, or a list. A tag may hold a comma. */
+const tags = v.pipe(
+	textOrList,
+	v.transform((given) => [given].flat()),
+);
+const environment = v.union([
+	v.pipe(
+		v.record(v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/)), v.string()),
+		v.transform((given) => Object.entries(given).map((pair) => pair.join("="))),
+	),
+	v.array(v.string()),
+]);
 const numberText = v.pipe(
 	v.union([v.string(), v.number()]),
 	v.transform(String),
@@ -38,6 +50,7 @@ const droidEntries = {
 	autonomy: optionalText,
 	model: optionalText,
 	worktree: v.optional(v.union([v.string(), v.boolean()])),
+	max_tokens: v.optional(numberText),
 };
 
 const BatchLine = v.strictObject({
@@ -46,17 +59,19 @@ const BatchLine = v.strictObject({
 		v.pipe(v.string(), v.regex(/^(?!bg_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)),
 	),
 	description: v.string(),
+	session: optionalText,
+	/** As `session`: the name of an older bg. */
 	parent_session_id: optionalText,
 	command: v.optional(v.array(v.string())),
 	cwd: optionalText,
-	env: v.optional(
-		v.record(v.pipe(v.string(), v.regex(/^[A-Za-z_]\w*$/)), v.string()),
-	),
+	env: v.optional(environment),
 	stdin: optionalText,
-	tags: v.optional(v.array(v.string())),
+	tag: v.optional(tags),
+	tags: v.optional(tags),
 	after: v.optional(list),
 	after_any: v.optional(list),
-	timeout: optionalText,
+	timeout: v.optional(numberText),
+	delay: v.optional(numberText),
 	priority: v.optional(numberText),
 	retries: v.optional(numberText),
 	unique: optionalText,
@@ -64,8 +79,16 @@ const BatchLine = v.strictObject({
 	on_end: v.optional(textOrList),
 });
 type BatchLine = v.InferOutput<typeof BatchLine>;
-const JsonLine = v.pipe(v.string(), v.parseJson(), BatchLine);
+const JsonLine = v.pipe(
+	v.string(),
+	v.parseJson(),
+	v.transform(renameKeys),
+	BatchLine,
+);
 type NumberedLine = { number: number; line: BatchLine };
+
+/** The keys of a line. */
+export const batchKeys = Object.keys(BatchLine.entries);
 
 /** A plan, and the name of its line if it has one. */
 export type NamedPlan = { name?: string | undefined; plan: LaunchPlan };
@@ -106,7 +129,7 @@ export function planBatch(text: string): NamedPlan[] {
 	attemptEach(read, (each) => {
 		const { name } = each.line;
 		const first = name && named.get(name);
-		if (first) throw usage(`line ${first.number} is named ${name} as well`);
+		if (first) throw usage(`line ${first.number} has the name ${name} too`);
 		if (name) named.set(name, each);
 	});
 	const planned = attemptEach(read, (each) => ({
@@ -133,6 +156,25 @@ export function planBatch(text: string): NamedPlan[] {
 }
 
 // --- internal ---
+
+/** Keys that mean the same. */
+const pairs = [
+	["tag", "tags"],
+	["session", "parent_session_id"],
+] as const;
+
+/** The keys of an object as those of the schema: a flag may be written as it is typed, `max-output`. */
+function renameKeys(line: unknown): unknown {
+	if (typeof line !== "object" || line === null || Array.isArray(line))
+		return line;
+	const renamed: Record<string, unknown> = {};
+	for (const [key, value] of Object.entries(line)) {
+		const name = key.replaceAll("-", "_");
+		if (Object.hasOwn(renamed, name)) throw usage(`${name} is given twice`);
+		renamed[name] = value;
+	}
+	return renamed;
+}
 
 function parseLine(json: string): BatchLine {
 	const parsed = v.safeParse(JsonLine, json);
@@ -164,20 +206,26 @@ function planLine(
 	line: BatchLine,
 	named: ReadonlyMap<string, unknown>,
 ): LaunchPlan {
-	const { command, after, after_any, env, worktree, on_end, ...same } = line;
-	if (after && after_any) throw usage("after and after_any do not go together");
+	const { command, after, after_any, worktree, on_end, session, ...same } =
+		line;
+	if (line.stdin === "-")
+		throw usage("stdin takes a file: many tasks cannot share standard input");
+	const twice = pairs.find(([one, other]) => line[one] && line[other]);
+	if (twice) throw usage(`${twice.join(" and ")} cannot be combined`);
+	if (after && after_any) throw usage("after and after_any cannot be combined");
 	const wrong = Object.keys(droidEntries).find((key) => key in line);
 	if (command && wrong)
-		throw usage(`${wrong} is for a droid, and this is a command`);
+		throw usage(`${wrong} applies to droids only, and this is a command`);
 	const ids = listPredecessors(line).filter((name) => !named.has(name));
 	const given = ids.length ? ids.join(",") : undefined;
 	const options: DroidOptions = {
 		...same,
 		...(after_any ? { afterAny: given } : { after: given }),
-		env: Object.entries(env ?? {}).map((pair) => pair.join("=")),
+		tags: line.tag ?? line.tags,
 		maxOutput: line.max_output,
+		maxTokens: line.max_tokens,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
-		parentSession: line.parent_session_id,
+		parentSession: session ?? line.parent_session_id,
 		promptPath: line.prompt_file,
 		worktree:
 			worktree === true ? "" : worktree === false ? undefined : worktree,

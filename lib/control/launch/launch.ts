@@ -27,11 +27,20 @@ import {
 	withdrawEntry,
 } from "../../spawn/queue.ts";
 import { startSupervisor } from "../../spawn/supervisor.ts";
-import { claimUniqueKeys, withPendingLaunch } from "../../store/claims.ts";
+import {
+	claimUniqueKeys,
+	narrowPendingLaunch,
+	withPendingLaunch,
+} from "../../store/claims.ts";
 import { logFault, openStore } from "../../store/directory.ts";
 import { discard } from "../../store/files.ts";
-import { promptFile, type Store, systemPromptFile } from "../../store/paths.ts";
-import { createTask } from "../../store/records.ts";
+import {
+	promptFile,
+	type Store,
+	stdinFile,
+	systemPromptFile,
+} from "../../store/paths.ts";
+import { createTasks } from "../../store/records.ts";
 import { checkLaunchSize } from "../../task/record-size.ts";
 import type { Identity, Task } from "../../task/schema.ts";
 import { assertNotAncestor } from "../schedule.ts";
@@ -54,17 +63,22 @@ const maxEnvironmentBytes = 120_000;
  * @returns one result a plan, in their order.
  * @throws BgError: usage for a plan that cannot be launched, refused if a limit or the system refuses.
  */
-export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
+export async function launchPlans(
+	plans: readonly LaunchPlan[],
+): Promise<LaunchResult[]> {
 	const tasks = plans.map(({ task }) => task);
 	for (const task of tasks) checkLaunchSize(task);
 	const store = openStore({ write: true });
 	buildIndexSlice(store, Number.POSITIVE_INFINITY);
 	const ids = tasks.map(({ id }) => id);
-	return withPendingLaunch(store, ids, (launch) => {
+	return withPendingLaunch(store, ids, async (launch) => {
 		if (!tasks.some(({ unique_key }) => unique_key))
 			return startPlans(store, plans, launch);
 		const claimed = claimUniqueKeys(store, tasks, reconcileTask);
 		const fresh = plans.filter(({ task }, index) => claimed[index] === task);
+		const freshIds = fresh.map(({ task }) => task.id);
+		if (fresh.length < plans.length)
+			narrowPendingLaunch(store, launch, freshIds);
 		const claimedIds = new Map(
 			ids.map((id, index) => [id, claimed[index]?.id ?? id]),
 		);
@@ -73,9 +87,8 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
 				task.after = task.after.map((id) => claimedIds.get(id) ?? id);
 				assertNotAncestor(store, "after", task.after);
 			}
-		const launched = new Map(
-			startPlans(store, fresh, launch).map((each) => [each.task.id, each]),
-		);
+		const started = await startPlans(store, fresh, launch);
+		const launched = new Map(started.map((each) => [each.task.id, each]));
 		return claimed.map((holder, index) => {
 			const { task } = launched.get(holder.id) ?? { task: holder };
 			const existing = { task, warnings: [], existing: true };
@@ -90,11 +103,11 @@ export function launchPlans(plans: readonly LaunchPlan[]): LaunchResult[] {
  * Adds queue entries, starts the supervisor, writes files and records.
  * @param launch the name of the launch's claim.
  */
-function startPlans(
+async function startPlans(
 	store: Store,
 	plans: readonly LaunchPlan[],
 	launch: string,
-): LaunchResult[] {
+): Promise<LaunchResult[]> {
 	if (plans.length === 0) return [];
 	const tasks = plans.map(({ task }) => task);
 	const ids = tasks.map(({ id }) => id);
@@ -115,9 +128,10 @@ function startPlans(
 			writeFiles(store);
 			const launched = { ...task, supervisor: identity };
 			if (task.on_end) createOnEndMark(store, task.id);
-			createTask(store, launched);
 			return { task: launched, warnings };
 		});
+		const launched = results.map(({ task }) => task);
+		await createTasks(store, launched);
 		if (park) for (const { task } of results) settleLaunch(store, task);
 		if (!isQueuePaused(store)) return results;
 		return results.map((each) => ({ ...each, waitsFor: pausedReason }));
@@ -127,6 +141,7 @@ function startPlans(
 			removeParkedMarks(store, task.id);
 			discard(promptFile(store, task.id));
 			discard(systemPromptFile(store, task.id));
+			discard(stdinFile(store, task.id));
 		}
 		// A parked shell leaves; a supervisor leaves once this process has ended.
 		if (supervisor) sendSignal(supervisor, wakeSignal);

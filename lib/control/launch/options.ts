@@ -15,6 +15,7 @@ import { currentFolder, sleepSync } from "../../process/runtime.ts";
 import { readOwnTaskId } from "../../process/self.ts";
 import { withOpenFile } from "../../process/system.ts";
 import { readLimits } from "../../spawn/limits.ts";
+import { keptInput } from "../../store/input.ts";
 import { sessionPattern } from "../../task/ids.ts";
 import { schemaVersion } from "../../task/schema.ts";
 import { omitUndefined, timestamp } from "../../task/states.ts";
@@ -31,6 +32,7 @@ export type LaunchOptions = {
 	cwd?: string;
 	/** `K=V` each. */
 	env?: readonly string[];
+	/** A file; `-`: the standard input of this process (readGivenStdin); `keep`: what `bg send` writes. */
 	stdin?: string;
 	tags?: readonly string[];
 } & ScheduleOptions;
@@ -43,6 +45,8 @@ export type DroidOptions = LaunchOptions & {
 	parentSession?: string;
 	autonomy?: string;
 	model?: string;
+	/** The most tokens that it may use. */
+	maxTokens?: string;
 	/** Whether the prompt stays out of argv and of the record. */
 	private?: boolean;
 	/** The name of a git worktree for droid to work in; "" lets droid name it. */
@@ -51,7 +55,8 @@ export type DroidOptions = LaunchOptions & {
 	session?: { id: string; fork: boolean } | undefined;
 };
 
-const maxPromptBytes = 16 * 1024 * 1024;
+/** The most that is read of a prompt, a batch or standard input. */
+const maxInputBytes = 16 * 1024 * 1024;
 
 /**
  * Checks the options that every launch has; returns fields of the record.
@@ -72,7 +77,10 @@ export function checkCommonOptions(options: LaunchOptions) {
 		schema: schemaVersion,
 		description: options.description,
 		cwd,
-		stdin: options.stdin ? resolveStdin(cwd, options.stdin) : undefined,
+		stdin:
+			options.stdin && options.stdin !== "-"
+				? resolveStdin(cwd, options.stdin)
+				: undefined,
 		parent_session_id: resolveParentSession(options),
 		parent_task_id: readOwnTaskId(),
 		depth,
@@ -154,14 +162,34 @@ export function checkWorktree(name: string | undefined): string | undefined {
  * @throws BgError (usage).
  */
 export function readTextFile(flag: string, path: string): string {
+	const bytes = readBytes(flag, path);
+	if (!isUtf8(bytes)) throw usage(`${flag} ${path}: it is not UTF-8`);
+	return bytes.toString();
+}
+
+/** Reads any file or standard input (`-`), as readTextFile does. */
+export function readBytes(flag: string, path: string): Buffer {
 	try {
 		const bytes =
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
-		if (bytes.length > maxPromptBytes) throw new Error("more than 16 MiB");
-		if (!isUtf8(bytes)) throw new Error("it is not UTF-8");
-		return bytes.toString();
+		return bytes;
 	} catch (error) {
 		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
+	}
+}
+
+/**
+ * Reads standard input to its end if `--stdin -` says so, at most 16 MiB: a launch outlives whatever writes there.
+ * @throws BgError (usage).
+ */
+export function readGivenStdin(options: DroidOptions): Buffer | undefined {
+	if (options.stdin !== "-") return undefined;
+	if (options.promptPath === "-")
+		throw usage("--stdin - and --prompt-file - both read standard input");
+	try {
+		return readBounded(0);
+	} catch (error) {
+		throw usage(`--stdin -: ${errorMessage(error)} (give a file)`);
 	}
 }
 
@@ -202,6 +230,7 @@ function resolveFolder(given: string | undefined): string {
 }
 
 function resolveStdin(cwd: string, given: string): string {
+	if (given === keptInput) return given;
 	assertIntact(given, "--stdin", "name another file");
 	const path = resolve(cwd, given);
 	const status = statSync(path, { throwIfNoEntry: false });
@@ -211,14 +240,15 @@ function resolveStdin(cwd: string, given: string): string {
 	return path;
 }
 
-/** Reads a file, a pipe or standard input to its end, or past the largest prompt: it may be endless. */
+/** Reads a file, a pipe or standard input to its end, which may never come. @throws Error past 16 MiB. */
 function readBounded(fd: number): Buffer {
 	const parts: Buffer[] = [];
-	for (let length = 0; length <= maxPromptBytes; ) {
+	for (let length = 0; ; ) {
 		const part = readPart(fd);
 		if (part.length === 0) break;
 		parts.push(part);
 		length += part.length;
+		if (length > maxInputBytes) throw new Error("more than 16 MiB");
 	}
 	return Buffer.concat(parts);
 }

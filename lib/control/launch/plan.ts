@@ -4,15 +4,18 @@ import { findDefinition, findDroid } from "../../droid/definitions/find.ts";
 import { buildExecCommand, maxArgvPromptBytes } from "../../droid/exec.ts";
 import { refused, usage } from "../../error.ts";
 import { writePrivateFile } from "../../store/files.ts";
+import { keptInput } from "../../store/input.ts";
 import {
 	promptFile,
 	type Store,
+	stdinFile,
 	storeDir,
 	systemPromptFile,
 } from "../../store/paths.ts";
 import { createSessionId, createTaskId } from "../../task/ids.ts";
 import { type Autonomy, autonomies, type Task } from "../../task/schema.ts";
 import { readParentAutonomy } from "../autonomy.ts";
+import { parseTokensFlag } from "../schedule.ts";
 import {
 	checkCommand,
 	checkCommonOptions,
@@ -22,6 +25,7 @@ import {
 	type DroidOptions,
 	type LaunchOptions,
 	parseEnvPairs,
+	readGivenStdin,
 	readPrompt,
 } from "./options.ts";
 
@@ -30,7 +34,7 @@ export type LaunchPlan = {
 	task: Task;
 	env: Record<string, string>;
 	warnings: string[];
-	/** Writes the files that only droid reads. */
+	/** Writes the files that only the task reads. */
 	writeFiles: (store: Store) => void;
 };
 
@@ -39,6 +43,10 @@ export type LaunchPlan = {
  * @throws BgError: usage for invalid options, refused if they are not allowed or droid is not found.
  */
 export function planDroid(options: DroidOptions): LaunchPlan {
+	if (options.stdin === keptInput)
+		throw usage(
+			"--stdin keep is for a command (bg run): bg send reaches a droid without it",
+		);
 	const base = checkCommonOptions(options);
 	const droid = checkDroidName(options.droid);
 	const warnings: string[] = [];
@@ -48,6 +56,7 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		model: checkModel(options.model),
 		worktree: checkWorktree(options.worktree),
 	};
+	const max_tokens = parseTokensFlag(options.maxTokens);
 	const definition = findDefinition(droid, base.cwd, warnings);
 	const prompt = readPrompt(options);
 	const program = findDroid();
@@ -74,13 +83,17 @@ export function planDroid(options: DroidOptions): LaunchPlan {
 		}),
 		via,
 		concurrency_key: droid,
+		max_tokens,
 	};
+	const env = parseEnvPairs(options.env ?? []);
+	const writeStdin = takeStdin(options, task);
 	const writeFiles = (store: Store) => {
+		writeStdin(store);
 		if (via !== "argv") writePrivateFile(promptFile(store, id), prompt);
 		if (systemPrompt)
 			writePrivateFile(systemPromptFile(store, id), systemPrompt);
 	};
-	return { task, env: parseEnvPairs(options.env ?? []), warnings, writeFiles };
+	return { task, env, warnings, writeFiles };
 }
 
 /** Plans the launch of a command. @throws BgError: usage or refused, as planDroid. */
@@ -105,10 +118,18 @@ export function planCommand(
 		command,
 	};
 	const env = parseEnvPairs(options.env ?? []);
-	return { task, env, warnings: [], writeFiles: () => {} };
+	return { task, env, warnings: [], writeFiles: takeStdin(options, task) };
 }
 
 // --- internal ---
+
+/** Reads what `--stdin -` gives a task, after all else was checked. Returns what writes it to the task's file. */
+function takeStdin(options: LaunchOptions, task: Task): (store: Store) => void {
+	const bytes = readGivenStdin(options);
+	if (!bytes) return () => {};
+	task.stdin = stdinFile({ dir: storeDir() }, task.id);
+	return (store) => writePrivateFile(stdinFile(store, task.id), bytes);
+}
 
 /** The level that was asked for, at most that of the task this launch comes from. */
 function limitAutonomy(

@@ -8,6 +8,8 @@
  * After that, `.unseen/<session>/<id>` exists until an answer (`wait`, `output`, …) shows the end: `wait` without
  * ids returns these tasks too.
  *
+ * An entry `.note` says that a task has notes for the session (messages.ts); it moves like the others.
+ *
  * The entries of an ended session are handed over to its caller, the session that started it. A hook
  * moves a bounded number; `.from.<session>` in the caller's folder stays until all are moved. The entries
  * of a session that goes on under a new id are handed over in the same way. A writer that finds the old id
@@ -47,7 +49,7 @@ export type NoticeClaim = { id: string; file: string };
 export type Notice = {
 	id: string;
 	name: string;
-	state: "awaited" | "due" | "claimed" | "told";
+	state: "awaited" | "due" | "claimed" | "told" | "note";
 	/** The process that claimed it. */
 	holder?: string | undefined;
 };
@@ -73,9 +75,36 @@ export function expectNotice(
 	passOn(store, newest);
 }
 
-/** Lists the entries of a session, oldest task first. */
+/** Creates the entry that says that a task has notes for a session, and the session's mark. */
+export function expectNote(store: Store, session: string, id: string): void {
+	if (!isKnownSession(session)) return;
+	const newest = findNewest(store, session);
+	createIn(store, noticeFolder(store, newest), `${id}.note`);
+	passOn(store, newest);
+	markSessionDue(store, newest);
+}
+
+/**
+ * Removes the entry of a task's notes, all of which were printed.
+ * @param isAnyLeft whether the task has more of them: one may have been written meanwhile.
+ */
+export function removeNoteEntry(
+	store: Store,
+	session: string,
+	id: string,
+	isAnyLeft: () => boolean,
+): void {
+	if (!isKnownSession(session)) return;
+	rmSync(`${noticeFolder(store, session)}/${id}.note`, { force: true });
+	if (isAnyLeft()) expectNote(store, session, id);
+}
+
+/** Lists the notices of a session, oldest task first; not the entries of notes. */
 export function listNotices(store: Store, session: string): Notice[] {
-	return isKnownSession(session) ? parseEntries(namesOf(store, session)) : [];
+	if (!isKnownSession(session)) return [];
+	return parseEntries(namesOf(store, session)).filter(
+		({ state }) => state !== "note",
+	);
 }
 
 /** Lists the tasks of a session whose ends no answer has shown yet, unfinished ones included. */
@@ -89,7 +118,7 @@ export function listUnseen(store: Store, session: string): string[] {
 	]);
 }
 
-/** Continues the handovers to a session, then lists its entries. */
+/** Continues the handovers to a session, then lists its entries, also those of notes. */
 export function collectNotices(store: Store, session: string): Notice[] {
 	if (!isKnownSession(session)) return [];
 	const names = namesOf(store, session);
@@ -120,7 +149,8 @@ export function claimNotices(
 	const claims: NoticeClaim[] = [];
 	for (const notice of notices) {
 		if (claims.length >= most) break;
-		if (!isDue(notice) || isHeld(notice) || notice.state === "told") continue;
+		if (!isDue(notice) || isHeld(notice)) continue;
+		if (notice.state === "told" || notice.state === "note") continue;
 		const file = `${folder}/${notice.id}.due@${uniqueHolderName()}`;
 		if (moveFile(`${folder}/${notice.name}`, file))
 			claims.push({ id: notice.id, file });
@@ -177,13 +207,17 @@ export function sweepNotices(store: Store, session: string): void {
 
 /**
  * Removes claimed entries after their notices were printed, and the session's mark unless more are due.
- * @param options `isMoreDue`: there are due entries that were not claimed.
+ * @param options `isMoreDue`: there are due entries that were not claimed. `isMessageDue`: whether a
+ * message for the session waits, which has no entry here; asked after the mark was removed.
  */
 export function removeClaimedNotices(
 	store: Store,
 	session: string,
 	claims: readonly NoticeClaim[],
-	{ isMoreDue = false }: { isMoreDue?: boolean } = {},
+	{
+		isMoreDue = false,
+		isMessageDue = () => false,
+	}: { isMoreDue?: boolean; isMessageDue?: () => boolean } = {},
 ): void {
 	if (!isKnownSession(session)) return;
 	for (const claim of claims) markUnseen(store, session, claim);
@@ -191,7 +225,8 @@ export function removeClaimedNotices(
 	// A notice that becomes due from now on creates the mark itself.
 	if (!isMoreDue && !existsSync(mark)) return;
 	if (!isMoreDue) rmSync(mark, { force: true });
-	if (isMoreDue || isAnyDue(store, session)) markSessionDue(store, session);
+	if (isMoreDue || isAnyDue(store, session) || isMessageDue())
+		markSessionDue(store, session);
 }
 
 /** Removes an entry: the session has seen the end of the task, or caused it. */
@@ -239,7 +274,7 @@ export function markSessionDue(store: Store, session: string): void {
 	passOn(store, session, { isDue: true });
 }
 
-/** Whether the task has ended: its notice is due or claimed. */
+/** Whether there is something to tell: the task has ended, its notice is due or claimed, or it has notes. */
 export const isDue = ({ state }: Notice) => state !== "awaited";
 
 /** Whether a notice is due for a session, also among those that are being handed over to it. */
@@ -250,6 +285,12 @@ export function isAnyDue(store: Store, session: string): boolean {
 	if (handovers.some((from) => hasDue(namesOf(store, from)))) return true;
 	// The session's own folder last: an entry may have been moved there meanwhile.
 	return hasDue(handovers.length ? namesOf(store, session) : names);
+}
+
+/** Whether a process that may be alive has claimed an entry or a message. */
+export function isHeld({ holder }: { holder?: string | undefined }): boolean {
+	const claimer = holder && parseClaimName(holder);
+	return claimer ? checkLiveness(claimer) !== "gone" : false;
 }
 
 /** Lists the sessions whose entries are being handed over to a session. */
@@ -292,11 +333,12 @@ function moveNotices(
 			if (moved === most) return moved;
 			moved++;
 			const target = `${noticeFolder(store, to)}/${notice.id}`;
+			const ending = isDue(notice) ? ".due" : "";
 			if (isHeld(notice)) held++;
 			else
 				moveFile(
 					`${noticeFolder(store, from)}/${notice.name}`,
-					isDue(notice) ? `${target}.due` : target,
+					target + (notice.state === "note" ? ".note" : ending),
 				);
 		}
 		// Hooks of the session itself have claimed all that are left.
@@ -305,7 +347,7 @@ function moveNotices(
 	rmSync(handoverFile(store, to, from), { force: true });
 	removeEmptyFolder(noticeFolder(store, from));
 	// A writer creates its entry before it creates the handover file that was just removed.
-	if (moved < most && listNotices(store, from).length)
+	if (moved < most && parseEntries(namesOf(store, from)).length)
 		return moved + moveNotices(store, from, { to, most: most - moved });
 	return moved;
 }
@@ -360,20 +402,14 @@ const handoversIn = (names: readonly string[]) =>
 		.map((name) => name.slice(".from.".length))
 		.filter(isKnownSession);
 
-/** Whether a process that may be alive has claimed it. */
-function isHeld({ holder }: Notice): boolean {
-	const claimer = holder && parseClaimName(holder);
-	return claimer ? checkLiveness(claimer) !== "gone" : false;
-}
-
 /** Parses the entries among the names in a folder; oldest task first. */
 function parseEntries(names: readonly string[]): Notice[] {
 	return names.toSorted().flatMap((name): Notice[] => {
-		const [, id = "", due, , holder, told] =
-			/^([^.]+)(?:(\.due(@(.+))?)|(\.told))?$/.exec(name) ?? [];
+		const [, id = "", due, , holder, other] =
+			/^([^.]+)(?:(\.due(@(.+))?)|\.(told|note))?$/.exec(name) ?? [];
 		if (!idPattern.test(id)) return [];
-		const ended = holder ? "claimed" : told ? "told" : due ? "due" : undefined;
-		const state = ended ?? "awaited";
+		const ended = holder ? "claimed" : due ? "due" : "awaited";
+		const state = (other as "told" | "note" | undefined) ?? ended;
 		return [{ id, name, state, holder }];
 	});
 }

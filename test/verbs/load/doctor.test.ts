@@ -29,7 +29,13 @@ const installer = file.endsWith(".ts")
 	? [join(root, "dist", "bg.mjs")]
 	: program;
 
-type Finding = { check: string; ok: boolean; says: string; fix?: string };
+type Finding = {
+	check: string;
+	ok: boolean;
+	says: string;
+	fix?: string;
+	faults?: object[];
+};
 
 async function examine(box: Sandbox, env: Record<string, string>) {
 	const answer = await box.bg(["doctor"], { env });
@@ -252,14 +258,31 @@ test("without a home, doctor and uninstall name what is missing", async () => {
 	expect(other).toMatchObject({ code: 111, error: `bg: ${missing}\n` });
 });
 
-test("doctor counts each logged fault once", async () => {
+test("doctor tells each kind of fault with how often and when last", async () => {
 	const box = sandbox();
 	addTask(box);
 	const { code } = await box.bg(["supervise", "no-id"]);
 	expect(code).not.toBe(0);
-	const log = readFileSync(join(box.dir, ".supervisor.log"), "utf8");
+	const path = join(box.dir, ".supervisor.log");
+	const log = readFileSync(path, "utf8");
 	expect(log).toMatch(/^\S+Z no-id Error: not a task id: no-id at [^\n]+\n$/);
-	expect(findingOf(await examine(box, {}), "faults")?.says).toStartWith(
-		"1 logged, the last: ",
+	const full = (id: string, at: string) =>
+		`2020-01-01T00:00:${at}.000Z ${id} unable to write /x: ENOSPC\n`;
+	writeFileSync(
+		path,
+		`${full("bg_19f0c2a4b5c6", "01")}${full("bg_19f0c2a4ffff", "02")}torn${log}`,
+		{ mode: 0o600 },
 	);
+	writeFileSync(path, log, { flag: "a" });
+	const found = findingOf(await examine(box, {}), "faults");
+	expect(found?.says).toStartWith("4 logged, the last: ");
+	const last = "2020-01-01T00:00:02.000Z";
+	const fault = "bg_19f0c2a4ffff unable to write /x: ENOSPC";
+	expect(found?.faults).toMatchObject([
+		{ times: 1, log: "supervisor" },
+		{ times: 2, log: "supervisor", last, fault },
+		{ times: 1, last: "", fault: expect.stringMatching(/^torn/) },
+	]);
+	const { stdout } = await box.bg(["doctor", "--text"]);
+	expect(stdout).toMatch(/2 ×, last \d+d ago, supervisor: bg_19f0c2a4ffff /);
 });

@@ -134,6 +134,34 @@ else {
 		expect(read(session)).toBe("export BG_SESSION_ID=s1\n");
 		expect(existsSync(join(box.home, "evil"))).toBe(false);
 		expect(existsSync(join(box.home, ".factory"))).toBe(false);
+		const gone = await act(box, ["uninstall", "--project"], { cwd: project });
+		expect(Object.keys(gone)).toHaveLength(4);
+		expect(readdirSync(project)).toEqual(["src"]);
+	});
+
+	test("a project gets the script; an executable that has none beside it is told first, with its size", async () => {
+		const box = sandbox();
+		const project = join(box.home, "project");
+		mkdirSync(project);
+		const made = await act(box, ["install", "--project"], { cwd: project });
+		expect(Object.keys(made)[0]).toBe("project/.factory/hooks/bg.mjs");
+		if (name !== "bg") return;
+		const alone = join(box.home, "bin", "bg");
+		mkdirSync(join(box.home, "bin"));
+		copyFileSync(file, alone);
+		const answer = await box.bg(["install", "--project", "--text"], {
+			argv: [alone],
+			cwd: project,
+		});
+		expect(answer.stderr).toMatch(/gets an executable of \d+ MiB for \w+ \w+/);
+		expect(answer.stdout).toContain(`created ${project}/.factory/hooks/bg (`);
+		expect(answer.stdout).toContain(`removed ${project}/.factory/hooks/bg.mjs`);
+	});
+
+	test("install tells in text what each hook does", async () => {
+		const { stdout } = await sandbox().bg(["install", "--text"]);
+		for (const event of Object.keys(hookEvents))
+			expect(stdout).toMatch(new RegExp(`^    ${event} +\\S.{20}`, "m"));
 	});
 
 	test("a running program continues when install replaces its file", async () => {
@@ -216,7 +244,7 @@ else {
 		expect(commandIn(hooks, "Stop")).toBe(call);
 		expect(commandIn(hooks)).toBe(`${hookGuards.PostToolUse}exec ${call}`);
 		await act(box, ["uninstall", "--plugin", folder]);
-		expect(readdirSync(folder)).toEqual([]);
+		expect(existsSync(folder)).toBe(false);
 	});
 
 	test("control characters in the name of a folder are not printed", async () => {
@@ -230,7 +258,7 @@ else {
 }
 
 test.each([
-	[["install", "--user", "--project"], "do not go together"],
+	[["install", "--user", "--project"], "cannot be combined"],
 	[["uninstall", "--plugin", ""], "droid names the plugin after its folder"],
 	[["install", "--user", "--force"], "no flag --force"],
 ])("%p is a usage error", async (args, words) => {

@@ -1,0 +1,175 @@
+/**
+ * The standard input of a command that was launched with `--stdin keep`: a FIFO that any `bg send` writes to.
+ *
+ * A reader of a FIFO sees its end as soon as no process has it open for writing. Something must therefore hold
+ * a write end between two writers. The supervisor cannot: a healthy command would read the end of its input if its
+ * supervisor is killed, before another supervisor adopts it. Nor can the command itself: if its own descriptor
+ * could write, `--eof` would not end its input. So each such command has a keeper, a shell of about 100 KiB
+ * that holds the write end and waits for one line on a second FIFO. That line, or the end of the task, ends it.
+ * A message is in the pipe when `bg send` returns, or it is not sent: no supervisor takes part in it, no
+ * message lies on disk, and an adopted command needs nothing.
+ *
+ * The keeper has both ends of the second FIFO, so it can be told from the moment it starts, and it needs no
+ * identity on disk. It is not part of the task: it does not have BG_TASK_ID.
+ *
+ * Deno hands the read end to the command under a second number as well. There an input that the command closed
+ * looks like one that it does not read.
+ */
+import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+import { errorCode, ifExists, refused } from "../error.ts";
+import { sleepSync } from "../process/runtime.ts";
+import { makeFolder, openUnfollowed } from "./directory.ts";
+import { discard, listNames, removeFile } from "./files.ts";
+import { withLock } from "./locks.ts";
+import {
+	folderPath,
+	inputEndFile,
+	inputFile,
+	inputLock,
+	type Store,
+} from "./paths.ts";
+
+/** The value of a record's `stdin`, and of `--stdin`, that keeps the input open. A path in a record is absolute. */
+export const keptInput = "keep";
+
+/** How long `bg send` waits for a full pipe to take a byte, in ms. */
+export const roomTimeoutMs = 2000;
+
+/** How often it tries, in ms. */
+const roomPollMs = 10;
+
+/** The most that is written at once, in bytes. */
+const maxWriteBytes = 64 * 1024;
+
+/**
+ * Prepares the input of an attempt: the folder, without FIFOs of an attempt before.
+ * @returns the paths of the two FIFOs to make.
+ */
+export function prepareInput(store: Store, id: string): string[] {
+	makeFolder(store, folderPath(store, "input"));
+	endInput(store, id);
+	return [inputFile(store, id), inputEndFile(store, id)];
+}
+
+/** The ends of an input: `task` is for the command, the others are for its keeper. */
+export type InputEnds = { task: number; written: number; end: number };
+
+/** Opens the FIFOs, which this process has made. None of the calls waits. */
+export function openInputEnds(store: Store, id: string): InputEnds {
+	const { O_RDONLY, O_WRONLY, O_RDWR, O_NOFOLLOW } = constants;
+	const path = inputFile(store, id);
+	// With both ends open here, neither open waits for the other end.
+	const both = openUnfollowed(path, O_RDWR);
+	try {
+		return {
+			task: openSync(path, O_RDONLY | O_NOFOLLOW),
+			written: openSync(path, O_WRONLY | O_NOFOLLOW),
+			end: openSync(inputEndFile(store, id), O_RDWR | O_NOFOLLOW),
+		};
+	} finally {
+		closeSync(both);
+	}
+}
+
+/**
+ * Ends the input of a task: its keeper exits, and the task reads the end once it has read what is in the pipe.
+ * @returns false if it was ended before.
+ */
+export function endInput(store: Store, id: string): boolean {
+	const isEnded = removeFile(inputFile(store, id));
+	try {
+		const fd = openUnfollowed(inputEndFile(store, id), constants.O_WRONLY);
+		try {
+			if (fstatSync(fd).isFIFO()) writeSync(fd, "\n");
+		} finally {
+			closeSync(fd);
+		}
+	} catch (error) {
+		// ENXIO: the keeper has exited.
+		if (!["ENOENT", "ENXIO"].includes(errorCode(error) ?? "")) throw error;
+	}
+	discard(inputEndFile(store, id));
+	return isEnded;
+}
+
+/** What became of a write: how many bytes the pipe took, and why it did not take all. */
+export type InputWrite = { written: number; problem?: "full" | "closed" };
+
+/**
+ * Writes to the input of a task, and with `end` ends it if it took all. Writers take turns.
+ * @param timeoutMs how long to wait while a full pipe takes nothing.
+ * @returns undefined if the task has no input that is open.
+ * @throws BgError (refused) if another writer does not finish.
+ */
+export function writeInput(
+	store: Store,
+	id: string,
+	{
+		bytes,
+		end,
+		timeoutMs,
+	}: { bytes: Uint8Array; end: boolean; timeoutMs: number },
+): InputWrite | undefined {
+	const lock = { name: inputLock(id), timeoutMs: roomTimeoutMs + timeoutMs };
+	return withLock(store, lock, () => {
+		const fd = openInput(store, id);
+		if (fd === "closed") return { written: 0, problem: "closed" };
+		if (fd === undefined) return undefined;
+		try {
+			const done = writeWithTimeout(fd, bytes, timeoutMs);
+			if (end && !done.problem) endInput(store, id);
+			return done;
+		} finally {
+			closeSync(fd);
+		}
+	});
+}
+
+/** The ids of tasks that have an input. */
+export const listInputs = (store: Store): string[] => [
+	...new Set(
+		listNames(store, folderPath(store, "input")).map(
+			(name) => name.split(".")[0] ?? "",
+		),
+	),
+];
+
+// --- internal ---
+
+/** Opens the pipe without waiting for a reader; "closed" if the task has closed its end. */
+function openInput(store: Store, id: string): number | "closed" | undefined {
+	const path = inputFile(store, id);
+	try {
+		const fd = ifExists(() => openUnfollowed(path, constants.O_WRONLY));
+		if (fd === undefined || fstatSync(fd).isFIFO()) return fd;
+		closeSync(fd);
+	} catch (error) {
+		if (errorCode(error) === "ENXIO") return "closed";
+		throw error;
+	}
+	throw refused(`${path} is not a pipe: remove it`);
+}
+
+function writeWithTimeout(
+	fd: number,
+	bytes: Uint8Array,
+	timeoutMs: number,
+): InputWrite {
+	let written = 0;
+	let deadline = performance.now() + timeoutMs;
+	while (written < bytes.length) {
+		const length = Math.min(maxWriteBytes, bytes.length - written);
+		try {
+			written += writeSync(fd, bytes, written, length);
+			deadline = performance.now() + timeoutMs;
+			continue;
+		} catch (error) {
+			const code = errorCode(error);
+			if (code === "EPIPE") return { written, problem: "closed" };
+			if (code !== "EAGAIN") throw error;
+		}
+		if (performance.now() >= deadline) return { written, problem: "full" };
+		sleepSync(roomPollMs);
+	}
+	return { written };
+}
