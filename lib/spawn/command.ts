@@ -87,14 +87,16 @@ export function runOnEnd(store: Store, id: string, tries = onEndTries): void {
 	delete env[taskVariable];
 	let isTaken = false;
 	const fail = (error: unknown) => {
-		if (tries <= 1)
-			return logFault(
-				store,
-				"supervisor",
-				`${id} --on-end: ${errorMessage(error)}`,
-			);
-		if (isTaken) createOnEndMark(store, id);
-		setTimeout(() => runOnEnd(store, id, tries - 1), onEndPauseMs);
+		let isPending = tries > 1;
+		try {
+			if (isPending && isTaken) createOnEndMark(store, id);
+		} catch {
+			isPending = false;
+		}
+		if (isPending)
+			setTimeout(() => runOnEnd(store, id, tries - 1), onEndPauseMs);
+		else
+			logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
 	};
 	try {
 		isTaken = takeOnEndMark(store, id);

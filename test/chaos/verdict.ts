@@ -82,7 +82,8 @@ type Launched = { taskId: string; sessionId: string; description: string };
 /** The tasks in the answer of a launch; none if the answer is incomplete. */
 export function tasksIn(call: Called): Launched[] {
 	const { tasks, taskId, ...rest } = answerOf(call) ?? {};
-	return tasks ?? (taskId ? [{ taskId, ...rest }] : []);
+	const all: Partial<Launched>[] = tasks ?? [{ taskId, ...rest }];
+	return all.filter((each): each is Launched => each.taskId !== undefined);
 }
 
 /** Whether a call that was not killed ended in a way that is never allowed. */
@@ -248,14 +249,17 @@ const orderTolerance = 3000;
  */
 function* judgeOrder(
 	records: ReadonlyMap<string, Task>,
-	{ calls, seen: getSeen }: Round,
+	round: Round,
 ): Generator<string> {
+	const { calls, seen: getSeen } = round;
 	const begun = calls.flatMap((call) =>
 		tasksIn(call).flatMap(({ taskId }) => {
 			const task = records.get(taskId);
 			const seen = getSeen(taskId);
 			const isFree = !task?.after && !seen.isStopped && !seen.isUnwatched;
-			if (!task || !isFree || seen.began === undefined) return [];
+			// What was paused or edited has another place in the line.
+			const isMoved = task && wasAsked(round, task, "pause", "unpause", "edit");
+			if (!task || !isFree || isMoved || seen.began === undefined) return [];
 			const launched = performance.timeOrigin + call.times.to;
 			return [{ task, began: seen.began, launched }];
 		}),

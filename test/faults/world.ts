@@ -250,13 +250,13 @@ export class World {
 		const action: Action = { at: 0, form: "executable", call };
 		const called = await makeCall(action, asked, this.#env, prefix);
 		this.#calls.push(called);
-		for (const { taskId, sessionId } of tasksIn(called))
+		for (const { taskId, sessionId, description } of tasksIn(called))
 			if (/^(run|launch|retry|resume)$/.test(asked.argv[0] ?? ""))
 				this.#announced.push({
 					id: taskId,
 					own: sessionId,
 					session,
-					isDroid: this.record(taskId).kind === "droid",
+					plan: this.#plans.get(description),
 				});
 		if (isFault(called)) this.#problems.push(JSON.stringify(called));
 		return called;
