@@ -102,7 +102,7 @@ export async function concludeTask(
 	});
 	await retry(() => {
 		if (task.kind === "droid" || task.stdin) removePromptFiles(store, id);
-		endMessages(store, after ?? task);
+		if (task.kind === "droid") endMessages(store, after ?? task);
 		removeStops(store, id);
 		if (task.on_end) runOnEnd(store, id);
 	});
