@@ -83,7 +83,6 @@ export function askFor(
 		case "pause":
 		case "unpause":
 		case "edit":
-		case "retry":
 		case "retry": {
 			const task = choose(call.of);
 			if (!task) return listCall;

@@ -189,7 +189,10 @@ export class Watch {
 		const isHeldBack = [".queue/paused", ".limits"].some((name) =>
 			existsSync(join(this.#dir, name)),
 		);
-		if (isHeldBack) return this.#free.clear();
+		if (isHeldBack) {
+			this.#free.clear();
+			return;
+		}
 		for (const depth of [...this.#free.keys(), ...ready.map((r) => r.depth)]) {
 			const ids = ready.flatMap((each) =>
 				each.depth === depth ? each.id : [],
