@@ -105,15 +105,7 @@ let played = 0;
 let reached = 0;
 await inParallel(shuffle(cases, Number(values.seed)), async (each) => {
 	if (performance.now() > deadline) return;
-	const t0 = performance.now();
 	const { isReached, problems } = await playCase(each);
-	console.log(
-		"TIME",
-		Math.round(performance.now() - t0),
-		each.name,
-		isReached,
-		problems.length,
-	);
 	played++;
 	if (isReached) reached++;
 	if (isReached && problems.length) violated.push(each.name);

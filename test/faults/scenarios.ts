@@ -3,6 +3,7 @@
  * A scenario goes on until everything it launched has ended.
  */
 import { isFinal } from "../../lib/task/states.ts";
+import type { Call } from "../chaos/plan.ts";
 import { tasksIn } from "../chaos/verdict.ts";
 import { session, type World } from "./world.ts";
 
@@ -288,6 +289,29 @@ export const scenarios: Record<string, Scenario> = {
 			await world.untilEnd(id);
 		},
 	},
+	send: {
+		async play(world) {
+			await talk(world, async (words) => {
+				await world.victim(words);
+			});
+		},
+	},
+	"hook with a message": {
+		async play(world) {
+			await talk(world, async (words) => {
+				await world.call(words);
+				await world.victim({ verb: "deliver", of: 0, event: "PostToolUse" });
+			});
+		},
+	},
+	"hook Stop with a message": {
+		async play(world) {
+			await talk(world, async (words) => {
+				await world.call(words);
+				await world.victim({ verb: "deliver", of: 0, event: "Stop" });
+			});
+		},
+	},
 	"hook of a subagent": {
 		async play(world) {
 			const event = (event: "launched" | "SessionEnd") =>
@@ -297,6 +321,19 @@ export const scenarios: Record<string, Scenario> = {
 		},
 	},
 };
+
+/** Lets something be done with a message while a droid runs, and delivers what is left. */
+async function talk(
+	world: World,
+	act: (words: Call) => Promise<void>,
+): Promise<void> {
+	const task = world.task({ kind: "droid", seconds: 2 });
+	const id = idIn(await world.call({ verb: "launch", task }));
+	await world.untilTask(id, (task) => task.droid_session_id || isFinal(task));
+	await act({ verb: "send", of: 0, text: "words", waits: false });
+	await world.call({ verb: "deliver", of: 0, event: "PostToolUse" });
+	await world.untilEnd(id);
+}
 
 function idIn(called: Parameters<typeof tasksIn>[0]): string {
 	const [launched] = tasksIn(called);

@@ -25,6 +25,7 @@ import {
 	moveFile,
 	removeEmptyFolder,
 	removeFile,
+	retryChange,
 	touch,
 	uniqueHolderName,
 } from "../files.ts";
@@ -384,16 +385,8 @@ function markUnseen(store: Store, session: string, { id, file }: NoticeClaim) {
 		// On a full disk: `wait` does not return it, and the notice is not given again.
 	}
 	// The notice was given: a removal that fails once must not give it again.
-	for (let tries = 1; ; tries++)
-		try {
-			removeFile(file);
-			return;
-		} catch (error) {
-			if (tries === removalTries) throw error;
-		}
+	retryChange(() => removeFile(file));
 }
-
-const removalTries = 3;
 
 /** The ended sessions whose entries are being handed over, by the names in a folder. */
 const handoversIn = (names: readonly string[]) =>
