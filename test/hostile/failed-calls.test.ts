@@ -36,12 +36,13 @@ concurrentTest.each(["unlink", "rename"])(
 	async (name) => {
 		for (const n of calls) {
 			const box = sandbox();
-			const id = addEnd(box, parent);
+			const ids = [addEnd(box, parent), addEnd(box, parent)];
 			const argv = failingAt(name, n);
 			const first = await hook(box, toolUse(parent), { argv });
 			expect(first).toMatchObject({ code: 0, stderr: "" });
 			const second = await hook(box, payload("SessionStart", parent));
-			expect(times(`- ${id} `, [first.stdout, second.stdout])).toBe(1);
+			const texts = [first.stdout, second.stdout];
+			for (const id of ids) expect(times(`- ${id} `, texts)).toBe(1);
 		}
 	},
 );
