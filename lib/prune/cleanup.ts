@@ -7,7 +7,7 @@ import { existsSync, lstatSync, rmSync } from "node:fs";
 import { errorMessage, isRefusal, isSystemError, refused } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
-import { removeEmptyFolder } from "../store/files.ts";
+import { removeEmptyFolder, removeFile } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
 import {
 	archivedMessages,
@@ -137,8 +137,7 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const path of [messageFolder(store, id), archivedMessages(store, id)])
 			rmSync(path, { recursive: true, force: true });
 		// The record comes last, so that an interrupted deletion can be repeated.
-		for (const path of listTaskFiles(store, task))
-			rmSync(path, { force: true });
+		for (const path of listTaskFiles(store, task)) removeFile(path);
 		removeEmptyFolder(archiveFolder(store, id));
 		return true;
 	});
