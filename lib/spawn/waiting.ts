@@ -179,20 +179,23 @@ export class WaitingTasks {
 
 	#requestRound(): Promise<void> {
 		this.#isRoundDue = true;
-		this.#rounds ??= this.#runRounds().finally(() => {
-			this.#rounds = undefined;
-			this.#setTimer();
-		});
+		this.#rounds ??= this.#runRounds();
 		return this.#rounds;
 	}
 
 	async #runRounds(): Promise<void> {
-		// All tasks of a launch begin to wait before the first round, and places that become free together are handed
-		// over together.
-		await setImmediate();
-		while (this.#isRoundDue) {
-			this.#isRoundDue = false;
-			await this.#round();
+		try {
+			// All tasks of a launch begin to wait before the first round, and places that become free together are handed
+			// over together.
+			await setImmediate();
+			while (this.#isRoundDue) {
+				this.#isRoundDue = false;
+				await this.#round();
+			}
+		} finally {
+			// Right after the last check: a request that comes later needs rounds of its own.
+			this.#rounds = undefined;
+			this.#setTimer();
 		}
 	}
 

@@ -1,5 +1,19 @@
 import { expect, test } from "bun:test";
+import { identifySelf } from "../../lib/process/identity.ts";
+import { readLimits } from "../../lib/spawn/limits.ts";
+import {
+	enqueue,
+	entryPath,
+	listLocalEntries,
+	releaseSlot,
+	slotPath,
+} from "../../lib/spawn/queue.ts";
+import { WaitingTasks } from "../../lib/spawn/waiting.ts";
+import { openStore } from "../../lib/store/directory.ts";
+import { moveFile } from "../../lib/store/files.ts";
+import { readTask } from "../../lib/store/records.ts";
 import { sandbox } from "../tools/harness.ts";
+import { addEnd, addTask, parent } from "../tools/hooks.ts";
 
 test("of a long chain each task names the one before it and the first cause", async () => {
 	const box = sandbox();
@@ -25,5 +39,41 @@ test("of a long chain each task names the one before it and the first cause", as
 			reason: "dependency",
 			error: `not started: ${ids[index - 1]} ended as error; first cause: ${first} ended as error (exited 3)`,
 		});
+	}
+});
+
+test("a place that becomes free at any moment of a round is handed over before settle resolves", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const limits = { ...readLimits({}), BG_MAX_RUNNING: 1 };
+	const supervisor = identifySelf();
+	const add = (fields = {}) =>
+		readTask(store, addTask(box, { supervisor, status: "queued", ...fields }));
+	for (let moment = 0; moment < 80; moment++) {
+		const running = add();
+		enqueue(store, [running], limits);
+		for (const entry of listLocalEntries(store, "queue"))
+			moveFile(entryPath(store, "queue", entry), slotPath(store, entry));
+		const task = add({ after: [addEnd(box, parent)] });
+		enqueue(store, [task], limits);
+		let isFreed: Promise<boolean> | undefined;
+		const free = async () => {
+			for (let n = 0; n < moment; n++) await undefined;
+			releaseSlot(store, running);
+			await waiting.settle();
+			return listLocalEntries(store, "slots").some(({ id }) => id === task.id);
+		};
+		// It is called in the middle of the first round.
+		const waiting = new WaitingTasks(store, (_, other) => {
+			isFreed ??= free();
+			return other;
+		});
+		const hasSlot = waiting.wait(task, { isRunnable: false });
+		expect([moment, await hasSlot, await isFreed]).toEqual([
+			moment,
+			true,
+			true,
+		]);
+		releaseSlot(store, task);
 	}
 });
