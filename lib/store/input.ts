@@ -85,8 +85,9 @@ export function endInput(store: Store, id: string): boolean {
 			closeSync(fd);
 		}
 	} catch (error) {
-		// ENXIO: the keeper has exited.
-		if (!["ENOENT", "ENXIO"].includes(errorCode(error) ?? "")) throw error;
+		// ENXIO, EPIPE: the keeper has exited, perhaps because another process told it at the same time.
+		const code = errorCode(error) ?? "";
+		if (!["ENOENT", "ENXIO", "EPIPE"].includes(code)) throw error;
 	}
 	discard(inputEndFile(store, id));
 	return isEnded;
