@@ -12,6 +12,7 @@ import {
 	markSessionDue,
 } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
+import { failing } from "../tools/faults.ts";
 import { type Answer, root, type Sandbox, sandbox } from "../tools/harness.ts";
 import {
 	addTask,
@@ -178,5 +179,45 @@ concurrentTest(
 		});
 		expect(deaths).toBeGreaterThan(6);
 		expect(faults(box)).toEqual([]);
+	},
+);
+
+concurrentTest(
+	"what its sender could not announce is withdrawn, so the next try sends it once",
+	async () => {
+		const box = prepare();
+		const id = droid(box, "session-1");
+		const full = (path: string, more = {}) => ({
+			argv: [
+				...failing({ calls: "open,openat", path, error: "ENOSPC" }),
+				...["bun", join(root, "bg.ts")],
+			],
+			...more,
+		});
+		const inTask = { env: { BG_TASK_ID: id } };
+		const due = join(box.dir, ".due");
+		const entry = join(box.dir, ".notices", parent, `${id}.note`);
+		const calls: [string[], { argv: string[] }][] = [
+			[["send", id, "words 1"], full(join(due, "session-1"))],
+			[["send", "parent", "words 1"], full(entry, inTask)],
+			[["send", "parent", "words 1"], full(join(due, parent), inTask)],
+		];
+		for (const [call, options] of calls) {
+			const { code, error } = await box.bg(call, options);
+			expect([call, code, error]).toEqual([
+				call,
+				111,
+				expect.stringContaining("ENOSPC"),
+			]);
+			expect(listMessages(box, id)).toEqual([]);
+		}
+		await box.bg(["send", id, "words 1"]);
+		await box.bg(["send", "parent", "words 2"], inTask);
+		const told = [
+			toldIn(await hook(box, toolUse("session-1"), inTask)),
+			toldIn(await hook(box, toolUse(parent))),
+		];
+		expect(told).toEqual([["words 1"], ["words 2"]]);
+		expect(isDue(box, parent)).toBe(false);
 	},
 );
