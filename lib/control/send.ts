@@ -84,6 +84,8 @@ export function sendNote(store: Store, text: string): Sent {
 			`the session that launched ${own.id} is not known (its parent is ${own.parent_session_id ?? "main"}): say it in your final answer`,
 		);
 	let note = "";
+	// The entry comes first: a note whose sender is killed is told. A hook that finds no note removes the entry.
+	expectNote(store, session, id);
 	updateTask(store, id, () => {
 		note = addMessage(store, id, "note", { from: { by: "task", id }, text });
 		return undefined;

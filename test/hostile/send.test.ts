@@ -174,6 +174,8 @@ concurrentTest(
 			const answer = await box.bg(call, dying(box, step, id));
 			const told = toldIn(await hook(box, toolUse(session)));
 			if (answer.stdout) expect(told).toEqual(["words 1"]);
+			// What was written is told, also if its sender died before it answered.
+			expect(told).toHaveLength(listMessages(box, id).length);
 			expect(isDue(box, session)).toBe(false);
 			return answer;
 		});
