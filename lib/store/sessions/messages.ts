@@ -23,6 +23,7 @@ import {
 	readFile,
 	removeFile,
 	replaceFile,
+	retryChange,
 	uniqueHolderName,
 	writePrivateFile,
 } from "../files.ts";
@@ -183,7 +184,7 @@ export function settleMessage(
 	task: string,
 	message: Message,
 ): void {
-	rename(store, task, message, `${message.id}.told`);
+	retryChange(() => rename(store, task, message, `${message.id}.told`));
 }
 
 /** What became of a message. */
