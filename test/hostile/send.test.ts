@@ -1,7 +1,8 @@
 /** Hooks and senders that are killed right after each of their steps on disk. */
 import { expect } from "bun:test";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { messageFolder } from "../../lib/store/paths.ts";
 import {
 	addMessage,
 	listMessages,
@@ -13,7 +14,14 @@ import {
 } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { failing } from "../tools/faults.ts";
-import { type Answer, root, type Sandbox, sandbox } from "../tools/harness.ts";
+import {
+	type Answer,
+	root,
+	type Sandbox,
+	sandbox,
+	standIn,
+	until,
+} from "../tools/harness.ts";
 import {
 	addTask,
 	faults,
@@ -221,5 +229,23 @@ concurrentTest(
 		];
 		expect(told).toEqual([["words 1"], ["words 2"]]);
 		expect(isDue(box, parent)).toBe(false);
+	},
+);
+
+concurrentTest(
+	"an --on-end runs, although the messages of its task cannot be ended",
+	async () => {
+		const box = prepare();
+		const [go, made] = [join(box.home, "go"), join(box.home, "made")];
+		const wait = `RUN[until [ -e ${go} ]; do sleep 0.05; done]`;
+		const call = ["launch", "-q", "d", wait, "--on-end", `touch ${made}`];
+		const { stdout } = await box.bg(call, { env: { BG_DROID: standIn } });
+		const id = stdout.trim();
+		await box.untilTask(id, (task) => task.pid, "its process");
+		const messages = messageFolder(box, id);
+		writeFileSync(messages, "not a folder");
+		writeFileSync(go, "");
+		await until(() => existsSync(made), "the command at the end");
+		rmSync(messages);
 	},
 );

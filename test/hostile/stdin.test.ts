@@ -1,7 +1,8 @@
 /** The input of a command (`--stdin keep`) in a broken store, and the process that keeps it open. */
 import { expect } from "bun:test";
-import { rmSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { identifySelf } from "../../lib/process/identity.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { failing } from "../tools/faults.ts";
 import {
@@ -11,6 +12,7 @@ import {
 	sandbox,
 	until,
 } from "../tools/harness.ts";
+import { addTask } from "../tools/hooks.ts";
 import { running, script } from "../tools/scripts.ts";
 
 /** The keeper of a task's input. */
@@ -51,5 +53,36 @@ concurrentTest(
 		});
 		expect([answer.error, answer.code]).toEqual(["", 0]);
 		await box.bg(["cancel", id]);
+	},
+);
+
+concurrentTest(
+	"the end of a lost task is recorded, whatever stands where its input, prompt and messages were",
+	async () => {
+		const box = sandbox();
+		const gone = { ...identifySelf(), start: "1" };
+		const lost = {
+			status: "running",
+			supervisor: gone,
+			process: gone,
+		} as const;
+		const ids = [
+			addTask(box, { ...lost, stdin: "keep" }),
+			addTask(box, { ...lost, kind: "droid" }),
+		];
+		const [command = "", droid = ""] = ids;
+		const strange = [
+			join(box.dir, ".input", command, "x"),
+			join(box.dir, ".prompts", droid, "x"),
+		];
+		for (const path of strange) mkdirSync(path, { recursive: true });
+		const messages = join(box.dir, ".messages");
+		mkdirSync(messages, { mode: 0o700, recursive: true });
+		writeFileSync(join(messages, droid), "");
+		const list = await box.bg(["list"]);
+		expect([list.code, list.error]).toEqual([0, ""]);
+		for (const id of ids) expect(box.record(id).reason).toBe("lost");
+		const log = readFileSync(join(box.dir, ".supervisor.log"), "utf8");
+		for (const id of ids) expect(log).toContain(id);
 	},
 );
