@@ -175,7 +175,7 @@ function recoverTask(
 	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
 	const lostTask = markLost(store, task);
 	if (task.paused_at) resumeTree(task.id);
-	removeAidsOfRunning(store, lostTask);
+	removeRunFiles(store, lostTask);
 	dequeue(store, task);
 	releaseSlot(store, task);
 	removeParkedMarks(store, task.id);
@@ -183,7 +183,7 @@ function recoverTask(
 }
 
 /** Removes what only a running task needs. What cannot be removed now is left to a sweep: the end is recorded. */
-function removeAidsOfRunning(store: Store, task: Task): void {
+function removeRunFiles(store: Store, task: Task): void {
 	const steps = [
 		() => endKeptInput(store, task),
 		() => removePromptFiles(store, task.id),

@@ -1,7 +1,8 @@
 /**
  * Messages to a task, and notes of a task for its parent's session. Both lie under the task's id, one file
  * each, in the order in which they were sent. A sender holds the lock of the task's record, so no message is
- * written after the end. It writes the file first, then the marks by which hooks find it.
+ * written after the end. It writes the file first, then the marks by which hooks find it; those of a note
+ * before the file as well.
  *
  * A hook claims a message by renaming it to a name with its own identity, prints it, and renames it to
  * `.told`. The claim of a dead hook is taken over: a message may be given twice and is never lost. What waits
