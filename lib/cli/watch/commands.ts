@@ -74,7 +74,11 @@ export const commands: Record<Command, Run> = {
 		const effect = callOn(row, "cancel", "--yes");
 		return { state: { ...state, question: { text, effect } } };
 	}),
-	retry: withRow((state, row) => start(state, callOn(row, "retry"))),
+	retry: withRow((state, row, now) =>
+		isFinal(row)
+			? start(state, callOn(row, "retry"))
+			: refuse(state, `${row.short} can be retried after it has ended`, now),
+	),
 	resume: withRow((state, row, now) => {
 		const { id, short, kind } = row;
 		if (kind !== "droid")
