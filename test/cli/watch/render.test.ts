@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { listHelp } from "../../../lib/cli/watch/bindings.ts";
 import { render } from "../../../lib/cli/watch/draw/render.ts";
 import { splitLine } from "../../../lib/cli/watch/read/output.ts";
-import { orderRows } from "../../../lib/cli/watch/read/rows.ts";
+import { describeInUse, orderRows } from "../../../lib/cli/watch/read/rows.ts";
 import { showOutput } from "../../../lib/cli/watch/update.ts";
 import type { Status, Task } from "../../../lib/task/schema.ts";
 import {
@@ -133,6 +133,19 @@ test("the head says what is in force, what matters most first", () => {
 		"bg watch  queue paused · 8 of 8 running, 200 queued, 3 error · limits: reviewer 1 of 1 · 1.2M tokens",
 	);
 	expect(screenOf(stateOf([]))[0]).toBe("bg watch  no task yet");
+});
+
+test("the head says what runs here if other tasks than those of the list run", () => {
+	const usage = { isHere: true, depth: 1, running: 3, droid: {}, model: {} };
+	const queue = { listUsages: () => [{ ...usage, machine: "m", queued: 0 }] };
+	expect(describeInUse({ running: 8 }, queue, 3)).toMatchObject({
+		running: "3 of 8 running",
+		limits: "",
+	});
+	expect(describeInUse({ running: 8 }, queue, 1)).toMatchObject({
+		running: "1 running",
+		limits: "limits: 3 of 8 running here",
+	});
 });
 
 test("of 200 tasks those around the selected one are shown, and how many", () => {

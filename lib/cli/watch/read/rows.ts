@@ -144,7 +144,7 @@ export function describeInUse(
 	// The tasks of other machines and depths have limits of their own.
 	const isOne = used === running && limit > 0;
 	const parts = [
-		...(isOne || !limit ? [] : [say("here", used, limit)]),
+		...(isOne || !limit ? [] : [`${used} of ${limit} running here`]),
 		...deeper
 			.filter((each) => each.running)
 			.map((each) => say(`depth ${each.depth}`, each.running, toLimit(limit))),
