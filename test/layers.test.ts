@@ -212,7 +212,16 @@ test("each verb is a file of cli/verbs, and in the table", () => {
 });
 
 test("test/ mirrors lib/", () => {
-	const own = ["verbs", "hostile", "load", "tools", "bench", "chaos", "e2e"];
+	const own = [
+		"verbs",
+		"hostile",
+		"load",
+		"tools",
+		"bench",
+		"chaos",
+		"faults",
+		"e2e",
+	];
 	const entries = readdirSync(join(root, "test"), { withFileTypes: true });
 	for (const { name } of entries.filter((each) => each.isDirectory()))
 		if (!own.includes(name)) expect(existsSync(join(lib, name))).toBe(true);

@@ -4,10 +4,10 @@
  * is not deleted.
  */
 import { existsSync, lstatSync, rmSync } from "node:fs";
-import { BgError, refused } from "../error.ts";
+import { errorMessage, isRefusal, isSystemError, refused } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
-import { removeEmptyFolder } from "../store/files.ts";
+import { removeEmptyFolder, removeFile } from "../store/files.ts";
 import { withLock } from "../store/locks.ts";
 import {
 	archivedMessages,
@@ -78,21 +78,23 @@ export function cleanUpTasks(store: Store, options: CleanupOptions) {
 	let isTooMuch = false;
 	const archived_at = timestamp();
 	for (const [done, id] of ids.entries()) {
-		const task = findTask(store, id);
-		if (!task || checkSupervision(task) !== "over" || hasNewerSchema(task))
-			continue;
-		if (includes && !includes(task)) continue;
-		onProgress?.(done, ids.length);
-		const bytes = mayDelete ? measureTask(store, task) : 0;
-		size += bytes;
-		const age =
-			Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
-		const isTooOld = olderThan !== undefined && age > olderThan;
-		isTooMuch ||= maxSize !== undefined && size > maxSize;
+		let isDeletion = false;
 		try {
+			const task = findTask(store, id);
+			if (!task || checkSupervision(task) !== "over" || hasNewerSchema(task))
+				continue;
+			if (includes && !includes(task)) continue;
+			onProgress?.(done, ids.length);
+			const bytes = mayDelete ? measureTask(store, task) : 0;
+			size += bytes;
+			const age =
+				Date.now() - Date.parse(task.completed_at ?? task.queued_at ?? "");
+			const isTooOld = olderThan !== undefined && age > olderThan;
+			isTooMuch ||= maxSize !== undefined && size > maxSize;
 			if ((isTooOld || isTooMuch) && !awaited.has(id)) {
 				runPendingOnEnd(store, task, dryRun);
-				if (!dryRun && !deleteTask(store, id)) continue;
+				isDeletion = !dryRun;
+				if (isDeletion && !deleteTask(store, id)) continue;
 				cleaned.deleted.push(id);
 				cleaned.freedBytes += bytes;
 			} else if (!task.archived_at && here.has(id)) {
@@ -100,8 +102,13 @@ export function cleanUpTasks(store: Store, options: CleanupOptions) {
 				cleaned.archived.push(id);
 			}
 		} catch (error) {
-			if (!(error instanceof BgError)) throw error;
-			cleaned.kept.push({ taskId: id, note: error.message });
+			if (!isRefusal(error)) throw error;
+			const said = errorMessage(error);
+			const isPartial = isDeletion && isSystemError(error);
+			const note = isPartial
+				? `${id} may be deleted in part; the same call again deletes what is left: ${said}`
+				: said;
+			cleaned.kept.push({ taskId: id, note });
 		}
 	}
 	return cleaned;
@@ -130,8 +137,7 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const path of [messageFolder(store, id), archivedMessages(store, id)])
 			rmSync(path, { recursive: true, force: true });
 		// The record comes last, so that an interrupted deletion can be repeated.
-		for (const path of listTaskFiles(store, task))
-			rmSync(path, { force: true });
+		for (const path of listTaskFiles(store, task)) removeFile(path);
 		removeEmptyFolder(archiveFolder(store, id));
 		return true;
 	});

@@ -71,9 +71,11 @@ export function endKeptInput(store: Store, { id, stdin }: Task): void {
 
 /**
  * Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged, also one that comes after
- * this process is gone. It gets no text of the task, only its id and its status.
+ * this process is gone. It gets no text of the task, only its id and its status. If it cannot be started, it is pending again and tried
+ * once a second.
+ * @param tries how often it is tried in all.
  */
-export function runOnEnd(store: Store, id: string): void {
+export function runOnEnd(store: Store, id: string, tries = onEndTries): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
 	const [name = "", ...args] = task.on_end;
@@ -83,10 +85,22 @@ export function runOnEnd(store: Store, id: string): void {
 		BG_ENDED_STATUS: task.status,
 	};
 	delete env[taskVariable];
-	const fail = (error: unknown) =>
-		logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
+	let isTaken = false;
+	const fail = (error: unknown) => {
+		let isPending = tries > 1;
+		try {
+			if (isPending && isTaken) createOnEndMark(store, id);
+		} catch {
+			isPending = false;
+		}
+		if (isPending)
+			setTimeout(() => runOnEnd(store, id, tries - 1), onEndPauseMs);
+		else
+			logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
+	};
 	try {
-		if (!takeOnEndMark(store, id)) return;
+		isTaken = takeOnEndMark(store, id);
+		if (!isTaken) return;
 		const cwd = task.cwd ?? "/";
 		const program = findExecutable(name, cwd, env.PATH);
 		const child = spawn(...reportFailure(id, program, args), {
@@ -113,6 +127,10 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 }
 
 // --- internal ---
+
+/** How often an `--on-end` is tried that cannot be started, and the pause before the next try in ms. */
+const onEndTries = 3;
+const onEndPauseMs = 1000;
 
 const shell = "/bin/sh";
 

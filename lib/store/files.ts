@@ -84,6 +84,21 @@ export function createExclusive(path: string): boolean {
 export const moveFile = (from: string, to: string): boolean =>
 	isDone(() => renameSync(from, to));
 
+/**
+ * Repeats a change that failed, twice at most. For a change without which something would be done again.
+ * @throws the last error.
+ */
+export function retryChange<T>(change: () => T): T {
+	for (let tries = 1; ; tries++)
+		try {
+			return change();
+		} catch (error) {
+			if (tries === changeTries) throw error;
+		}
+}
+
+const changeTries = 3;
+
 /** Removes a file. Returns false if it is missing: another process renamed or removed it first. */
 export const removeFile = (path: string): boolean =>
 	isDone(() => unlinkSync(path));

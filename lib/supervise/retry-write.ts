@@ -20,8 +20,23 @@ const retryPauseMs = 1000;
 /** The pause after a lock stayed held, in ms. */
 const lockPauseMs = 20;
 
+/** How often opening the store is tried, and the pause after the second failure and each later one, in ms. */
+const openTries = 10;
+const openPauseMs = 1000;
+
 /** How long the first signal of a stop waits for the lock of the task's record, in ms. */
 const intentTimeoutMs = 200;
+
+/** Opens the store. A fault is retried: without a supervisor its tasks would never start. */
+export async function openStoreAtLast(): Promise<Store> {
+	for (let tries = 1; ; tries++)
+		try {
+			return openStore({ write: true });
+		} catch (error) {
+			if (tries === openTries) throw error;
+			if (tries > 1) await delay(openPauseMs);
+		}
+}
 
 /** Whether the store was deleted; false if that is unknown. */
 export function isDeleted({ dir }: Store): boolean {

@@ -38,7 +38,7 @@ import { concludeTask, type ProcessExit, type TaskContext } from "./finish.ts";
 import { waitForRecords } from "./launch-records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
-import { retryWrite } from "./retry-write.ts";
+import { openStoreAtLast, retryWrite } from "./retry-write.ts";
 
 /**
  * Signals that are caught and change nothing. A launcher may ignore SIGCHLD, and then the kernel
@@ -78,7 +78,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	}
 	if (limit) lowerFileLimit(limit.slice("--open-files=".length));
 	if (argv.includes("--parked")) restoreEnvironment();
-	const store = openStore({ write: true });
+	const store = await openStoreAtLast();
 	const removeClaims = keepClaims();
 	const notifyRest = notifyTogether();
 	try {

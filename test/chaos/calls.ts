@@ -8,7 +8,8 @@ export type Announced = {
 	id: string;
 	own: string;
 	session: string;
-	isDroid: boolean;
+	/** How its first launch was planned. */
+	plan: TaskPlan | undefined;
 };
 
 /** `session`: the session that makes the call, if one does. `inside`: the task that it is made in. */
@@ -57,7 +58,7 @@ export function askFor(
 			const isSend = call.verb === "send";
 			const task = chooseUnfinished(
 				call.of,
-				({ isDroid }) => isDroid || !isSend,
+				({ plan }) => plan?.kind === "droid" || !isSend,
 			);
 			if (!task) return listCall;
 			const flags = call.waits ? ["--wait", "--timeout", "2s"] : [];
@@ -67,7 +68,10 @@ export function askFor(
 			return { argv, about: [task.id], ...(inside && { inside }) };
 		}
 		case "deliver": {
-			const task = chooseUnfinished(call.of, ({ isDroid }) => isDroid);
+			const task = chooseUnfinished(
+				call.of,
+				({ plan }) => plan?.kind === "droid",
+			);
 			if (!task) return listCall;
 			const { droid_session_id = "unknown" } =
 				findTask({ dir: place.dir }, task.id) ?? {};
@@ -76,6 +80,31 @@ export function askFor(
 			});
 			return { ...asked, about: [task.id], inside: task.id };
 		}
+		case "pause":
+		case "unpause":
+		case "edit":
+		case "retry": {
+			const task = choose(call.of);
+			if (!task) return listCall;
+			const { id, session } = task;
+			const flags = call.verb === "edit" ? ["--priority", "1"] : [];
+			return { argv: [call.verb, ...flags, id], about: [id], session };
+		}
+		case "resume": {
+			const droids = announced.filter(({ plan }) => plan?.kind === "droid");
+			const task = chooseFrom(droids, call.of);
+			if (!task?.plan) return listCall;
+			const { id, plan, session } = task;
+			const argv = ["resume", id, promptOf(plan, place)];
+			return { argv, about: [id], session };
+		}
+		case "hold":
+		case "release": {
+			const verb = call.verb === "hold" ? "pause" : "unpause";
+			return { argv: [verb, "--queue"], about: [] };
+		}
+		case "limit":
+			return { argv: ["limit", "running", `${call.running}`], about: [] };
 		case "hook-complete":
 		case "complete": {
 			const task = choose(call.of);
@@ -117,7 +146,9 @@ const listCall: Asked = { argv: ["list"], about: [] };
 const begin = 'echo "start $BG_TASK_ID $BG_ATTEMPT $EPOCHREALTIME" >>';
 const end = (code: string) => `echo "end $BG_TASK_ID $BG_ATTEMPT ${code}" >>`;
 const print = 'echo "out $BG_TASK_ID $BG_ATTEMPT"';
-const nap = "for ((n = $2; n > 0; n--)); do sleep 0.1; done";
+/** It sleeps shorter if the file `<log>.open` exists. */
+const nap =
+	'for ((n = $2; n > 0; n--)); do [ -e "$1.open" ] && break; sleep 0.1; done';
 
 /** Its arguments: the log, tenths of a second, the exit code, a command to run at the start. */
 const script = `${print}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${end("$3")} "$1"; exit "$3"`;
@@ -145,8 +176,13 @@ function lineOf(task: TaskPlan, place: Place, after: string[]) {
 	if (kind === "nested")
 		command.push(program, "run", `in ${name}`, "--", ...commandOf(3, 0));
 	if (kind !== "droid") return { ...common, command };
+	return { ...common, prompt: promptOf(task, place) };
+}
+
+/** What a droid is told: it decides how it ends. */
+function promptOf({ code, seconds }: TaskPlan, { log }: Place): string {
 	const tool = `${print}; ${begin} ${log}; sleep ${seconds}; ${end("0")} ${log}`;
-	return { ...common, prompt: code ? "FAIL[500]" : `RUN[${tool}]` };
+	return code ? "FAIL[500]" : `RUN[${tool}]`;
 }
 
 /** The same as flags. */

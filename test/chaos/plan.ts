@@ -48,7 +48,10 @@ export type Call =
 	| { verb: "batch"; tasks: TaskPlan[] }
 	| { verb: "hook"; event: (typeof events)[number]; session: string }
 	| { verb: "subagent"; event: Subagents; session: Session }
-	| { verb: "hook-complete" | "complete"; of: number }
+	| { verb: "hook-complete" | "complete" | Changes; of: number }
+	/** The queue is paused and continued; its limit is set to one that does not exceed the launches' own. */
+	| { verb: "hold" | "release" }
+	| { verb: "limit"; running: number | "default" }
 	/** To a droid's task, and a note of a task. `text` is sent by no other call. */
 	| { verb: "send" | "note"; of: number; text: string; waits: boolean }
 	/** A hook of a droid's task. */
@@ -61,6 +64,9 @@ export type Call =
 			collects: boolean;
 	  }
 	| { verb: "list" | "prune" | "cleanup" | "delete" };
+
+/** Calls that change one task, or launch it again. */
+type Changes = "pause" | "unpause" | "edit" | "retry" | "resume";
 
 type Subagents = "launched" | "SessionStart" | "SubagentStop" | "SessionEnd";
 
@@ -81,7 +87,7 @@ export type Action = {
 
 /**
  * `parked`: a shell that waits. `waiting`: such a shell, or a supervisor none of whose tasks runs; it is
- * stopped for a while (SIGSTOP). `running`: all supervisors that run a task, at once. `line`: those and the
+ * stopped for a while (SIGSTOP), as is sometimes another. `running`: all supervisors that run a task, at once. `line`: those and the
  * first in line.
  */
 export type Target =
@@ -123,6 +129,14 @@ const stepsOf: Record<Call["verb"], number> = {
 	subagent: 30,
 	"hook-complete": 20,
 	complete: 20,
+	pause: 16,
+	unpause: 16,
+	edit: 12,
+	retry: 18,
+	resume: 22,
+	hold: 4,
+	release: 8,
+	limit: 10,
 	send: 24,
 	note: 24,
 	deliver: 20,
@@ -146,6 +160,14 @@ const shares: Record<Call["verb"], number> = {
 	subagent: 4,
 	"hook-complete": 1,
 	complete: 1,
+	pause: 2,
+	unpause: 3,
+	edit: 1,
+	retry: 2,
+	resume: 1,
+	hold: 0.5,
+	release: 1,
+	limit: 1,
 	send: 7,
 	note: 3,
 	deliver: 9,
@@ -220,10 +242,11 @@ export function planRound(seed: number): Plan {
 		});
 		const asks = /^(supervisor|parked)$/.test(target) && dice.chance(0.1);
 		const signal = asks ? "SIGTERM" : "SIGKILL";
+		const stops = /^(supervisor|task)$/.test(target) && dice.chance(0.15);
 		return {
 			at: Math.round(((index + 3) * fire) / killed) + dice.below(60),
 			target,
-			signal: target === "waiting" ? "SIGSTOP" : signal,
+			signal: target === "waiting" || stops ? "SIGSTOP" : signal,
 			choice: dice.any(),
 		};
 	});
@@ -282,7 +305,16 @@ function planCall(dice: Dice, verb: Call["verb"], name: () => string): Call {
 		}
 		case "hook-complete":
 		case "complete":
+		case "pause":
+		case "unpause":
+		case "edit":
+		case "retry":
+		case "resume":
 			return { verb, of: dice.any() };
+		case "limit": {
+			const running = dice.pick([1, 2, "default"] as const);
+			return { verb, running };
+		}
 		default:
 			return { verb };
 	}

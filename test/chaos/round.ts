@@ -40,6 +40,13 @@ const restTimeoutMs = 90_000;
 /** How long after the last call a supervisor may still die at its crash point, in ms. */
 const lateCrashMs = 2000;
 
+/** Ends every pause and limit. */
+const releases = [
+	["limit", "running", "default"],
+	["unpause", "--queue"],
+	["unpause", "--all"],
+];
+
 export type Result = {
 	tasks: number;
 	deaths: Death[];
@@ -81,11 +88,11 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		calls.push(called);
 		if (called.killed && !action.crash)
 			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
-		if (tasksOf(call).length)
+		if (tasksOf(call).length || /^(retry|resume)$/.test(call.verb))
 			for (const { taskId, sessionId, description } of tasksIn(called)) {
-				const { session = "", kind } = plans.get(description) ?? {};
-				const isDroid = kind === "droid";
-				announced.push({ id: taskId, own: sessionId, session, isDroid });
+				const plan = plans.get(description);
+				const session = plan?.session ?? "";
+				announced.push({ id: taskId, own: sessionId, session, plan });
 			}
 		if (isFault(called)) watch.problems.add(JSON.stringify(called));
 	};
@@ -110,6 +117,16 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	}
 	await Promise.all([...going, ...stops]);
 	await Bun.sleep(Number(env.CHAOS_UNTIL) - Date.now());
+
+	// What was held back goes on.
+	for (const argv of releases) {
+		const released = await makeCall(
+			{ at: passed(), form: "executable", call: { verb: "release" } },
+			{ argv, about: [] },
+			env,
+		);
+		if (isFault(released)) watch.problems.add(JSON.stringify(released));
+	}
 
 	const end = performance.now();
 	await comeToRest(watch);
@@ -187,7 +204,8 @@ export function commandOf(form: Form, former = ""): string[] {
 
 // --- internal ---
 
-const tasksOf = (call: Call): TaskPlan[] =>
+/** The tasks that a call launches. */
+export const tasksOf = (call: Call): TaskPlan[] =>
 	"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
 
 function kindOf(verb: string): Death["kind"] {
@@ -195,16 +213,18 @@ function kindOf(verb: string): Death["kind"] {
 	return /^(hook|subagent|deliver)/.test(verb) ? "hook" : "verb";
 }
 
-/** Makes one call, kills it if planned, and returns its outcome. */
-async function makeCall(
+/** Makes one call, kills it if planned, and returns its outcome. `prefix` is an argv that runs it. */
+export async function makeCall(
 	action: Action,
 	{ argv, input, about, session, inside }: Asked,
 	env: Record<string, string>,
+	prefix: readonly string[] = [],
 ): Promise<Called> {
 	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
 	const isHook = /^hook/.test(argv[0] ?? "");
 	const from = performance.now();
-	const child = Bun.spawn([...commandOf(form, env.CHAOS_FORMER), ...argv], {
+	const command = [...prefix, ...commandOf(form, env.CHAOS_FORMER), ...argv];
+	const child = Bun.spawn(command, {
 		cwd: env.HOME ?? "/",
 		env: {
 			...env,
@@ -255,7 +275,8 @@ function deathOf(line: string): Death {
 	};
 }
 
-async function comeToRest(watch: Watch): Promise<void> {
+/** Waits until no process of the round is left. */
+export async function comeToRest(watch: Watch): Promise<void> {
 	const deadline = performance.now() + restTimeoutMs;
 	for (;;) {
 		const left = watch.processes().filter((each) => !each.isOrphanedSleep);

@@ -33,6 +33,8 @@ export type Round = {
 	plans: ReadonlyMap<string, TaskPlan>;
 	calls: readonly Called[];
 	seen: (id: string) => Seen;
+	/** Whether calls of the system were made to fail. */
+	isFaulty?: boolean;
 	/** All records ever seen, and the first final status of each. */
 	known: ReadonlyMap<string, string | undefined>;
 };
@@ -80,7 +82,8 @@ type Launched = { taskId: string; sessionId: string; description: string };
 /** The tasks in the answer of a launch; none if the answer is incomplete. */
 export function tasksIn(call: Called): Launched[] {
 	const { tasks, taskId, ...rest } = answerOf(call) ?? {};
-	return tasks ?? (taskId ? [{ taskId, ...rest }] : []);
+	const all: Partial<Launched>[] = tasks ?? [{ taskId, ...rest }];
+	return all.filter((each): each is Launched => each.taskId !== undefined);
 }
 
 /** Whether a call that was not killed ended in a way that is never allowed. */
@@ -140,13 +143,18 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 		const end = seen.ends.get(task.attempt ?? 1);
 		return end !== undefined && end === task.exit_code;
 	},
-	spawn: ({ plan }) => plan?.kind === "missing",
+	// The system may refuse a process; then none has begun.
+	spawn: ({ task, seen, plan, round }) =>
+		plan?.kind === "missing" ||
+		(round.isFaulty && !seen.starts.has(task.attempt ?? 1)),
 	timeout: ({ task, plan }) => plan?.timeout && task.stop,
 	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
 		task.kind === "native" || seen.isUnwatched || seen.isShutDown,
 	dependency: ({ task, seen }) => task.after?.length && !seen.starts.size,
-	cancel: ({ task, round }) => task.stop && wasAsked(round, task, "cancel"),
+	// If its record could not be read, the stop was requested beside it.
+	cancel: ({ task, round }) =>
+		(task.stop || round.isFaulty) && wasAsked(round, task, "cancel"),
 	shutdown: ({ task, seen }) => task.stop && seen.isShutDown,
 	hook: ({ task, round }) =>
 		task.kind === "native" || wasAsked(round, task, "hook-complete"),
@@ -241,14 +249,17 @@ const orderTolerance = 3000;
  */
 function* judgeOrder(
 	records: ReadonlyMap<string, Task>,
-	{ calls, seen: getSeen }: Round,
+	round: Round,
 ): Generator<string> {
+	const { calls, seen: getSeen } = round;
 	const begun = calls.flatMap((call) =>
 		tasksIn(call).flatMap(({ taskId }) => {
 			const task = records.get(taskId);
 			const seen = getSeen(taskId);
 			const isFree = !task?.after && !seen.isStopped && !seen.isUnwatched;
-			if (!task || !isFree || seen.began === undefined) return [];
+			// What was paused or edited has another place in the line.
+			const isMoved = task && wasAsked(round, task, "pause", "unpause", "edit");
+			if (!task || !isFree || isMoved || seen.began === undefined) return [];
 			const launched = performance.timeOrigin + call.times.to;
 			return [{ task, began: seen.began, launched }];
 		}),
@@ -273,7 +284,7 @@ function* judgeOutput(
 	{ id, kind, attempts = [] }: Task,
 	{ dir, seen, calls }: Round,
 ): Generator<string> {
-	if (isHalfDeleted(calls)) return;
+	if (isHalfDeleted(calls, id)) return;
 	for (const number of seen(id).starts.keys()) {
 		const text = [undefined, number]
 			.map((attempt) => readOrNothing(locateOutput({ dir }, id, attempt)))
@@ -293,8 +304,13 @@ function* judgeAnnounced(
 	const deleted = new Set<string>(
 		deletes.flatMap((call) => answerOf(call)?.deleted ?? []),
 	);
+	const isUnprinted = deletes.some(({ stderr }) =>
+		stderr.includes("unable to print the answer"),
+	);
 	const mayBeGone = (id: string) =>
-		deleted.has(id) || (isHalfDeleted(calls) && known.get(id) !== undefined);
+		deleted.has(id) ||
+		isUnprinted ||
+		(isHalfDeleted(calls, id) && known.get(id) !== undefined);
 	const announced = calls
 		.filter(({ action }) => /^(run|launch|batch)$/.test(action.call.verb))
 		.flatMap((call) => tasksIn(call).map(({ taskId }) => taskId));
@@ -307,9 +323,16 @@ function* judgeAnnounced(
 		if (records.has(id)) yield `${id} was deleted, and has a record`;
 }
 
-/** Whether any task may be half deleted: its record is deleted last. */
-const isHalfDeleted = (calls: readonly Called[]) =>
-	calls.some(({ action, killed }) => killed && action.call.verb === "delete");
+/** Whether a task may be half deleted: its record is deleted last. */
+const isHalfDeleted = (calls: readonly Called[], id: string) =>
+	calls.some(
+		(call) =>
+			call.action.call.verb === "delete" &&
+			(call.killed ||
+				answerOf(call)?.kept?.some(
+					(kept: { taskId: string }) => kept.taskId === id,
+				)),
+	);
 
 /** A batch is launched as a whole or not at all; if its launcher was killed, none of it may run. */
 function* judgeBatches(
@@ -372,7 +395,7 @@ function* judgeNotices(
 				(call.verb === "output" && code === 0) ||
 				stdout.includes(id),
 		);
-		if (!hooks.length && !isCollected && !isHalfDeleted(calls))
+		if (!hooks.length && !isCollected && !isHalfDeleted(calls, id))
 			yield `${id} ended and was in no notice: ${JSON.stringify(task)}`;
 	}
 }
@@ -411,7 +434,7 @@ function* judgeMessages(
 		const found = listMessages({ dir }, task).find((each) => each.id === id);
 		const status = found && describeMessage(found, record);
 		const isTold = tellers.length > 0;
-		if (isHalfDeleted(calls)) continue;
+		if (isHalfDeleted(calls, task)) continue;
 		if (!status || (status === "queued" && !isTold))
 			yield `${words} of ${task} is lost: ${status}`;
 		if (status === "delivered" && !isTold)
@@ -512,7 +535,7 @@ function* judgeNames(
 		const [id = ""] = /bg_[0-9a-f]+/.exec(name) ?? [];
 		return ["manual", "hook"].includes(records.get(id)?.reason ?? "");
 	};
-	const top = /^(id(\.\d+)?\.out|id\.json|\.(supervisor|hook)\.log)$/;
+	const top = /^(id(\.\d+)?\.out|id\.json|\.limits|\.(supervisor|hook)\.log)$/;
 	for (const entry of readdirSync(dir, { withFileTypes: true }))
 		if (!entry.isDirectory() && !top.test(mask(entry.name)))
 			yield `${entry.name} is left over`;

@@ -186,6 +186,13 @@ export class Watch {
 			return mayStart ? [{ depth, id }] : [];
 		});
 		const now = performance.now();
+		const isHeldBack = [".queue/paused", ".limits"].some((name) =>
+			existsSync(join(this.#dir, name)),
+		);
+		if (isHeldBack) {
+			this.#free.clear();
+			return;
+		}
 		for (const depth of [...this.#free.keys(), ...ready.map((r) => r.depth)]) {
 			const ids = ready.flatMap((each) =>
 				each.depth === depth ? each.id : [],

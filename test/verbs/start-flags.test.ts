@@ -172,8 +172,9 @@ describe("--delay", () => {
 			)
 			.join("\n");
 		const batch = await box.bg(["launch", "-q", "--batch", "-"], { input });
-		const [first = "", second = ""] = batch.stdout.trim().split("\n");
-		expect((await box.bg(["wait"])).code).toBe(1);
+		const ids = batch.stdout.trim().split("\n");
+		const [first = "", second = ""] = ids;
+		expect((await box.bg(["wait", ...ids])).code).toBe(1);
 		const { not_before, started_at = "", queued_at = "" } = box.record(first);
 		expect(not_before).toBeUndefined();
 		expect(Date.parse(started_at)).toBeGreaterThanOrEqual(

@@ -22,6 +22,7 @@ import {
 	moveFile,
 	readFile,
 	replaceFile,
+	retryChange,
 	uniqueHolderName,
 	writePrivateFile,
 } from "../files.ts";
@@ -175,7 +176,7 @@ export function settleMessage(
 	task: string,
 	message: Message,
 ): void {
-	rename(store, task, message, `${message.id}.told`);
+	retryChange(() => rename(store, task, message, `${message.id}.told`));
 }
 
 /** What became of a message. */

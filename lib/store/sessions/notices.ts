@@ -25,6 +25,7 @@ import {
 	moveFile,
 	removeEmptyFolder,
 	removeFile,
+	retryChange,
 	touch,
 	uniqueHolderName,
 } from "../files.ts";
@@ -383,7 +384,8 @@ function markUnseen(store: Store, session: string, { id, file }: NoticeClaim) {
 	} catch {
 		// On a full disk: `wait` does not return it, and the notice is not given again.
 	}
-	rmSync(file, { force: true });
+	// The notice was given: a removal that fails once must not give it again.
+	retryChange(() => removeFile(file));
 }
 
 /** The ended sessions whose entries are being handed over, by the names in a folder. */

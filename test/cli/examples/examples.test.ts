@@ -65,6 +65,7 @@ describe("an example of the help does what it says:", () => {
 /** Calls the program as `bg`, although it is a builtin of shells; a completion is asked for what it defined. */
 function scriptOf(line: string, shell: string): string {
 	if (shell === "bash") return `${line}; type bg; complete -p bg`;
+	if (shell === "fish") return `${line}; complete -c bg`;
 	if (shell !== "sh") return line.replace(/^eval /, "printf %s ");
 	return `bg() { command env bg "$@"; }; ${line}`;
 }

@@ -1,0 +1,146 @@
+/** Single system calls that fail, found by `npm run faults`. */
+import { expect } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { addMessage } from "../../lib/store/sessions/messages.ts";
+import { markSessionDue } from "../../lib/store/sessions/notices.ts";
+import { isFinal } from "../../lib/task/states.ts";
+import { concurrentTest } from "../tools/concurrent.ts";
+import { failing, failOnce } from "../tools/faults.ts";
+import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import {
+	addEnd,
+	child,
+	send as hook,
+	parent,
+	payload,
+	toolUse,
+} from "../tools/hooks.ts";
+import { addDroid } from "../tools/messages.ts";
+import { block, entries, isOver, one, run } from "../tools/queue.ts";
+
+/** How many calls of a name a hook makes at most. */
+const calls = [1, 2, 3, 4, 5];
+
+/** An argv whose n-th call of that name fails. */
+const failingAt = (name: string, n: number) => [
+	...failing({ calls: name, error: "EIO", when: String(n) }),
+	...program,
+];
+
+const times = (words: string, texts: string[]) =>
+	texts.join("\n").split(words).length - 1;
+
+concurrentTest.each(["unlink", "rename"])(
+	"a hook whose %s fails once gives each notice once",
+	async (name) => {
+		for (const n of calls) {
+			const box = sandbox();
+			const ids = [addEnd(box, parent), addEnd(box, parent)];
+			const argv = failingAt(name, n);
+			const first = await hook(box, toolUse(parent), { argv });
+			expect(first).toMatchObject({ code: 0, stderr: "" });
+			const second = await hook(box, payload("SessionStart", parent));
+			const texts = [first.stdout, second.stdout];
+			for (const id of ids) expect(times(`- ${id} `, texts)).toBe(1);
+		}
+	},
+);
+
+concurrentTest(
+	"a hook whose rename fails once gives each message once",
+	async () => {
+		for (const n of calls) {
+			const box = sandbox();
+			const id = addDroid(box);
+			addMessage(box, id, "msg", { from: { by: "person" }, text: "words" });
+			markSessionDue(box, child);
+			const env = { BG_TASK_ID: id };
+			const argv = failingAt("rename", n);
+			const first = await hook(box, toolUse(child), { argv, env });
+			expect(first).toMatchObject({ code: 0, stderr: "" });
+			const stop = payload("Stop", child, { stop_hook_active: false });
+			const second = await hook(box, stop, { env });
+			expect(times("> words", [first.stdout, second.stdout])).toBe(1);
+		}
+	},
+);
+
+concurrentTest(
+	"a deletion that fails halfway names the task, and the next one deletes what is left",
+	async () => {
+		const box = sandbox();
+		const [first, second] = [addEnd(box, parent), addEnd(box, parent)];
+		await Bun.sleep(2);
+		const argv = failingAt("unlink", 4);
+		const call = ["cleanup", "--delete", "--older-than", "0s"];
+		const answer = await box.bg(call, { argv });
+		expect(answer.code).toBe(111);
+		const { deleted, kept } = answer.json();
+		const named = [...deleted, ...kept.map(({ id }: { id: string }) => id)];
+		expect(named.sort()).toEqual([first, second].sort());
+		expect(kept).toEqual([
+			expect.objectContaining({
+				note: expect.stringContaining("may be deleted in part"),
+			}),
+		]);
+		expect((await box.bg(call)).json().deleted).toEqual([kept[0].id]);
+		expect((await box.bg(["list", "--all"])).json().total).toBe(0);
+	},
+);
+
+concurrentTest(
+	"a supervisor that cannot open the store at once tries again",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const id = await run(box, ["true"], { env: one });
+		const later = await run(box, ["true"], { env: one });
+		// The second in line is a shell, which becomes a supervisor.
+		await until(() => entries(box, "parked").includes(later), "a shell");
+		const { supervisor } = box.record(later);
+		const failed = await failOnce(box, supervisor?.pid ?? 0, {
+			calls: "statx,lstat,newfstatat",
+			path: join(box.dir, ".slots"),
+			error: "EIO",
+			when: "1",
+		});
+		blocker.open();
+		await isOver(box, later);
+		await failed();
+		for (const each of [id, later])
+			expect(box.record(each).status).toBe("completed");
+	},
+);
+
+concurrentTest(
+	"an --on-end that cannot be started is tried again",
+	async () => {
+		const box = sandbox();
+		const [gate, log] = [join(box.home, "gate"), join(box.home, "log")];
+		const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
+		const script = `until test -e ${gate}; do sleep 0.1; done`;
+		const id = await launch(box, flags, script);
+		const { supervisor } = await box.untilTask(
+			id,
+			({ status }) => status === "running",
+			"a start",
+		);
+		const failed = await failOnce(box, supervisor?.pid ?? 0, {
+			calls: "vfork,clone,clone3",
+			error: "EAGAIN",
+			when: "1",
+		});
+		writeFileSync(gate, "");
+		await failed();
+		await until(
+			() => existsSync(log) && readFileSync(log, "utf8"),
+			"its on-end",
+		);
+		expect(readFileSync(log, "utf8")).toBe(`${id}\n`);
+		expect(isFinal(box.record(id))).toBe(true);
+	},
+);
+
+const launch = (box: Sandbox, flags: string[], script: string) =>
+	run(box, ["sh", "-c", script], { flags });
