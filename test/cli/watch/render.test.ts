@@ -148,6 +148,13 @@ test("the head says what runs here if other tasks than those of the list run", (
 	});
 });
 
+test("a long description does not hide what a task changed", () => {
+	const changes = "plum: 1 commit ahead, 2 files changed";
+	const long = rowOf(1, { description: "long ".repeat(40) });
+	const state = { ...stateOf([long], { columns: 100, rows: 32 }), changes };
+	expect(screenOf(state).join("\n")).toContain(changes);
+});
+
 test("of 200 tasks those around the selected one are shown, and how many", () => {
 	const many = Array.from({ length: 200 }, (_, n) => rowOf(n + 1));
 	const state = stateOf(many);
