@@ -63,8 +63,10 @@ export const commands: Record<Command, Run> = {
 			? { state, effect: { do: "show", call: ["diff", id] } }
 			: refuse(state, `${short} has no worktree of its own`, now),
 	),
-	pause: withRow((state, row) =>
-		start(state, callOn(row, row.isPaused ? "unpause" : "pause")),
+	pause: withRow((state, row, now) =>
+		isFinal(row)
+			? refuse(state, `${row.short} has already ended`, now)
+			: start(state, callOn(row, row.isPaused ? "unpause" : "pause")),
 	),
 	cancel: withRow((state, row, now) => {
 		const { short, description, isLingering } = row;
