@@ -3,7 +3,11 @@ import * as fc from "fast-check";
 import { listHelp } from "../../../lib/cli/watch/bindings.ts";
 import { render } from "../../../lib/cli/watch/draw/render.ts";
 import { splitLine } from "../../../lib/cli/watch/read/output.ts";
-import { describeInUse, orderRows } from "../../../lib/cli/watch/read/rows.ts";
+import {
+	describeInUse,
+	orderRows,
+	toShort,
+} from "../../../lib/cli/watch/read/rows.ts";
 import { showOutput } from "../../../lib/cli/watch/update.ts";
 import type { Status, Task } from "../../../lib/task/schema.ts";
 import {
@@ -133,6 +137,18 @@ test("the head says what is in force, what matters most first", () => {
 		"bg watch  queue paused · 8 of 8 running, 200 queued, 3 error · limits: reviewer 1 of 1 · 1.2M tokens",
 	);
 	expect(screenOf(stateOf([]))[0]).toBe("bg watch  no task yet");
+});
+
+test.each([
+	["queued: 2nd, for a place (8 of 8 running)", "2nd, for a place"],
+	[
+		"queued: 1st, for a place of droid x (1 of 1 running)",
+		"1st, for a place of droid x (1 of 1 running)",
+	],
+	["queued: after bg_19f0c2a4 (running)", "after ~ (running)"],
+	["paused · starts in 5m", "starts in 5m"],
+])("the list says of %p: %p", (reason, text) => {
+	expect(toShort(reason, () => "~")).toBe(text);
 });
 
 test("the head says what runs here if other tasks than those of the list run", () => {
