@@ -57,13 +57,13 @@ test("columns come with the width; a long description pushes nothing out", () =>
 	expect(listAt(60)).toEqual([
 		"  ID         TIME  TASK                   DOES",
 		"› s1  ▶       12m  rewrite the parser a…  quiet 4m · 12 cal…",
-		"  s2  ·       60m  task 2                 1st, for a place…",
+		"  s2  ·       60m  task 2                 1st, for a place",
 		"  s3  ✖    3h ago  task 3                 exited 3",
 	]);
 	expect(listAt(80)).toEqual([
 		"  ID  STATUS           TIME  TASK                        DOES",
 		"› s1  ▶ running         12m  rewrite the parser and th…  quiet 4m · 12 calls ·…",
-		"  s2  · queued          60m  task 2                      1st, for a place (1 of…",
+		"  s2  · queued          60m  task 2                      1st, for a place",
 		"  s3  ✖ error        3h ago  task 3                      exited 3",
 	]);
 	const [head = "", first = ""] = listAt(119);
