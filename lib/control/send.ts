@@ -22,6 +22,7 @@ import {
 	type MessageStatus,
 	maxMessageBytes,
 	type Sender,
+	withdrawMessage,
 } from "../store/sessions/messages.ts";
 import {
 	expectNote,
@@ -83,11 +84,15 @@ export function sendNote(store: Store, text: string): Sent {
 			`the session that launched ${own.id} is not known (its parent is ${own.parent_session_id ?? "main"}): say it in your final answer`,
 		);
 	let note = "";
+	// The entry comes first: a note whose sender is killed is told. A hook that finds no note removes the entry.
+	expectNote(store, session, id);
 	updateTask(store, id, () => {
 		note = addMessage(store, id, "note", { from: { by: "task", id }, text });
 		return undefined;
 	});
-	expectNote(store, session, id);
+	announce(store, { task: id, message: note }, () =>
+		expectNote(store, session, id),
+	);
 	return { task: own, message: { id: note, status: "queued" } };
 }
 
@@ -190,10 +195,29 @@ function sendToDroid(
 		message = addMessage(store, id, "msg", { from, text });
 		// Under the lock: the end removes the mark. Without a session, the hook that learns it marks it.
 		const { droid_session_id: session } = current;
-		if (session) markSessionDue(store, session);
+		if (session)
+			announce(store, { task: id, message }, () =>
+				markSessionDue(store, session),
+			);
 		return undefined;
 	});
 	return { task: now, message: { id: message, status: "queued" } };
+}
+
+/**
+ * Makes a new message known to hooks. If that fails, the message is withdrawn: its sender gets the error, and
+ * sends it again.
+ */
+function announce(
+	store: Store,
+	{ task, message }: { task: string; message: string },
+	mark: () => void,
+): void {
+	try {
+		mark();
+	} catch (error) {
+		if (withdrawMessage(store, task, message)) throw error;
+	}
 }
 
 /** @throws BgError (refused) if the task has ended. */

@@ -85,7 +85,8 @@ export function renderMessage(
 	{ from, text }: MessageContent,
 	file?: string,
 ): string {
-	const chars = [...replaceLoneSurrogates(text)];
+	// Half of a surrogate pair is no character; a model's server refuses it.
+	const chars = [...text.toWellFormed()];
 	const shown = file ? chars.slice(0, maxExcerptLength) : chars;
 	const lines = toPlain(shown.join("")).split("\n");
 	const head = `Message from ${describeSender(from)}, sent while you work. The lines that begin with ">" are the message. Follow it like your prompt:`;
@@ -99,13 +100,12 @@ export function renderMessage(
 
 /** Renders a note of a task, as data in one line. */
 export function renderNote(id: string, about: string, text: string): string {
-	const plain = replaceLoneSurrogates(text);
-	const shown = toData(plain, maxNoteLength);
-	const isCut = shown !== toData(plain, Number.POSITIVE_INFINITY);
+	const shown = toData(text, maxNoteLength);
+	const isCut = shown !== toData(text, Number.POSITIVE_INFINITY);
 	const more = isCut
 		? ` (\`${toLine(programCommand(), 4096)} status ${id} --full\` shows all of it)`
 		: "";
-	return `- ${id} "${toData(replaceLoneSurrogates(about), 60)}": "${shown}"${more}`;
+	return `- ${id} "${toData(about, 60)}": "${shown}"${more}`;
 }
 
 // --- internal ---
@@ -241,10 +241,3 @@ function describeSender(from: Sender): string {
 		? `the session that launched this task (${from.id})`
 		: `another session of the user (${from.id})`;
 }
-
-/** Half of a surrogate pair is no character; a model's server refuses it. */
-const replaceLoneSurrogates = (text: string) =>
-	text.replace(
-		/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g,
-		"\ufffd",
-	);

@@ -99,9 +99,12 @@ export function toLine(text: string, length = 200): string {
 		: line;
 }
 
-/** Makes the text of a task quotable: one line of at most `length` characters without markup. */
+/**
+ * Makes the text of a task quotable: one line of at most `length` characters without markup. Half of a surrogate
+ * pair is no character; a model's server refuses it.
+ */
 export const toData = (text: string, length: number) =>
-	toLine(text, length).replace(/[`<>"]/g, "'");
+	toLine(text.toWellFormed(), length).replace(/[`<>"]/g, "'");
 
 /** Cuts text to at most its first or last `bytes` bytes of UTF-8, never within a character. */
 export function truncateBytes(

@@ -11,7 +11,7 @@
 import { existsSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { readResult } from "../droid/task-output.ts";
-import { BgError, refused } from "../error.ts";
+import { BgError, errorMessage, refused } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";
 import type { Process } from "../process/proc.ts";
 import { findFirst, resumeTree } from "../process/process-tree.ts";
@@ -22,6 +22,7 @@ import { handOver } from "../spawn/hand-over.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { dequeue, releaseSlot } from "../spawn/queue.ts";
 import { startSupervisor } from "../spawn/supervisor.ts";
+import { logFault } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
 import { goneMark, type Store } from "../store/paths.ts";
@@ -174,13 +175,26 @@ function recoverTask(
 	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
 	const lostTask = markLost(store, task);
 	if (task.paused_at) resumeTree(task.id);
-	endKeptInput(store, task);
-	removePromptFiles(store, task.id);
-	endMessages(store, lostTask);
+	removeRunFiles(store, lostTask);
 	dequeue(store, task);
 	releaseSlot(store, task);
 	removeParkedMarks(store, task.id);
 	return lostTask;
+}
+
+/** Removes what only a running task needs. What cannot be removed now is left to a sweep: the end is recorded. */
+function removeRunFiles(store: Store, task: Task): void {
+	const steps = [
+		() => endKeptInput(store, task),
+		() => removePromptFiles(store, task.id),
+		() => endMessages(store, task),
+	];
+	for (const step of steps)
+		try {
+			step();
+		} catch (error) {
+			logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
+		}
 }
 
 /**

@@ -14,7 +14,10 @@ import {
 	findOnPath,
 	isExecutable,
 } from "../process/executables.ts";
+import { identifyChild } from "../process/identity.ts";
 import { quoteForShell } from "../process/self.ts";
+import { sendSignal } from "../process/signals.ts";
+import { unlessUnknown } from "../process/system.ts";
 import { logFault } from "../store/directory.ts";
 import { removeFile, touch } from "../store/files.ts";
 import {
@@ -26,7 +29,7 @@ import {
 import { openOutput } from "../store/output-files.ts";
 import { onEndMark, type Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
+import type { Identity, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { taskVariable } from "../task/variables.ts";
 import { buildTaskEnvironment } from "./environment.ts";
@@ -64,9 +67,17 @@ export function startCommand(
 	}
 }
 
+/** The keepers of inputs that this process started (store/input.ts), by task. */
+const keepers = new Map<string, Identity>();
+
 /** Ends the input of a task whose process is gone, if it was kept open. */
 export function endKeptInput(store: Store, { id, stdin }: Task): void {
-	if (stdin === keptInput) endInput(store, id);
+	if (stdin !== keptInput) return;
+	// If the store was deleted, nothing else reaches the keeper.
+	const keeper = keepers.get(id);
+	keepers.delete(id);
+	if (keeper) sendSignal(keeper, "SIGKILL");
+	endInput(store, id);
 }
 
 /**
@@ -176,8 +187,12 @@ function openKeptInput(store: Store, id: string): number {
 		});
 		keeper.on("error", () => {});
 		keeper.unref();
-		if (keeper.pid) return task;
-		throw new Error("no process left for the keeper of its input");
+		if (!keeper.pid)
+			throw new Error("no process left for the keeper of its input");
+		const { pid } = keeper;
+		const identity = unlessUnknown(() => identifyChild(pid));
+		if (identity) keepers.set(id, identity);
+		return task;
 	} catch (error) {
 		closeSync(task);
 		endInput(store, id);

@@ -10,7 +10,8 @@
  * message lies on disk, and an adopted command needs nothing.
  *
  * The keeper has both ends of the second FIFO, so it can be told from the moment it starts, and it needs no
- * identity on disk. It is not part of the task: it does not have BG_TASK_ID.
+ * identity on disk. The supervisor that started it also kills it at the end of the task, in case the store was
+ * deleted. It is not part of the task: it does not have BG_TASK_ID.
  *
  * Deno hands the read end to the command under a second number as well. There an input that the command closed
  * looks like one that it does not read.
@@ -85,8 +86,9 @@ export function endInput(store: Store, id: string): boolean {
 			closeSync(fd);
 		}
 	} catch (error) {
-		// ENXIO: the keeper has exited.
-		if (!["ENOENT", "ENXIO"].includes(errorCode(error) ?? "")) throw error;
+		// ENXIO, EPIPE: the keeper has exited, perhaps because another process told it at the same time.
+		const code = errorCode(error) ?? "";
+		if (!["ENOENT", "ENXIO", "EPIPE"].includes(code)) throw error;
 	}
 	discard(inputEndFile(store, id));
 	return isEnded;

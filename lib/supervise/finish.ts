@@ -102,10 +102,11 @@ export async function concludeTask(
 	});
 	await retry(() => {
 		if (task.kind === "droid" || task.stdin) removePromptFiles(store, id);
-		if (task.kind === "droid") endMessages(store, after ?? task);
 		removeStops(store, id);
 		if (task.on_end) runOnEnd(store, id);
 	});
+	if (task.kind === "droid")
+		await retry(() => endMessages(store, after ?? task));
 	if (after?.paused_at)
 		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	await countWholeStream(store, task);

@@ -1,7 +1,8 @@
 /** Hooks and senders that are killed right after each of their steps on disk. */
 import { expect } from "bun:test";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { messageFolder } from "../../lib/store/paths.ts";
 import {
 	addMessage,
 	listMessages,
@@ -12,7 +13,15 @@ import {
 	markSessionDue,
 } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { type Answer, root, type Sandbox, sandbox } from "../tools/harness.ts";
+import { failing } from "../tools/faults.ts";
+import {
+	type Answer,
+	root,
+	type Sandbox,
+	sandbox,
+	standIn,
+	until,
+} from "../tools/harness.ts";
 import {
 	addTask,
 	faults,
@@ -173,10 +182,70 @@ concurrentTest(
 			const answer = await box.bg(call, dying(box, step, id));
 			const told = toldIn(await hook(box, toolUse(session)));
 			if (answer.stdout) expect(told).toEqual(["words 1"]);
+			// What was written is told, also if its sender died before it answered.
+			expect(told).toHaveLength(listMessages(box, id).length);
 			expect(isDue(box, session)).toBe(false);
 			return answer;
 		});
 		expect(deaths).toBeGreaterThan(6);
 		expect(faults(box)).toEqual([]);
+	},
+);
+
+concurrentTest(
+	"what its sender could not announce is withdrawn, so the next try sends it once",
+	async () => {
+		const box = prepare();
+		const id = droid(box, "session-1");
+		const full = (path: string, more = {}) => ({
+			argv: [
+				...failing({ calls: "open,openat", path, error: "ENOSPC" }),
+				...["bun", join(root, "bg.ts")],
+			],
+			...more,
+		});
+		const inTask = { env: { BG_TASK_ID: id } };
+		const due = join(box.dir, ".due");
+		const entry = join(box.dir, ".notices", parent, `${id}.note`);
+		const calls: [string[], { argv: string[] }][] = [
+			[["send", id, "words 1"], full(join(due, "session-1"))],
+			[["send", "parent", "words 1"], full(entry, inTask)],
+			[["send", "parent", "words 1"], full(join(due, parent), inTask)],
+		];
+		for (const [call, options] of calls) {
+			const { code, error } = await box.bg(call, options);
+			expect([call, code, error]).toEqual([
+				call,
+				111,
+				expect.stringContaining("ENOSPC"),
+			]);
+			expect(listMessages(box, id)).toEqual([]);
+		}
+		await box.bg(["send", id, "words 1"]);
+		await box.bg(["send", "parent", "words 2"], inTask);
+		const told = [
+			toldIn(await hook(box, toolUse("session-1"), inTask)),
+			toldIn(await hook(box, toolUse(parent))),
+		];
+		expect(told).toEqual([["words 1"], ["words 2"]]);
+		expect(isDue(box, parent)).toBe(false);
+	},
+);
+
+concurrentTest(
+	"an --on-end runs, although the messages of its task cannot be ended",
+	async () => {
+		const box = prepare();
+		const [go, made] = [join(box.home, "go"), join(box.home, "made")];
+		const wait = `RUN[until [ -e ${go} ]; do sleep 0.05; done]`;
+		const call = ["launch", "-q", "d", wait, "--on-end", `touch ${made}`];
+		const { stdout } = await box.bg(call, { env: { BG_DROID: standIn } });
+		const id = stdout.trim();
+		await box.untilTask(id, (task) => task.pid, "its process");
+		const messages = messageFolder(box, id);
+		writeFileSync(messages, "not a folder");
+		writeFileSync(go, "");
+		await until(() => existsSync(made), "the command at the end");
+		rmSync(messages);
 	},
 );

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import {
+	toData,
 	toJson,
 	toLine,
 	toPlain,
@@ -21,6 +22,18 @@ test.each([
 	["\u202egnp.exe", "\\u202egnp.exe"],
 ])("%j is shown as %j", (text, shown) => {
 	expect(toPlain(text)).toBe(shown);
+});
+
+test("what is quoted is one line of whole characters, without markup", () => {
+	fc.assert(
+		fc.property(fc.string({ unit: "binary" }), (text) => {
+			const halves = `\ud800${text}<b>"\udfff`;
+			const shown = toData(halves, 20);
+			expect(shown.isWellFormed()).toBe(true);
+			expect(shown).not.toMatch(/[\n`<>"]/);
+			expect([...shown].length).toBeLessThanOrEqual(20);
+		}),
+	);
 });
 
 test("plain text has nothing that a terminal obeys", () => {

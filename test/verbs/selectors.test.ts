@@ -5,6 +5,7 @@ import { createTaskId } from "../../lib/task/ids.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { type Answer, type Sandbox, sandbox } from "../tools/harness.ts";
 import { addTask, endTask } from "../tools/hooks.ts";
+import { addDroid } from "../tools/messages.ts";
 import { endOf, running, script } from "../tools/scripts.ts";
 
 const ago = (minutes: number) =>
@@ -212,6 +213,20 @@ test("send reaches all that match and take messages, and says which did not get 
 		{ id: droid, note: expect.stringContaining("no hook of bg") },
 	]);
 	expect((await box.bg(["send", "a", "b", "--all"])).code).toBe(2);
-	endTask(box, droid);
+
+	// A flag that does not apply to one of them leaves the answer for the others.
+	const sentTo = addDroid(box, { tags: ["x"] });
+	const kept = await script(box, keep, read);
+	await running(box, kept);
+	const waiting = ["send", ...tag, "--wait", "--timeout", "0.1s", "hello"];
+	const mixed = await box.bg(waiting);
+	expect(mixed.code).toBe(124);
+	expect(mixed.json().tasks).toMatchObject([
+		{ id: droid },
+		{ id: sentTo, message: { status: "queued" } },
+		{ id: kept, note: expect.stringContaining("--wait is for a droid") },
+	]);
+	for (const id of [droid, sentTo]) endTask(box, id);
+	expect((await box.bg(waiting)).code).toBe(2);
 	await box.bg(["cancel", "--all"]);
 });

@@ -7,7 +7,13 @@ import {
 	waitForDelivery,
 } from "../../control/send.ts";
 import { sendInput } from "../../control/send-input.ts";
-import { BgError, exitCodes, usage } from "../../error.ts";
+import {
+	BgError,
+	errorMessage,
+	exitCodes,
+	isRefusal,
+	usage,
+} from "../../error.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { openStore } from "../../store/directory.ts";
 import { keptInput } from "../../store/input.ts";
@@ -99,10 +105,14 @@ export default defineVerb({
 			applies: takesMessages,
 			acts: true,
 		});
+		// Read first: a message that cannot be read is sent to none.
+		flags.readMessage();
 		// Each call sends before it waits.
 		const sent = await Promise.all(
 			ids.map((id) => sendOrExplain(store, id, flags)),
 		);
+		const wrong = sent.flatMap(({ wrongUsage }) => wrongUsage ?? []);
+		if (wrong.length && wrong.length === sent.length) throw wrong[0];
 		const tasks = sent.map(({ json }) => json);
 		reply(parsed, { tasks }, () =>
 			sent.length
@@ -146,9 +156,11 @@ type SendReply = {
 	json: { id: string; taskId: string; [key: string]: unknown };
 	text: string;
 	exit: number;
+	/** Why the call is wrong for this task: nothing was sent to it. */
+	wrongUsage?: BgError;
 };
 
-/** Sends to one of several tasks. A task that refuses it does not affect the others. */
+/** Sends to one of several tasks. A task that refuses it, or to which a flag does not apply, does not affect the others. */
 async function sendOrExplain(
 	store: Store,
 	id: string,
@@ -157,12 +169,14 @@ async function sendOrExplain(
 	try {
 		return await sendToTask(store, id, flags);
 	} catch (error) {
-		if (!(error instanceof BgError) || error.exit === "usage") throw error;
-		const note = error.message;
+		if (!isRefusal(error)) throw error;
+		const note = errorMessage(error);
+		const isWrong = error instanceof BgError && error.exit === "usage";
 		return {
 			json: { id, taskId: id, status: findTask(store, id)?.status, note },
 			text: `${id}  ${note}`,
 			exit: exitCodes.failed,
+			...(isWrong && { wrongUsage: error }),
 		};
 	}
 }

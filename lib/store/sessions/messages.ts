@@ -1,7 +1,8 @@
 /**
  * Messages to a task, and notes of a task for its parent's session. Both lie under the task's id, one file
  * each, in the order in which they were sent. A sender holds the lock of the task's record, so no message is
- * written after the end. It writes the file first, then the marks by which hooks find it.
+ * written after the end. It writes the file first, then the marks by which hooks find it; those of a note
+ * before the file as well.
  *
  * A hook claims a message by renaming it to a name with its own identity, prints it, and renames it to
  * `.told`. The claim of a dead hook is taken over: a message may be given twice and is never lost. What waits
@@ -21,6 +22,7 @@ import {
 	listNames,
 	moveFile,
 	readFile,
+	removeFile,
 	replaceFile,
 	retryChange,
 	uniqueHolderName,
@@ -112,6 +114,13 @@ export function addMessage(
 		discard(`${folder}/${name}`);
 	return id;
 }
+
+/** Takes back a message of which no hook was told. Returns false if a hook has claimed it all the same. */
+export const withdrawMessage = (
+	store: Store,
+	task: string,
+	id: string,
+): boolean => removeFile(`${messageFolder(store, task)}/${id}`);
 
 /** Lists the messages and notes of a task, each kind in the order in which it was sent. */
 export function listMessages(store: Store, task: string): Message[] {
@@ -241,10 +250,17 @@ export function markIfMessaged(
 	if (task.droid_session_id !== session) unmark(store, task.droid_session_id);
 }
 
-/** Whether a message waits for an unfinished task whose session this is. */
-export const isSessionMessaged = (store: Store, session: string): boolean =>
+/**
+ * Whether a message waits for an unfinished task whose session this is.
+ * @param ended a task that has ended, although its record may not say so yet.
+ */
+export const isSessionMessaged = (
+	store: Store,
+	session: string,
+	ended?: string,
+): boolean =>
 	listSessionTasks(store, session).some((id) => {
-		if (!isMessageWaiting(store, id, "msg")) return false;
+		if (id === ended || !isMessageWaiting(store, id, "msg")) return false;
 		const task = findTask(store, id);
 		return task?.droid_session_id === session && !isFinal(task);
 	});
@@ -257,16 +273,23 @@ export function endMessages(store: Store, task: Task): void {
 	for (const name of listNames(store, folder))
 		if (name.endsWith(".text") || name === "stops")
 			rmSync(`${folder}/${name}`, { force: true });
-	unmark(store, session);
+	unmark(store, session, id);
 }
 
 // --- internal ---
 
-/** Removes the mark of a session that gets no message of a task any more, unless something else is due. */
-function unmark(store: Store, session: string | undefined): void {
+/**
+ * Removes the mark of a session that gets no message of a task any more, unless something else is due.
+ * @param ended the task, if it has ended.
+ */
+function unmark(
+	store: Store,
+	session: string | undefined,
+	ended?: string,
+): void {
 	if (!isKnownSession(session) || !existsSync(dueMark(store, session))) return;
 	rmSync(dueMark(store, session), { force: true });
-	if (isAnyDue(store, session) || isSessionMessaged(store, session))
+	if (isAnyDue(store, session) || isSessionMessaged(store, session, ended))
 		markSessionDue(store, session);
 }
 

@@ -227,6 +227,17 @@ test("the mark of an ended task's session stays while a notice is due", () => {
 	expect(existsSync(dueMark(store, "own"))).toBe(true);
 });
 
+test("the mark of a task that ends goes before its record says so", () => {
+	const store = open();
+	const task = droid(store);
+	indexSession(store, "own", task.id);
+	add(store, task.id, "hello");
+	writeFileSync(dueMark(store, "own"), "");
+	// As reconciling does with a lost task, under the lock of its record.
+	endMessages(store, task);
+	expect(existsSync(dueMark(store, "own"))).toBe(false);
+});
+
 test("the entry of a note is due, is no notice, and moves with the session", () => {
 	const store = open();
 	const { id } = droid(store, { parent_session_id: "parent" });
