@@ -21,6 +21,7 @@ import { postStop } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import {
 	findAncestors,
+	findTask,
 	iterateTasks,
 	readTask,
 	updateTask,
@@ -72,13 +73,17 @@ export async function cancelTasks(
 	const requested = new Set<string>();
 	const run = { ...options, store, requested };
 	for (let batch = [...ids]; batch.length; ) {
-		const results = await Promise.all(
-			batch.map((id) =>
+		const started = new Map<string, Promise<CancelResult>>();
+		for (const id of putQueuedFirst(store, batch))
+			started.set(
+				id,
 				cancelTask(run, id).catch((error) => {
 					if (!(error instanceof BgError)) throw error;
 					return toUnchanged(id, error.message);
 				}),
-			),
+			);
+		const results = await Promise.all(
+			batch.flatMap((id) => started.get(id) ?? []),
 		);
 		for (const result of results) done.set(result.taskId, result);
 		// A task may launch others until it is gone: repeat until there are none.
@@ -93,6 +98,17 @@ export async function cancelTasks(
 }
 
 // --- internal ---
+
+/**
+ * Orders tasks to be cancelled. The ends of queued ones are recorded before the first running one is asked to stop:
+ * the place that it frees would start one of them.
+ */
+function putQueuedFirst(store: Store, ids: readonly string[]): string[] {
+	const queued = new Set(
+		ids.filter((id) => findTask(store, id)?.status === "queued"),
+	);
+	return [...queued, ...ids.filter((id) => !queued.has(id))];
+}
 
 /** The result for a task of which nothing was stopped. */
 const toUnchanged = (

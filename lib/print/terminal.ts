@@ -59,6 +59,9 @@ export function endBySignal(
 /** The least time between two redraws, in ms. */
 const minRedrawMs = 50;
 
+/** What a terminal shows of Ctrl-C. If it wrapped the line of progress, that could not be erased. */
+const interruptEcho = "^C";
+
 /** Opens a line of progress on stderr, which must be a terminal that is not dumb. */
 export function openStatusLine() {
 	let shownAt = Number.NEGATIVE_INFINITY;
@@ -70,7 +73,8 @@ export function openStatusLine() {
 	return {
 		show: (text: string) => {
 			if (isShown && performance.now() - shownAt < minRedrawMs) return;
-			const line = fitText(toLine(text, 500), readTerminalSize().columns - 1);
+			const width = readTerminalSize().columns - 1 - interruptEcho.length;
+			const line = fitText(toLine(text, 500), width);
 			writeAll(2, `\r${line}${eraseToEnd}`);
 			shownAt = performance.now();
 			isShown = true;

@@ -47,10 +47,12 @@ export function formatSize(bytes: number): string {
 	return `${size}${["", "K", "M", "G"][power]}`;
 }
 
-/** Formats a size for a person, rounded: `812 B`, `5 KiB`, `108 MiB`. */
+/** Formats a size for a person, rounded up: `812 B`, `5 KiB`, `108 MiB`, `76 GiB`. */
 export function formatRoughSize(bytes: number): string {
-	const [unit, name] = bytes < 2 ** 20 ? [2 ** 10, "KiB"] : [2 ** 20, "MiB"];
-	return bytes < 1024 ? `${bytes} B` : `${Math.ceil(bytes / unit)} ${name}`;
+	const unit = [2 ** 10, 2 ** 20, 10_000 * 2 ** 20].filter(
+		(least) => bytes >= least,
+	).length;
+	return `${Math.ceil(bytes / 1024 ** unit)} ${["B", "KiB", "MiB", "GiB"][unit]}`;
 }
 
 /** Parses a size such as `100`, `64K`, `64M`, `1G` to bytes; undefined if it is none. */

@@ -1,5 +1,6 @@
-/** Which tasks a list shows. Pure. */
+/** Which tasks a list shows, and in which order. Pure. */
 import type { Task } from "./schema.ts";
+import { isFinal } from "./states.ts";
 
 /** How many tasks are shown without `--limit`, unless more of them run. */
 const usualLimit = 50;
@@ -8,19 +9,27 @@ const usualLimit = 50;
 type Placed<T> = { at: number; task: T };
 
 /**
- * Selects the tasks to show: those that run, then the newest queued ones, then those that ended last. Without a
- * limit that was typed, all that run are shown.
+ * Selects the tasks to show: those that run, then queued ones, then those that ended last. Without a limit that was
+ * typed, all that run are shown.
  */
 export class Selection<T extends Pick<Task, "status" | "completed_at">> {
 	readonly #running: Placed<T>[] = [];
-	readonly #queued: Placed<T>[] = [];
+	#queued: Placed<T>[] = [];
 	#finished: Placed<T>[] = [];
+	readonly #hasOldestQueued: boolean;
 	readonly #limit: number;
 	readonly #maxRunning: number;
 	#count = 0;
 
-	/** @param typed the limit that was typed; 0: none. */
-	constructor(typed: number | undefined) {
+	/**
+	 * @param typed the limit that was typed; 0: none.
+	 * @param queued which of too many queued tasks are shown.
+	 */
+	constructor(
+		typed: number | undefined,
+		queued: "oldest" | "newest" = "newest",
+	) {
+		this.#hasOldestQueued = queued === "oldest";
 		this.#limit = (typed ?? usualLimit) || Number.POSITIVE_INFINITY;
 		this.#maxRunning =
 			typed === undefined ? Number.POSITIVE_INFINITY : this.#limit;
@@ -32,7 +41,8 @@ export class Selection<T extends Pick<Task, "status" | "completed_at">> {
 		if (task.status === "running") {
 			if (this.#running.length < this.#maxRunning) this.#running.push(placed);
 		} else if (task.status === "queued") {
-			if (this.#queued.length < this.#limit) this.#queued.push(placed);
+			this.#queued.push(placed);
+			if (this.#queued.length > 4 * this.#limit) this.#dropQueued(this.#limit);
 		} else {
 			this.#finished.push(placed);
 			// Not at each task, because it sorts.
@@ -43,6 +53,7 @@ export class Selection<T extends Pick<Task, "status" | "completed_at">> {
 	/** The tasks to show, the newest first. */
 	shown(): T[] {
 		this.#dropFinished();
+		this.#dropQueued(Math.max(0, this.#limit - this.#running.length));
 		const all = [...this.#running, ...this.#queued, ...this.#finished];
 		return all
 			.slice(0, Math.max(this.#limit, this.#running.length))
@@ -50,11 +61,38 @@ export class Selection<T extends Pick<Task, "status" | "completed_at">> {
 			.map(({ task }) => task);
 	}
 
+	/** Keeps so many queued tasks. The newest were added first. */
+	#dropQueued(count: number): void {
+		const from = this.#hasOldestQueued
+			? Math.max(0, this.#queued.length - count)
+			: 0;
+		this.#queued = this.#queued.slice(from, from + count);
+	}
+
 	/** Keeps the finished tasks that may be shown, those that ended last at the front. */
 	#dropFinished(): void {
-		const end = ({ task }: Placed<T>) =>
-			Date.parse(task.completed_at ?? "") || 0;
-		this.#finished.sort((a, b) => end(b) - end(a) || a.at - b.at);
+		this.#finished.sort((a, b) => endOf(b.task) - endOf(a.task) || a.at - b.at);
 		this.#finished = this.#finished.slice(0, this.#limit);
 	}
 }
+
+/**
+ * Orders tasks for a person, as `bg watch` does: running and queued ones as they were launched, then those that
+ * ended last. `tasks`: the newest first.
+ */
+export function orderForPerson<T extends Pick<Task, "status" | "completed_at">>(
+	tasks: readonly T[],
+): T[] {
+	const launched = tasks.toReversed();
+	return [
+		...launched.filter(({ status }) => status === "running"),
+		...launched.filter(({ status }) => status === "queued"),
+		...tasks.filter(isFinal).toSorted((a, b) => endOf(b) - endOf(a)),
+	];
+}
+
+// --- internal ---
+
+/** When a task ended, in ms since 1970; 0 if that is not known. */
+const endOf = ({ completed_at = "" }: Pick<Task, "completed_at">) =>
+	Date.parse(completed_at) || 0;

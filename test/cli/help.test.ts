@@ -43,6 +43,13 @@ test.each([
 	},
 );
 
+test("pause and unpause say what --queue does", () => {
+	const help = (name: string) =>
+		known.flatMap((verb) => (verb.name === name ? renderVerb(verb) : []));
+	expect(help("pause").join()).toContain("nothing new starts");
+	expect(help("unpause").join()).not.toContain("nothing new starts");
+});
+
 test("a verb of the table is in the overview and the man page without another edit", () => {
 	expect(longer).toHaveLength(known.length + more.length);
 	for (const [name] of more)

@@ -267,12 +267,18 @@ test("wait shows what it waits for, and clears the line at the end", async () =>
 
 test("wait clears its line at Ctrl-C and ends by the signal", async () => {
 	const box = sandbox();
-	const id = await box.run(["sleep", "600"]);
+	const long = "a long description ".repeat(9);
+	const { stdout } = await box.bg(["run", "-q", long, "--", "sleep", "600"]);
+	const id = stdout.trim();
 	const pty = openPty(box, ["wait", id]);
 	await pty.untilText(/1 left · 0 done/);
 	pty.type("\u0003");
 	expect(endsOf("SIGINT")).toContain(await pty.ended);
 	expect(pty.text()).toEndWith(erased);
+	// The terminal shows ^C after the line, which would stay if that wrapped.
+	const drawn = Bun.stripANSI(pty.text()).split("\r");
+	const [line = ""] = drawn.filter((each) => each.includes(" left · "));
+	expect(`${line.replace("^C", "")}^C`).toHaveLength(79);
 	expect((await box.bg(["cancel", id])).code).toBe(0);
 });
 

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import {
 	describeUsage,
 	formatCredits,
+	formatRoughSize,
 	formatTokens,
 	parseTokens,
 } from "../../lib/print/units.ts";
@@ -43,6 +44,18 @@ test.each([
 	[1234.5, "1.2k"],
 ])("%d credits are shown as %s", (credits, text) => {
 	expect(formatCredits(credits)).toBe(text);
+});
+
+test.each([
+	[0, "0 B"],
+	[1023, "1023 B"],
+	[1024, "1 KiB"],
+	[1025, "2 KiB"],
+	[2 ** 20, "1 MiB"],
+	[5000 * 2 ** 20, "5000 MiB"],
+	[77_386 * 2 ** 20, "76 GiB"],
+])("%d bytes are shown as %s", (bytes, text) => {
+	expect(formatRoughSize(bytes)).toBe(text);
 });
 
 test("a usage names what it has", () => {

@@ -1,13 +1,17 @@
 import { expect, test } from "bun:test";
-import { Selection } from "../../lib/task/selection.ts";
+import { orderForPerson, Selection } from "../../lib/task/selection.ts";
 
 /** The positions of the tasks that are shown; a letter a task: running, queued, or finished otherwise. */
-function select(tasks: string, typed?: number): string {
+function select(
+	tasks: string,
+	typed?: number,
+	queued?: "oldest" | "newest",
+): string {
 	const words = { r: "running", q: "queued" } as const;
 	const selection = new Selection<{
 		status: "running" | "queued" | "completed";
 		at: number;
-	}>(typed);
+	}>(typed, queued);
 	for (const [at, letter] of [...tasks].entries()) {
 		const status = words[letter as "r" | "q"] ?? "completed";
 		selection.add({ status, at });
@@ -50,4 +54,35 @@ test("without a limit 50 are shown, or all that run", () => {
 	expect(select(`${finished}r`)).toEndWith(" 48 60");
 	expect(select("r".repeat(60) + finished).split(" ")).toHaveLength(60);
 	expect(select(finished, 0).split(" ")).toHaveLength(60);
+});
+
+test("of too many queued tasks the newest are shown, or the oldest", () => {
+	expect(select("qqqqrc", 3)).toBe("0 1 4");
+	expect(select("qqqqrc", 3, "oldest")).toBe("2 3 4");
+	expect(select("q".repeat(60), 2, "oldest")).toBe("58 59");
+	expect(select("qqr", 0, "oldest")).toBe("0 1 2");
+	expect(select("qrr", 1, "oldest")).toBe("1");
+});
+
+test("a person sees running and queued tasks as they were launched, then those that ended last", () => {
+	const done = (minute: string) => ({
+		status: "completed" as const,
+		completed_at: `2026-01-01T00:${minute}:00.000Z`,
+	});
+	const queued = [1, 2].map((n) => ({ status: "queued" as const, n }));
+	const running = [1, 2].map((n) => ({ status: "running" as const, n }));
+	const newestFirst = [
+		queued[1],
+		done("01"),
+		running[1],
+		done("03"),
+		queued[0],
+		running[0],
+	].flatMap((task) => task ?? []);
+	expect(orderForPerson(newestFirst)).toEqual([
+		...running,
+		...queued,
+		done("03"),
+		done("01"),
+	]);
 });

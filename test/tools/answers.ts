@@ -209,7 +209,7 @@ export const answers: Record<string, AnswerEntry> = {
 	retry: launch,
 	list: {
 		about:
-			"Each task in short. `--full`: the whole records, and `usage`: what the tasks of each session used. `--format jsonl`: the tasks alone, one a line.",
+			"Each task in short, the newest first. `--full`: the whole records, and `usage`: what the tasks of each session used. `--format jsonl`: the tasks alone, one a line.",
 		shape: object({
 			...listHead,
 			tasks: list(shortRow, "the tasks"),

@@ -2,7 +2,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { exitCodeMeanings, variables } from "../../lib/cli/help/man.ts";
-import { selectorFlags, selectorNames } from "../../lib/cli/selectors.ts";
+import {
+	ownSelectorFlags,
+	selectorFlags,
+	selectorNames,
+} from "../../lib/cli/selectors.ts";
 import { loadVerbs } from "../../lib/cli/verb.ts";
 import { verbs } from "../../lib/cli/verbs.ts";
 import { type ExitName, exitCodes } from "../../lib/error.ts";
@@ -41,7 +45,9 @@ export async function scriptingPage(): Promise<string> {
 			["flag", "selects"],
 			Object.entries(selectorFlags).map(([name, { description }]) => [
 				`\`--${name}\``,
-				description,
+				name === "all"
+					? `${description}; of verbs that stop or change tasks: ${ownSelectorFlags.all.description}`
+					: description,
 			]),
 		),
 		"",

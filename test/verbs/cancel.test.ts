@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { answersIn, command, toLines } from "../tools/batch.ts";
 import {
 	isAlive,
 	program,
@@ -177,6 +178,31 @@ test("--all and --session cancel what they say", async () => {
 	expect(rest.json().tasks).toMatchObject([{ id: other, taskId: other }]);
 	expect((await box.bg(["cancel", "--all"])).json()).toEqual({ tasks: [] });
 	expect((await box.bg(["cancel"])).code).toBe(2);
+});
+
+test("of the tasks that are cancelled together no queued one starts", async () => {
+	const box = sandbox();
+	const lines = Array.from({ length: 15 }, (_, n) =>
+		command(`t${n}`, n ? `touch ran; sleep 60` : "sleep 60"),
+	);
+	const [first, ...queued] = answersIn(
+		(
+			await box.bg(["launch", "--batch", "-"], {
+				input: toLines(lines),
+				env: { BG_MAX_RUNNING: "1" },
+			})
+		).stdout,
+	);
+	await box.untilTask(first.id, ({ process }) => process, "its process");
+	const { tasks } = (await box.bg(["cancel", "--all"])).json();
+	expect(tasks.map(({ id }: { id: string }) => id)).toEqual(
+		[first, ...queued].map(({ id }) => id),
+	);
+	for (const { id } of queued) {
+		expect(box.record(id).status).toBe("cancelled");
+		expect(box.record(id)).not.toHaveProperty("started_at");
+	}
+	expect(existsSync(join(box.home, "ran"))).toBe(false);
 });
 
 test("what was launched by a task that is over goes with the one before it", async () => {

@@ -58,6 +58,17 @@ test("list can be narrowed", async () => {
 	expect((await box.bg(["list", "--status", "done"])).code).toBe(2);
 });
 
+test("a list in text has the newest end first, and says which selection matches nothing", async () => {
+	const box = sandbox();
+	const last = put(box, { completed_at: "2026-01-01T00:02:00Z" });
+	const first = put(box, { completed_at: "2026-01-01T00:01:00Z" });
+	const { stdout } = await box.bg(["list", "--text"]);
+	expect(stdout.match(/bg_\w+/g)).toEqual([last, first]);
+	expect(
+		(await box.bg(["list", "--text", "--tag", "none", "--since", "5"])).stdout,
+	).toBe("no task matches --tag none --since 5 (bg list shows all)\n");
+});
+
 test("list has four forms", async () => {
 	const box = sandbox();
 	const id = put(box, {

@@ -57,6 +57,8 @@ test("wait --timeout exits 124 and says what still runs", async () => {
 	const answer = await box.bg(["wait", id, "--timeout", "0.2s"]);
 	expect(answer.code).toBe(124);
 	expect(answer.json()).toEqual({ tasks: [], running: [id], timedOut: true });
+	const text = await box.bg(["wait", id, "--timeout", "0.1s", "--text"]);
+	expect(text.stdout).toBe(`1 unfinished: ${id}\n`);
 	await box.bg(["cancel", id]);
 	expect((await box.bg(["wait", "--timeout", "5w"])).code).toBe(2);
 });

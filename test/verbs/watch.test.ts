@@ -52,9 +52,11 @@ test("keys pause a task and the queue, set the limit and retry; what a verb answ
 	pty.type("P");
 	await pty.untilScreen(/^bg watch {2}1 of 8 running/);
 	pty.type("++");
-	await pty.untilScreen(/^bg watch {2}1 of 10 running[\s\S]*running is 10 now/);
+	await pty.untilScreen(
+		/^bg watch {2}1 of 10 running[\s\S]*limit running: 10 \(before: 9\)/,
+	);
 	pty.type("r");
-	await pty.untilScreen(/is running: it can be retried/);
+	await pty.untilScreen(/can be retried after it has ended/);
 	pty.type("/status:err\r");
 	await pty.untilScreen(/filter: status:err .*showing 0 of 0 \(1 in all\)/);
 	pty.type("\u001b");

@@ -103,10 +103,11 @@ export async function replyChanges(
 		const lines = plan.flatMap((change) => describeChange(change, dryRun));
 		for (const line of lines) log(line);
 		if (lines.length === 0) log("bg is not installed there");
-		if (hooks) log("droid now calls bg at these events:");
+		if (hooks)
+			log(`droid ${dryRun ? "would call" : "now calls"} bg at these events:`);
 		for (const [event, does] of Object.entries(hooks ? hookEffects : {}))
 			log(indentLine(`${event.padEnd(17)}${does}`));
-		if (next) log("then type:");
+		if (next) log(dryRun ? "then to be typed:" : "then type:");
 		for (const line of next ?? []) log(indentLine(toLine(line, 1000)));
 	});
 }

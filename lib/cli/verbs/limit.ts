@@ -143,7 +143,7 @@ function parseLimit(
 
 const describeChange = ({ limit, name, before, now }: Change) => {
 	const say = (count: number | string) => (count === 0 ? "no limit" : count);
-	return `${[limit, name].filter(Boolean).join(" ")} is ${say(now)} now, it was ${say(before)}`;
+	return `limit ${[limit, name].filter(Boolean).join(" ")}: ${say(now)} (before: ${say(before)})`;
 };
 
 /** The limits, one in a row, and where each comes from. */

@@ -27,7 +27,7 @@ import {
 	type UnreadableRecord,
 } from "../../store/records.ts";
 import { type Status, statuses, type Task } from "../../task/schema.ts";
-import { Selection } from "../../task/selection.ts";
+import { orderForPerson, Selection } from "../../task/selection.ts";
 import { isSince } from "../../task/selectors.ts";
 import { isFinal } from "../../task/states.ts";
 import {
@@ -137,7 +137,8 @@ export default defineVerb({
 		const rows = new JsonRows(format === "jsonl" ? "\n" : ",");
 		// Without a limit a JSON reply keeps no record: 10,000 would take much memory.
 		const keepsRows = asJson && limit === 0;
-		const selection = new Selection<Task>(limit);
+		// A person sees those that start next.
+		const selection = new Selection<Task>(limit, asJson ? "newest" : "oldest");
 		const unfinished = new Map<string, Status>();
 		let state: ReturnType<typeof findQueueState> | undefined;
 		const describeWait = (task: Task) =>
@@ -179,7 +180,7 @@ export default defineVerb({
 				return;
 			}
 		} else {
-			const tasks = shown.map((task) => ({
+			const tasks = orderForPerson(shown).map((task) => ({
 				...readCurrent(task),
 				note: describeNote(task),
 				waits_for: describeWait(task),
@@ -187,7 +188,12 @@ export default defineVerb({
 			if (format === "md") {
 				const { renderReport } = await import("../../print/report.ts");
 				writeAll(1, renderReport(tasks));
-			} else if (!isTerminal(1) || total === 0) {
+			} else if (total === 0) {
+				writeAll(
+					1,
+					`${describeNone(args)}\n${queue.paused ? `${line}\n` : ""}`,
+				);
+			} else if (!isTerminal(1)) {
 				const table = await renderTable(tasks, args.full);
 				writeAll(1, `${table}\n${queue.paused ? `${line}\n` : ""}`);
 			} else {
@@ -224,6 +230,15 @@ function describeCall(flags: ListFlags): string {
 	});
 	const selectors = formatSelectors(flags);
 	return ["list", ...selectors, ...given, "--limit 0"].join(" ");
+}
+
+/** Says that there is no task, or none that was selected. */
+function describeNone(flags: ListFlags): string {
+	const since = flags.since === undefined ? [] : [`--since ${flags.since}`];
+	const given = [...formatSelectors(flags), ...since].join(" ");
+	return given
+		? `no task matches ${given} (bg list shows all)`
+		: "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 }
 
 /** Prints the ids of tasks, newest first, one a line. A script that names tasks by them wants all. */
@@ -266,8 +281,6 @@ async function renderTable(
 	tasks: readonly ReportedTask[],
 	full = false,
 ): Promise<string> {
-	if (tasks.length === 0)
-		return "no task to show (bg launch and bg run start tasks, --all includes archived ones)";
 	const { formatTable } = await import("../../print/table.ts");
 	const ends = tasks.map((task) => formatEnded(task));
 	const hasEnds = ends.some((end) => end);
@@ -321,11 +334,13 @@ async function renderTerminalTable(
 	const colour = isColourWanted();
 	const part =
 		rows.length < total ? [`showing ${rows.length} of ${total}`] : [];
-	const summary = [...part, summarizeCounts(counts), ...queueLine];
+	const counted = [...part, summarizeCounts(counts)].join(" · ");
+	const joined = [counted, ...queueLine].join(" · ");
+	const summary = joined.length <= columns ? [joined] : [counted, ...queueLine];
 	return [
 		colour ? `\u001b[1m${head}\u001b[22m` : head,
 		...rows.map((row) => line(row, colour)),
 		"",
-		fitText(summary.join(" · "), columns),
+		...summary.map((each) => fitText(each, columns)),
 	].join("\n");
 }

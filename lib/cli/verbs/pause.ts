@@ -17,12 +17,13 @@ import {
 } from "../selectors.ts";
 import { defineVerb, flag, optional, type Verb } from "../verb.ts";
 
-const args = {
-	ids: optional("task ids", { multiple: true, from: "unfinished" }),
-	...ownSelectorFlags,
-	queue: flag("the whole queue: nothing new starts, running tasks continue"),
-	...formatFlags,
-} as const;
+const defineArgs = (queue: string) =>
+	({
+		ids: optional("task ids", { multiple: true, from: "unfinished" }),
+		...ownSelectorFlags,
+		queue: flag(queue),
+		...formatFlags,
+	}) as const;
 
 type PausedTask = {
 	id: string;
@@ -41,7 +42,11 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 	defineVerb({
 		...verb,
 		group: "control",
-		args,
+		args: defineArgs(
+			paused
+				? "the whole queue: nothing new starts, running tasks continue"
+				: "the whole queue: queued tasks start again",
+		),
 		run: async ({ args: given }) => {
 			const isNamed = given.ids !== undefined || hasSelectors(given);
 			if (isNamed === Boolean(given.queue))

@@ -63,7 +63,7 @@ const { id: _, ...selectingArgs } = args;
 
 export default defineVerb({
 	name: "send",
-	description: "Send to a running task, a message or input",
+	description: "Send a message, or input, to a running task",
 	group: "control",
 	examples: {
 		'bg send @last "The port is 8080."':

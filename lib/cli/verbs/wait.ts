@@ -103,8 +103,7 @@ export default defineVerb({
 		);
 		const lost = missing.length && { missing };
 		if (json) isRead = writeJson({ tasks, running, timedOut, ...lost });
-		else if (running.length)
-			writeAll(1, `still running: ${running.join(" ")}\n`);
+		else if (running.length) writeAll(1, `${describeUnfinished(running)}\n`);
 		else if (!ended.length) writeAll(1, "nothing to wait for\n");
 		if (isRead) for (const task of ended) dismissNotice(store, task);
 		if (timedOut) return exitCodes.timedOut;
@@ -245,6 +244,16 @@ function describeWaiting(
 		.flatMap((id) => findTask(store, id)?.description ?? []);
 	const counts = `${left.length} left · ${done} done · ${formatElapsed(elapsed)}`;
 	return names.length ? `${counts} · ${names.join(", ")}` : counts;
+}
+
+/** How many ids of unfinished tasks a text reply names. */
+const maxListed = 10;
+
+/** The unfinished tasks: `2 unfinished: bg_1 bg_2`. */
+function describeUnfinished(ids: readonly string[]): string {
+	const more = ids.length - maxListed;
+	const rest = more > 0 ? ` and ${more} more (bg list shows them)` : "";
+	return `${ids.length} unfinished: ${ids.slice(0, maxListed).join(" ")}${rest}`;
 }
 
 function describeEnded(task: Task): string {

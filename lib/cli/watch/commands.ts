@@ -63,8 +63,10 @@ export const commands: Record<Command, Run> = {
 			? { state, effect: { do: "show", call: ["diff", id] } }
 			: refuse(state, `${short} has no worktree of its own`, now),
 	),
-	pause: withRow((state, row) =>
-		start(state, callOn(row, row.isPaused ? "unpause" : "pause")),
+	pause: withRow((state, row, now) =>
+		isFinal(row)
+			? refuse(state, `${row.short} has already ended`, now)
+			: start(state, callOn(row, row.isPaused ? "unpause" : "pause")),
 	),
 	cancel: withRow((state, row, now) => {
 		const { short, description, isLingering } = row;
@@ -74,7 +76,11 @@ export const commands: Record<Command, Run> = {
 		const effect = callOn(row, "cancel", "--yes");
 		return { state: { ...state, question: { text, effect } } };
 	}),
-	retry: withRow((state, row) => start(state, callOn(row, "retry"))),
+	retry: withRow((state, row, now) =>
+		isFinal(row)
+			? start(state, callOn(row, "retry"))
+			: refuse(state, `${row.short} can be retried after it has ended`, now),
+	),
 	resume: withRow((state, row, now) => {
 		const { id, short, kind } = row;
 		if (kind !== "droid")

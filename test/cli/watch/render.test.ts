@@ -3,7 +3,11 @@ import * as fc from "fast-check";
 import { listHelp } from "../../../lib/cli/watch/bindings.ts";
 import { render } from "../../../lib/cli/watch/draw/render.ts";
 import { splitLine } from "../../../lib/cli/watch/read/output.ts";
-import { orderRows } from "../../../lib/cli/watch/read/rows.ts";
+import {
+	describeInUse,
+	orderRows,
+	toShort,
+} from "../../../lib/cli/watch/read/rows.ts";
 import { showOutput } from "../../../lib/cli/watch/update.ts";
 import type { Status, Task } from "../../../lib/task/schema.ts";
 import {
@@ -53,13 +57,13 @@ test("columns come with the width; a long description pushes nothing out", () =>
 	expect(listAt(60)).toEqual([
 		"  ID         TIME  TASK                   DOES",
 		"› s1  ▶       12m  rewrite the parser a…  quiet 4m · 12 cal…",
-		"  s2  ·       60m  task 2                 1st, for a place…",
+		"  s2  ·       60m  task 2                 1st, for a place",
 		"  s3  ✖    3h ago  task 3                 exited 3",
 	]);
 	expect(listAt(80)).toEqual([
 		"  ID  STATUS           TIME  TASK                        DOES",
 		"› s1  ▶ running         12m  rewrite the parser and th…  quiet 4m · 12 calls ·…",
-		"  s2  · queued          60m  task 2                      1st, for a place (1 of…",
+		"  s2  · queued          60m  task 2                      1st, for a place",
 		"  s3  ✖ error        3h ago  task 3                      exited 3",
 	]);
 	const [head = "", first = ""] = listAt(119);
@@ -133,6 +137,38 @@ test("the head says what is in force, what matters most first", () => {
 		"bg watch  queue paused · 8 of 8 running, 200 queued, 3 error · limits: reviewer 1 of 1 · 1.2M tokens",
 	);
 	expect(screenOf(stateOf([]))[0]).toBe("bg watch  no task yet");
+});
+
+test.each([
+	["queued: 2nd, for a place (8 of 8 running)", "2nd, for a place"],
+	[
+		"queued: 1st, for a place of droid x (1 of 1 running)",
+		"1st, for a place of droid x (1 of 1 running)",
+	],
+	["queued: after bg_19f0c2a4 (running)", "after ~ (running)"],
+	["paused · starts in 5m", "starts in 5m"],
+])("the list says of %p: %p", (reason, text) => {
+	expect(toShort(reason, () => "~")).toBe(text);
+});
+
+test("the head says what runs here if other tasks than those of the list run", () => {
+	const usage = { isHere: true, depth: 1, running: 3, droid: {}, model: {} };
+	const queue = { listUsages: () => [{ ...usage, machine: "m", queued: 0 }] };
+	expect(describeInUse({ running: 8 }, queue, 3)).toMatchObject({
+		running: "3 of 8 running",
+		limits: "",
+	});
+	expect(describeInUse({ running: 8 }, queue, 1)).toMatchObject({
+		running: "1 running",
+		limits: "limits: 3 of 8 running here",
+	});
+});
+
+test("a long description does not hide what a task changed", () => {
+	const changes = "plum: 1 commit ahead, 2 files changed";
+	const long = rowOf(1, { description: "long ".repeat(40) });
+	const state = { ...stateOf([long], { columns: 100, rows: 32 }), changes };
+	expect(screenOf(state).join("\n")).toContain(changes);
 });
 
 test("of 200 tasks those around the selected one are shown, and how many", () => {

@@ -123,6 +123,14 @@ describe("actions", () => {
 			{ call: ["unpause", "--queue"] },
 		]);
 		expect(run("Gr")).toMatchObject([{ call: ["retry", idOf(4)] }]);
+		const over = typed(start, "Gp");
+		expect(over.effects).toEqual([]);
+		expect(screenOf(over.state).at(-1)).toStartWith("s4 has already ended");
+		const refused = typed(start, "r");
+		expect(refused.effects).toEqual([]);
+		expect(screenOf(refused.state).at(-1)).toStartWith(
+			"s1 can be retried after it has ended",
+		);
 	});
 
 	test("an action does not start twice; its answer is shown for a while", () => {

@@ -23,8 +23,7 @@ export function drawPane(
 	const row = findSelected(state);
 	if (!row) return { title: "", rows: [] };
 	const { output, search, anchor } = state;
-	const facts = [describeTask(row, options.now), toLine(state.changes)];
-	const task = facts.filter(Boolean).join(" · ");
+	const task = describeTask(row, state.changes, options.now);
 	if (!output) return { title: task, rows: [] };
 	const page = layOutPage(output, anchor, size);
 	const title = [...describePlace(state, page.below, size), task].join(" · ");
@@ -51,15 +50,18 @@ function describePlace(
 	return count ? [place, `match ${index} of ${count}`] : [place];
 }
 
-/** A task in one line. */
-function describeTask(row: WatchRow, now: number): string {
-	const { short, status, isPaused, droid, startedAt, endedAt } = row;
+/** A task in one line. The description is last, because it may be long. */
+function describeTask(row: WatchRow, changes: string, now: number): string {
+	const { short, description, status, isPaused, droid, startedAt, endedAt } =
+		row;
 	const hasTimes = startedAt !== undefined && endedAt !== undefined;
 	const took =
 		isFinal(row) && hasTimes ? `, took ${formatAge(endedAt - startedAt)}` : "";
 	const word = isPaused ? "paused" : status;
 	const state = `${markOf(row)} ${word} ${formatTime(row, now)}${took}`;
-	return [`${short} ${state}`, droid, row.description].join(" · ");
+	return [`${short} ${state}`, droid, toLine(changes), description]
+		.filter(Boolean)
+		.join(" · ");
 }
 
 /** Marks what was searched. */

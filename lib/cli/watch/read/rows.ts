@@ -64,13 +64,17 @@ export function toWatchRow(task: Task, facts: RowFacts): WatchRow {
 	};
 }
 
-/** What a task waits for or how it ended, without what the column of the status says, and with short ids. */
+/**
+ * What a task waits for or how it ended, with short ids, and without what the column of the status says or, of the
+ * limit on all running tasks, the head.
+ */
 export const toShort = (
 	doing: string,
 	shorten: (id: string) => string,
 ): string =>
 	doing
 		.replace(/^(queued: |paused(?: · |$))/, "")
+		.replace(/^(\w+, for a place) \(\d+ of \d+ running\)/, "$1")
 		.replace(/\bbg_[0-9a-f]{8,32}\b/g, shorten);
 
 /** A task with its row, if it is shown. */
@@ -144,7 +148,7 @@ export function describeInUse(
 	// The tasks of other machines and depths have limits of their own.
 	const isOne = used === running && limit > 0;
 	const parts = [
-		...(isOne || !limit ? [] : [say("here", used, limit)]),
+		...(isOne || !limit ? [] : [`${used} of ${limit} running here`]),
 		...deeper
 			.filter((each) => each.running)
 			.map((each) => say(`depth ${each.depth}`, each.running, toLimit(limit))),

@@ -244,22 +244,6 @@ type Known = OrderedTask & {
 };
 
 /** Whether a task has ended and its process is alive. */
-const _isLingering = (task: Task) =>
-	isFinal(task) && checkSupervision(task) === "lingering";
-
-/** A text that changes when a task writes. */
-function _readOutputVersion(store: Store, id: string): string {
-	const { size, mtimeMs } = readOutputState(store, id) ?? {};
-	return `${size}:${mtimeMs}`;
-}
-
-/** A time of a record in ms since 1970; undefined if it has none. */
-function _toTime(text = ""): number | undefined {
-	const ms = Date.parse(text);
-	return Number.isNaN(ms) ? undefined : ms;
-}
-
-/** Whether a task has ended and its process is alive. */
 const isLingering = (task: Task) =>
 	isFinal(task) && checkSupervision(task) === "lingering";
 
