@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
-import { errorMessage, wrapWriteErrors } from "../error.ts";
+import { errorCode, errorMessage, wrapWriteErrors } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import {
 	buildSelfCommand,
@@ -19,7 +19,7 @@ import { quoteForShell } from "../process/self.ts";
 import { sendSignal } from "../process/signals.ts";
 import { unlessUnknown } from "../process/system.ts";
 import { logFault } from "../store/directory.ts";
-import { removeFile, touch } from "../store/files.ts";
+import { removeFile, retryChange, touch } from "../store/files.ts";
 import {
 	endInput,
 	keptInput,
@@ -82,48 +82,16 @@ export function endKeptInput(store: Store, { id, stdin }: Task): void {
 
 /**
  * Runs the `--on-end` of a final task, if it has one that is pending. A failure is logged, also one that comes after
- * this process is gone. It gets no text of the task, only its id and its status. If it cannot be started, it is pending again and tried
- * once a second.
- * @param tries how often it is tried in all.
+ * this process is gone. It gets no text of the task, only its id and its status.
  */
-export function runOnEnd(store: Store, id: string, tries = onEndTries): void {
+export function runOnEnd(store: Store, id: string): void {
 	const task = findTask(store, id);
 	if (!task?.on_end || !isFinal(task)) return;
-	const [name = "", ...args] = task.on_end;
-	const env: NodeJS.ProcessEnv = {
-		...buildTaskEnvironment(task, store),
-		BG_ENDED_ID: id,
-		BG_ENDED_STATUS: task.status,
-	};
-	delete env[taskVariable];
-	let isTaken = false;
-	const fail = (error: unknown) => {
-		let isPending = tries > 1;
-		try {
-			if (isPending && isTaken) createOnEndMark(store, id);
-		} catch {
-			isPending = false;
-		}
-		if (isPending)
-			setTimeout(() => runOnEnd(store, id, tries - 1), onEndPauseMs);
-		else
-			logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
-	};
 	try {
-		isTaken = takeOnEndMark(store, id);
-		if (!isTaken) return;
-		const cwd = task.cwd ?? "/";
-		const program = findExecutable(name, cwd, env.PATH);
-		const child = spawn(...reportFailure(id, program, args), {
-			cwd,
-			env,
-			stdio: "ignore",
-			detached: true,
-		});
-		child.on("error", fail);
-		child.unref();
+		if (retryChange(() => takeOnEndMark(store, id)))
+			startOnEnd(store, task, onEndTries);
 	} catch (error) {
-		fail(error);
+		logOnEndFault(store, id, error);
 	}
 }
 
@@ -139,9 +107,43 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 
 // --- internal ---
 
-/** How often an `--on-end` is tried that cannot be started, and the pause before the next try in ms. */
+/** How often an `--on-end` is tried for which the system has too little left at the moment. */
 const onEndTries = 3;
-const onEndPauseMs = 1000;
+
+const isTransient = (error: unknown) =>
+	/^(EAGAIN|EINTR|EIO|EMFILE|ENFILE|ENOMEM)$/.test(errorCode(error) ?? "");
+
+/** @param tries how often it is tried in all. */
+function startOnEnd(store: Store, task: Task, tries: number): void {
+	const { id, on_end = [], status, cwd = "/" } = task;
+	const [name = "", ...args] = on_end;
+	const env: NodeJS.ProcessEnv = {
+		...buildTaskEnvironment(task, store),
+		BG_ENDED_ID: id,
+		BG_ENDED_STATUS: status,
+	};
+	delete env[taskVariable];
+	const fail = (error: unknown) => {
+		if (isTransient(error) && tries > 1) startOnEnd(store, task, tries - 1);
+		else logOnEndFault(store, id, error);
+	};
+	try {
+		const program = findExecutable(name, cwd, env.PATH);
+		const child = spawn(...reportFailure(id, program, args), {
+			cwd,
+			env,
+			stdio: "ignore",
+			detached: true,
+		});
+		child.on("error", fail);
+		child.unref();
+	} catch (error) {
+		fail(error);
+	}
+}
+
+const logOnEndFault = (store: Store, id: string, error: unknown) =>
+	logFault(store, "supervisor", `${id} --on-end: ${errorMessage(error)}`);
 
 const shell = "/bin/sh";
 

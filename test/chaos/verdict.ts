@@ -198,7 +198,9 @@ function* judgeEnd(
 	if (plan?.onEnd && seen.followed > 1)
 		yield `ran its --on-end ${seen.followed} times`;
 	// The process that removes the mark runs it, and may die between the two.
+	const faults = readOrNothing(join(round.dir, ".supervisor.log"));
 	const mayBeTaken =
+		faults.includes(`${id} --on-end: `) ||
 		seen.isUnwatched ||
 		seen.isShutDown ||
 		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));

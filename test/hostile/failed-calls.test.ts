@@ -1,13 +1,10 @@
 /** Single system calls that fail, found by `npm run faults`. */
 import { expect } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { addMessage } from "../../lib/store/sessions/messages.ts";
 import { markSessionDue } from "../../lib/store/sessions/notices.ts";
-import { isFinal } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { failing, failOnce } from "../tools/faults.ts";
-import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import { failing } from "../tools/faults.ts";
+import { program, sandbox } from "../tools/harness.ts";
 import {
 	addEnd,
 	child,
@@ -17,7 +14,6 @@ import {
 	toolUse,
 } from "../tools/hooks.ts";
 import { addDroid } from "../tools/messages.ts";
-import { block, entries, isOver, one, run } from "../tools/queue.ts";
 
 /** How many calls of a name a hook makes at most. */
 const calls = [1, 2, 3, 4, 5];
@@ -88,59 +84,3 @@ concurrentTest(
 		expect((await box.bg(["list", "--all"])).json().total).toBe(0);
 	},
 );
-
-concurrentTest(
-	"a supervisor that cannot open the store at once tries again",
-	async () => {
-		const box = sandbox();
-		const blocker = await block(box);
-		const id = await run(box, ["true"], { env: one });
-		const later = await run(box, ["true"], { env: one });
-		// The second in line is a shell, which becomes a supervisor.
-		await until(() => entries(box, "parked").includes(later), "a shell");
-		const { supervisor } = box.record(later);
-		const failed = await failOnce(box, supervisor?.pid ?? 0, {
-			calls: "statx,lstat,newfstatat",
-			path: join(box.dir, ".slots"),
-			error: "EIO",
-			when: "1",
-		});
-		blocker.open();
-		await isOver(box, later);
-		await failed();
-		for (const each of [id, later])
-			expect(box.record(each).status).toBe("completed");
-	},
-);
-
-concurrentTest(
-	"an --on-end that cannot be started is tried again",
-	async () => {
-		const box = sandbox();
-		const [gate, log] = [join(box.home, "gate"), join(box.home, "log")];
-		const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
-		const script = `until test -e ${gate}; do sleep 0.1; done`;
-		const id = await launch(box, flags, script);
-		const { supervisor } = await box.untilTask(
-			id,
-			({ status }) => status === "running",
-			"a start",
-		);
-		const failed = await failOnce(box, supervisor?.pid ?? 0, {
-			calls: "vfork,clone,clone3",
-			error: "EAGAIN",
-			when: "1",
-		});
-		writeFileSync(gate, "");
-		await failed();
-		await until(
-			() => existsSync(log) && readFileSync(log, "utf8"),
-			"its on-end",
-		);
-		expect(readFileSync(log, "utf8")).toBe(`${id}\n`);
-		expect(isFinal(box.record(id))).toBe(true);
-	},
-);
-
-const launch = (box: Sandbox, flags: string[], script: string) =>
-	run(box, ["sh", "-c", script], { flags });
