@@ -123,8 +123,9 @@ describe("tasks launched from inside", () => {
 
 	async function nested(box: Sandbox) {
 		const { id } = await running(box, outer);
+		const file = join(box.home, "inner");
 		const inner = await until(
-			async () => (await Bun.file(join(box.home, "inner")).text()).trim(),
+			() => (existsSync(file) ? readFileSync(file, "utf8").trim() : ""),
 			"the inner task",
 		);
 		await box.untilTask(inner, ({ process }) => process, "its process");
