@@ -20,7 +20,7 @@ import {
 	type WatchState,
 } from "./state.ts";
 
-/** A state, and what is to be done outside of it. */
+/** A state, and the effect that the caller has to perform. */
 export type Step = { state: WatchState; effect?: Effect };
 
 /** The key of the action that sets the limit on running tasks. */

@@ -1,6 +1,6 @@
 /**
- * How keys, data and results change the state of `bg watch`. Pure: what is to be done outside of the state is
- * returned as an effect. Times are in ms since 1970.
+ * How keys, data and results change the state of `bg watch`. Pure: effects are returned, not performed.
+ * Times are in ms since 1970.
  */
 import type { TerminalSize } from "../../print/terminal.ts";
 import { type Command, findCommand } from "./bindings.ts";
