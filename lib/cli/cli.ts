@@ -2,6 +2,7 @@
  * Runs a verb: resolves its name, checks argv, lets citty parse and run it, and reports errors. A verb is
  * loaded when it is called. Returns an exit code; the entry point exits.
  */
+import { existsSync } from "node:fs";
 import { type CommandDef, runCommand } from "citty";
 import { version } from "../../package.json" with { type: "json" };
 import {
@@ -14,6 +15,8 @@ import {
 } from "../error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "../print/text.ts";
 import { insertProgramCommand } from "../process/self.ts";
+import { openStore } from "../store/directory.ts";
+import { jobsFolder, storeDir } from "../store/paths.ts";
 import {
 	type Args,
 	formatRawArgs,
@@ -55,6 +58,10 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text cannot be combined");
+	if (existsSync(jobsFolder({ dir: storeDir() }))) {
+		const { openEngine } = await import("../prune/withdraw.ts");
+		await openEngine(openStore());
+	}
 	const command: CommandDef<Args> = {
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.

@@ -13,6 +13,7 @@ import {
 } from "../print/text.ts";
 import type { ReconciledTask } from "../prune/reconcile.ts";
 import { openStore } from "../store/directory.ts";
+import { engineNames } from "../task/schema.ts";
 import { splitValues } from "./arguments.ts";
 import {
 	dismissNotice,
@@ -70,6 +71,13 @@ export const launchFlags = {
 		"if an unfinished task has this key, return it instead",
 	),
 	"max-output": option("size", "the maximum size of the output (256M)"),
+	on: option("engine", "run it as a job of this engine ($BG_ENGINE)", {
+		from: [...engineNames, "local"],
+	}),
+	"engine-args": option(
+		"args",
+		"arguments for the engine, like '-p gpu --mem=32G' ($BG_ENGINE_ARGS)",
+	),
 	"on-end": option(
 		"line",
 		"run this by /bin/sh after the end, or a JSON array as argv; it gets $BG_ENDED_ID and $BG_ENDED_STATUS",
@@ -95,6 +103,8 @@ export const toLaunchOptions = (
 	unique: args.unique,
 	maxOutput: args["max-output"],
 	onEnd: args["on-end"],
+	on: args.on,
+	engineArgs: args["engine-args"],
 });
 
 /**

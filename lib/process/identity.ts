@@ -5,9 +5,13 @@
  */
 import { errorMessage } from "../error.ts";
 import type { Identity } from "../task/schema.ts";
+import { jobVariable } from "../task/variables.ts";
 import { identifyMachine, namespaceOf, noBoot } from "./machine.ts";
 import { readProcess } from "./proc.ts";
 import { UnknownError, unlessUnknown } from "./system.ts";
+
+/** The job in which this process runs; undefined outside of jobs. */
+const ownJob = readOwnJob(process.env[jobVariable]);
 
 /** `elsewhere`: on another machine or in another pid namespace. `unknown`: cannot tell. */
 export type Liveness = "alive" | "gone" | "elsewhere" | "unknown";
@@ -29,17 +33,28 @@ export function identifyProcess(pid: number): Identity | undefined {
  */
 export function identifyChild(pid: number): Identity {
 	const start = readProcess(pid)?.start ?? "ended";
-	return { ...identifyMachine(), pid, start };
+	return { ...identifyMachine(), pid, start, ...ownJob };
 }
 
 let ownIdentity: Identity | undefined;
 
 /** The identity of this process, read once. @throws UnknownError if it cannot be read. */
 export function identifySelf(): Identity {
-	ownIdentity ??= identifyProcess(process.pid);
-	if (!ownIdentity)
-		throw new UnknownError(`process ${process.pid} is not listed`);
+	if (ownIdentity) return ownIdentity;
+	const identity = identifyProcess(process.pid);
+	if (!identity) throw new UnknownError(`process ${process.pid} is not listed`);
+	ownIdentity = { ...identity, ...ownJob };
 	return ownIdentity;
+}
+
+/** Answers whether a job is alive. */
+export type CheckJob = (job: string) => "alive" | "gone" | "unknown";
+
+let checkJob: CheckJob | undefined;
+
+/** From now on, a process that is elsewhere in a job is gone if `check` says so of the job. */
+export function setJobCheck(check: CheckJob): void {
+	checkJob = check;
 }
 
 /** Whether a process lives. A failed read is "unknown". */
@@ -73,19 +88,29 @@ export function explainUnknown(
 	}
 }
 
+/** Whether two identities are the same process. */
+export const isSameProcess = (one?: Identity, other?: Identity) =>
+	one?.pid === other?.pid &&
+	one?.start === other?.start &&
+	one?.boot === other?.boot &&
+	one?.machine === other?.machine;
+
 /** Formats an identity and a nonce as the file name of a claim. */
 export function claimName(identity: Identity, nonce: string): string {
-	const { machine, boot, pid, start } = identity;
-	return [pid, start, boot, machine, nonce].map(encodeURIComponent).join(",");
+	const { machine, boot, pid, start, job } = identity;
+	const parts = [pid, start, boot, machine, nonce, ...(job ? [job] : [])];
+	return parts.map(encodeURIComponent).join(",");
 }
 
 /** Parses the identity in a claim's name; undefined if it is not the name of a claim. */
 export function parseClaimName(name: string): Identity | undefined {
 	try {
 		const parts = name.split(",").map(decodeURIComponent);
-		const [pid, start, boot, machine, nonce, ...rest] = parts;
+		const [pid, start, boot, machine, nonce, job, ...rest] = parts;
 		if (!(Number(pid) > 0) || !start || !boot || !machine || !nonce) return;
-		return rest.length ? undefined : { machine, boot, pid: Number(pid), start };
+		if (rest.length) return;
+		const found = { machine, boot, pid: Number(pid), start };
+		return job ? { ...found, job } : found;
 	} catch {
 		return undefined;
 	}
@@ -98,16 +123,22 @@ export function parseClaimName(name: string): Identity | undefined {
  * @throws UnknownError if the kernel does not answer.
  */
 function determineLiveness(identity: Identity): Exclude<Liveness, "unknown"> {
-	const { machine, boot, pid, start } = identity;
+	const { machine, boot, pid, start, job } = identity;
 	const now = identifyMachine();
 	const isSameKernel =
 		boot === now.boot &&
 		boot !== noBoot &&
 		namespaceOf(machine) === namespaceOf(now.machine);
-	if (!isSameKernel && machine !== now.machine) return "elsewhere";
+	if (!isSameKernel && machine !== now.machine)
+		return job && checkJob?.(job) === "gone" ? "gone" : "elsewhere";
 	if (boot !== now.boot) {
 		if (boot !== noBoot && now.boot !== noBoot) return "gone";
 		throw new UnknownError("the system reports no boot id");
 	}
 	return identifyProcess(pid)?.start === start ? "alive" : "gone";
+}
+
+/** A job from the environment, which may be set to anything. */
+function readOwnJob(text = ""): Pick<Identity, "job"> {
+	return /^[a-z]+:[\w.-]+:\d+$/.test(text) ? { job: text } : {};
 }

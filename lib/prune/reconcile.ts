@@ -11,6 +11,7 @@
 import { existsSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { readResult } from "../droid/task-output.ts";
+import { jobStateOf } from "../engine/engine.ts";
 import { BgError, errorMessage, refused } from "../error.ts";
 import { identifyMachine } from "../process/machine.ts";
 import type { Process } from "../process/proc.ts";
@@ -128,6 +129,7 @@ export function previewRecovery(
  */
 export function markLost(store: Store, task: Task): Task {
 	const at = timestamp();
+	if (task.engine) return markJobOver(store, task);
 	const isQueued = task.status === "queued";
 	if (isQueued && existsSync(goneMark(store, task.id)))
 		return finishTask(task, {
@@ -157,6 +159,18 @@ export function markLost(store: Store, task: Task): Task {
 }
 
 // --- internal ---
+
+/** Ends a task whose job is over, in the words of the engine, unless a droid's output says how it ended. */
+function markJobOver(store: Store, task: Task): Task {
+	const state = jobStateOf(task);
+	const { facts, completed } = readResult(store, task);
+	const end =
+		state.phase === "over"
+			? state.end
+			: { reason: "lost" as const, error: "its engine knows no job of it" };
+	const reason = completed ? "stream" : end.reason;
+	return finishTask(task, { ...end, reason, at: timestamp(), facts });
+}
 
 /** Decides by the record as it is now, under its lock. */
 function recoverTask(
@@ -205,7 +219,9 @@ const findStartedProcess = (
 	task: Task,
 	getSnapshot: () => Snapshot,
 ): Process | undefined =>
-	task.status === "queued" ? findFirst(task, getSnapshot()) : undefined;
+	task.status === "queued" && !task.engine
+		? findFirst(task, getSnapshot())
+		: undefined;
 
 const markStarted = (task: Task, { pid, start }: Process): Task => ({
 	...task,

@@ -1,4 +1,5 @@
 /** The supervision of a task: whether a supervisor watches it, by its own processes. */
+import { type JobState, jobStateOf } from "../engine/engine.ts";
 import { toLine } from "../print/text.ts";
 import {
 	checkLiveness,
@@ -34,6 +35,7 @@ export function checkSupervision(
 	// An exit code or signal is recorded only after the process has ended.
 	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
 		return "over";
+	if (task.engine && !isFinal(task)) return checkJob(task, check);
 	const process = task.process && check(task.process);
 	if (isFinal(task)) return finalSupervisions[process ?? "gone"];
 	const supervisor = task.supervisor && check(task.supervisor);
@@ -43,6 +45,23 @@ export function checkSupervision(
 	if (supervisor === "unknown") return "unclear";
 	return orphanSupervisions[process ?? "gone"];
 }
+
+/** The supervision of a task whose supervisor is a job: while that process is not seen, the engine decides. */
+function checkJob(
+	task: Task,
+	check: (identity: Identity) => Liveness,
+): Supervision {
+	if (task.supervisor && check(task.supervisor) === "alive") return "watched";
+	return jobSupervisions[jobStateOf(task).phase];
+}
+
+const jobSupervisions = {
+	pending: "watched",
+	running: "watched",
+	over: "lost",
+	none: "lost",
+	unknown: "unclear",
+} as const satisfies Record<JobState["phase"], Supervision>;
 
 const finalSupervisions = {
 	alive: "lingering",
@@ -67,6 +86,7 @@ export function describeSupervision(
 	if (supervision === "lingering") return "process alive";
 	if (supervision === "unknown") return "no supervisor is known";
 	if (supervision === "native") return "droid runs it";
+	if (task.engine && !isFinal(task)) return describeJob(task);
 	if (supervision === "unclear")
 		return toLine(
 			`cannot tell whether it runs: ${explainUnknown([task.supervisor, task.process])}`,
@@ -74,6 +94,17 @@ export function describeSupervision(
 	if (supervision === "elsewhere")
 		return toLine(describeMachine(task.supervisor?.machine ?? ""));
 	return undefined;
+}
+
+/** Where the job of a task is, in the engine's words. */
+function describeJob({ engine, ...task }: Task): string {
+	const state = jobStateOf({ ...task, engine });
+	const name = `${engine?.name} ${"job" in state ? state.job : (engine?.job ?? "")}`;
+	if (state.phase === "pending") return toLine(`${name}, waits: ${state.why}`);
+	if (state.phase === "running") return toLine(`${name} on ${state.node}`);
+	if (state.phase === "unknown")
+		return toLine(`cannot tell whether it runs: ${state.why}`);
+	return toLine(`${name} is over`);
 }
 
 /**

@@ -59,6 +59,22 @@ export function startSupervisor(options: SupervisorOptions): Identity {
 	}
 }
 
+/** The environment of a supervisor of some tasks: that of its launcher, and what tells it of its launch. */
+export function buildSupervisorEnvironment(
+	store: Store,
+	tasks: number,
+): NodeJS.ProcessEnv {
+	const environment: NodeJS.ProcessEnv = {
+		...quietVariables,
+		...runtimeVariables(tasks),
+		...process.env,
+		BG_DIR: store.dir,
+		[supervisorVariable]: uniqueHolderName(),
+	};
+	delete environment[taskVariable];
+	return environment;
+}
+
 /**
  * Restores the soft limit of open files, which Bun, Deno and Node raise at their start: a task gets its
  * launcher's limit.
@@ -81,19 +97,13 @@ function buildSupervisorCommand({
 	const [program, ...args] = buildSelfCommand();
 	const limit = readParentFileLimit();
 	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
-	const environment: NodeJS.ProcessEnv = {
-		...quietVariables,
-		...runtimeVariables(ids.length),
-		...process.env,
-		BG_DIR: store.dir,
-		[supervisorVariable]: uniqueHolderName(),
-		[taskEnvVariable]: JSON.stringify(env),
-	};
-	delete environment[taskVariable];
 	return {
 		program,
 		args: [...args, "supervise", ...flags, ...ids],
-		env: environment,
+		env: {
+			...buildSupervisorEnvironment(store, ids.length),
+			[taskEnvVariable]: JSON.stringify(env),
+		},
 	};
 }
 

@@ -59,7 +59,7 @@ const notRead = "not read yet";
 /** Reconciles a task whose supervisor may be gone; only tries its lock. */
 type Reconcile = (store: Store, task: Task) => Task;
 
-type WaitOptions = {
+export type WaitOptions = {
 	/** Whether the task's queue entry says that it may start. */
 	isRunnable: boolean;
 	/** Finds a requested stop; the record may not say so yet. */

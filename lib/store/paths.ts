@@ -44,6 +44,7 @@
  *     .input/<id>.end            a FIFO; a line in it ends that input
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
+ *     .prompts/<id>.env          the --env of a task that runs as a job; likewise
  *     .prompts/<id>.stdin        the standard input of a task that was launched with --stdin -; likewise
  *     .progress/<id>             how far a droid's stream was read, and its digest up to there
  *     .locks/<name>/<holder>     a lock of a task or a shared lock; held while the folder has a file
@@ -57,6 +58,10 @@
  *     .parked/beat,<machine>     when that machine's queue was repaired last; missing if nobody is in line
  *     .after/<id>/<other>        empty; <other> waits for the end of <id>, a task of another launch
  *     .limits                    the limits that `bg limit` set (spawn/limits.ts)
+ *     .jobs/<launch>             the ids of the tasks that were submitted to an engine together, in the order of
+ *                                the job array; <launch> is the first of them (engine/submissions.ts)
+ *     .jobs/<launch>.job         the number of their job
+ *     .jobs/pending,<holder>     the launches that a process is about to submit, all or none
  *     .launches/<holder>         the ids whose records a launch is about to write
  *     .unique/<hash>             the id of the task that was launched last with a unique key
  *     .stops/<id>.<reason>,<signal>,<by>
@@ -183,6 +188,21 @@ export const promptFile = (store: Store, id: string) =>
 /** The system prompt of a droid task. */
 export const systemPromptFile = (store: Store, id: string) =>
 	`${promptFile(store, id)}.system`;
+
+/** What `--env` gives a task that runs as a job. */
+export const environmentFile = (store: Store, id: string) =>
+	`${promptFile(store, id)}.env`;
+
+/** The folder of submissions to engines. It exists if the store had one. */
+export const jobsFolder = (store: Store) => `${store.dir}/.jobs`;
+
+/** The ids of the tasks of a submission. */
+export const submissionFile = (store: Store, launch: string) =>
+	`${jobsFolder(store)}/${checkId(launch)}`;
+
+/** The number of its job. */
+export const jobNumberFile = (store: Store, launch: string) =>
+	`${submissionFile(store, launch)}.job`;
 
 /** The messages for a task, and its notes. */
 export const messageFolder = (store: Store, id: string) =>

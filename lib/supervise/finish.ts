@@ -51,12 +51,16 @@ export type ProcessExit =
 /** How long the output of an ended task is read again if that fails, in ms. */
 const readRetryLimitMs = 10_000;
 
+/** Says when a task may start: the queue of this machine, or a job that has started. */
+export type Turns = Pick<WaitingTasks, "wait" | "wake">;
+
 /** What ends a task, and what every step of that needs. */
 export type TaskContext = {
 	store: Store;
 	monitor: Monitor;
 	scanner: LeftoverScanner;
 	waiting: WaitingTasks;
+	turns: Turns;
 };
 
 /**
@@ -91,8 +95,10 @@ export async function concludeTask(
 	await handedOver;
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
+	if (monitor.givesUp) return undefined;
 	if (after?.status === "queued") {
-		await retry(() => setRunnable(store, after, false, waiting.limits));
+		if (!task.engine)
+			await retry(() => setRunnable(store, after, false, waiting.limits));
 		return after;
 	}
 	if (after) waiting.noteEnd(after);
@@ -132,6 +138,8 @@ async function recordEnd(
 	const { facts, completed, error } = await readTaskResult(store, task);
 	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
 	const decide = (now: Task): Task | undefined => {
+		if (monitor.givesUp === "replaced") return undefined;
+		if (monitor.givesUp) return leaveTask(store, now, { at, exit: ownEnd });
 		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
 		const stop = monitor.requestedStop;
 		const current = stop ? requestStop(queued, stop) : queued;
@@ -150,6 +158,21 @@ async function recordEnd(
 	return retryWrite(store, id, () =>
 		updateTaskAsync(store, id, decide, { fallback: task }),
 	);
+}
+
+/** The task of a job that will be started again: what ran of it was an attempt. */
+function leaveTask(
+	store: Store,
+	task: Task,
+	{ at, exit }: { at: string; exit: TaskEnd | undefined },
+): Task {
+	const left = { ...task, supervisor: undefined };
+	if (isFinal(task)) return task;
+	if (task.status === "queued") return left;
+	keepAttemptOutput(store, task.id, task.attempt ?? 1);
+	const ended = finishTask(task, exit ?? { reason: "engine", at });
+	const queued = requeueForRetry(left, { ...ended, error: "put back" });
+	return { ...queued, not_before: undefined };
 }
 
 /** Reads the result from the task's output. If that fails, it is tried again for 10 s. */

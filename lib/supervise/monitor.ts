@@ -7,8 +7,10 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
+import type { StopCause } from "../engine/engine.ts";
 import { errorMessage } from "../error.ts";
 import { formatDuration, formatSize, formatTokens } from "../print/units.ts";
+import { identifySelf, isSameProcess } from "../process/identity.ts";
 import { describeProcesses } from "../process/proc.ts";
 import { type StopOptions, stopTree } from "../process/process-tree.ts";
 import { signalGroup } from "../process/signals.ts";
@@ -40,6 +42,8 @@ const firstPollMs = 8;
 export class Monitor {
 	/** Whether the supervisor got a signal to end: then no attempt follows. */
 	isShutDown = false;
+	/** Why this supervisor leaves its task to another one: its job will start again, or another job has the task. */
+	givesUp: "again" | "replaced" | undefined;
 	readonly #store: Store;
 	readonly #id: string;
 	readonly #onPoll: () => void;
@@ -59,8 +63,16 @@ export class Monitor {
 	#isRunning = false;
 	#lastFault = "";
 
-	/** @param onPoll is called at each poll, about once a second while the task runs. */
-	constructor(store: Store, task: Task, onPoll: () => void) {
+	/** When to look at the record next, on the monotonic clock in ms. */
+	#nextLookAt = 0;
+	readonly #lookMs: number;
+
+	/**
+	 * @param onPoll is called at each poll, about once a second while the task runs.
+	 * @param lookMs how often to look at the record at most, in ms.
+	 */
+	constructor(store: Store, task: Task, onPoll: () => void, lookMs = 0) {
+		this.#lookMs = lookMs;
 		this.#store = store;
 		this.#onPoll = onPoll;
 		this.#id = task.id;
@@ -100,6 +112,12 @@ export class Monitor {
 		if (!this.#stopping && this.#isRunning) this.#poll(false);
 	}
 
+	/** Polls now, and looks at the record. */
+	look(): void {
+		this.#nextLookAt = 0;
+		this.poll();
+	}
+
 	/** The task's process is gone: waits until a tree that is being stopped is gone as well. */
 	async finish(): Promise<void> {
 		if (!this.#stopping && this.#isRunning) this.#poll(true);
@@ -116,11 +134,15 @@ export class Monitor {
 
 	/**
 	 * The supervisor got a signal to end: stops the task.
+	 * @param cause what the engine says, if the supervisor is a job.
 	 * @returns a promise that is resolved once the record says so, or is gone.
 	 */
-	async shutDown(signal: string): Promise<void> {
+	async shutDown(signal: string, cause?: StopCause): Promise<void> {
 		this.isShutDown = true;
-		this.#begin({ reason: "shutdown", at: timestamp(), by: signal });
+		if (cause?.again) this.givesUp ??= "again";
+		const { reason, error } = cause?.end ?? { reason: "shutdown" as const };
+		const by = reason === "shutdown" ? signal : (error ?? signal);
+		this.#begin({ reason, at: timestamp(), by });
 		await this.#stopRecord?.recorded;
 	}
 
@@ -137,7 +159,11 @@ export class Monitor {
 	/** A part that fails does not prevent the others. */
 	#poll(isFinalPoll: boolean): void {
 		clearTimeout(this.#timer);
-		this.#attempt(() => this.#refresh());
+		const isLookDue = performance.now() >= this.#nextLookAt;
+		if (isLookDue || isFinalPoll) {
+			this.#nextLookAt = performance.now() + this.#lookMs;
+			this.#attempt(() => this.#refresh());
+		}
 		this.#attempt(this.#onPoll);
 		this.#attempt(() => {
 			const { size } = this.#output;
@@ -197,6 +223,12 @@ export class Monitor {
 		if (version === this.#version) return;
 		this.#task = readTask(this.#store, this.#id);
 		this.#version = version;
+		const { engine, supervisor } = this.#task;
+		if (engine && !isSameProcess(supervisor, identifySelf())) {
+			this.givesUp = "replaced";
+			const by = `another job has the task: slurm ${engine.job}`;
+			this.#begin({ reason: "engine", at: timestamp(), by });
+		}
 	}
 
 	/** Stops the tree. The reason is recorded before the first signal if that is possible. */
@@ -208,7 +240,7 @@ export class Monitor {
 		// The writer must not fill the disk while its tree is searched.
 		if (isFlood && child) this.#attempt(() => signalGroup(child, "SIGSTOP"));
 		this.#output.close();
-		if (!this.#task.stop)
+		if (!this.#task.stop && !this.givesUp)
 			this.#stopRecord ??= recordStop(this.#store, this.#id, this.#stop);
 		this.#stopping ??= this.#stopUntilGone({
 			...(isFlood && { signal: "SIGKILL" }),

@@ -9,6 +9,7 @@ import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { buildArgv } from "../droid/exec.ts";
 import { readUsageBefore } from "../droid/task-output.ts";
+import { loadEngine, type StopCause } from "../engine/engine.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
@@ -34,7 +35,13 @@ import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, markRunning, timestamp } from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
-import { concludeTask, type ProcessExit, type TaskContext } from "./finish.ts";
+import {
+	concludeTask,
+	type ProcessExit,
+	type TaskContext,
+	type Turns,
+} from "./finish.ts";
+import { JobTurns, jobPollMs, takeJobTask } from "./job.ts";
 import { waitForRecords } from "./launch-records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
@@ -56,7 +63,7 @@ const earlySignals = new Set<NodeJS.Signals>();
 const pollIntervalMs = 1000;
 
 /**
- * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
+ * Runs `supervise --job <launch>` in a job of an engine, or `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
  * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
  * `--on-end-exited=N`: only logs that the `--on-end` of a task failed.
  * @throws Error after it was logged.
@@ -85,7 +92,9 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 		// An invalid id is refused here: a failed read would be retried.
 		for (const id of ids) recordFile(store, id);
 		if (argv.includes("--parked")) removeParkedMarks(store, ids[0] ?? "");
-		if (argv.includes("--adopt")) await superviseOrphan(store, ids[0] ?? "");
+		if (argv.includes("--job")) await superviseJob(store, ids[0] ?? "");
+		else if (argv.includes("--adopt"))
+			await superviseOrphan(store, ids[0] ?? "");
 		else await superviseLaunch(store, ids, argv);
 	} catch (error) {
 		logSupervisorFault(store, ids[0] ?? "", error);
@@ -115,19 +124,10 @@ async function superviseLaunch(
 	await Promise.all(
 		tasks.map(async (task) => {
 			const monitor = monitors.get(task.id) as Monitor;
-			const context = { store, monitor, scanner, waiting };
-			let next: Task | undefined = task;
-			try {
-				// While it was a shell, others may have changed its queue entry.
-				let isRunnable = !isHeldAtFirst(task) && !argv.includes("--parked");
-				while (next) {
-					next = await runTask(context, next, isRunnable);
-					isRunnable = false;
-				}
-			} catch (error) {
-				// The others go on.
-				logSupervisorFault(store, task.id, error);
-			}
+			const context = { store, monitor, scanner, waiting, turns: waiting };
+			// While it was a shell, others may have changed its queue entry.
+			const isRunnable = !isHeldAtFirst(task) && !argv.includes("--parked");
+			await runAttempts(context, task, isRunnable);
 			monitors.delete(task.id);
 			if (monitors.size) archiveIfDue(store, { isBusy: true });
 		}),
@@ -136,23 +136,61 @@ async function superviseLaunch(
 	archiveIfDue(store);
 }
 
+/** Runs the task of a job of an engine. */
+async function superviseJob(store: Store, launch: string): Promise<void> {
+	const engine = await loadEngine(store);
+	const own = engine.here();
+	if (!own) throw new Error("supervise --job runs inside of a job only");
+	const task = await takeJobTask(store, engine, own, launch);
+	if (!task) return;
+	const { id } = task;
+	const waiting = waitingTasks(store);
+	const turns = new JobTurns(store);
+	const monitor = new Monitor(store, task, () => {}, jobPollMs);
+	const scanner = new LeftoverScanner(() => false);
+	handleSignals(new Map([[id, monitor]]), turns, () => engine.whyStopped(own));
+	await runAttempts({ store, monitor, scanner, waiting, turns }, task, true);
+	sweepIfDue(store);
+	archiveIfDue(store);
+}
+
+/** Runs a task until no attempt follows. A fault is logged: the other tasks go on. */
+async function runAttempts(
+	context: TaskContext,
+	task: Task,
+	isRunnable: boolean,
+): Promise<void> {
+	let next: Task | undefined = task;
+	let mayStart = isRunnable;
+	try {
+		while (next) {
+			next = await runTask(context, next, mayStart);
+			mayStart = false;
+		}
+	} catch (error) {
+		logSupervisorFault(context.store, task.id, error);
+	}
+}
+
 /** Handles signals: one asks to poll the records, the others to stop all tasks. */
 function handleSignals(
 	monitors: ReadonlyMap<string, Monitor>,
-	waiting: WaitingTasks,
+	turns: Turns,
+	whyStopped?: () => StopCause,
 ): void {
 	for (const name of shutdownSignals)
 		process.on(name, () => {
+			const cause = whyStopped?.();
 			const recorded = [...monitors.values()].map((monitor) =>
-				monitor.shutDown(name),
+				monitor.shutDown(name, cause),
 			);
-			waiting.wake();
+			turns.wake();
 			// Those whose records could not be written at once are recorded later.
-			void Promise.all(recorded).then(() => waiting.wake());
+			void Promise.all(recorded).then(() => turns.wake());
 		});
 	process.on(wakeSignal, () => {
-		for (const monitor of monitors.values()) monitor.poll();
-		waiting.wake();
+		for (const monitor of monitors.values()) monitor.look();
+		turns.wake();
 	});
 	for (const name of earlySignals) raiseSignal(name);
 }
@@ -163,9 +201,9 @@ async function runTask(
 	task: Task,
 	isRunnable: boolean,
 ): Promise<Task | undefined> {
-	const { store, monitor, waiting } = context;
+	const { store, monitor, turns } = context;
 	const { id } = task;
-	const hasSlot = await waiting.wait(task, {
+	const hasSlot = await turns.wait(task, {
 		isRunnable,
 		getStop: () => monitor.requestedStop,
 	});
@@ -278,9 +316,11 @@ async function requeue(
 ): Promise<void> {
 	const retry = (write: () => void | Promise<void>) =>
 		retryWrite(store, task.id, write);
-	await retry(() => releaseSlot(store, task));
-	await retry(() => setRunnable(store, task, false, waiting.limits));
-	await retry(() => waiting.settle());
+	if (!task.engine) {
+		await retry(() => releaseSlot(store, task));
+		await retry(() => setRunnable(store, task, false, waiting.limits));
+		await retry(() => waiting.settle());
+	}
 	notifyWaiters(store);
 	await delay(100);
 }
@@ -296,7 +336,8 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 	monitor.start(task);
 	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);
 	const scanner = new LeftoverScanner(() => false);
-	await concludeTask({ store, monitor, scanner, waiting }, task);
+	const context = { store, monitor, scanner, waiting, turns: waiting };
+	await concludeTask(context, task);
 	archiveIfDue(store);
 }
 

@@ -128,7 +128,8 @@ const isIdentity = (value: unknown) =>
 	isText(value.boot) &&
 	isText(value.start) &&
 	Number.isInteger(value.pid) &&
-	Number(value.pid) > 0;
+	Number(value.pid) > 0 &&
+	isOptionalText(value.job);
 
 const isProgress = (value: unknown) =>
 	isObject(value) &&
@@ -162,6 +163,7 @@ const usualChecks = new Map<string, (value: unknown) => boolean>(
 		after: isListOfTexts,
 		on_end: isListOfTexts,
 		stop: () => false,
+		engine: () => false,
 		left_behind: () => false,
 		after_mode: () => false,
 		attempts: () => false,

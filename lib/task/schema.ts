@@ -29,6 +29,8 @@ export const statusByReason = {
 	"output-limit": "error",
 	budget: "error",
 	dependency: "error",
+	/** The job that its supervisor was is over, and that supervisor recorded no end. */
+	engine: "error",
 	cancel: "cancelled",
 	shutdown: "cancelled",
 	manual: undefined,
@@ -42,17 +44,19 @@ export const reasons = Object.keys(statusByReason) as [Reason, ...Reason[]];
 /** The first signals that `cancel --signal` accepts. */
 export const stopSignals = ["TERM", "INT", "HUP", "QUIT", "KILL"] as const;
 
+export const optionalText = v.optional(v.string());
+
 const identity = () =>
 	v.object({
 		machine: v.string(),
 		boot: v.string(),
 		pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
 		start: v.string(),
+		/** Of a process in a job: `<engine>:<cluster>:<number>`. */
+		job: optionalText,
 	});
 /** A process. A pid identifies one only together with machine, boot and start time. */
 export type Identity = v.InferOutput<ReturnType<typeof identity>>;
-
-export const optionalText = v.optional(v.string());
 
 export const Progress = v.object({
 	toolCalls: v.number(),
@@ -76,6 +80,27 @@ export const Stop = v.object({
 });
 
 export type Stop = v.InferOutput<typeof Stop>;
+
+/** The engines that can run a task's supervisor. Without one it runs on this machine. */
+export const engineNames = ["slurm"] as const;
+export type EngineName = (typeof engineNames)[number];
+
+/** Where a task's supervisor runs, as a job. */
+const engine = () =>
+	v.object({
+		name: v.picklist(engineNames),
+		/** The arguments of the user. */
+		args: v.optional(v.array(v.string())),
+		/** The name of the job: the first task of the submission. */
+		launch: optionalText,
+		/** Its place in the job array, from 0. */
+		index: v.optional(v.number()),
+		/** Added by the supervisor: the number of its job, its node, and how often the job was started again. */
+		job: optionalText,
+		node: optionalText,
+		run: v.optional(v.number()),
+	});
+export type TaskEngine = v.InferOutput<ReturnType<typeof engine>>;
 
 /** Optional text fields. */
 export const textFields = [
@@ -154,6 +179,7 @@ const structuredFields = () =>
 		left_behind: v.optional(v.array(leftBehind())),
 		process: v.optional(identity()),
 		supervisor: v.optional(identity()),
+		engine: v.optional(engine()),
 		progress: v.optional(Progress),
 		/** What a droid used, all attempts together (task/usage.ts); droid's own keys. */
 		usage: v.optional(v.record(v.string(), v.unknown())),

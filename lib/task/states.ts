@@ -221,6 +221,7 @@ function describeStop({ reason, by }: NonNullable<Task["stop"]>): string {
 	if (reason === "timeout") return `timed out after ${by}`;
 	if (reason === "stale") return `no output and no CPU time for ${by}`;
 	if (reason === "output-limit") return `wrote more than ${by}`;
+	if (reason === "engine") return by;
 	if (reason === "budget") return `used more than ${by} tokens`;
 	return `stopped by ${by}`;
 }

@@ -151,6 +151,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
 		task.kind === "native" || seen.isUnwatched || seen.isShutDown,
+	engine: () => false,
 	dependency: ({ task, seen }) => task.after?.length && !seen.starts.size,
 	// If its record could not be read, the stop was requested beside it.
 	cancel: ({ task, round }) =>

@@ -77,6 +77,8 @@ const BatchLine = v.strictObject({
 	unique: optionalText,
 	max_output: v.optional(numberText),
 	on_end: v.optional(textOrList),
+	on: optionalText,
+	engine_args: optionalText,
 });
 type BatchLine = v.InferOutput<typeof BatchLine>;
 const JsonLine = v.pipe(
@@ -224,6 +226,7 @@ function planLine(
 		tags: line.tag ?? line.tags,
 		maxOutput: line.max_output,
 		maxTokens: line.max_tokens,
+		engineArgs: line.engine_args,
 		onEnd: Array.isArray(on_end) ? JSON.stringify(on_end) : on_end,
 		parentSession: session ?? line.parent_session_id,
 		promptPath: line.prompt_file,

@@ -111,6 +111,10 @@ async function startPlans(
 	if (plans.length === 0) return [];
 	const tasks = plans.map(({ task }) => task);
 	const ids = tasks.map(({ id }) => id);
+	if (tasks.some(({ engine }) => engine)) {
+		const { submitPlans } = await import("./submit.ts");
+		return submitPlans(store, plans);
+	}
 	const env = collectEnvironments(plans);
 	const limits = readLimits();
 	enqueue(store, tasks, limits);

@@ -10,6 +10,7 @@ import { accessSync, constants, readSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { defaultDroid } from "../../droid/definitions/built-in.ts";
 import { droidNamePattern } from "../../droid/definitions/definition.ts";
+import { checkEngine, type EngineOptions } from "../../engine/arguments.ts";
 import { errorCode, errorMessage, refused, usage } from "../../error.ts";
 import { currentFolder, sleepSync } from "../../process/runtime.ts";
 import { readOwnTaskId } from "../../process/self.ts";
@@ -35,7 +36,8 @@ export type LaunchOptions = {
 	/** A file; `-`: the standard input of this process (readGivenStdin); `keep`: what `bg send` writes. */
 	stdin?: string;
 	tags?: readonly string[];
-} & ScheduleOptions;
+} & ScheduleOptions &
+	EngineOptions;
 
 export type DroidOptions = LaunchOptions & {
 	/** The prompt, or the file that holds it (`-`: standard input). */
@@ -89,6 +91,7 @@ export function checkCommonOptions(options: LaunchOptions) {
 		tags: options.tags?.length
 			? options.tags.map((tag) => checkKey("--tag", "tag", tag))
 			: undefined,
+		engine: checkEngine(options),
 		...checkSchedule(options),
 	});
 }

@@ -1,0 +1,152 @@
+/** Reads what Slurm's programs print. Pure. All of it is input from outside: what does not fit is left out. */
+import { toLine } from "../print/text.ts";
+import { idPattern } from "../task/ids.ts";
+import type { JobEnd, StopCause } from "./engine.ts";
+
+/** A job of one of our submissions, as squeue(1) lists it. */
+export type ListedJob = {
+	/** The name: the first task of the submission. */
+	launch: string;
+	/** The number of this job alone; an element of an array has one once it was started. */
+	number: string;
+	/** The place in the array; 0 outside of arrays. */
+	index: number;
+	state: string;
+	node: string;
+	/** As users type it: `30` or `30_4`. */
+	shown: string;
+	/** Why it is pending. */
+	why: string;
+};
+
+/** The format of squeue(1) that `parseQueue` reads. */
+export const queueFormat = "%j|%A|%K|%T|%N|%i|%r";
+
+/** The jobs of our submissions; the newest one of each name and place. */
+export function parseQueue(text: string): Map<string, ListedJob> {
+	const found = new Map<string, ListedJob>();
+	for (const line of text.split("\n")) {
+		const [launch = "", number = "", place, state = "", node = "", shown = ""] =
+			line.split("|");
+		const why = line.split("|").slice(6).join("|");
+		if (!idPattern.test(launch) || !isNumber(number)) continue;
+		if (!/^\d+(_\d+)?$/.test(shown)) continue;
+		const index = place && isNumber(place) ? Number(place) : 0;
+		const job = { launch, number, index, state, node, shown, why };
+		const key = jobKey(launch, index);
+		const other = found.get(key);
+		if (!other || Number(other.number) <= Number(number))
+			found.set(key, {
+				...job,
+				state: toLine(state, 30),
+				node: toLine(node, 60),
+				why: toLine(why, 60),
+			});
+	}
+	return found;
+}
+
+/** Names one job of a submission. */
+export const jobKey = (launch: string, index = 0) => `${launch} ${index}`;
+
+const pendingStates = ["PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"];
+const runningStates = [
+	"RUNNING",
+	"CONFIGURING",
+	"COMPLETING",
+	"RESIZING",
+	"SIGNALING",
+	"STAGE_OUT",
+	"STOPPED",
+	"SUSPENDED",
+];
+
+/** Whether a job of this state waits, runs or is over. */
+export function phaseOf(state: string): "pending" | "running" | "over" {
+	if (pendingStates.includes(state)) return "pending";
+	return runningStates.includes(state) ? "running" : "over";
+}
+
+/** What is known of a job that is over. */
+export type OverJob = {
+	shown: string;
+	state: string;
+	/** `<code>:<signal>`. */
+	exit?: string | undefined;
+	node?: string | undefined;
+};
+
+/** The exit codes of the job script, which runs before bg. */
+export const scriptExits = { notShared: 121, noProgram: 122 } as const;
+
+/** How a task ended whose job is over, and whose end nobody recorded. */
+export function describeEnd({ shown, state, exit, node }: OverJob): JobEnd {
+	const where = node ? ` on ${node}` : "";
+	const words = `(slurm ${shown}: ${state})`;
+	const [code = "", signal = ""] = exit?.split(":") ?? [];
+	if (/^CANCELLED/.test(state))
+		return { reason: "shutdown", error: `cancelled at Slurm ${words}` };
+	const sentence =
+		sentences[state] ??
+		(Number(code) === scriptExits.notShared
+			? `the folder of tasks is not there${where}: it must be shared`
+			: Number(code) === scriptExits.noProgram
+				? `bg is not installed${where}`
+				: Number(signal)
+					? `its supervisor was killed by signal ${signal}${where}`
+					: `its job ended${where} without a word of its supervisor`);
+	return { reason: "engine", error: `${sentence} ${words}` };
+}
+
+/** Reads `Key=Value` pairs of scontrol(1). */
+export function parseFields(text: string): Map<string, string> {
+	return new Map(
+		[...text.matchAll(/(?:^|\s)([A-Za-z]+)=(\S*)/g)].map(
+			([, key = "", value = ""]) => [key, toLine(value, 100)],
+		),
+	);
+}
+
+/** Why a job is being ended, by what scontrol(1) shows of it. `run`: how often it was started again before. */
+export function parseStopCause(
+	text: string,
+	{ job, run }: { job: string; run: number },
+): StopCause {
+	const fields = parseFields(text);
+	const again = Number(fields.get("Restarts") ?? 0) > run;
+	const reason = fields.get("Reason");
+	const preempted = fields.get("PreemptTime") ?? "None";
+	const state =
+		reason === "TimeLimit"
+			? "TIMEOUT"
+			: preempted !== "None"
+				? "PREEMPTED"
+				: again
+					? "REQUEUED"
+					: "CANCELLED";
+	return { end: describeEnd({ shown: job, state }), again };
+}
+
+/** The words of a program that refused, without its name. */
+export function parseRefusal(text: string): string {
+	const lines = text
+		.split("\n")
+		.map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
+		.filter((line) => line);
+	return toLine(lines.at(-1) ?? "", 200);
+}
+
+// --- internal ---
+
+const isNumber = (text: string) => /^\d{1,10}$/.test(text);
+
+/** By the state of a job that is over. */
+const sentences: Record<string, string | undefined> = {
+	BOOT_FAIL: "its node did not boot",
+	DEADLINE: "its deadline has passed",
+	NODE_FAIL: "node failed",
+	OUT_OF_MEMORY: "out of memory",
+	PREEMPTED: "preempted",
+	REQUEUED: "put back into the queue",
+	TIMEOUT: "its time limit at Slurm was reached",
+};

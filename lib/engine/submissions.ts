@@ -1,0 +1,135 @@
+/**
+ * The submissions of a store to engines: which tasks each has, and the number of its job. A launch submits all of
+ * its tasks or none: while the file `pending` is there, no task of it starts.
+ */
+import { rmSync, statSync, utimesSync } from "node:fs";
+import { ifExists } from "../error.ts";
+import { checkLiveness, parseClaimName } from "../process/identity.ts";
+import { makeFolder } from "../store/directory.ts";
+import {
+	discard,
+	listNames,
+	moveFile,
+	readFile,
+	replaceFile,
+	uniqueHolderName,
+	writePrivateFile,
+} from "../store/files.ts";
+import {
+	jobNumberFile,
+	jobsFolder,
+	type Store,
+	submissionFile,
+} from "../store/paths.ts";
+import { idPattern } from "../task/ids.ts";
+
+/** A pending launch of a process that does nothing for this long is settled by others, in ms. */
+const abandonedMs = 60_000;
+
+/** A launch that may not be submitted as a whole. */
+export type PendingLaunch = { path: string; launches: string[] };
+
+/** Notes what a process is about to submit. */
+export function createPendingLaunch(
+	store: Store,
+	submissions: readonly { launch: string; ids: readonly string[] }[],
+): PendingLaunch {
+	makeFolder(store, jobsFolder(store));
+	const path = pendingPath(store);
+	const launches = submissions.map(({ launch }) => launch);
+	writePrivateFile(path, launches.join("\n"));
+	for (const { launch, ids } of submissions)
+		replaceFile(store, {
+			path: submissionFile(store, launch),
+			text: ids.join("\n"),
+		});
+	return { path, launches };
+}
+
+/** Notes that a part was submitted: others leave the rest to this process for another minute. */
+export function noteSubmitted(
+	store: Store,
+	{ path }: PendingLaunch,
+	{ launch, job }: { launch: string; job: string },
+): void {
+	replaceFile(store, { path: jobNumberFile(store, launch), text: job });
+	touchNow(path);
+}
+
+/** All parts are submitted, or withdrawn. */
+export const endPendingLaunch = ({ path }: PendingLaunch) => discard(path);
+
+/** The tasks of a submission, in the order of the job array; none if it was withdrawn. */
+export function readSubmission(store: Store, launch: string): string[] {
+	if (!idPattern.test(launch)) return [];
+	const text = ifExists(() => readFile(store, submissionFile(store, launch)));
+	return (text ?? "").split("\n").filter((id) => idPattern.test(id));
+}
+
+/** The number of a submission's job, without a place in the array; undefined if it was not noted. */
+export function readJobNumber(
+	store: Store,
+	launch: string,
+): string | undefined {
+	if (!idPattern.test(launch)) return undefined;
+	const text = ifExists(() => readFile(store, jobNumberFile(store, launch)));
+	return text && /^\d+$/.test(text) ? text : undefined;
+}
+
+/** Removes the files of a submission. */
+export function removeSubmission(store: Store, launch: string): void {
+	for (const path of [
+		jobNumberFile(store, launch),
+		submissionFile(store, launch),
+	])
+		rmSync(path, { force: true });
+}
+
+/** Whether a submission belongs to a launch that is pending. */
+export const isSubmissionPending = (store: Store, launch: string): boolean =>
+	listPending(store).some(({ launches }) => launches.includes(launch));
+
+/**
+ * Takes over the pending launches of processes that are gone, or that did nothing for a minute and are elsewhere.
+ * This process has to settle them, else the next one does.
+ */
+export function takeAbandoned(store: Store): PendingLaunch[] {
+	return listPending(store).flatMap(({ path, launches, holder }) => {
+		if (!isAbandoned(path, holder)) return [];
+		const own = pendingPath(store);
+		if (!moveFile(path, own)) return [];
+		touchNow(own);
+		return [{ path: own, launches }];
+	});
+}
+
+// --- internal ---
+
+const prefix = "pending,";
+
+const pendingPath = (store: Store) =>
+	`${jobsFolder(store)}/${prefix}${uniqueHolderName()}`;
+
+function listPending(store: Store): (PendingLaunch & { holder: string })[] {
+	return listNames(store, jobsFolder(store)).flatMap((name) => {
+		if (!name.startsWith(prefix)) return [];
+		const path = `${jobsFolder(store)}/${name}`;
+		const text = ifExists(() => readFile(store, path));
+		if (text === undefined) return [];
+		const launches = text.split("\n").filter((each) => idPattern.test(each));
+		return [{ path, launches, holder: name.slice(prefix.length) }];
+	});
+}
+
+function touchNow(path: string): void {
+	const now = new Date();
+	utimesSync(path, now, now);
+}
+
+function isAbandoned(path: string, holder: string): boolean {
+	const launcher = parseClaimName(holder);
+	const liveness = launcher ? checkLiveness(launcher) : "gone";
+	if (liveness !== "elsewhere") return liveness === "gone";
+	const since = ifExists(() => statSync(path).mtimeMs);
+	return since !== undefined && Math.abs(Date.now() - since) > abandonedMs;
+}

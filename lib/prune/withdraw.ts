@@ -1,0 +1,64 @@
+/**
+ * Withdraws launches that were not submitted to their engine as a whole: their jobs are cancelled and their records
+ * removed. A job that starts all the same finds no record, and ends.
+ */
+import { type Engine, loadEngineOf } from "../engine/engine.ts";
+import {
+	endPendingLaunch,
+	type PendingLaunch,
+	readJobNumber,
+	readSubmission,
+	removeSubmission,
+	takeAbandoned,
+} from "../engine/submissions.ts";
+import { BgError } from "../error.ts";
+import { discard } from "../store/files.ts";
+import { environmentFile, type Store } from "../store/paths.ts";
+import { findTask } from "../store/records.ts";
+import { removeUnlaunchedTasks } from "./garbage.ts";
+
+/**
+ * Loads the engine if the store had launches with one, and settles what other processes left. A verb does so before
+ * it reads tasks.
+ */
+export async function openEngine(store: Store): Promise<Engine | undefined> {
+	const engine = await loadEngineOf(store);
+	if (engine && !store.isForeign) settleAbandoned(store, engine);
+	return engine;
+}
+
+/** Settles the launches of processes that died while they submitted: all of their jobs are there, or none stays. */
+export function settleAbandoned(store: Store, engine: Engine): void {
+	for (const pending of takeAbandoned(store))
+		try {
+			const isWhole = pending.launches.every(
+				(launch) => readJobNumber(store, launch) || engine.hasJob(launch),
+			);
+			if (isWhole) endPendingLaunch(pending);
+			else withdrawLaunch(store, engine, pending);
+		} catch (error) {
+			// The engine does not say: the next verb asks again.
+			if (!(error instanceof BgError)) throw error;
+		}
+}
+
+/** Removes a pending launch with all of its tasks. */
+export function withdrawLaunch(
+	store: Store,
+	engine: Engine,
+	pending: PendingLaunch,
+): void {
+	for (const launch of pending.launches) {
+		const ids = readSubmission(store, launch);
+		const tasks = ids.flatMap((id) => findTask(store, id) ?? []);
+		try {
+			if (readJobNumber(store, launch)) engine.cancel(tasks);
+		} catch {
+			// Its jobs find no record.
+		}
+		removeUnlaunchedTasks(store, ids);
+		for (const id of ids) discard(environmentFile(store, id));
+		removeSubmission(store, launch);
+	}
+	endPendingLaunch(pending);
+}
