@@ -1,8 +1,9 @@
 /** Flags and replies of the verbs that launch tasks. */
 import type { ParsedArgs } from "citty";
 import type { NamedPlan } from "../control/launch/batch.ts";
-import { type LaunchResult, launchPlans } from "../control/launch/launch.ts";
+import { launchPlans } from "../control/launch/launch.ts";
 import type { LaunchOptions } from "../control/launch/options.ts";
+import type { LaunchResult } from "../control/launch/plan.ts";
 import { exitCodes, PrintError } from "../error.ts";
 import {
 	formatProgramCall,

@@ -41,8 +41,8 @@ import {
 	type TaskContext,
 	type Turns,
 } from "./finish.ts";
-import { JobTurns, jobPollMs, takeJobTask } from "./job.ts";
-import { waitForRecords } from "./launch-records.ts";
+import { JobTurns, jobPollMs, takeJobTask } from "./launch/job.ts";
+import { waitForRecords } from "./launch/records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
 import { openStoreAtLast, retryWrite } from "./retry-write.ts";

@@ -44,16 +44,7 @@ import { createTasks } from "../../store/records.ts";
 import { checkLaunchSize } from "../../task/record-size.ts";
 import type { Identity, Task } from "../../task/schema.ts";
 import { assertNotAncestor } from "../schedule.ts";
-import type { LaunchPlan } from "./plan.ts";
-
-export type LaunchResult = {
-	task: Task;
-	warnings: string[];
-	/** Whether the task existed before and nothing was launched (`--unique`). */
-	existing?: boolean;
-	/** Why it cannot start now, if the queue is paused. */
-	waitsFor?: string;
-};
+import type { LaunchPlan, LaunchResult } from "./plan.ts";
 
 /** The most that `--env` may hold in one launch, in bytes: all of it is passed in one variable. */
 const maxEnvironmentBytes = 120_000;

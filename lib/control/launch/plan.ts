@@ -38,6 +38,15 @@ export type LaunchPlan = {
 	writeFiles: (store: Store) => void;
 };
 
+export type LaunchResult = {
+	task: Task;
+	warnings: string[];
+	/** Whether the task existed before and nothing was launched (`--unique`). */
+	existing?: boolean;
+	/** Why it cannot start now, if the queue is paused. */
+	waitsFor?: string;
+};
+
 /**
  * Plans the launch of a droid.
  * @throws BgError: usage for invalid options, refused if they are not allowed or droid is not found.

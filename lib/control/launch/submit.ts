@@ -25,8 +25,7 @@ import { environmentFile, type Store } from "../../store/paths.ts";
 import { createTasks, findTask } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import { computeDelayLeftMs, isFinal } from "../../task/states.ts";
-import type { LaunchResult } from "./launch.ts";
-import type { LaunchPlan } from "./plan.ts";
+import type { LaunchPlan, LaunchResult } from "./plan.ts";
 
 /** The most tasks of one job array (Slurm's MaxArraySize is 1001 unless a site raised it). */
 const maxArray = 1000;

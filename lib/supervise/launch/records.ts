@@ -1,13 +1,13 @@
 /** Waits for the records of a launch, which are written after its supervisor has started. */
 import { setTimeout as delay } from "node:timers/promises";
-import { isAlive, parseClaimName } from "../process/identity.ts";
-import { UnknownError } from "../process/system.ts";
-import { removeUnlaunchedTasks } from "../prune/garbage.ts";
-import type { Store } from "../store/paths.ts";
-import { findReadableTask, readRecordVersion } from "../store/records.ts";
-import type { Identity, Task } from "../task/schema.ts";
-import { supervisorVariable } from "../task/variables.ts";
-import { isDeleted, retryWrite } from "./retry-write.ts";
+import { isAlive, parseClaimName } from "../../process/identity.ts";
+import { UnknownError } from "../../process/system.ts";
+import { removeUnlaunchedTasks } from "../../prune/garbage.ts";
+import type { Store } from "../../store/paths.ts";
+import { findReadableTask, readRecordVersion } from "../../store/records.ts";
+import type { Identity, Task } from "../../task/schema.ts";
+import { supervisorVariable } from "../../task/variables.ts";
+import { isDeleted, retryWrite } from "../retry-write.ts";
 
 /**
  * Waits for the records of a launch, all or none: if the launcher died before it wrote the last one,

@@ -3,31 +3,34 @@
  * the engine decides when it starts.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { Engine, OwnJob } from "../engine/engine.ts";
-import { isSubmissionPending, readSubmission } from "../engine/submissions.ts";
-import { ifExists } from "../error.ts";
-import { identifySelf } from "../process/identity.ts";
-import { settleAbandoned } from "../prune/withdraw.ts";
-import { checkReadiness, findEnd } from "../spawn/dependencies.ts";
-import { taskEnvVariable } from "../spawn/environment.ts";
-import type { WaitOptions } from "../spawn/waiting.ts";
-import { readFile } from "../store/files.ts";
-import { keepAttemptOutput } from "../store/output-files.ts";
-import { environmentFile, type Store } from "../store/paths.ts";
+import type { Engine, OwnJob } from "../../engine/engine.ts";
+import {
+	isSubmissionPending,
+	readSubmission,
+} from "../../engine/submissions.ts";
+import { ifExists } from "../../error.ts";
+import { identifySelf } from "../../process/identity.ts";
+import { settleAbandoned } from "../../prune/withdraw.ts";
+import { checkReadiness, findEnd } from "../../spawn/dependencies.ts";
+import { taskEnvVariable } from "../../spawn/environment.ts";
+import type { WaitOptions } from "../../spawn/waiting.ts";
+import { readFile } from "../../store/files.ts";
+import { keepAttemptOutput } from "../../store/output-files.ts";
+import { environmentFile, type Store } from "../../store/paths.ts";
 import {
 	findTask,
 	readRecordVersion,
 	updateTaskAsync,
-} from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
+} from "../../store/records.ts";
+import type { Task } from "../../task/schema.ts";
 import {
 	computeRetryDelayMs,
 	finishTask,
 	isFinal,
 	requeueForRetry,
 	timestamp,
-} from "../task/states.ts";
-import { retryWrite } from "./retry-write.ts";
+} from "../../task/states.ts";
+import { retryWrite } from "../retry-write.ts";
 
 /** How often a job looks at its record if nobody rings, in ms. */
 export const jobPollMs = 10_000;
