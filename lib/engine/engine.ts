@@ -9,77 +9,8 @@ import { existsSync } from "node:fs";
 import { BgError } from "../error.ts";
 import { setJobCheck } from "../process/identity.ts";
 import { jobsFolder, type Store } from "../store/paths.ts";
-import type { EngineName, Reason, Task } from "../task/schema.ts";
-
-/** What an engine says of a job. `job`: its number. */
-export type JobState =
-	| { phase: "pending"; job: string; why: string }
-	| { phase: "running"; job: string; node: string }
-	/** `end`: how its task has ended, if nobody recorded it. */
-	| { phase: "over"; job: string; end: JobEnd }
-	/** The engine knows no such job. */
-	| { phase: "none" }
-	/** The engine does not answer, or not yet: nothing follows. */
-	| { phase: "unknown"; why: string };
-
-export type JobEnd = { reason: Reason; error: string };
-
-/** One submission: a job, or an array of jobs. */
-export type Submission = {
-	/** The name of the job. */
-	launch: string;
-	/** One task, or those of an array. */
-	tasks: readonly Task[];
-	/** The user's arguments. */
-	args: readonly string[];
-	/** The jobs that have to end first. */
-	after: readonly string[];
-	/** How long to wait before the start, in ms. */
-	delayMs: number;
-	/** The argv of the supervisor. */
-	command: readonly string[];
-	env: NodeJS.ProcessEnv;
-};
-
-/** The job that this process runs in. */
-export type OwnJob = {
-	/** As in an identity: `<engine>:<cluster>:<number>`. */
-	identity: string;
-	/** Its number, with the place in its array. */
-	job: string;
-	node: string;
-	/** How often it was started again. */
-	run: number;
-	/** The place in the array, from 0. */
-	index: number;
-};
-
-/** Why a job is being ended. `again`: it will be started again. */
-export type StopCause = { end: JobEnd; again: boolean };
-
-export type Engine = {
-	name: EngineName;
-	/**
-	 * Submits jobs, as a whole.
-	 * @returns the number of the job.
-	 * @throws BgError: usage for the user's arguments, refused in the engine's words.
-	 */
-	submit(submission: Submission): string;
-	/** The states of jobs; one call for all of them. A state is at most `maxAgeMs` old. */
-	statesOf(tasks: readonly Task[]): JobState[];
-	/** Whether there is a job of a submission. @throws BgError (refused) if the engine does not say. */
-	hasJob(launch: string): boolean;
-	/** Tells supervisors that a record changed. Never fails: they look at their records from time to time. */
-	ring(tasks: readonly Task[]): void;
-	/** Removes jobs that have not started and ends others, in one call. @throws BgError (refused). */
-	cancel(tasks: readonly Task[]): void;
-	/** The job that this process runs in; undefined outside of jobs. */
-	here(env?: NodeJS.ProcessEnv): OwnJob | undefined;
-	/** Asks why this job got a signal to end. */
-	whyStopped(own: OwnJob): StopCause;
-	/** Whether a job lives. */
-	checkJob(identity: string): "alive" | "gone" | "unknown";
-};
+import type { Task } from "../task/schema.ts";
+import type { Engine, JobState } from "./types.ts";
 
 let engine: Engine | undefined;
 

@@ -1,7 +1,7 @@
 /** Reads what Slurm's programs print. Pure. All of it is input from outside: what does not fit is left out. */
 import { toLine } from "../print/text.ts";
 import { idPattern } from "../task/ids.ts";
-import type { JobEnd, StopCause } from "./engine.ts";
+import type { JobEnd, StopCause } from "./types.ts";
 
 /** A job of one of our submissions, as squeue(1) lists it. */
 export type ListedJob = {

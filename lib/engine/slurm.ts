@@ -7,7 +7,6 @@ import { quoteForShell } from "../process/self.ts";
 import type { Store } from "../store/paths.ts";
 import { jobsFolder } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
-import type { Engine, JobState, OwnJob, Submission } from "./engine.ts";
 import {
 	describeEnd,
 	jobKey,
@@ -22,6 +21,7 @@ import {
 	scriptExits,
 } from "./slurm-answers.ts";
 import { isSubmissionPending, readJobNumber } from "./submissions.ts";
+import type { Engine, JobState, OwnJob, Submission } from "./types.ts";
 
 /** How long one of Slurm's programs may take, in ms. */
 const capMs = 3000;

@@ -1,5 +1,6 @@
 /** The supervision of a task: whether a supervisor watches it, by its own processes. */
-import { type JobState, jobStateOf } from "../engine/engine.ts";
+import { jobStateOf } from "../engine/engine.ts";
+import type { JobState } from "../engine/types.ts";
 import { toLine } from "../print/text.ts";
 import {
 	checkLiveness,

@@ -2,7 +2,7 @@
  * Withdraws launches that were not submitted to their engine as a whole: their jobs are cancelled and their records
  * removed. A job that starts all the same finds no record, and ends.
  */
-import { type Engine, loadEngineOf } from "../engine/engine.ts";
+import { loadEngineOf } from "../engine/engine.ts";
 import {
 	endPendingLaunch,
 	type PendingLaunch,
@@ -11,6 +11,7 @@ import {
 	removeSubmission,
 	takeAbandoned,
 } from "../engine/submissions.ts";
+import type { Engine } from "../engine/types.ts";
 import { BgError } from "../error.ts";
 import { discard } from "../store/files.ts";
 import { environmentFile, type Store } from "../store/paths.ts";

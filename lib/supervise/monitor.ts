@@ -7,7 +7,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import type { StopCause } from "../engine/engine.ts";
+import type { StopCause } from "../engine/types.ts";
 import { errorMessage } from "../error.ts";
 import { formatDuration, formatSize, formatTokens } from "../print/units.ts";
 import { identifySelf, isSameProcess } from "../process/identity.ts";

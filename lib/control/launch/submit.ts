@@ -3,17 +3,14 @@
  * fails or its process dies halfway, what was written is withdrawn, here or by the next verb.
  */
 import { createHash } from "node:crypto";
-import {
-	type Engine,
-	loadEngine,
-	type Submission,
-} from "../../engine/engine.ts";
+import { loadEngine } from "../../engine/engine.ts";
 import {
 	createPendingLaunch,
 	endPendingLaunch,
 	noteSubmitted,
 	readJobNumber,
 } from "../../engine/submissions.ts";
+import type { Engine, Submission } from "../../engine/types.ts";
 import { usage } from "../../error.ts";
 import { buildSelfCommand } from "../../process/executables.ts";
 import { withdrawLaunch } from "../../prune/withdraw.ts";

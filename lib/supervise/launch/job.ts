@@ -3,11 +3,11 @@
  * the engine decides when it starts.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import type { Engine, OwnJob } from "../../engine/engine.ts";
 import {
 	isSubmissionPending,
 	readSubmission,
 } from "../../engine/submissions.ts";
+import type { Engine, OwnJob } from "../../engine/types.ts";
 import { ifExists } from "../../error.ts";
 import { identifySelf } from "../../process/identity.ts";
 import { settleAbandoned } from "../../prune/withdraw.ts";
