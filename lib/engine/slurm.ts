@@ -9,6 +9,7 @@ import { jobsFolder } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	describeEnd,
+	formatRanges,
 	jobKey,
 	type ListedJob,
 	type OverJob,
@@ -38,42 +39,49 @@ export const createSlurm = (store: Store): Engine => ({
 		[...readQueue().values()].some((job) => job.launch === launch),
 	ring: (tasks) => {
 		const { spawn } = process.getBuiltinModule("node:child_process");
-		const jobs = tasks.flatMap((task) => listJobs(store, task));
-		if (jobs.length === 0) return;
+		const jobs = listJobs(store, tasks);
+		if (jobs.length === 0) return Promise.resolve(true);
 		const args = ["--batch", "--signal=URG", ...jobs];
 		const child = spawn("scancel", args, { stdio: "ignore", detached: true });
-		child.on("error", () => {});
 		child.unref();
+		return new Promise((resolve) => {
+			child.on("error", () => resolve(false));
+			child.on("exit", (code) => resolve(code === 0));
+		});
 	},
 	cancel: (tasks) => {
-		const jobs = tasks.flatMap((task) => listJobs(store, task));
+		const jobs = listJobs(store, tasks);
 		if (jobs.length) call("scancel", ["--quiet", ...jobs]);
 	},
 	here,
-	whyStopped: ({ job, run, identity }) => {
+	whyStopped: ({ job, run }) => {
+		const own = process.env.SLURM_JOB_NAME;
 		try {
-			const [, , number = ""] = identity.split(":");
-			return parseStopCause(call("scontrol", ["show", "job", number]), {
-				job,
-				run,
-			});
+			// By its place in an array: by its number alone, all of the array may be shown.
+			const text = call("scontrol", ["show", "job", job]);
+			if (parseFields(text).get("JobName") !== own)
+				throw refused("another job");
+			return parseStopCause(text, { job, run });
 		} catch (error) {
-			if (!(error instanceof BgError)) throw error;
-			// Nobody says why: what was asked for is an end.
-			const end = describeEnd({ shown: job, state: "CANCELLED" });
-			return { end, again: false };
+			if (error instanceof BgError) return { again: false };
+			throw error;
 		}
 	},
 	checkJob: (identity) => {
-		const [name, cluster, number = ""] = identity.split(":");
+		const [name, cluster, number = "", run = "0"] = identity.split(":");
 		if (name !== "slurm") return "unknown";
 		try {
 			if (readConfig().get("ClusterName") !== cluster) return "unknown";
 			const listed = [...readQueue().values()].find(
 				(job) => job.number === number,
 			);
-			if (listed) return phaseOf(listed.state) === "over" ? "gone" : "alive";
-			return findOver(number) ? "gone" : "unknown";
+			const phase = listed && phaseOf(listed.state);
+			if (!listed) return findOver(number) ? "gone" : "unknown";
+			// It was put back, and runs or will run elsewhere.
+			if (phase === "pending") return "gone";
+			if (phase === "running")
+				return readRestarts(listed.shown) > Number(run) ? "gone" : "alive";
+			return "gone";
 		} catch (error) {
 			if (error instanceof BgError) return "unknown";
 			throw error;
@@ -148,7 +156,8 @@ function buildScript(
 		"unset BG_TASK_ID BG_TASK_ENV",
 		`export BG_DIR=${quoteForShell(store.dir)}`,
 		`export BG_SUPERVISOR=${quoteForShell(env.BG_SUPERVISOR ?? "")}`,
-		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID"',
+		// biome-ignore lint/suspicious/noTemplateCurlyInString: of the shell
+		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID${SLURM_RESTART_COUNT:+:$SLURM_RESTART_COUNT}"',
 		`exec ${command.map(quoteForShell).join(" ")} supervise --job ${launch}`,
 		"",
 	].join("\n");
@@ -240,11 +249,14 @@ function stateOf(store: Store, task: Task): JobState {
 
 /** A job that is over: of the controller while it knows it, else of the log of ended jobs. */
 function findOver(number: string): OverJob | undefined {
-	const fields = parseFields(
-		attempt(() => call("scontrol", ["show", "job", number])) ?? "",
-	);
-	const state = fields.get("JobState");
-	if (state)
+	const shown = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
+	// An element may have the number of its array: then all of them are shown.
+	const fields = shown
+		.split("\n\n")
+		.map(parseFields)
+		.find((each) => each.get("JobId") === number);
+	const state = fields?.get("JobState");
+	if (fields && state)
 		return phaseOf(state) === "over"
 			? {
 					shown: number,
@@ -273,12 +285,24 @@ function attempt<T>(act: () => T): T | undefined {
 	}
 }
 
-/** The job of a task as scancel(1) takes it; none if it is over. */
-function listJobs(store: Store, task: Task): string[] {
-	const { launch = "", index, job } = task.engine ?? {};
-	if (job) return [job];
-	const number =
-		readJobNumber(store, launch) ?? findListed(task)?.shown.split("_")[0];
-	if (!number) return [];
-	return [index === undefined ? number : `${number}_${index}`];
+/** How often a job was started again. */
+function readRestarts(job: string): number {
+	const text = attempt(() => call("scontrol", ["show", "job", job])) ?? "";
+	return Number(parseFields(text).get("Restarts") ?? 0);
+}
+
+/** The jobs of tasks as scancel(1) takes them: the places of an array together, which is one request. */
+function listJobs(store: Store, tasks: readonly Task[]): string[] {
+	const groups = Map.groupBy(tasks, ({ engine }) => engine?.launch ?? "");
+	return [...groups].flatMap(([launch, group]) => {
+		const [first] = group;
+		const number =
+			readJobNumber(store, launch) ??
+			first?.engine?.job?.split("_")[0] ??
+			(first && attempt(() => findListed(first)?.shown.split("_")[0]));
+		if (!number) return [];
+		const indexes = group.flatMap(({ engine }) => engine?.index ?? []);
+		const places = indexes.length ? `_[${formatRanges(indexes)}]` : "";
+		return [`${number}${places}`];
+	});
 }

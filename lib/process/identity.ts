@@ -140,5 +140,5 @@ function determineLiveness(identity: Identity): Exclude<Liveness, "unknown"> {
 
 /** A job from the environment, which may be set to anything. */
 function readOwnJob(text = ""): Pick<Identity, "job"> {
-	return /^[a-z]+:[\w.-]+:\d+$/.test(text) ? { job: text } : {};
+	return /^[a-z]+:[\w.-]+:\d+(:\d+)?$/.test(text) ? { job: text } : {};
 }
