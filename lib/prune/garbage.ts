@@ -19,7 +19,7 @@ import {
 	replaceFile,
 	touch,
 } from "../store/files.ts";
-import { endInput, listInputs } from "../store/input.ts";
+import { listInputs, removeInput } from "../store/input.ts";
 import { removeDeadClaims } from "../store/locks.ts";
 import {
 	folderPath,
@@ -85,7 +85,7 @@ export function sweepStore(store: Store): void {
 		for (const { id, path } of listTaskNames(store, folder))
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
 	for (const id of listInputs(store))
-		if (idPattern.test(id) && !mayRun(store, id)) endInput(store, id);
+		if (idPattern.test(id) && !mayRun(store, id)) removeInput(store, id);
 	for (const { id, path } of listTaskNames(store, "messages")) {
 		const task = findTask(store, id);
 		if (task && isFinal(task)) endMessages(store, task);
