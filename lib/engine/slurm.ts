@@ -149,7 +149,7 @@ function buildScript(
 		`export BG_DIR=${quoteForShell(store.dir)}`,
 		`export BG_SUPERVISOR=${quoteForShell(env.BG_SUPERVISOR ?? "")}`,
 		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID"',
-		`exec ${command.map(quoteForShell).join(" ")} supervise --job ${launch}`,
+		`exec ${command.map(quoteForShell).join(" ")} --job ${launch}`,
 		"",
 	].join("\n");
 }
