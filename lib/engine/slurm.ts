@@ -158,7 +158,7 @@ function buildScript(
 		`export BG_SUPERVISOR=${quoteForShell(env.BG_SUPERVISOR ?? "")}`,
 		// biome-ignore lint/suspicious/noTemplateCurlyInString: of the shell
 		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID${SLURM_RESTART_COUNT:+:$SLURM_RESTART_COUNT}"',
-		`exec ${command.map(quoteForShell).join(" ")} supervise --job ${launch}`,
+		`exec ${command.map(quoteForShell).join(" ")} --job ${launch}`,
 		"",
 	].join("\n");
 }

@@ -85,6 +85,20 @@ export function removeSubmission(store: Store, launch: string): void {
 		rmSync(path, { force: true });
 }
 
+/** Removes the files of submissions whose tasks are all over. */
+export function sweepSubmissions(
+	store: Store,
+	isOver: (id: string) => boolean,
+): void {
+	for (const launch of listNames(store, jobsFolder(store)))
+		if (
+			idPattern.test(launch) &&
+			readSubmission(store, launch).every(isOver) &&
+			!isSubmissionPending(store, launch)
+		)
+			removeSubmission(store, launch);
+}
+
 /** Whether a submission belongs to a launch that is pending. */
 export const isSubmissionPending = (store: Store, launch: string): boolean =>
 	listPending(store).some(({ launches }) => launches.includes(launch));
