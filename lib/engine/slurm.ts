@@ -75,13 +75,16 @@ export const createSlurm = (store: Store): Engine => ({
 			const listed = [...readQueue().values()].find(
 				(job) => job.number === number,
 			);
-			const phase = listed && phaseOf(listed.state);
-			if (!listed) return findOver(number) ? "gone" : "unknown";
+			const state = listed?.state ?? findOver(number)?.state;
+			if (!state) return "unknown";
+			const phase = phaseOf(state);
 			// It was put back, and runs or will run elsewhere.
 			if (phase === "pending") return "gone";
 			if (phase === "running")
-				return readRestarts(listed.shown) > Number(run) ? "gone" : "alive";
-			return "gone";
+				return readRestarts(number) > Number(run) ? "gone" : "alive";
+			// Otherwise processes may outlive their job.
+			const isGone = canTrackProcesses() || state === "NODE_FAIL";
+			return isGone ? "gone" : "unknown";
 		} catch (error) {
 			if (error instanceof BgError) return "unknown";
 			throw error;
@@ -249,12 +252,7 @@ function stateOf(store: Store, task: Task): JobState {
 
 /** A job that is over: of the controller while it knows it, else of the log of ended jobs. */
 function findOver(number: string): OverJob | undefined {
-	const shown = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
-	// An element may have the number of its array: then all of them are shown.
-	const fields = shown
-		.split("\n\n")
-		.map(parseFields)
-		.find((each) => each.get("JobId") === number);
+	const fields = showJob(number);
 	const state = fields?.get("JobState");
 	if (fields && state)
 		return phaseOf(state) === "over"
@@ -286,9 +284,21 @@ function attempt<T>(act: () => T): T | undefined {
 }
 
 /** How often a job was started again. */
-function readRestarts(job: string): number {
-	const text = attempt(() => call("scontrol", ["show", "job", job])) ?? "";
-	return Number(parseFields(text).get("Restarts") ?? 0);
+const readRestarts = (number: string): number =>
+	Number(showJob(number)?.get("Restarts") ?? 0);
+
+/** Whether no process of a job outlives it. */
+const canTrackProcesses = (): boolean =>
+	readConfig().get("ProctrackType") === "proctrack/cgroup";
+
+/** What the controller shows of a job; undefined if it does not know it, or does not answer. */
+function showJob(number: string): Map<string, string> | undefined {
+	const shown = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
+	// An element may have the number of its array: then all of them are shown.
+	return shown
+		.split("\n\n")
+		.map(parseFields)
+		.find((each) => each.get("JobId") === number);
 }
 
 /** The jobs of tasks as scancel(1) takes them: the places of an array together, which is one request. */

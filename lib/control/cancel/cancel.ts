@@ -69,7 +69,6 @@ export async function cancelTasks(
 		for (const { id, isJob } of putQueuedFirst(store, batch)) {
 			if (isJob) {
 				jobs.push(id);
-				inJobs.add(id);
 				continue;
 			}
 			started.set(
@@ -80,16 +79,17 @@ export async function cancelTasks(
 				}),
 			);
 		}
-		const ofJobs = new Map(
-			(jobs.length ? await cancelJobs(run, jobs) : []).map((result) => [
-				result.taskId,
-				result,
-			]),
-		);
-		const results = await Promise.all(
-			batch.flatMap((id) => ofJobs.get(id) ?? started.get(id) ?? []),
-		);
-		for (const result of results) done.set(result.taskId, result);
+		const all = addInner(run, jobs);
+		for (const id of all) inJobs.add(id);
+		const results = [
+			...(all.length ? await cancelJobs(run, all) : []),
+			...(await Promise.all(started.values())),
+		];
+		const found = new Map(results.map((result) => [result.taskId, result]));
+		for (const id of new Set([...batch, ...found.keys()])) {
+			const result = found.get(id);
+			if (result) done.set(id, result);
+		}
 		// A task may launch others until it is gone: repeat until there are none.
 		batch = options.only
 			? []
@@ -246,6 +246,24 @@ async function stopLeftovers(
 
 function toStopOptions(task: Task, { signal }: CancelOptions): StopOptions {
 	return { root: task.process, ...(signal && { signal: `SIG${signal}` }) };
+}
+
+/**
+ * Adds what was launched inside of jobs and runs in them: it ends with the job, so its record has to have the request
+ * before that.
+ */
+function addInner(
+	{ store, only }: CancelRun,
+	jobs: readonly string[],
+): string[] {
+	const hasStarted = (id: string) => findTask(store, id)?.supervisor;
+	const outer = only ? [] : jobs.filter(hasStarted);
+	const inner = findUnfinishedDescendants(store, new Set(outer));
+	const isInner = (id: string) => {
+		const task = findTask(store, id);
+		return task !== undefined && isInJob(task);
+	};
+	return [...new Set([...inner.filter(isInner), ...jobs])];
 }
 
 /** The unfinished tasks that were launched from inside these, directly or through others. */
