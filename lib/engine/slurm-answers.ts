@@ -74,26 +74,37 @@ export type OverJob = {
 	/** `<code>:<signal>`. */
 	exit?: string | undefined;
 	node?: string | undefined;
+	/** Whether processes may outlive their job. */
+	isLeaky?: boolean;
 };
 
 /** The exit codes of the job script, which runs before bg. */
 export const scriptExits = { notShared: 121, noProgram: 122 } as const;
 
 /** How a task ended whose job is over, and whose end nobody recorded. */
-export function describeEnd({ shown, state, exit, node }: OverJob): JobEnd {
+export function describeEnd({
+	shown,
+	state,
+	exit,
+	node,
+	isLeaky,
+}: OverJob): JobEnd {
 	const where = node ? ` on ${node}` : "";
 	const words = `(slurm ${shown}: ${state})`;
 	const [code = "", signal = ""] = exit?.split(":") ?? [];
 	if (/^CANCELLED/.test(state))
 		return { reason: "shutdown", error: `cancelled at Slurm ${words}` };
+	const left = isLeaky ? ", where what it ran may live on" : "";
 	const sentence =
-		sentences[state] ??
+		(state === "NODE_FAIL" && node
+			? `node ${node} failed`
+			: sentences[state]) ??
 		(Number(code) === scriptExits.notShared
 			? `the folder of tasks is not there${where}: it must be shared`
 			: Number(code) === scriptExits.noProgram
 				? `bg is not installed${where}`
 				: Number(signal)
-					? `its supervisor was killed by signal ${signal}${where}`
+					? `its supervisor was killed by signal ${signal}${where}${left}`
 					: `its job ended${where} without a word of its supervisor`);
 	return { reason: "engine", error: `${sentence} ${words}` };
 }

@@ -246,7 +246,11 @@ function stateOf(store: Store, task: Task): JobState {
 	return {
 		phase: "over",
 		job: shown,
-		end: describeEnd({ ...known, shown }),
+		end: describeEnd({
+			...known,
+			shown,
+			isLeaky: attempt(canTrackProcesses) === false,
+		}),
 	};
 }
 

@@ -135,6 +135,34 @@ export function readProcess(pid: number): Process | undefined {
 	return hasProc() ? readProcStat(pid) : readPsList(["-p", String(pid)])[0];
 }
 
+/**
+ * How many processes of this one's cgroup the kernel has killed for want of memory; 0 if that cannot be read.
+ * See memory.oom_control of cgroups(7) version 1, memory.events of version 2.
+ */
+export function countMemoryKills(): number {
+	const read = (path: string) => unlessUnknown(() => readProcFile(path)) ?? "";
+	const groups = read("/proc/self/cgroup");
+	const [, first] = /^\d+:memory:(\/.*)$/m.exec(groups) ?? [];
+	const [, second = ""] = /^0::(\/.*)$/m.exec(groups) ?? [];
+	const group = first ?? second;
+	const kind = first === undefined ? "cgroup2" : "cgroup .*\\bmemory\\b.*";
+	// A container may see a part of the groups only: the fourth word is what is mounted at the fifth.
+	const mounts = new RegExp(
+		`^\\d+ \\d+ \\S+ (/\\S*) (/\\S*) .* - ${kind}`,
+		"gm",
+	);
+	for (const [, root = "", mount = ""] of read("/proc/self/mountinfo").matchAll(
+		mounts,
+	)) {
+		if (!`${group}/`.startsWith(root === "/" ? root : `${root}/`)) continue;
+		const rest = root === "/" ? group : group.slice(root.length);
+		const file = first === undefined ? "memory.events" : "memory.oom_control";
+		const text = read(`${mount}${rest}/${file}`);
+		if (text) return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
+	}
+	return 0;
+}
+
 // --- internal ---
 
 /** How many processes and threads one CPU can start in a millisecond: each takes 10 µs at least. */

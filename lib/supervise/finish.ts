@@ -11,6 +11,7 @@ import {
 	windowBytes,
 } from "../droid/task-output.ts";
 import { errorMessage } from "../error.ts";
+import { countMemoryKills } from "../process/proc.ts";
 import { resumeTree } from "../process/process-tree.ts";
 import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
@@ -139,7 +140,7 @@ async function recordEnd(
 ): Promise<Task | undefined> {
 	const { id } = task;
 	const { facts, completed, error } = await readTaskResult(store, task);
-	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
+	const ownEnd = exit && addMemory(task, toTaskEnd(exit, { at, facts, error }));
 	const decide = (now: Task): Task | undefined => {
 		if (monitor.checkReplaced(now)) return undefined;
 		const { putBack } = monitor;
@@ -255,6 +256,15 @@ function toTaskEnd(
 			...(exit.signal && { signal: exit.signal }),
 		},
 	};
+}
+
+/** Adds that the memory of a job was exceeded, which its processes are killed for, to the end of a task in it. */
+function addMemory({ engine }: Task, end: TaskEnd): TaskEnd {
+	if (!engine || !end.failed || countMemoryKills() === 0) return end;
+	const words = `out of memory (${engine.name} ${engine.job}: OUT_OF_MEMORY)`;
+	return end.facts?.signal === "SIGKILL"
+		? { ...end, reason: "engine", error: words }
+		: { ...end, error: `${end.error}: ${words}` };
 }
 
 function succeeds(act: () => void): boolean {
