@@ -258,9 +258,15 @@ function toTaskEnd(
 	};
 }
 
-/** Adds that the memory of a job was exceeded, which its processes are killed for, to the end of a task in it. */
+/** How many processes of this job were killed for want of memory, as far as is known. */
+let knownKills = 0;
+
+/** Adds to the end of a task in a job that the job's memory was exceeded since the attempt before. */
 function addMemory({ engine }: Task, end: TaskEnd): TaskEnd {
-	if (!engine || !end.failed || countMemoryKills() === 0) return end;
+	if (!engine || !end.failed) return end;
+	const before = knownKills;
+	knownKills = countMemoryKills();
+	if (knownKills <= before) return end;
 	const words = `out of memory (${engine.name} ${engine.job}: OUT_OF_MEMORY)`;
 	return end.facts?.signal === "SIGKILL"
 		? { ...end, reason: "engine", error: words }

@@ -130,20 +130,21 @@ describe("a job that makes room", () => {
 				...["-o", "/dev/null", "--wrap", "sleep 300"],
 			)
 		).trim();
-		const words = `preempted (slurm ${job}: PREEMPTED)`;
 		if (flag) {
 			const queued = await box.untilTask(
 				id,
 				({ attempts }) => attempts,
 				"its attempt",
 			);
-			expect(queued.attempts).toMatchObject([{ attempt: 1, error: words }]);
+			const error = `put back into the queue (slurm ${job}: REQUEUED)`;
+			expect(queued.attempts).toMatchObject([{ attempt: 1, error }]);
 			await cluster.slurm("scancel", other);
 			await startAgain(job);
 		}
 		const task = await endSeen(box, id);
 		expect(task.status).toBe(status as "error");
-		if (!flag) expect(task).toMatchObject({ reason: "engine", error: words });
+		const error = `preempted (slurm ${job}: PREEMPTED)`;
+		if (!flag) expect(task).toMatchObject({ reason: "engine", error });
 		await cluster.slurm("scancel", other);
 	});
 });

@@ -1,3 +1,4 @@
+import { loadedEngine } from "../../engine/engine.ts";
 import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
@@ -42,6 +43,7 @@ export default defineVerb({
 			});
 		});
 		if (changed) await followEnd(store, id);
+		if (changed && task.engine) void loadedEngine()?.ring([task]);
 		const json = { id, taskId: id, status: task.status, completed: changed };
 		reply(args, json, () =>
 			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,
