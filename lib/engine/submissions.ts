@@ -85,6 +85,36 @@ export function removeSubmission(store: Store, launch: string): void {
 		rmSync(path, { force: true });
 }
 
+/**
+ * The submissions that are complete: their jobs were there when this was called. Those of a store that another user
+ * owns too.
+ */
+export function listSubmitted(store: Store): Set<string> {
+	// Listed first: what is submitted meanwhile is not among these, or is pending no more.
+	const names = listNames(store, jobsFolder(store));
+	const pending = new Set(listPending(store).flatMap((each) => each.launches));
+	return new Set(
+		names.filter((name) => idPattern.test(name) && !pending.has(name)),
+	);
+}
+
+/** Removes the files of submissions whose tasks have all ended. The folder stays: running jobs and claims ask for it. */
+export function sweepSubmissions(
+	store: Store,
+	hasEnded: (id: string) => boolean,
+): void {
+	const numbers = listNames(store, jobsFolder(store)).flatMap((name) =>
+		name.endsWith(".job") ? name.slice(0, -".job".length) : [],
+	);
+	for (const launch of listSubmitted(store))
+		if (readSubmission(store, launch).every(hasEnded))
+			removeSubmission(store, launch);
+	// A withdrawn launch that was slow to note a number.
+	for (const launch of numbers)
+		if (idPattern.test(launch) && !readSubmission(store, launch).length)
+			removeSubmission(store, launch);
+}
+
 /** Whether a submission belongs to a launch that is pending. */
 export const isSubmissionPending = (store: Store, launch: string): boolean =>
 	listPending(store).some(({ launches }) => launches.includes(launch));

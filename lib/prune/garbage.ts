@@ -4,6 +4,7 @@
  */
 import { lstatSync, readdirSync, rmSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
+import { sweepSubmissions } from "../engine/submissions.ts";
 import { ifExists } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { runOnEnd } from "../spawn/command.ts";
@@ -84,6 +85,7 @@ export function sweepStore(store: Store): void {
 	for (const folder of ["prompts", "stops", "parked"] as const)
 		for (const { id, path } of listTaskNames(store, folder))
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
+	sweepSubmissions(store, (id) => isFinishedOrGone(store, id));
 	for (const id of listInputs(store))
 		if (idPattern.test(id) && !mayRun(store, id)) endInput(store, id);
 	for (const { id, path } of listTaskNames(store, "messages")) {
