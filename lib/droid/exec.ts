@@ -1,6 +1,7 @@
 /** The argv of `droid exec`, and the files of a prompt that is not given in argv. */
 import { rmSync } from "node:fs";
 import {
+	environmentFile,
 	promptFile,
 	type Store,
 	stdinFile,
@@ -61,12 +62,13 @@ export function buildArgv(store: Store, task: Task): string[] {
 		: [...command, "-f", promptFile(store, task.id)];
 }
 
-/** Removes the files that an ended task read: its prompts and its standard input. */
+/** Removes the files that an ended task read: its prompts, its `--env` and its standard input. */
 export function removePromptFiles(store: Store, id: string): void {
 	for (const path of [
 		promptFile(store, id),
 		systemPromptFile(store, id),
 		stdinFile(store, id),
+		environmentFile(store, id),
 	])
 		rmSync(path, { force: true });
 }

@@ -107,7 +107,8 @@ export async function concludeTask(
 		if (isAnyReleased || waiting.isAnyHeld) await waiting.settle();
 	});
 	await retry(() => {
-		if (task.kind === "droid" || task.stdin) removePromptFiles(store, id);
+		if (task.kind === "droid" || task.stdin || task.engine)
+			removePromptFiles(store, id);
 		removeStops(store, id);
 		if (task.on_end) runOnEnd(store, id);
 	});
