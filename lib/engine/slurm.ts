@@ -7,111 +7,79 @@ import { quoteForShell } from "../process/self.ts";
 import type { Store } from "../store/paths.ts";
 import { jobsFolder } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
+import { JobList } from "./job-list.ts";
+import { call, SilentError } from "./programs.ts";
 import {
 	describeEnd,
 	jobKey,
 	type ListedJob,
 	type OverJob,
 	parseFields,
-	parseQueue,
-	parseRefusal,
 	parseStopCause,
 	phaseOf,
-	queueFormat,
 	scriptExits,
 } from "./slurm-answers.ts";
-import { isSubmissionPending, readJobNumber } from "./submissions.ts";
+import { readJobNumber } from "./submissions.ts";
 import type { Engine, JobState, OwnJob, Submission } from "./types.ts";
 
-/** How long one of Slurm's programs may take, in ms. */
-const capMs = 3000;
-
-/** How old the list of jobs may be, in ms. */
-const maxAgeMs = 5000;
-
 /** Slurm, for the tasks of a store. */
-export const createSlurm = (store: Store): Engine => ({
-	name: "slurm",
-	submit: (submission) => submit(store, submission),
-	statesOf: (tasks) => tasks.map((task) => stateOf(store, task)),
-	hasJob: (launch) =>
-		[...readQueue().values()].some((job) => job.launch === launch),
-	ring: (tasks) => {
-		const { spawn } = process.getBuiltinModule("node:child_process");
-		const jobs = tasks.flatMap((task) => listJobs(store, task));
-		if (jobs.length === 0) return;
-		const args = ["--batch", "--signal=URG", ...jobs];
-		const child = spawn("scancel", args, { stdio: "ignore", detached: true });
-		child.on("error", () => {});
-		child.unref();
-	},
-	cancel: (tasks) => {
-		const jobs = tasks.flatMap((task) => listJobs(store, task));
-		if (jobs.length) call("scancel", ["--quiet", ...jobs]);
-	},
-	here,
-	whyStopped: ({ job, run, identity }) => {
-		try {
-			const [, , number = ""] = identity.split(":");
-			return parseStopCause(call("scontrol", ["show", "job", number]), {
-				job,
-				run,
-			});
-		} catch (error) {
-			if (!(error instanceof BgError)) throw error;
-			// Nobody says why: what was asked for is an end.
-			const end = describeEnd({ shown: job, state: "CANCELLED" });
-			return { end, again: false };
-		}
-	},
-	checkJob: (identity) => {
-		const [name, cluster, number = ""] = identity.split(":");
-		if (name !== "slurm") return "unknown";
-		try {
-			if (readConfig().get("ClusterName") !== cluster) return "unknown";
-			const listed = [...readQueue().values()].find(
-				(job) => job.number === number,
-			);
-			if (listed) return phaseOf(listed.state) === "over" ? "gone" : "alive";
-			return findOver(number) ? "gone" : "unknown";
-		} catch (error) {
-			if (error instanceof BgError) return "unknown";
-			throw error;
-		}
-	},
-});
+export function createSlurm(store: Store): Engine {
+	const list = new JobList(store);
+	return {
+		name: "slurm",
+		submit: (submission) => submit(store, submission),
+		statesOf: (tasks) => tasks.map((task) => stateOf(store, list, task)),
+		refresh: () => list.refresh(),
+		problem: () => list.problem,
+		hasJob: (launch) =>
+			[...list.read().values()].some((job) => job.launch === launch),
+		ring: (tasks) => {
+			const { spawn } = process.getBuiltinModule("node:child_process");
+			const jobs = tasks.flatMap((task) => listJobs(store, list, task));
+			if (jobs.length === 0) return;
+			const args = ["--batch", "--signal=URG", ...jobs];
+			const child = spawn("scancel", args, { stdio: "ignore", detached: true });
+			child.on("error", () => {});
+			child.unref();
+		},
+		cancel: (tasks) => {
+			const jobs = tasks.flatMap((task) => listJobs(store, list, task));
+			if (jobs.length) call("scancel", ["--quiet", ...jobs]);
+		},
+		here,
+		whyStopped: ({ job, run, identity }) => {
+			try {
+				const [, , number = ""] = identity.split(":");
+				return parseStopCause(call("scontrol", ["show", "job", number]), {
+					job,
+					run,
+				});
+			} catch (error) {
+				if (!(error instanceof BgError)) throw error;
+				// Nobody says why: what was asked for is an end.
+				const end = describeEnd({ shown: job, state: "CANCELLED" });
+				return { end, again: false };
+			}
+		},
+		checkJob: (identity) => {
+			const [name, cluster, number = ""] = identity.split(":");
+			if (name !== "slurm") return "unknown";
+			try {
+				const listed = [...list.read().values()].find(
+					(job) => job.number === number,
+				);
+				if (readConfig().get("ClusterName") !== cluster) return "unknown";
+				if (listed) return phaseOf(listed.state) === "over" ? "gone" : "alive";
+				return findOver(number) ? "gone" : "unknown";
+			} catch (error) {
+				if (error instanceof BgError) return "unknown";
+				throw error;
+			}
+		},
+	};
+}
 
 // --- internal ---
-
-/**
- * Runs one of Slurm's programs, at most 3 s.
- * @throws BgError (refused) in its words.
- */
-function call(
-	program: string,
-	args: readonly string[],
-	{
-		input,
-		env = process.env,
-	}: { input?: string; env?: NodeJS.ProcessEnv } = {},
-): string {
-	const { spawnSync } = process.getBuiltinModule("node:child_process");
-	const done = spawnSync(program, args, {
-		encoding: "utf8",
-		env,
-		timeout: capMs,
-		killSignal: "SIGKILL",
-		maxBuffer: 256 * 1024 * 1024,
-		...(input !== undefined && { input }),
-	});
-	if (done.status === 0) return done.stdout;
-	const { error } = done;
-	if (error && "code" in error && error.code === "ENOENT")
-		throw refused(`${program} is not found: is Slurm installed here?`);
-	if (done.signal || error)
-		throw refused(`Slurm does not answer (${program} took more than 3 s)`);
-	throw refused(`Slurm: ${parseRefusal(done.stderr) || `${program} failed`}`);
-}
 
 function submit(store: Store, submission: Submission): string {
 	const { launch, tasks, args, after, delayMs, env } = submission;
@@ -126,8 +94,8 @@ function submit(store: Store, submission: Submission): string {
 		...(after.length ? [`--dependency=afterany:${after.join(":")}`] : []),
 		...(delayMs > 0 ? [`--begin=now+${Math.ceil(delayMs / 1000)}`] : []),
 	];
-	const input = buildScript(store, submission);
-	const answer = call("sbatch", [...own, ...args], { input, env });
+	const script = buildScript(store, submission);
+	const answer = call("sbatch", [...own, `--wrap=${script}`, ...args], env);
 	const [, job] = /^(\d{1,10})(;|$)/.exec(answer.trim()) ?? [];
 	if (!job) throw refused(`sbatch answered ${JSON.stringify(answer)}`);
 	return job;
@@ -142,7 +110,6 @@ function buildScript(
 	const folder = quoteForShell(jobsFolder(store));
 	const isThere = files.map((file) => `[ -r ${quoteForShell(file)} ]`);
 	return [
-		"#!/bin/sh",
 		`[ -d ${folder} ] || exit ${scriptExits.notShared}`,
 		`${isThere.join(" && ")} || exit ${scriptExits.noProgram}`,
 		"unset BG_TASK_ID BG_TASK_ENV",
@@ -169,62 +136,48 @@ function here(env: NodeJS.ProcessEnv = process.env): OwnJob | undefined {
 	};
 }
 
-/** An answer that several questions may share, for 5 s. A failure is one too. */
-function shared<T>(ask: () => T): () => T {
-	let answer: { at: number; get: () => T } | undefined;
-	return () => {
-		if (answer && performance.now() - answer.at < maxAgeMs) return answer.get();
-		const get = settle(ask);
-		answer = { at: performance.now(), get };
-		return get();
-	};
+/** Slurm's configuration, asked for once. */
+let config: ReadonlyMap<string, string> | undefined;
+
+function readConfig(): ReadonlyMap<string, string> {
+	config ??= new Map(
+		call("scontrol", ["show", "config"])
+			.split("\n")
+			.map((line) => {
+				const [key = "", value = ""] = line.split(/\s+=\s+/);
+				return [key, value.trim()];
+			}),
+	);
+	return config;
 }
 
-/** Calls a function now; the result returns or throws what it did. */
-function settle<T>(ask: () => T): () => T {
+function stateOf(store: Store, list: JobList, task: Task): JobState {
 	try {
-		const value = ask();
-		return () => value;
+		return determineState(list, task);
 	} catch (error) {
-		return () => {
-			throw error;
+		if (error instanceof SilentError) list.noteProblem(error);
+		if (!(error instanceof BgError)) throw error;
+		const { job, node } = task.engine ?? {};
+		const [known = job] = job ? [] : listJobsByRecord(store, task);
+		return {
+			phase: "unknown",
+			why: error.message,
+			...(known && { job: known }),
+			...(node && { node }),
 		};
 	}
 }
 
-const readQueue = shared(() =>
-	parseQueue(
-		call("squeue", ["-h", "-r", "-t", "all", "--me", "-o", queueFormat]),
-	),
-);
-
-const readConfig = shared(
-	() =>
-		new Map(
-			call("scontrol", ["show", "config"])
-				.split("\n")
-				.map((line) => {
-					const [key = "", value = ""] = line.split(/\s+=\s+/);
-					return [key, value.trim()];
-				}),
-		),
-);
-
-function findListed({ engine }: Task): ListedJob | undefined {
-	return readQueue().get(jobKey(engine?.launch ?? "", engine?.index));
-}
-
-function stateOf(store: Store, task: Task): JobState {
+/** @throws BgError: cannot tell. */
+function determineState(list: JobList, task: Task): JobState {
 	const { engine, supervisor } = task;
-	const listed = findListed(task);
+	const { launch = "", index } = engine ?? {};
+	const listed = list.find(launch, jobKey(launch, index));
 	const phase = listed && phaseOf(listed.state);
 	if (listed && phase === "pending")
 		return { phase, job: listed.shown, why: listed.why };
 	if (listed && phase === "running")
 		return { phase, job: listed.shown, node: listed.node };
-	const launch = engine?.launch ?? "";
-	if (!listed && isSubmissionPending(store, launch))
-		return { phase: "unknown", why: "it is being submitted" };
 	const [, , own] = supervisor?.job?.split(":") ?? [];
 	const number = listed?.number ?? own;
 	const over = number ? findOver(number) : undefined;
@@ -238,8 +191,20 @@ function stateOf(store: Store, task: Task): JobState {
 	};
 }
 
-/** A job that is over: of the controller while it knows it, else of the log of ended jobs. */
+/** What is known of jobs that are over, by number. */
+const overJobs = new Map<string, OverJob>();
+
+/**
+ * A job that is over: of the controller while it knows it, else of the log of ended jobs.
+ * @throws SilentError: cannot tell.
+ */
 function findOver(number: string): OverJob | undefined {
+	const known = overJobs.get(number) ?? askOver(number);
+	if (known) overJobs.set(number, known);
+	return known;
+}
+
+function askOver(number: string): OverJob | undefined {
 	const fields = parseFields(
 		attempt(() => call("scontrol", ["show", "job", number])) ?? "",
 	);
@@ -264,21 +229,32 @@ function findOver(number: string): OverJob | undefined {
 	return { shown: number, state: ended, exit, node };
 }
 
+/** @returns undefined if Slurm refuses. @throws SilentError if it does not answer. */
 function attempt<T>(act: () => T): T | undefined {
 	try {
 		return act();
 	} catch (error) {
-		if (error instanceof BgError) return undefined;
+		if (error instanceof BgError && !(error instanceof SilentError))
+			return undefined;
 		throw error;
 	}
 }
 
-/** The job of a task as scancel(1) takes it; none if it is over. */
-function listJobs(store: Store, task: Task): string[] {
-	const { launch = "", index, job } = task.engine ?? {};
+/** The job of a task as scancel(1) takes it, by what is recorded; none if it was not. */
+function listJobsByRecord(
+	store: Store,
+	{ engine }: Task,
+	found?: () => ListedJob | undefined,
+): string[] {
+	const { launch = "", index, job } = engine ?? {};
 	if (job) return [job];
-	const number =
-		readJobNumber(store, launch) ?? findListed(task)?.shown.split("_")[0];
+	const number = readJobNumber(store, launch) ?? found?.()?.shown.split("_")[0];
 	if (!number) return [];
 	return [index === undefined ? number : `${number}_${index}`];
 }
+
+/** The same; what was not recorded is asked for. */
+const listJobs = (store: Store, list: JobList, task: Task): string[] =>
+	listJobsByRecord(store, task, () =>
+		list.read().get(jobKey(task.engine?.launch ?? "", task.engine?.index)),
+	);

@@ -154,6 +154,11 @@ export function decidePrune(
 			: { reason: "timeout", by: formatDuration(ttl) };
 	}
 	if (task.status !== "running" || task.paused_at || !isOld) return "leave";
+	if (task.engine)
+		return {
+			age: formatDuration(ran),
+			note: `a job of ${task.engine.name}, which prune does not stop`,
+		};
 	if (ageAlone) return { reason: "timeout", by: formatDuration(ttl) };
 	const age = formatDuration(ran);
 	// A supervisor records quiet time once a minute. Without it the task may well be active.

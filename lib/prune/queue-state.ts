@@ -24,6 +24,7 @@ import type { Store } from "../store/paths.ts";
 import { compareIds } from "../task/ids.ts";
 import type { Status, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { describeJob, explainPending } from "./supervision.ts";
 
 /** What is in use at one depth of one machine. */
 export type Usage = {
@@ -108,6 +109,7 @@ export class QueueState {
 	): string | undefined {
 		const { id, status, paused_at, after = [], attempt = 1 } = task;
 		if (status !== "queued") return undefined;
+		if (task.engine) return describeJobWait(task);
 		if (paused_at) return "paused";
 		const delay = Date.parse(task.not_before ?? "") - now;
 		if (delay > 0)
@@ -160,6 +162,13 @@ export class QueueState {
 		this.#usages.set(key, usage);
 		return usage;
 	}
+}
+
+/** Why a queued task waits whose engine decides when it starts; undefined for another one. */
+export function describeJobWait(task: Task): string | undefined {
+	const job = describeJob(task);
+	const why = explainPending(task);
+	return job && `queued: ${job}${why ? `, waits: ${why}` : ""}`;
 }
 
 /** Reads the state of the queue; undefined if that is refused: what lists tasks goes on without it. */
