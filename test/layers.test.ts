@@ -221,6 +221,7 @@ test("test/ mirrors lib/", () => {
 		"chaos",
 		"faults",
 		"e2e",
+		"slurm",
 	];
 	const entries = readdirSync(join(root, "test"), { withFileTypes: true });
 	for (const { name } of entries.filter((each) => each.isDirectory()))

@@ -57,7 +57,7 @@ export function sendInput(
 }
 
 /** @throws BgError (refused) if the command has no input that is open here. */
-function assertTakesInput({ id, status, stdin, process }: Task): void {
+function assertTakesInput({ id, status, stdin, process, engine }: Task): void {
 	if (stdin !== keptInput)
 		throw refused(
 			`${id} is a command that was launched without --stdin keep: nothing can be sent to it (bg run --stdin keep)`,
@@ -69,8 +69,9 @@ function assertTakesInput({ id, status, stdin, process }: Task): void {
 			`${id} is queued: its input opens when it starts (bg status ${id})`,
 		);
 	const machine = process?.machine;
-	if (machine !== undefined && machine !== identifyMachine().machine)
-		throw refused(
-			`${id} runs on ${describeMachine(machine)}: its input can be sent to from there only`,
-		);
+	if (machine === undefined || machine === identifyMachine().machine) return;
+	const where = engine?.node ? `on ${engine.node}` : describeMachine(machine);
+	throw refused(
+		`${id} runs ${where}: its input can be sent to from there only`,
+	);
 }

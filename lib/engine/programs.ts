@@ -70,11 +70,14 @@ type Failure = {
 
 function toRefusal(program: string, failure: Failure): BgError {
 	const { error, stderr, signal } = failure;
+	const said = parseRefusal(stderr ?? "");
 	if (error && "code" in error && error.code === "ENOENT")
 		return refused(`${program} is not found: is Slurm installed here?`);
 	if (signal || (error && "code" in error && error.code === "ETIMEDOUT"))
-		return new SilentError(`${program} took more than 3 s`);
-	const words = parseRefusal(stderr) || `${program} failed`;
+		return new SilentError(
+			[`${program} took more than 3 s`, said].filter((part) => part).join(": "),
+		);
+	const words = said || `${program} failed`;
 	return unreachable.test(words)
 		? new SilentError(words)
 		: refused(`Slurm: ${words}`);

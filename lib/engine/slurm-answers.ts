@@ -1,4 +1,5 @@
 /** Reads what Slurm's programs print. Pure. All of it is input from outside: what does not fit is left out. */
+import { refused } from "../error.ts";
 import { toLine, toPlain } from "../print/text.ts";
 import { idPattern } from "../task/ids.ts";
 import type { JobEnd, StopCause } from "./types.ts";
@@ -22,9 +23,14 @@ export type ListedJob = {
 /** The format of squeue(1) that `parseQueue` reads. */
 export const queueFormat = "%j|%A|%K|%T|%N|%i|%r";
 
-/** The jobs of our submissions; the newest one of each name and place. */
+/**
+ * The jobs of our submissions; the newest one of each name and place.
+ * @throws BgError (refused) if no line is one of a list.
+ */
 export function parseQueue(text: string): Map<string, ListedJob> {
 	const found = new Map<string, ListedJob>();
+	if (text.trim() && !/^.*\|\d+\|.*\|[A-Z_]+\|.*\|.*\|/m.test(text))
+		throw refused("its list of jobs cannot be read");
 	for (const line of toPlain(text).split("\n")) {
 		const parts = line.split("|");
 		const [launch = "", number = "", place = "", state = ""] = parts;

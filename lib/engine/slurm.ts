@@ -3,6 +3,7 @@
  * is down blocks every program for 9 s and more, so each call is capped.
  */
 import { BgError, refused } from "../error.ts";
+import { toLine } from "../print/text.ts";
 import { quoteForShell } from "../process/self.ts";
 import type { Store } from "../store/paths.ts";
 import { jobsFolder } from "../store/paths.ts";
@@ -105,7 +106,8 @@ function submit(store: Store, submission: Submission): string {
 	const script = buildScript(store, submission);
 	const answer = call("sbatch", [...own, `--wrap=${script}`, ...args], env);
 	const [, job] = /^(\d{1,10})(;|$)/.exec(answer.trim()) ?? [];
-	if (!job) throw refused(`sbatch answered ${JSON.stringify(answer)}`);
+	if (!job)
+		throw refused(`sbatch answered ${JSON.stringify(toLine(answer, 100))}`);
 	return job;
 }
 
@@ -124,7 +126,7 @@ function buildScript(
 		`export BG_DIR=${quoteForShell(store.dir)}`,
 		`export BG_SUPERVISOR=${quoteForShell(env.BG_SUPERVISOR ?? "")}`,
 		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID"',
-		`exec ${command.map(quoteForShell).join(" ")} supervise --job ${launch}`,
+		`exec ${command.map(quoteForShell).join(" ")} --job ${launch}`,
 		"",
 	].join("\n");
 }
@@ -161,7 +163,7 @@ export function readConfig(): ReadonlyMap<string, string> {
 
 function stateOf(store: Store, list: JobList, task: Task): JobState {
 	try {
-		return determineState(list, task);
+		return determineState(store, list, task);
 	} catch (error) {
 		if (error instanceof SilentError) list.noteProblem(error);
 		if (!(error instanceof BgError)) throw error;
@@ -177,7 +179,7 @@ function stateOf(store: Store, list: JobList, task: Task): JobState {
 }
 
 /** @throws BgError: cannot tell. */
-function determineState(list: JobList, task: Task): JobState {
+function determineState(store: Store, list: JobList, task: Task): JobState {
 	const { engine, supervisor } = task;
 	const { launch = "", index } = engine ?? {};
 	const listed = list.find(launch, jobKey(launch, index));
@@ -187,8 +189,9 @@ function determineState(list: JobList, task: Task): JobState {
 	if (listed && phase === "running")
 		return { phase, job: listed.shown, node: listed.node };
 	const [, , own] = supervisor?.job?.split(":") ?? [];
-	const number = listed?.number ?? own;
-	const over = number ? findOver(number) : undefined;
+	const [recorded] = listJobsByRecord(store, task);
+	const number = listed?.number ?? own ?? recorded;
+	const over = number ? findOver(number, launch) : undefined;
 	if (!over && !listed) return { phase: "none" };
 	const shown = listed?.shown ?? engine?.job ?? number ?? "";
 	const known: OverJob = over ?? { shown, state: listed?.state ?? "" };
@@ -204,35 +207,41 @@ const overJobs = new Map<string, OverJob>();
 
 /**
  * A job that is over: of the controller while it knows it, else of the log of ended jobs.
- * @throws SilentError: cannot tell.
+ * @param name the name that it has, if that is known: Slurm may give out a number twice.
+ * @throws BgError: cannot tell, or it is not over.
  */
-function findOver(number: string): OverJob | undefined {
-	const known = overJobs.get(number) ?? askOver(number);
+function findOver(number: string, name?: string): OverJob | undefined {
+	const known = overJobs.get(number) ?? askOver(number, name);
 	if (known) overJobs.set(number, known);
 	return known;
 }
 
-function askOver(number: string): OverJob | undefined {
-	const fields = parseFields(
-		attempt(() => call("scontrol", ["show", "job", number])) ?? "",
+function askOver(number: string, name?: string): OverJob | undefined {
+	const isIt = (other: string | undefined) => !name || other === name;
+	const text = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
+	// An element of an array may have the number of the array: then all of them are shown.
+	const shown = text.split("\n\n").map(parseFields);
+	const fields = shown.find(
+		(each) =>
+			isIt(each.get("JobName")) &&
+			(shown.length === 1 || each.get("JobId") === number),
 	);
-	const state = fields.get("JobState");
-	if (state)
-		return phaseOf(state) === "over"
-			? {
-					shown: number,
-					state,
-					exit: fields.get("ExitCode"),
-					node: fields.get("BatchHost"),
-				}
-			: undefined;
-	const format = ["-n", "-P", "-o", "jobid,state,exitcode,nodelist"];
-	const text =
+	const state = fields?.get("JobState");
+	if (fields && state) {
+		if (phaseOf(state) !== "over") throw refused(`${number} is ${state}`);
+		const [exit, node] = [fields.get("ExitCode"), fields.get("BatchHost")];
+		return { shown: number, state, exit, node };
+	}
+	const format = ["-n", "-P", "-o", "jobid,state,exitcode,nodelist,jobname"];
+	const logged =
 		attempt(() => call("sacct", ["-X", ...format, "-j", number])) ||
 		attempt(() => call("sacct", ["-c", ...format, "-j", number])) ||
 		"";
-	const lines = text.split("\n").map((line) => line.split("|"));
-	const [, ended, exit, node] = lines.findLast(([job]) => job === number) ?? [];
+	const lines = logged.split("\n").map((line) => line.split("|"));
+	const [, ended, exit, node] =
+		lines.findLast(
+			([job, , , , other]) => job === number && isIt(other?.trim()),
+		) ?? [];
 	if (!ended || phaseOf(ended) !== "over") return undefined;
 	return { shown: number, state: ended, exit, node };
 }

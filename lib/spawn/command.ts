@@ -5,6 +5,7 @@
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { errorCode, errorMessage, wrapWriteErrors } from "../error.ts";
 import { toLine } from "../print/text.ts";
@@ -95,6 +96,14 @@ export function runOnEnd(store: Store, id: string): void {
 	}
 }
 
+/** Waits for each `--on-end` that this process started: the end of a job is the end of all that it started. */
+export async function waitForOnEnds(): Promise<void> {
+	for (const child of onEnds) {
+		child.ref();
+		await once(child, "exit").catch(() => {});
+	}
+}
+
 /** Marks a task's `--on-end` as pending. @throws BgError (refused) if that cannot be written. */
 export function createOnEndMark(store: Store, id: string): void {
 	wrapWriteErrors(onEndMark(store, id), () => touch(onEndMark(store, id)));
@@ -106,6 +115,9 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 }
 
 // --- internal ---
+
+/** Each `--on-end` that this process started and that runs. */
+const onEnds = new Set<ChildProcess>();
 
 /** How often an `--on-end` is tried for which the system has too little left at the moment. */
 const onEndTries = 3;
@@ -137,6 +149,9 @@ function startOnEnd(store: Store, task: Task, tries: number): void {
 		});
 		child.on("error", fail);
 		child.unref();
+		onEnds.add(child);
+		child.once("exit", () => onEnds.delete(child));
+		child.once("error", () => onEnds.delete(child));
 	} catch (error) {
 		fail(error);
 	}

@@ -75,6 +75,12 @@ export function buildSupervisorEnvironment(
 	return environment;
 }
 
+/** The flags that give a supervisor its launcher's limit of open files. */
+export function buildLimitFlags(): string[] {
+	const limit = readParentFileLimit();
+	return limit ? [`--open-files=${limit}`] : [];
+}
+
 /**
  * Restores the soft limit of open files, which Bun, Deno and Node raise at their start: a task gets its
  * launcher's limit.
@@ -95,8 +101,7 @@ function buildSupervisorCommand({
 	adopt = false,
 }: SupervisorOptions): Command {
 	const [program, ...args] = buildSelfCommand();
-	const limit = readParentFileLimit();
-	const flags = adopt ? ["--adopt"] : limit ? [`--open-files=${limit}`] : [];
+	const flags = adopt ? ["--adopt"] : buildLimitFlags();
 	return {
 		program,
 		args: [...args, "supervise", ...flags, ...ids],

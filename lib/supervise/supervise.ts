@@ -22,7 +22,7 @@ import {
 import { archiveIfDue } from "../prune/archive.ts";
 import { sweepIfDue } from "../prune/garbage.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
-import { startCommand } from "../spawn/command.ts";
+import { startCommand, waitForOnEnds } from "../spawn/command.ts";
 import { restoreEnvironment } from "../spawn/environment.ts";
 import { removeParkedMarks } from "../spawn/parked.ts";
 import { isHeldAtFirst, releaseSlot, setRunnable } from "../spawn/queue.ts";
@@ -153,6 +153,7 @@ async function superviseJob(store: Store, launch: string): Promise<void> {
 	await runAttempts({ store, monitor, scanner, waiting, turns }, task, true);
 	sweepIfDue(store);
 	archiveIfDue(store);
+	await waitForOnEnds();
 }
 
 /** Runs a task until no attempt follows. A fault is logged: the other tasks go on. */

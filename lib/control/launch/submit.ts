@@ -16,7 +16,10 @@ import { buildSelfCommand } from "../../process/executables.ts";
 import { withdrawLaunch } from "../../prune/withdraw.ts";
 import { createOnEndMark } from "../../spawn/command.ts";
 import { registerDependents } from "../../spawn/dependencies.ts";
-import { buildSupervisorEnvironment } from "../../spawn/supervisor.ts";
+import {
+	buildLimitFlags,
+	buildSupervisorEnvironment,
+} from "../../spawn/supervisor.ts";
 import { writePrivateFile } from "../../store/files.ts";
 import { environmentFile, type Store } from "../../store/paths.ts";
 import { createTasks, findTask } from "../../store/records.ts";
@@ -161,7 +164,7 @@ function submitPart(
 		args: first?.engine?.args ?? [],
 		after: (first?.after ?? []).flatMap((id) => findJob(store, jobs, id)),
 		delayMs: first ? computeDelayLeftMs(first) : 0,
-		command: buildSelfCommand(),
+		command: [...buildSelfCommand(), "supervise", ...buildLimitFlags()],
 		env: buildSupervisorEnvironment(store, 1),
 	};
 	const job = engine.submit(submission);

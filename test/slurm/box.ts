@@ -1,0 +1,68 @@
+/** A sandbox whose bg runs on a host of a cluster. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import {
+	type Answer,
+	type CallOptions,
+	program,
+	type Sandbox,
+	sandbox,
+} from "../tools/harness.ts";
+import type { Cluster } from "./cluster.ts";
+
+/** `host`: the submit host unless it is given. */
+type HostOptions = CallOptions & { host?: string };
+
+export type ClusterBox = Sandbox & {
+	bg: (args: string[], options?: HostOptions) => Promise<Answer>;
+	/** Runs a shell command on a host, with the environment of the sandbox. */
+	sh: (host: string, text: string) => Promise<Answer>;
+	/** Runs a shell script as a task on the cluster and returns its id. */
+	submit: (text: string, flags?: string[], env?: object) => Promise<string>;
+};
+
+export function clusterBox(cluster: Cluster): ClusterBox {
+	const box = sandbox();
+	box.env.SLURM_CONF = cluster.env.SLURM_CONF;
+	const call = box.bg;
+	const bg = (args: string[], options: HostOptions = {}) => {
+		const { host = "login", cwd = box.home, argv = program } = options;
+		return call(args, {
+			...options,
+			argv: [...cluster.on(host, cwd), ...argv],
+		});
+	};
+	return Object.assign(box, {
+		bg,
+		sh: (host: string, text: string) =>
+			bg([text], { host, argv: ["sh", "-c"] }),
+		submit: async (text: string, flags: string[] = [], env = {}) => {
+			const words = ["run", "-q", "--on", "slurm", ...flags, "d", "--"];
+			const { code, error, stdout } = await untilAnswered(() =>
+				bg([...words, "sh", "-c", text], { env: { ...env } }),
+			);
+			if (code !== 0) throw new Error(error);
+			return stdout.trim();
+		},
+	});
+}
+
+/** The files of a store that a task needs only until its end, or that stand for a launch. */
+export const passingFiles = ({ dir }: Pick<Sandbox, "dir">): string[] =>
+	readdirSync(dir, { recursive: true, withFileTypes: true })
+		.filter((each) => each.isFile())
+		.map((each) => join(each.parentPath, each.name).slice(dir.length + 1))
+		.filter((name) =>
+			/^\.(jobs\/pending|prompts|queue|slots|stops|on-end|locks)/.test(name),
+		);
+
+/** Repeats a launch until Slurm answers: on a busy machine it may take more than 3 s. */
+export async function untilAnswered(
+	launch: () => Promise<Answer>,
+): Promise<Answer> {
+	for (;;) {
+		const answer = await launch();
+		if (!/does not answer \(\w+ took more than 3 s\)/.test(answer.error))
+			return answer;
+	}
+}
