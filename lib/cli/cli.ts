@@ -23,6 +23,7 @@ import {
 	selectFlags,
 	tokenize,
 } from "./arguments.ts";
+import { warnOfEngine } from "./reply.ts";
 import { checkCall, loadVerb, type Verb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
 
@@ -58,10 +59,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text cannot be combined");
-	if (existsSync(jobsFolder({ dir: storeDir() }))) {
-		const { openEngine } = await import("../prune/withdraw.ts");
-		await openEngine(openStore());
-	}
+	await loadEngine();
 	const command: CommandDef<Args> = {
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.
@@ -73,8 +71,20 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	};
 	const rawArgs = formatRawArgs(call);
 	const { result } = await runCommand(command, { rawArgs, data: verbs });
+	warnOfEngine();
 	if (typeof result === "number") return result;
 	return result === false ? exitCodes.failed : exitCodes.ok;
+}
+
+/** Loads the engine if the store had launches with one. A store that is refused is the verb's to report. */
+async function loadEngine(): Promise<void> {
+	try {
+		if (!existsSync(jobsFolder({ dir: storeDir() }))) return;
+		const { openEngine } = await import("../prune/withdraw.ts");
+		await openEngine(openStore());
+	} catch (error) {
+		if (!isRefusal(error)) throw error;
+	}
 }
 
 /** Without a verb: what runs and as much else as fits the screen, how many more there are, and the next steps. */

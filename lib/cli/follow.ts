@@ -10,6 +10,7 @@ import {
 	readOutputText,
 	readPage,
 } from "../droid/pages.ts";
+import { followEngine } from "../engine/engine.ts";
 import { isTerminal, toPlain, writeAll } from "../print/text.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { watchEnds } from "../store/ends.ts";
@@ -132,6 +133,7 @@ async function followTask<T>(
 	const disarm = watchEnds(store, () => {
 		hasEnded = true;
 	});
+	const unfollow = followEngine(store, () => {});
 	const attemptOf = ({ attempt = 1 }: Task) => attempt;
 	let attempt = attemptOf(readTask(store, id));
 	let at = from;
@@ -161,5 +163,6 @@ async function followTask<T>(
 		}
 	} finally {
 		disarm();
+		unfollow();
 	}
 }

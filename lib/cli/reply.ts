@@ -4,6 +4,7 @@
  * stay, a cut text ends in `…`, and the reply names the command that shows all.
  */
 import type { ConsolaInstance } from "consola/core";
+import { loadedEngine } from "../engine/engine.ts";
 import {
 	formatProgramCall,
 	isDumbTerminal,
@@ -94,6 +95,17 @@ export async function confirm(
 /** Prints a line on stderr. */
 export function warn(line: string): void {
 	writeAll(2, `bg: ${toLine(line, 2000)}\n`);
+}
+
+let isEngineSaid = false;
+
+/** Says once if the engine of tasks does not answer; `before` is called first. */
+export function warnOfEngine(before?: () => void): void {
+	const problem = isEngineSaid ? undefined : loadedEngine()?.problem();
+	if (!problem) return;
+	before?.();
+	isEngineSaid = true;
+	warn(`${problem}: its tasks are shown as they were recorded`);
 }
 
 /** The line of verbs that launch tasks or wait for them. */

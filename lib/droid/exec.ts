@@ -62,7 +62,7 @@ export function buildArgv(store: Store, task: Task): string[] {
 		: [...command, "-f", promptFile(store, task.id)];
 }
 
-/** Removes the files that an ended task read: its prompts, its standard input, its `--env`. */
+/** Removes the files that an ended task read: its prompts, its `--env` and its standard input. */
 export function removePromptFiles(store: Store, id: string): void {
 	for (const path of [
 		promptFile(store, id),

@@ -85,17 +85,33 @@ export function removeSubmission(store: Store, launch: string): void {
 		rmSync(path, { force: true });
 }
 
-/** Removes the files of submissions whose tasks are all over. */
+/**
+ * The submissions that are complete: their jobs were there when this was called. Those of a store that another user
+ * owns too.
+ */
+export function listSubmitted(store: Store): Set<string> {
+	// Listed first: what is submitted meanwhile is not among these, or is pending no more.
+	const names = listNames(store, jobsFolder(store));
+	const pending = new Set(listPending(store).flatMap((each) => each.launches));
+	return new Set(
+		names.filter((name) => idPattern.test(name) && !pending.has(name)),
+	);
+}
+
+/** Removes the files of submissions whose tasks have all ended. The folder stays: running jobs and claims ask for it. */
 export function sweepSubmissions(
 	store: Store,
-	isOver: (id: string) => boolean,
+	hasEnded: (id: string) => boolean,
 ): void {
-	for (const launch of listNames(store, jobsFolder(store)))
-		if (
-			idPattern.test(launch) &&
-			readSubmission(store, launch).every(isOver) &&
-			!isSubmissionPending(store, launch)
-		)
+	const numbers = listNames(store, jobsFolder(store)).flatMap((name) =>
+		name.endsWith(".job") ? name.slice(0, -".job".length) : [],
+	);
+	for (const launch of listSubmitted(store))
+		if (readSubmission(store, launch).every(hasEnded))
+			removeSubmission(store, launch);
+	// A withdrawn launch that was slow to note a number.
+	for (const launch of numbers)
+		if (idPattern.test(launch) && !readSubmission(store, launch).length)
 			removeSubmission(store, launch);
 }
 

@@ -9,8 +9,8 @@ export type JobState =
 	| { phase: "over"; job: string; end: JobEnd }
 	/** The engine knows no such job. */
 	| { phase: "none" }
-	/** The engine does not answer, or not yet: nothing follows. */
-	| { phase: "unknown"; why: string };
+	/** The engine does not answer, or not yet: nothing follows. `job`, `node`: as they were recorded. */
+	| { phase: "unknown"; why: string; job?: string; node?: string };
 
 export type JobEnd = { reason: Reason; error: string };
 
@@ -58,8 +58,17 @@ export type Engine = {
 	 * @throws BgError: usage for the user's arguments, refused in the engine's words.
 	 */
 	submit(submission: Submission): string;
-	/** The states of jobs; one call for all of them. A state is at most `maxAgeMs` old. */
+	/** The states of jobs; one call for all of them. A state is at most 5 s old, or as of the last `refresh`. */
 	statesOf(tasks: readonly Task[]): JobState[];
+	/**
+	 * Asks for the states of all jobs in the background. From the first call on, `statesOf` does not ask. Never fails.
+	 * @returns whether the answer is another one than the last, and how many jobs it lists.
+	 */
+	refresh(): Promise<{ isNews: boolean; jobs: number }>;
+	/** Why the engine did not answer when it was asked last for the states of jobs; undefined if it did. */
+	problem(): string | undefined;
+	/** How many jobs of the store have not ended. @throws BgError (refused) if the engine does not say. */
+	countJobs(): number;
 	/** Whether there is a job of a submission. @throws BgError (refused) if the engine does not say. */
 	hasJob(launch: string): boolean;
 	/**

@@ -129,9 +129,16 @@ function renderFinished(task: ReportedTask, now: number): string {
 }
 
 function renderUnfinished(task: ReportedTask, now: number): string {
-	const { id, status, note, progress } = task;
+	const { id, status, note, waits_for, progress } = task;
 	const since = `${status} for ${formatTaskAge(task, now)}`;
-	const facts = [since, describeWork(task), note, describeWorktree(task)];
+	const waits = waits_for?.replace(/^queued: /, "");
+	const facts = [
+		since,
+		describeWork(task),
+		note,
+		waits,
+		describeWorktree(task),
+	];
 	return renderItem(task, facts, {
 		title: "last message",
 		text: progress?.lastMessage,

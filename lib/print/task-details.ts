@@ -48,6 +48,7 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 		droid: task.agent,
 		model: task.model,
 		command: task.kind === "command" ? task.command?.join(" ") : undefined,
+		engine: describeEngine(task),
 		folder: task.cwd,
 		worktree: task.worktree_dir,
 		changes: changes && `${changes} (bg diff ${task.id})`,
@@ -88,6 +89,15 @@ export function renderTaskDetails(task: Task, options: DetailsOptions) {
 }
 
 // --- internal ---
+
+/** Where its supervisor runs or ran, as it is recorded, with the user's arguments. */
+function describeEngine({ engine }: Task): string | undefined {
+	if (!engine) return undefined;
+	const { name, job, node, args = [] } = engine;
+	const where = [name, job, node && `on ${node}`].filter((part) => part);
+	const given = args.length ? `; ${args.join(" ")}` : "";
+	return where.join(" ") + given;
+}
 
 /** Wraps the first lines of a text. If there are more, the last line says how to see them. */
 function wrapField(text: string, width: number): string[] {

@@ -87,25 +87,39 @@ export function describeSupervision(
 	if (supervision === "lingering") return "process alive";
 	if (supervision === "unknown") return "no supervisor is known";
 	if (supervision === "native") return "droid runs it";
-	if (task.engine && !isFinal(task)) return describeJob(task);
+	if (task.engine && !isFinal(task) && supervision !== "unclear")
+		return describeJob(task);
 	if (supervision === "unclear")
 		return toLine(
-			`cannot tell whether it runs: ${explainUnknown([task.supervisor, task.process])}`,
+			`cannot tell whether it runs: ${explainSilence(task) ?? explainUnknown([task.supervisor, task.process])}`,
 		);
 	if (supervision === "elsewhere")
 		return toLine(describeMachine(task.supervisor?.machine ?? ""));
 	return undefined;
 }
 
-/** Where the job of a task is, in the engine's words. */
-function describeJob({ engine, ...task }: Task): string {
-	const state = jobStateOf({ ...task, engine });
-	const name = `${engine?.name} ${"job" in state ? state.job : (engine?.job ?? "")}`;
-	if (state.phase === "pending") return toLine(`${name}, waits: ${state.why}`);
-	if (state.phase === "running") return toLine(`${name} on ${state.node}`);
-	if (state.phase === "unknown")
-		return toLine(`cannot tell whether it runs: ${state.why}`);
-	return toLine(`${name} is over`);
+/** The job of a task and its node, as its engine says, else as they are recorded; undefined if neither is known. */
+export function describeJob(task: Task): string | undefined {
+	const { engine } = task;
+	const state = jobStateOf(task);
+	const { job } = { ...engine, ...state };
+	const node = "node" in state ? state.node : undefined;
+	if (!engine || !job) return undefined;
+	const where = node ? ` on ${node}` : "";
+	const over = state.phase === "over" ? " is over" : "";
+	return toLine(`${engine.name} ${job}${where}${over}`);
+}
+
+/** Why the job of a task is pending, in the words of its engine; undefined if it is not or that is not known. */
+export function explainPending(task: Task): string | undefined {
+	const state = jobStateOf(task);
+	return state.phase === "pending" ? toLine(state.why) : undefined;
+}
+
+/** Why an engine does not say whether the job of a task lives; undefined if it does. */
+function explainSilence(task: Task): string | undefined {
+	const state = task.engine && jobStateOf(task);
+	return state?.phase === "unknown" ? state.why : undefined;
 }
 
 /**
@@ -113,6 +127,15 @@ function describeJob({ engine, ...task }: Task): string {
  * @param task as it was read, or as `reconcileTask` returned it.
  */
 export const describeNote = (task: Task): string | undefined =>
+	task.engine && !isFinal(task) ? noteJob(task) : noteSupervision(task);
+
+// --- internal ---
+
+/** The job of a queued task is said with why it waits. */
+const noteJob = (task: Task) =>
+	task.status === "running" ? describeJob(task) : undefined;
+
+const noteSupervision = (task: Task) =>
 	describeSupervision(task, checkSupervision(task)) ??
 	(task.paused_at && !isFinal(task) ? "paused" : undefined) ??
 	(task.recorded === false ? "not recorded" : undefined);

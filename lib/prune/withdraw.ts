@@ -13,8 +13,7 @@ import {
 } from "../engine/submissions.ts";
 import type { Engine } from "../engine/types.ts";
 import { BgError } from "../error.ts";
-import { discard } from "../store/files.ts";
-import { environmentFile, type Store } from "../store/paths.ts";
+import type { Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import { removeUnlaunchedTasks } from "./garbage.ts";
 
@@ -58,7 +57,6 @@ export function withdrawLaunch(
 			// Its jobs find no record.
 		}
 		removeUnlaunchedTasks(store, ids);
-		for (const id of ids) discard(environmentFile(store, id));
 		removeSubmission(store, launch);
 	}
 	endPendingLaunch(pending);

@@ -38,9 +38,9 @@ export function clusterBox(cluster: Cluster): ClusterBox {
 			bg([text], { host, argv: ["sh", "-c"] }),
 		submit: async (text: string, flags: string[] = [], env = {}) => {
 			const words = ["run", "-q", "--on", "slurm", ...flags, "d", "--"];
-			const { code, error, stdout } = await bg([...words, "sh", "-c", text], {
-				env: { ...env },
-			});
+			const { code, error, stdout } = await untilAnswered(() =>
+				bg([...words, "sh", "-c", text], { env: { ...env } }),
+			);
 			if (code !== 0) throw new Error(error);
 			return stdout.trim();
 		},
@@ -48,10 +48,21 @@ export function clusterBox(cluster: Cluster): ClusterBox {
 }
 
 /** The files of a store that a task needs only until its end, or that stand for a launch. */
-export const passingFiles = ({ dir }: Sandbox): string[] =>
+export const passingFiles = ({ dir }: Pick<Sandbox, "dir">): string[] =>
 	readdirSync(dir, { recursive: true, withFileTypes: true })
 		.filter((each) => each.isFile())
 		.map((each) => join(each.parentPath, each.name).slice(dir.length + 1))
 		.filter((name) =>
 			/^\.(jobs\/pending|prompts|queue|slots|stops|on-end|locks)/.test(name),
 		);
+
+/** Repeats a launch until Slurm answers: on a busy machine it may take more than 3 s. */
+export async function untilAnswered(
+	launch: () => Promise<Answer>,
+): Promise<Answer> {
+	for (;;) {
+		const answer = await launch();
+		if (!/does not answer \(\w+ took more than 3 s\)/.test(answer.error))
+			return answer;
+	}
+}

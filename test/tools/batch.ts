@@ -28,7 +28,7 @@ export const launch = (
 export const answersIn = (stdout: string): any[] => JSON.parse(stdout).tasks;
 
 /** The files of a store in folders that stand for tasks, and its records. */
-export function filesOf(box: Sandbox): string[] {
+export function filesOf(box: Pick<Sandbox, "dir">): string[] {
 	if (!existsSync(box.dir)) return [];
 	return readdirSync(box.dir, { recursive: true, withFileTypes: true })
 		.filter((each) => each.isFile())

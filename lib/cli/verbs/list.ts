@@ -71,6 +71,7 @@ const shortKeys = [
 	"started_at",
 	"completed_at",
 	"progress",
+	"engine",
 	"recorded",
 ] as const satisfies readonly (keyof ReportedTask)[];
 

@@ -1,5 +1,6 @@
 import { cancelTasks } from "../../control/cancel/cancel.ts";
 import { parseDurationFlag } from "../../control/schedule.ts";
+import { loadedEngine } from "../../engine/engine.ts";
 import { toPlain } from "../../print/text.ts";
 import { archiveSlice } from "../../prune/archive.ts";
 import { sweepStore } from "../../prune/garbage.ts";
@@ -70,7 +71,12 @@ export default defineVerb({
 // --- internal ---
 
 function describePruned(pruned: PruneResult, dryRun: boolean): string {
-	const { tasks, overdue, unknown, unreadable } = pruned;
+	const { tasks, overdue, unreadable } = pruned;
+	// That an engine does not answer is said once.
+	const silence = loadedEngine()?.problem();
+	const unknown = pruned.unknown.filter(
+		({ note }) => !silence || !note.includes(silence),
+	);
 	const ending = dryRun ? "would end" : "ended";
 	const lines = [
 		...tasks.map(({ taskId, reason }) => `${taskId}  ${ending}: ${reason}`),

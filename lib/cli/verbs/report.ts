@@ -2,6 +2,7 @@ import { addProgress, addUsage } from "../../droid/task-output.ts";
 import { mayHaveWorktree } from "../../droid/worktree/birth.ts";
 import { type ReportedTask, renderReport } from "../../print/report.ts";
 import { writeAll } from "../../print/text.ts";
+import { describeJobWait } from "../../prune/queue-state.ts";
 import { reconcileTasks } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
 import { openStore } from "../../store/directory.ts";
@@ -35,7 +36,9 @@ export default defineVerb({
 		for (const task of all) {
 			if (!matches(task)) continue;
 			const current = addUsage(store, addProgress(store, task));
-			tasks.push({ ...current, note: describeNote(task) });
+			const waits_for =
+				task.status === "queued" ? describeJobWait(task) : undefined;
+			tasks.push({ ...current, note: describeNote(task), waits_for });
 		}
 		if (!writeAll(1, renderReport(await addChanged(store, tasks)))) return;
 		for (const task of tasks) dismissNotice(store, task);

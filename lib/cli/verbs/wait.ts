@@ -32,6 +32,7 @@ import {
 	queuePausedWarning,
 	truncateRecord,
 	warn,
+	warnOfEngine,
 	writeJson,
 } from "../reply.ts";
 import {
@@ -158,9 +159,10 @@ export async function waitAndShow(
 				if (!json && !quiet)
 					isRead = writeAll(1, `${describeEnded(task)}\n`) && isRead;
 			},
-			onPoll: (ids) => {
+			onPoll: (ids, jobs) => {
 				left = [...ids];
-				if (isPauseNews(ids)) {
+				warnOfEngine(() => line?.clear());
+				if (isPauseNews(left, jobs)) {
 					line?.clear();
 					warn(queuePausedWarning);
 				}
@@ -213,15 +215,19 @@ function selectTasks(
 /** How often to check whether the queue is paused, in ms. */
 const pauseCheckMs = 1000;
 
-/** Returns a function that says once whether the queue is paused and one of the tasks is queued. */
-function watchPause(store: Store): (ids: ReadonlySet<string>) => boolean {
+/** Returns a function that says once whether the queue is paused and one of the tasks is queued in it. */
+function watchPause(
+	store: Store,
+): (ids: readonly string[], jobs: Pick<ReadonlySet<string>, "has">) => boolean {
 	let nextCheckAt = 0;
-	return (ids) => {
+	return (ids, jobs) => {
 		if (performance.now() < nextCheckAt) return false;
 		nextCheckAt = performance.now() + pauseCheckMs;
 		const isNews =
 			isQueuePaused(store) &&
-			[...ids].some((id) => findTask(store, id)?.status === "queued");
+			ids.some(
+				(id) => !jobs.has(id) && findTask(store, id)?.status === "queued",
+			);
 		if (isNews) nextCheckAt = Number.POSITIVE_INFINITY;
 		return isNews;
 	};

@@ -1,3 +1,4 @@
+import { followEngine } from "../../engine/engine.ts";
 import { exitCodes, usage } from "../../error.ts";
 import { isColourWanted } from "../../print/status.ts";
 import {
@@ -152,6 +153,10 @@ export default defineVerb({
 				}),
 			minPollMs,
 		);
+		const unfollow = followEngine(store, () => {
+			tasks.noteAnswer();
+			poll.call();
+		});
 		const disarm = watchEnds(store, poll.call);
 		const timers = [
 			setInterval(poll.call, pollIntervalMs),
@@ -169,6 +174,7 @@ export default defineVerb({
 			screen.close();
 			interrupt.ignore();
 			disarm();
+			unfollow();
 			poll.stop();
 			for (const timer of timers) clearInterval(timer);
 		}

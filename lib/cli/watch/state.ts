@@ -40,6 +40,8 @@ export type WatchRow = {
 export type WatchHead = {
 	counts: Readonly<Partial<Record<Status, number>>>;
 	isQueuePaused: boolean;
+	/** Why the engine of tasks does not answer; empty if it does. */
+	engine?: string;
 	/** The limit on running tasks here; 0 is none, undefined if it cannot be read. */
 	limit?: number | undefined;
 	/** How many run, and of how many that may. */

@@ -56,10 +56,11 @@ function drawBody(state: WatchState, options: DrawOptions): string[] {
 
 /** The line on top, with what matters most first. */
 function describeHead({ head }: WatchState): string {
-	const { counts, isQueuePaused, running, limits, usage } = head;
+	const { counts, isQueuePaused, engine, running, limits, usage } = head;
 	const others = summarizeCounts({ ...counts, running: 0 });
 	const parts = [
 		isQueuePaused ? "queue paused" : "",
+		engine ?? "",
 		Object.keys(counts).length ? "" : "no task yet",
 		[running, others].filter(Boolean).join(", "),
 		limits,

@@ -4,6 +4,7 @@
  * and the queue only if its folders changed. Names and records change by renames, which change the folder's mtime.
  */
 import { addUsage, readCurrentDigest } from "../../../droid/task-output.ts";
+import { loadedEngine } from "../../../engine/engine.ts";
 import { shortenIds } from "../../../print/table.ts";
 import {
 	findQueueState,
@@ -14,7 +15,8 @@ import {
 	type ReconciledTask,
 	reconcileTask,
 } from "../../../prune/reconcile.ts";
-import { checkSupervision } from "../../../prune/supervision.ts";
+import { checkSupervision, describeNote } from "../../../prune/supervision.ts";
+import { FolderChanges } from "../../../store/folder-changes.ts";
 import { readOutputState } from "../../../store/output-files.ts";
 import { folderPath, type Store } from "../../../store/paths.ts";
 import {
@@ -27,7 +29,6 @@ import type { Status, Task } from "../../../task/schema.ts";
 import { isFinal } from "../../../task/states.ts";
 import { readTaskRow } from "../../task-rows.ts";
 import type { WatchData, WatchHead, WatchRow } from "../state.ts";
-import { FolderChanges } from "./folder-changes.ts";
 import {
 	describeInUse,
 	describeUsed,
@@ -56,6 +57,7 @@ export class TaskReader {
 	#head: WatchHead | undefined;
 	#checkedAt = Number.NEGATIVE_INFINITY;
 	#part = 0;
+	#hasAnswer = false;
 
 	/** @param includes whether a task is shown; by default unless `bg cleanup` took it off the list. */
 	constructor(
@@ -70,23 +72,32 @@ export class TaskReader {
 		);
 	}
 
+	/** The engine has answered: the next poll shows what it said. */
+	noteAnswer(): void {
+		this.#hasAnswer = true;
+	}
+
 	/** @returns the tasks as they are now, in the order of the list; undefined if nothing has changed. */
 	poll(now = Date.now()): WatchData | undefined {
 		const hasNames = this.#folder.mayHaveChanged();
-		const isCheck = now - this.#checkedAt >= finishedCheckMs;
+		const isCheck = Math.abs(now - this.#checkedAt) >= finishedCheckMs;
 		if (isCheck) this.#checkedAt = now;
 		const isListed = (hasNames || isCheck) && this.#list();
 		const isRead = this.#readRecords(isCheck, hasNames);
 		const isFollowed = this.#followTasks();
+		const hasAnswer = this.#hasAnswer;
+		this.#hasAnswer = false;
+		const isAnswered = hasAnswer && this.#showJobs();
 		// The limits are a file of the folder.
 		const isQueueRead =
 			this.#queueFolders.map((each) => each.mayHaveChanged()).includes(true) ||
 			hasNames;
 		if (isQueueRead) this.#queue = findQueueState(this.#store);
-		let isChanged = isListed || isRead || isFollowed;
-		if (isChanged || isQueueRead)
+		let isChanged = isListed || isRead || isFollowed || isAnswered;
+		if (isChanged || isQueueRead || hasAnswer)
 			isChanged = this.#describeHead(isQueueRead) || isChanged;
-		isChanged = this.#describeWaits(now, isQueueRead || isRead) || isChanged;
+		const isAll = isQueueRead || isRead || hasAnswer;
+		isChanged = this.#describeWaits(now, isAll) || isChanged;
 		if (!isChanged || !this.#head) return undefined;
 		return { rows: orderRows(this.#known, now), head: this.#head };
 	}
@@ -153,11 +164,24 @@ export class TaskReader {
 		return isChanged;
 	}
 
+	/** Shows what the engine said of running tasks. @returns whether that has changed. */
+	#showJobs(): boolean {
+		let isChanged = false;
+		for (const [id, known] of this.#known) {
+			const { task, note } = known;
+			if (!task?.engine || describeNote(task) === note) continue;
+			this.#setTask(id, known, task);
+			isChanged = true;
+		}
+		return isChanged;
+	}
+
 	#setTask(id: string, known: Known, task: ReconciledTask): void {
 		const isDone =
 			isFinal(task) && task.recorded !== false && !isLingering(task);
 		known.task = isDone ? undefined : task;
 		known.besides = undefined;
+		known.note = task.engine && describeNote(task);
 		known.hasMessages = hasMessages(this.#store, id);
 		known.written =
 			task.status === "running"
@@ -199,6 +223,7 @@ export class TaskReader {
 		this.#head = {
 			counts,
 			isQueuePaused: queue.paused,
+			engine: loadedEngine()?.problem() ?? "",
 			...describeInUse(limits, this.#queue, counts.running ?? 0),
 			usage: describeUsed({ tokens, credits }),
 		};
@@ -239,6 +264,8 @@ type Known = OrderedTask & {
 	written?: string | undefined;
 	/** What is said of a queued task besides why it waits. */
 	besides?: string | undefined;
+	/** What its engine says of it while it runs. */
+	note?: string | undefined;
 	/** Whether its row may show messages, which come and go beside the record. */
 	hasMessages?: boolean;
 };

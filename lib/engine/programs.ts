@@ -1,0 +1,87 @@
+/** Calls Slurm's programs. A controller that is down blocks them for 9 s and more, so each call is capped. */
+import { BgError, refused } from "../error.ts";
+import { parseRefusal } from "./slurm-answers.ts";
+
+/** How long a program may take, in ms. */
+const capMs = 3000;
+
+const maxAnswerBytes = 256 * 1024 * 1024;
+
+/** Slurm did not answer: nothing follows. */
+export class SilentError extends BgError {
+	constructor(why: string) {
+		super("refused", `Slurm does not answer (${why})`);
+	}
+}
+
+/**
+ * Runs one of Slurm's programs, at most 3 s.
+ * @throws SilentError, or BgError (refused) in its words.
+ */
+export function call(
+	program: string,
+	args: readonly string[],
+	env: NodeJS.ProcessEnv = process.env,
+): string {
+	const { spawnSync } = process.getBuiltinModule("node:child_process");
+	const options = { encoding: "utf8", ...callOptions(env) } as const;
+	const { status, stdout, ...failure } = spawnSync(program, args, options);
+	if (status === 0) return stdout;
+	throw toRefusal(program, failure);
+}
+
+/** The same, while other work of this process goes on. */
+export function callAsync(
+	program: string,
+	args: readonly string[],
+	env: NodeJS.ProcessEnv = process.env,
+): Promise<string> {
+	const { execFile } = process.getBuiltinModule("node:child_process");
+	const options = { encoding: "utf8", ...callOptions(env) } as const;
+	return new Promise((resolve, reject) => {
+		execFile(program, args, options, (error, stdout, stderr) => {
+			if (!error) resolve(stdout);
+			else reject(toRefusal(program, { error, stderr, signal: error.signal }));
+		});
+	});
+}
+
+// --- internal ---
+
+const callOptions = (env: NodeJS.ProcessEnv) =>
+	({
+		env: Object.fromEntries(
+			Object.entries(env).filter(([name]) => !changesAnswers.test(name)),
+		),
+		timeout: capMs,
+		killSignal: "SIGKILL",
+		maxBuffer: maxAnswerBytes,
+	}) as const;
+
+/** Variables by which users choose what Slurm's programs list, or change what bg submits. */
+const changesAnswers =
+	/^(SQUEUE_|SACCT_|SLURM_CLUSTERS$|SBATCH_(ARRAY_INX|CLUSTERS|WAIT|TEST_ONLY)$)/;
+
+type Failure = {
+	error?: Error | undefined;
+	stderr: string;
+	signal?: NodeJS.Signals | null | undefined;
+};
+
+function toRefusal(program: string, failure: Failure): BgError {
+	const { error, stderr, signal } = failure;
+	const said = parseRefusal(stderr ?? "");
+	if (error && "code" in error && error.code === "ENOENT")
+		return refused(`${program} is not found: is Slurm installed here?`);
+	if (signal || (error && "code" in error && error.code === "ETIMEDOUT"))
+		return new SilentError(
+			[`${program} took more than 3 s`, said].filter((part) => part).join(": "),
+		);
+	const words = said || `${program} failed`;
+	return unreachable.test(words)
+		? new SilentError(words)
+		: refused(`Slurm: ${words}`);
+}
+
+/** What a program says that reaches no controller. */
+const unreachable = /unable to contact|connection|timed out|communication/i;
