@@ -23,12 +23,12 @@ const said = (box: ClusterBox, id: string, word: string) =>
 		`${word} of ${id}`,
 	);
 
-/** Waits for a note of `bg status`. Meanwhile Slurm may be too slow to answer. */
+/** Waits for what `bg status` says a task waits for. Meanwhile Slurm may be too slow to answer. */
 const noted = async (box: ClusterBox, id: string, note: RegExp) => {
 	let seen = "";
 	await until(
 		async () => {
-			seen = (await box.bg(["status", id])).json().note ?? "";
+			seen = (await box.bg(["status", id])).json().waits_for ?? "";
 			return note.test(seen);
 		},
 		`${note}`,
@@ -232,7 +232,7 @@ describe("Slurm ends a job:", () => {
 					error: `put back into the queue (slurm ${job}: REQUEUED)`,
 				},
 			]);
-			await noted(box, id, new RegExp(`^slurm ${job}, waits: `));
+			await noted(box, id, new RegExp(`^queued: slurm ${job}, waits: `));
 			writeFileSync(join(box.home, "go"), "");
 			await until(async () => (await show(job)).includes("PENDING"), "pending");
 			await cluster.slurm("scontrol", "update", `job=${job}`, "StartTime=now");
@@ -296,7 +296,7 @@ describe("Slurm ends a job:", () => {
 	concurrentTest("held, it is shown with Slurm's reason", async () => {
 		const box = clusterBox(cluster);
 		const id = await box.submit("true", held);
-		await noted(box, id, /^slurm \d+, waits: JobHeldUser$/);
+		await noted(box, id, /^queued: slurm \d+, waits: JobHeldUser$/);
 		expect(box.record(id)).toMatchObject({ status: "queued" });
 		await box.bg(["cancel", id]);
 	});
