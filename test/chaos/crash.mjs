@@ -9,17 +9,17 @@
  *     CHAOS_MEANWHILE
  *                    `verb:12:command`: a shell command that runs from start to end after that step
  *     CHAOS_NAP_LOG  gets a line right before a sleep
- *     CHAOS_UNTIL    when crashes and sleeps stop, in ms since 1970
+ *     CHAOS_FIRE     a file: crashes and sleeps happen as long as it exists
  *     CHAOS_LOG      gets one line of JSON right before a death
  *     CHAOS_CLOCK    how far the clock is ahead, in ms
  */
 const { CHAOS_PROGRAM, CHAOS_CRASH = "", CHAOS_LOG } = process.env;
 const { CHAOS_NAP_LOG } = process.env;
-const { CHAOS_NAP = "", CHAOS_UNTIL = "Infinity", CHAOS_CLOCK } = process.env;
+const { CHAOS_NAP = "", CHAOS_FIRE, CHAOS_CLOCK } = process.env;
 const { CHAOS_MEANWHILE = "" } = process.env;
 const fs = process.getBuiltinModule("node:fs");
 const processes = process.getBuiltinModule("node:child_process");
-const { appendFileSync } = fs;
+const { appendFileSync, existsSync } = fs;
 const kill = process.kill.bind(process);
 
 const argv = process.argv.slice(2);
@@ -34,7 +34,7 @@ let steps = 0;
 /** How long a sleep takes, in ms: long enough for other processes to do their step. */
 const nap = 300;
 
-const isFire = () => Date.now() < Number(CHAOS_UNTIL);
+const isFire = () => !CHAOS_FIRE || existsSync(CHAOS_FIRE);
 
 function sleep() {
 	if (CHAOS_NAP_LOG) appendFileSync(CHAOS_NAP_LOG, "asleep\n");
@@ -48,9 +48,9 @@ function runMeanwhile() {
 	processes.spawnSync("sh", ["-c", command], options);
 }
 
-function die(step) {
+function die(step, to) {
 	const { pid } = process;
-	const line = { pid, role, argv, step, number: steps };
+	const line = { pid, role, argv, step, number: steps, to };
 	appendFileSync(CHAOS_LOG, `${JSON.stringify(line)}\n`);
 	kill(pid, "SIGKILL");
 	for (;;);
@@ -70,7 +70,7 @@ function wrap(module, name, { counts = () => true, torn } = {}) {
 			return act.apply(this, args);
 		} finally {
 			// After a step that fails as well: a loop over all steps would end there.
-			if (dies) die(name);
+			if (dies) die(name, name === "renameSync" ? args[1] : undefined);
 			if (step === sleepy && isFire()) sleep();
 			if (role === "verb" && step === Number(busy)) runMeanwhile();
 		}
