@@ -4,7 +4,8 @@
  * well, because the program starts itself again by the file it was called by.
  *
  *     CHAOS_PROGRAM  the script to run
- *     CHAOS_CRASH    `verb:12,supervise:30`: the step after which the call dies, and its supervisor
+ *     CHAOS_CRASH    `verb:12,supervise:30,archive:3`: the step after which the call dies, and its supervisor; and
+ *                    the move to the archive after which either dies
  *     CHAOS_NAP      the same for a sleep, in which other processes go first
  *     CHAOS_MEANWHILE
  *                    `verb:12:command`: a shell command that runs from start to end after that step
@@ -24,12 +25,14 @@ const kill = process.kill.bind(process);
 
 const argv = process.argv.slice(2);
 const role = argv[0] === "supervise" ? "supervise" : "verb";
-const stepIn = (points) =>
-	Number(new RegExp(`${role}:(\\d+)`).exec(points)?.[1] ?? 0);
+const stepIn = (points, of = role) =>
+	Number(new RegExp(`${of}:(\\d+)`).exec(points)?.[1] ?? 0);
 const deadly = stepIn(CHAOS_CRASH);
 const sleepy = stepIn(CHAOS_NAP);
 const [, busy, command] = /^verb:(\d+):(.*)$/s.exec(CHAOS_MEANWHILE) ?? [];
+const deadlyMove = stepIn(CHAOS_CRASH, "archive");
 let steps = 0;
+let moves = 0;
 
 /** How long a sleep takes, in ms: long enough for other processes to do their step. */
 const nap = 300;
@@ -48,9 +51,9 @@ function runMeanwhile() {
 	processes.spawnSync("sh", ["-c", command], options);
 }
 
-function die(step, to) {
+function die(step, isMove = false) {
 	const { pid } = process;
-	const line = { pid, role, argv, step, number: steps, to };
+	const line = { pid, role, argv, step, number: steps, isMove };
 	appendFileSync(CHAOS_LOG, `${JSON.stringify(line)}\n`);
 	kill(pid, "SIGKILL");
 	for (;;);
@@ -61,7 +64,9 @@ function wrap(module, name, { counts = () => true, torn } = {}) {
 	const act = module[name];
 	module[name] = function (...args) {
 		const step = counts(...args) ? ++steps : -1;
-		const dies = step === deadly && isFire();
+		const isMove = name === "renameSync" && args[1].includes("/.archive/");
+		const isDeadly = step === deadly || (isMove && ++moves === deadlyMove);
+		const dies = isDeadly && isFire();
 		if (dies && torn && deadly % 2) {
 			torn(act, args);
 			die(`${name}, half of it`);
@@ -70,7 +75,7 @@ function wrap(module, name, { counts = () => true, torn } = {}) {
 			return act.apply(this, args);
 		} finally {
 			// After a step that fails as well: a loop over all steps would end there.
-			if (dies) die(name, name === "renameSync" ? args[1] : undefined);
+			if (dies) die(name, isMove);
 			if (step === sleepy && isFire()) sleep();
 			if (role === "verb" && step === Number(busy)) runMeanwhile();
 		}

@@ -80,6 +80,8 @@ export type Action = {
 	/** The step after which it dies, and that of the supervisor it starts. */
 	crash?: number;
 	superviseCrash?: number;
+	/** The move to the archive after which either dies. */
+	archiveCrash?: number;
 	/** The step after which it sleeps, and that of the supervisor it starts. */
 	nap?: number;
 	superviseNap?: number;
@@ -159,6 +161,7 @@ const stepsOf: Record<Call["verb"], number> = {
 	delete: 60,
 };
 const stepsOfSupervisor = 70;
+const movesOfCall = 6;
 
 /** The share of each form among all calls. Deno and Node take four times as much processor time as the executable. */
 const scriptShares = { bun: 3, deno: 1, node: 1 };
@@ -235,7 +238,8 @@ export function planRound(seed: number): Plan {
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
 		const own = () => dice.below(stepsOf[verb]) + 1;
 		const supervisors = () => dice.below(stepsOfSupervisor) + 1;
-		const dies = dice.chance(/^(hook|deliver)$/.test(verb) ? 0.4 : 0.2);
+		const dies =
+			!first && dice.chance(/^(hook|deliver)$/.test(verb) ? 0.4 : 0.2);
 		const superviseDies = !dies && dice.chance(isLaunch ? 0.4 : 0.1);
 		const points = {
 			...(dies ? { crash: own() } : dice.chance(0.15) && { nap: own() }),
@@ -244,12 +248,16 @@ export function planRound(seed: number): Plan {
 				: dice.chance(isLaunch ? 0.2 : 0.05) && {
 						superviseNap: supervisors(),
 					}),
+			...(dice.chance(verb === "prune" ? 0.6 : isLaunch ? 0.1 : 0) && {
+				archiveCrash: dice.below(movesOfCall) + 1,
+			}),
 		};
 		const isScript = Object.keys(points).length > 0;
 		const form = isScript
 			? dice.weigh(scriptShares)
 			: dice.weigh({ ...scriptShares, executable: 12 });
-		const isKilled = !dies && dice.chance(0.15);
+		const mayBeKilled = !first && !dies && !("archiveCrash" in points);
+		const isKilled = mayBeKilled && dice.chance(0.15);
 		const killAfter = dice.below(200);
 		return { at, form, call, ...points, ...(isKilled && { killAfter }) };
 	});

@@ -105,7 +105,7 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		const asked = given ?? askFor(call, announced, place);
 		const called = await makeCall(action, asked, { ...env, ...more });
 		calls.push(called);
-		if (called.killed && !action.crash)
+		if (called.killed && !action.crash && !action.archiveCrash)
 			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
 		if (tasksOf(call).length || /^(retry|resume)$/.test(call.verb))
 			for (const { taskId, sessionId, description } of tasksIn(called)) {
@@ -271,6 +271,7 @@ export async function makeCall(
 	prefix: readonly string[] = [],
 ): Promise<Called> {
 	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
+	const { archiveCrash = 0 } = action;
 	const isHook = /^hook/.test(argv[0] ?? "");
 	const from = performance.now();
 	const command = [...prefix, ...commandOf(form, env.CHAOS_FORMER), ...argv];
@@ -280,7 +281,7 @@ export async function makeCall(
 			...env,
 			...(session && !isHook && { BG_SESSION_ID: session }),
 			...(inside && { BG_TASK_ID: inside }),
-			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0}`,
+			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0},archive:${archiveCrash}`,
 			CHAOS_NAP: `verb:${nap ?? 0},supervise:${superviseNap ?? 0}`,
 		},
 		stdin: input === undefined ? "ignore" : Buffer.from(input),
@@ -316,13 +317,13 @@ export async function makeCall(
 
 /** A death at a crash point, from the line that the process wrote before. */
 function deathOf(line: string): Death {
-	const { role, argv, step, number, to = "" } = JSON.parse(line);
+	const { role, argv, step, number, isMove } = JSON.parse(line);
 	const isSupervisor = role === "supervise";
 	return {
 		kind: isSupervisor ? "supervisor" : kindOf(argv[0]),
 		ids: isSupervisor ? argv.filter((each: string) => /^bg_/.test(each)) : [],
 		point: `${isSupervisor ? role : argv[0]} ${step} ${number}`,
-		isArchiving: to.includes("/.archive/"),
+		isArchiving: isMove,
 	};
 }
 
