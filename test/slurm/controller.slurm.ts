@@ -97,45 +97,51 @@ describe("the controller", () => {
 });
 
 describe("a job", () => {
-	test("that starts twice: the older run stops itself and is an attempt", async () => {
-		const box = clusterBox(cluster);
-		const id = await submitted(
-			box,
-			`echo begun $SLURM_JOB_ID; until test -e go; do sleep .1; done; echo ended`,
-		);
-		const first = box.record(id).engine;
-		// What a controller does that has forgotten the start of a job.
-		await box.sh(
-			"login",
-			`sbatch --job-name=${id} --output=/dev/null --chdir=/ --no-requeue <<'END'
+	test.each([
+		["another", "-x"],
+		["the same", "-w"],
+	])(
+		"that starts twice, on %s node: the older run stops itself and is an attempt",
+		async (_, flag) => {
+			const box = clusterBox(cluster);
+			const id = await submitted(
+				box,
+				`echo begun $SLURM_JOB_ID; until test -e go; do sleep .1; done; echo ended`,
+			);
+			const first = box.record(id).engine;
+			// What a controller does that has forgotten the start of a job.
+			await box.sh(
+				"login",
+				`sbatch ${flag} ${first?.node} --job-name=${id} --output=/dev/null --chdir=/ --no-requeue <<'END'
 #!/bin/sh
 export BG_DIR=${box.dir} BG_JOB=slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID
 exec ${program.join(" ")} supervise --job ${id}
 END`,
-		);
-		const second = await box.untilTask(
-			id,
-			({ attempt, process }) => attempt === 2 && process,
-			"a second run",
-		);
-		expect(Number(second.engine?.job)).toBeGreaterThan(Number(first?.job));
-		await until(
-			async () =>
-				!(await cluster.slurm("squeue", "-h", "-t", "R", "-o", "%A"))
-					.split("\n")
-					.includes(String(first?.job)),
-			"the older job over",
-		);
-		expect(treeOf(id).length).toBeGreaterThan(0);
-		await box.sh("login", "touch go");
-		const { engine, attempts, ...task } = await endOf(box, id);
-		expect(task).toMatchObject({ status: "completed", attempt: 2 });
-		expect(engine?.job).toBe(second.engine?.job ?? "");
-		expect(attempts).toHaveLength(1);
-		expect(attempts?.[0]?.error).toContain("started again on");
-		expect(outputOf(box, `${id}.1`)).toBe(`begun ${first?.job}\n`);
-		expect(outputOf(box, id)).toBe(`begun ${engine?.job}\nended\n`);
-	});
+			);
+			const second = await box.untilTask(
+				id,
+				({ attempt, process }) => attempt === 2 && process,
+				"a second run",
+			);
+			expect(Number(second.engine?.job)).toBeGreaterThan(Number(first?.job));
+			await until(
+				async () =>
+					!(await cluster.slurm("squeue", "-h", "-t", "R", "-o", "%A"))
+						.split("\n")
+						.includes(String(first?.job)),
+				"the older job over",
+			);
+			expect(treeOf(id).length).toBeGreaterThan(0);
+			await box.sh("login", "touch go");
+			const { engine, attempts, ...task } = await endOf(box, id);
+			expect(task).toMatchObject({ status: "completed", attempt: 2 });
+			expect(engine?.job).toBe(second.engine?.job ?? "");
+			expect(attempts).toHaveLength(1);
+			expect(attempts?.[0]?.error).toContain("started again on");
+			expect(outputOf(box, `${id}.1`)).toBe(`begun ${first?.job}\n`);
+			expect(outputOf(box, id)).toBe(`begun ${engine?.job}\nended\n`);
+		},
+	);
 
 	test("that is cancelled at Slurm is cancelled, whether it runs or waits", async () => {
 		const box = clusterBox(cluster);
