@@ -59,7 +59,7 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.help) return runVerb("help", [name]);
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text cannot be combined");
-	if (verb.group !== "maintain" || name === "prune") await loadEngine();
+	await loadEngine();
 	const command: CommandDef<Args> = {
 		args: call.args,
 		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.

@@ -129,7 +129,11 @@ export async function waitForTasks(
 					continue;
 				}
 				faults.delete(id);
-				if (task.engine) jobs.set(id, task);
+				if (task.engine) {
+					// The last answer may be about it.
+					if (!job) hasAnswer = true;
+					jobs.set(id, task);
+				}
 				changed.push(task);
 			}
 			const mustReconcile = isFullPoll || isAnswered;

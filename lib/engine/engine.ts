@@ -40,12 +40,14 @@ export function jobStateOf(task: Task): JobState {
 	}
 }
 
-/** How often an engine is asked in the background, in ms. */
+/** How often an engine is asked in the background, in ms: at most, and for each job that it lists. */
 const followIntervalMs = 5000;
+const followJobMs = 1;
 
 /**
  * Asks the engine of a store in the background, from now on, if the store has one: questions are answered from what it
- * said last, and never wait. `onAnswer` is called after each answer.
+ * said last, and never wait. `onAnswer` is called after each answer that
+ * is another one than the last.
  * @returns a function that ends this.
  */
 export function followEngine(store: Store, onAnswer: () => void): () => void {
@@ -53,10 +55,11 @@ export function followEngine(store: Store, onAnswer: () => void): () => void {
 	let isEnded = false;
 	const ask = async () => {
 		const own = engine ?? (await loadEngineOf(store));
-		await own?.refresh();
+		const answer = await own?.refresh();
 		if (isEnded) return;
-		timer = setTimeout(ask, followIntervalMs);
-		if (own) onAnswer();
+		const pauseMs = (answer?.jobs ?? 0) * followJobMs;
+		timer = setTimeout(ask, Math.max(followIntervalMs, pauseMs));
+		if (answer?.isNews) onAnswer();
 	};
 	void ask();
 	return () => {

@@ -13,6 +13,8 @@ type Answer = {
 	/** When it was asked, on the monotonic clock in ms. */
 	at: number;
 	jobs: ReadonlyMap<string, ListedJob>;
+	/** What Slurm printed. */
+	text?: string;
 	/** The submissions that were complete when it was asked. What is missing of these is over. */
 	covers: ReadonlySet<string>;
 	/** Why there is none. */
@@ -58,15 +60,24 @@ export class JobList {
 		return now;
 	}
 
-	/** From now on only this asks; questions get the last answer. Never fails. */
-	async refresh(): Promise<void> {
+	/**
+	 * From now on only this asks; questions get the last answer. Never fails.
+	 * @returns whether the answer is another one than the last, and how many jobs it lists.
+	 */
+	async refresh(): Promise<{ isNews: boolean; jobs: number }> {
 		this.#isFollowed = true;
-		const question = this.#prepare();
+		const { args, answer } = this.#prepare();
+		const before = this.#answer;
 		try {
-			const text = await callAsync("squeue", question.args);
-			this.#answer = { ...question.answer, jobs: parseQueue(text) };
+			const text = await callAsync("squeue", args);
+			const isSame = text === before?.text && !before.problem;
+			const jobs = isSame ? before.jobs : parseQueue(text);
+			this.#answer = { ...answer, jobs, text };
+			const isNews = !isSame || !isSameSet(before.covers, answer.covers);
+			return { isNews, jobs: jobs.size };
 		} catch (error) {
-			this.#answer = { ...question.answer, problem: toProblem(error) };
+			this.#answer = { ...answer, problem: toProblem(error) };
+			return { isNews: !before?.problem, jobs: 0 };
 		}
 	}
 
@@ -106,6 +117,9 @@ export class JobList {
 }
 
 // --- internal ---
+
+const isSameSet = (one: ReadonlySet<string>, other: ReadonlySet<string>) =>
+	one.size === other.size && [...one].every((each) => other.has(each));
 
 const notAsked = () => refused("its engine was not asked yet");
 

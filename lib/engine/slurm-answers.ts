@@ -1,6 +1,6 @@
 /** Reads what Slurm's programs print. Pure. All of it is input from outside: what does not fit is left out. */
 import { refused } from "../error.ts";
-import { toLine } from "../print/text.ts";
+import { toLine, toPlain } from "../print/text.ts";
 import { idPattern } from "../task/ids.ts";
 import type { JobEnd, StopCause } from "./types.ts";
 
@@ -31,23 +31,25 @@ export function parseQueue(text: string): Map<string, ListedJob> {
 	const found = new Map<string, ListedJob>();
 	if (text.trim() && !/^.*\|\d+\|.*\|[A-Z_]+\|.*\|.*\|/m.test(text))
 		throw refused("its list of jobs cannot be read");
-	for (const line of text.split("\n")) {
-		const [launch = "", number = "", place, state = "", node = "", shown = ""] =
-			line.split("|");
-		const why = line.split("|").slice(6).join("|");
+	for (const line of toPlain(text).split("\n")) {
+		const parts = line.split("|");
+		const [launch = "", number = "", place = "", state = ""] = parts;
+		const [node = "", shown = ""] = parts.slice(4);
 		if (!idPattern.test(launch) || !isNumber(number)) continue;
-		if (!/^\d+(_\d+)?$/.test(shown)) continue;
-		const index = place && isNumber(place) ? Number(place) : 0;
-		const job = { launch, number, index, state, node, shown, why };
+		if (!/^\d{1,10}(_\d{1,10})?$/.test(shown)) continue;
+		const index = isNumber(place) ? Number(place) : 0;
 		const key = jobKey(launch, index);
 		const other = found.get(key);
-		if (!other || Number(other.number) <= Number(number))
-			found.set(key, {
-				...job,
-				state: toLine(state, 30),
-				node: toLine(node, 60),
-				why: toLine(why, 60),
-			});
+		if (other && Number(other.number) > Number(number)) continue;
+		found.set(key, {
+			launch,
+			number,
+			index,
+			state: state.slice(0, 30),
+			node: node.slice(0, 60),
+			shown,
+			why: parts.slice(6).join("|").slice(0, 60),
+		});
 	}
 	return found;
 }
@@ -138,7 +140,7 @@ export function parseRefusal(text: string): string {
 	const lines = text
 		.split("\n")
 		.map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
-		.filter((line) => line);
+		.filter((line) => line && !/^Try "?\w+ --help/.test(line));
 	return toLine(lines.at(-1) ?? "", 200);
 }
 

@@ -20,7 +20,7 @@ import {
 	phaseOf,
 	scriptExits,
 } from "./slurm-answers.ts";
-import { readJobNumber } from "./submissions.ts";
+import { listSubmitted, readJobNumber } from "./submissions.ts";
 import type { Engine, JobState, OwnJob, Submission } from "./types.ts";
 
 /** Slurm, for the tasks of a store. */
@@ -32,6 +32,14 @@ export function createSlurm(store: Store): Engine {
 		statesOf: (tasks) => tasks.map((task) => stateOf(store, list, task)),
 		refresh: () => list.refresh(),
 		problem: () => list.problem,
+		countJobs: () => {
+			const submitted = listSubmitted(store);
+			const jobs = [...list.read().values()].filter(
+				({ launch, state }) =>
+					submitted.has(launch) && phaseOf(state) !== "over",
+			);
+			return jobs.length;
+		},
 		hasJob: (launch) =>
 			[...list.read().values()].some((job) => job.launch === launch),
 		ring: (tasks) => {
@@ -138,10 +146,10 @@ function here(env: NodeJS.ProcessEnv = process.env): OwnJob | undefined {
 	};
 }
 
-/** Slurm's configuration, asked for once. */
 let config: ReadonlyMap<string, string> | undefined;
 
-function readConfig(): ReadonlyMap<string, string> {
+/** Reads Slurm's configuration. @throws BgError (refused). */
+export function readConfig(): ReadonlyMap<string, string> {
 	config ??= new Map(
 		call("scontrol", ["show", "config"])
 			.split("\n")

@@ -57,10 +57,15 @@ export type Engine = {
 	submit(submission: Submission): string;
 	/** The states of jobs; one call for all of them. A state is at most 5 s old, or as of the last `refresh`. */
 	statesOf(tasks: readonly Task[]): JobState[];
-	/** Asks for the states of all jobs in the background. From the first call on, `statesOf` does not ask. Never fails. */
-	refresh(): Promise<void>;
+	/**
+	 * Asks for the states of all jobs in the background. From the first call on, `statesOf` does not ask. Never fails.
+	 * @returns whether the answer is another one than the last, and how many jobs it lists.
+	 */
+	refresh(): Promise<{ isNews: boolean; jobs: number }>;
 	/** Why the engine did not answer when it was asked last for the states of jobs; undefined if it did. */
 	problem(): string | undefined;
+	/** How many jobs of the store have not ended. @throws BgError (refused) if the engine does not say. */
+	countJobs(): number;
 	/** Whether there is a job of a submission. @throws BgError (refused) if the engine does not say. */
 	hasJob(launch: string): boolean;
 	/** Tells supervisors that a record changed. Never fails: they look at their records from time to time. */

@@ -15,7 +15,7 @@ import { errorMessage, isRefusal } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { isCompiled, programFile, quoteForShell } from "../process/self.ts";
 import { readLimits } from "../spawn/limits.ts";
-import type { Store } from "../store/paths.ts";
+import { jobsFolder, type Store, storeDir } from "../store/paths.ts";
 import { findInstallations, type Installation } from "./detect.ts";
 import { checkLocks } from "./doctor-locks.ts";
 import {
@@ -46,6 +46,7 @@ const checks = {
 	store: inStore(checkStore),
 	tasks: inStore(checkTasks),
 	queue: inStore(checkQueue),
+	engine: inStore(checkEngine),
 	locks: inStore(checkLocks),
 	limits: { run: checkLimits, fix: suggestLimitsFix },
 	disk: inStore(checkDisk),
@@ -57,13 +58,33 @@ type CheckResult = Finding & { check: string; ok: boolean };
 /** Runs every check and changes nothing. */
 export const runChecks = () =>
 	Promise.all(
-		Object.entries(checks).map(async ([check, each]): Promise<CheckResult> => {
+		listChecks().map(async ([check, each]): Promise<CheckResult> => {
 			const { fix, ...finding } = await runCheck(each);
 			return { check, ok: fix === undefined, ...finding, fix };
 		}),
 	);
 
 // --- internal ---
+
+/** The engine is checked only where one is in use. */
+const listChecks = () =>
+	Object.entries<Check>(checks).filter(
+		([name]) => name !== "engine" || isEngineUsed(),
+	);
+
+const isEngineUsed = () =>
+	!["", "local"].includes(process.env.BG_ENGINE ?? "") ||
+	existsSync(jobsFolder({ dir: storeDir() }));
+
+async function checkEngine(store: Store | undefined): Promise<Finding> {
+	const { checkEngine: parseEngine } = await import("../engine/arguments.ts");
+	parseEngine({});
+	const { inspectEngine } = await import("../engine/inspect.ts");
+	const { says, isFaulty } = inspectEngine(store);
+	if (!isFaulty) return { says };
+	const isByVariable = Boolean(process.env.BG_ENGINE);
+	return { says, fix: isByVariable ? "unset BG_ENGINE" : "scontrol ping" };
+}
 
 /** How long `droid --version` may take, in ms. */
 const versionTimeoutMs = 20_000;

@@ -8,6 +8,7 @@ import { statuses } from "../../lib/task/schema.ts";
 import {
 	changes,
 	cutKeys,
+	engine,
 	limits,
 	messageKeys,
 	noteKeys,
@@ -110,6 +111,7 @@ const shortRow: Keys = {
 			].map((key) => [key, unwrapOptional(recordKeys[key] as Shape)]),
 		),
 		progress,
+		engine,
 	}),
 	...noteKeys,
 	...cutKeys,

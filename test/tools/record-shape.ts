@@ -2,6 +2,7 @@
 import { messageStatuses } from "../../lib/store/sessions/messages.ts";
 import {
 	autonomies,
+	engineNames,
 	kinds,
 	reasons,
 	statuses,
@@ -29,6 +30,7 @@ const identity = (meaning: string) =>
 			boot: text("its boot"),
 			pid: count("the process id"),
 			start: text("the start time, in the unit of the system"),
+			...partial({ job: text("of a process in a job, that job") }),
 		},
 		meaning,
 	);
@@ -45,6 +47,21 @@ export const progress = object(
 		}),
 	},
 	"of a droid, how far it is",
+);
+
+export const engine = object(
+	{
+		name: oneOf(engineNames, "which"),
+		...partial({
+			args: texts("the arguments of `--engine-args`"),
+			launch: text("the name of its job"),
+			index: count("its place in the job array"),
+			job: text("the number of its job, once that has started"),
+			node: text("the node that it runs on"),
+			run: count("how often its job was started again"),
+		}),
+	},
+	"what it runs on, if that is not this machine",
 );
 
 /** What a droid used. Droid may say more of it. */
@@ -75,6 +92,7 @@ export const recordKeys: Keys = {
 		via: oneOf(["argv", "file", "private"], "how droid gets the prompt"),
 		cwd: text("the working directory"),
 		stdin: text("the file of its standard input; `keep`: that of `bg send`"),
+		engine,
 		worktree: text("the name given with `--worktree`; empty: droid's choice"),
 		worktree_dir: text("the folder of its worktree"),
 		worktree_branch: text("the branch of its worktree"),

@@ -25,6 +25,9 @@ export const variables = {
 	BG_DROID: "the droid to run (droid on PATH)",
 	BG_SESSION_ID:
 		"the parent session of new tasks; report, wait, and selectors of verbs that stop or change tasks are limited to its tasks",
+	BG_ENGINE:
+		"the engine of launches without --on: slurm, or local for this machine (local)",
+	BG_ENGINE_ARGS: "the arguments for it, without --engine-args",
 	BG_MAX_RUNNING: "the most tasks that run at once (8)",
 	BG_MAX_PER_DROID: "the most tasks of one droid that run at once (no limit)",
 	BG_MAX_DEPTH: "the depth to which tasks may launch tasks (3)",

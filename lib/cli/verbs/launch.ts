@@ -60,6 +60,9 @@ const { prompt: _, ...argsWithoutPrompt } = args;
 /** The arguments with --batch: flags only. */
 const batchArgs = selectFlags(args);
 
+/** The flags that say something of all tasks of a batch. */
+const ofBatch = ["batch", "on", "engine-args"];
+
 /** Whether a flag says something of a task, and not of the reply. */
 function isOfTask(name: string): boolean {
 	return !Object.hasOwn(launchReplyFlags, name);
@@ -85,6 +88,7 @@ const batchNotes = {
 		["after, after_any", "one id or name, comma-separated ones, or a list"],
 		["on_end", "one text for /bin/sh, or a list of words"],
 		["worktree, private", "true or false; worktree also a name"],
+		["on", "the same for all lines; --on and --engine-args may say it for all"],
 	],
 	"two lines, for example": [
 		[
@@ -116,7 +120,8 @@ export default defineVerb({
 	run: async ({ args: parsed }) => {
 		if (parsed.batch !== undefined) {
 			const { planBatch } = await import("../../control/launch/batch.ts");
-			const plans = planBatch(readTextFile("--batch", parsed.batch));
+			const engine = { on: parsed.on, engineArgs: parsed["engine-args"] };
+			const plans = planBatch(readTextFile("--batch", parsed.batch), engine);
 			return launchAndReply(plans, parsed, { isBatch: true });
 		}
 		const plan = planDroid({
@@ -143,7 +148,7 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 	if (has("batch")) {
 		const batch = checkArguments("launch", batchArgs, argv);
 		const lost = Object.keys(batch.values).find(
-			(name) => name !== "batch" && isOfTask(name),
+			(name) => !ofBatch.includes(name) && isOfTask(name),
 		);
 		if (lost && lost !== "help")
 			throw usage(

@@ -162,7 +162,7 @@ export async function waitAndShow(
 			onPoll: (ids, jobs) => {
 				left = [...ids];
 				warnOfEngine(() => line?.clear());
-				if (isPauseNews(left.filter((id) => !jobs.has(id)))) {
+				if (isPauseNews(left, jobs)) {
 					line?.clear();
 					warn(queuePausedWarning);
 				}
@@ -216,14 +216,18 @@ function selectTasks(
 const pauseCheckMs = 1000;
 
 /** Returns a function that says once whether the queue is paused and one of the tasks is queued in it. */
-function watchPause(store: Store): (ids: readonly string[]) => boolean {
+function watchPause(
+	store: Store,
+): (ids: readonly string[], jobs: Pick<ReadonlySet<string>, "has">) => boolean {
 	let nextCheckAt = 0;
-	return (ids) => {
+	return (ids, jobs) => {
 		if (performance.now() < nextCheckAt) return false;
 		nextCheckAt = performance.now() + pauseCheckMs;
 		const isNews =
 			isQueuePaused(store) &&
-			ids.some((id) => findTask(store, id)?.status === "queued");
+			ids.some(
+				(id) => !jobs.has(id) && findTask(store, id)?.status === "queued",
+			);
 		if (isNews) nextCheckAt = Number.POSITIVE_INFINITY;
 		return isNews;
 	};

@@ -3,6 +3,7 @@
  * every fault names its line. A line may have a name, which `after` of any other line may use.
  */
 import * as v from "valibot";
+import type { EngineOptions } from "../../engine/arguments.ts";
 import { errorMessage, isRefusal, usage } from "../../error.ts";
 import { checkLaunchSize } from "../../task/record-size.ts";
 import { optionalText } from "../../task/schema.ts";
@@ -98,9 +99,13 @@ export type NamedPlan = { name?: string | undefined; plan: LaunchPlan };
 /**
  * Plans a whole batch.
  * @param text JSON lines; blank lines are skipped.
+ * @param given the engine of lines that name none, and its arguments.
  * @throws BgError (usage) that names the faulty lines, at most 10.
  */
-export function planBatch(text: string): NamedPlan[] {
+export function planBatch(
+	text: string,
+	given: EngineOptions = {},
+): NamedPlan[] {
 	const faults: { number: number; problem: string }[] = [];
 	/** Calls `act` for each line. A line it refuses becomes a fault and is left out. */
 	const attemptEach = <L extends { number: number }, T>(
@@ -136,8 +141,15 @@ export function planBatch(text: string): NamedPlan[] {
 	});
 	const planned = attemptEach(read, (each) => ({
 		...each,
-		plan: planLine(each.line, named),
+		plan: planLine(addEngine(each.line, given), named),
 	}));
+	const [first] = planned;
+	attemptEach(planned, ({ plan }) => {
+		if (first && nameEngine(plan) !== nameEngine(first.plan))
+			throw usage(
+				`it would run on ${nameEngine(plan)}, and line ${first.number} on ${nameEngine(first.plan)}: a batch runs on one engine`,
+			);
+	});
 	const cycle = findCycle(read, named);
 	if (cycle)
 		faults.push({
@@ -158,6 +170,17 @@ export function planBatch(text: string): NamedPlan[] {
 }
 
 // --- internal ---
+
+const addEngine = (
+	line: BatchLine,
+	{ on, engineArgs }: EngineOptions,
+): BatchLine => ({
+	...line,
+	on: line.on ?? on,
+	engine_args: line.engine_args ?? engineArgs,
+});
+
+const nameEngine = ({ task }: LaunchPlan) => task.engine?.name ?? "local";
 
 /** Keys that mean the same. */
 const pairs = [
