@@ -60,9 +60,12 @@ export const passingFiles = ({ dir }: Pick<Sandbox, "dir">): string[] =>
 export async function untilAnswered(
 	launch: () => Promise<Answer>,
 ): Promise<Answer> {
-	for (;;) {
+	for (let tries = 0; ; tries++) {
 		const answer = await launch();
-		if (!/does not answer \(\w+ took more than 3 s\)/.test(answer.error))
+		if (
+			tries > 10 ||
+			!/does not answer \(\w+ took more than 3 s\)/.test(answer.error)
+		)
 			return answer;
 	}
 }

@@ -43,6 +43,7 @@ export type Cluster = {
 	startNode: (name: string) => Promise<void>;
 	/** The node dies at once, with all of its processes. */
 	killNode: (name: string) => Promise<void>;
+	/** Does nothing if it runs. */
 	startController: () => Promise<void>;
 	/** The controller writes its state and ends. */
 	stopController: () => Promise<void>;
@@ -116,6 +117,7 @@ export async function start(options: ClusterOptions = {}): Promise<Cluster> {
 		]);
 	};
 	const startController = async () => {
+		if (daemons.has("controller")) return;
 		startDaemon("controller", ["slurmctld", "-D", "-i"]);
 		await until(
 			async () => (await run(["scontrol", "ping"])).stdout.includes("is UP"),

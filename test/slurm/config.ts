@@ -44,7 +44,7 @@ export function buildConfig({
 		SelectType: "select/cons_tres",
 		SelectTypeParameters: "CR_CPU_Memory",
 		DefMemPerCPU: 500,
-		SchedulerParameters: "batch_sched_delay=0",
+		SchedulerParameters: "batch_sched_delay=0,sched_interval=2,bf_interval=2",
 		SlurmdTimeout: 5,
 		SlurmdParameters: "config_overrides",
 		PreemptType: "preempt/partition_prio",
