@@ -37,6 +37,19 @@ export const launchReplyFlags = {
 	...formatFlags,
 } as const;
 
+const engineArgsFlag = option(
+	"args",
+	"arguments for the engine, like '-p gpu --mem=32G' ($BG_ENGINE_ARGS)",
+);
+
+/** Where a task runs that comes from another one. */
+export const rerunEngineFlags = {
+	on: option("engine", "run it there, not where that task ran", {
+		from: [...engineNames, "local"],
+	}),
+	"engine-args": engineArgsFlag,
+} as const;
+
 /** The limit on the tokens of a droid. */
 export const tokensFlag = option(
 	"n|200k|2M",
@@ -75,10 +88,7 @@ export const launchFlags = {
 	on: option("engine", "run it as a job of this engine ($BG_ENGINE)", {
 		from: [...engineNames, "local"],
 	}),
-	"engine-args": option(
-		"args",
-		"arguments for the engine, like '-p gpu --mem=32G' ($BG_ENGINE_ARGS)",
-	),
+	"engine-args": engineArgsFlag,
 	"on-end": option(
 		"line",
 		"run this by /bin/sh after the end, or a JSON array as argv; it gets $BG_ENDED_ID and $BG_ENDED_STATUS",

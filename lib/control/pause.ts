@@ -35,6 +35,7 @@ export async function pauseTask(
 	}
 	if (isFinal(before))
 		throw refused(`${id} is already ${before.status} (bg status ${id})`);
+	if (before.engine) throw refusePause(before);
 	const supervision = checkSupervision(before);
 	if (supervision !== "watched" && supervision !== "orphaned")
 		throw refused(
@@ -52,6 +53,14 @@ export async function pauseTask(
 }
 
 // --- internal ---
+
+/** An engine decides when a job runs, and whether it is suspended. */
+function refusePause({ id, engine, status }: Task): Error {
+	const command = `scontrol ${status === "queued" ? "hold" : "suspend"} ${engine?.job ?? "JOB"}`;
+	return refused(
+		`${id} is a job of ${engine?.name}, which decides when it runs: bg cannot pause it (${command})`,
+	);
+}
 
 function applyPause(task: Task, paused: boolean): Task | undefined {
 	const { paused_at, ...rest } = task;

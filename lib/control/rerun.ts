@@ -1,5 +1,7 @@
 /** Plans tasks that come from another one: the same task again, or a droid session continued. */
+import type { EngineOptions } from "../engine/arguments.ts";
 import { refused, usage } from "../error.ts";
+import { quoteForShell } from "../process/self.ts";
 import { stdinFile, storeDir } from "../store/paths.ts";
 import { sessionPattern } from "../task/ids.ts";
 import type { Task } from "../task/schema.ts";
@@ -35,7 +37,11 @@ export type RetryChanges = {
  * Plans the same task again, as a new one. Inside a task it needs the autonomy of that one.
  * @throws BgError: refused if it has not ended or cannot be launched again, usage if it cannot be changed so.
  */
-export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
+export function planRetry(
+	task: Task,
+	changes: RetryChanges = {},
+	engine: EngineOptions = {},
+): LaunchPlan {
 	const { id, kind, prompt } = task;
 	const { "max-tokens": maxTokens, ...others } = changes;
 	assertFinished(task, "retried");
@@ -55,7 +61,7 @@ export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 			`the standard input of ${id} came from its launcher and is gone: launch it again (bg run --stdin FILE)`,
 		);
 	const same = {
-		...copyOptions(task),
+		...copyOptions(task, engine),
 		...omitUndefined(others),
 		stdin: task.stdin,
 	};
@@ -79,7 +85,15 @@ export function planRetry(task: Task, changes: RetryChanges = {}): LaunchPlan {
 export function planResume(
 	task: Task,
 	prompt: string,
-	{ fork, maxTokens }: { fork: boolean; maxTokens?: string | undefined },
+	{
+		fork,
+		maxTokens,
+		engine = {},
+	}: {
+		fork: boolean;
+		maxTokens?: string | undefined;
+		engine?: EngineOptions;
+	},
 ): LaunchPlan {
 	const { id } = task;
 	if (task.kind !== "droid")
@@ -94,7 +108,7 @@ export function planResume(
 		);
 	const session = { id: checkSessionId(task.droid_session_id), fork };
 	const plan = planDroid({
-		...copyOptions(task),
+		...copyOptions(task, engine),
 		prompt,
 		session,
 		maxTokens,
@@ -105,8 +119,9 @@ export function planResume(
 
 // --- internal ---
 
-/** The options that a new task takes over from another one. */
-const copyOptions = (task: Task) => ({
+/** The options that a new task takes over from another one. It runs where that one ran. */
+const copyOptions = (task: Task, engine: EngineOptions) => ({
+	...copyEngine(task, engine),
 	description: task.description,
 	cwd: task.cwd,
 	droid: task.agent,
@@ -114,6 +129,17 @@ const copyOptions = (task: Task) => ({
 	model: task.model,
 	parentSession: process.env.BG_SESSION_ID || task.parent_session_id,
 });
+
+/** Another engine than that of the task has arguments of its own. */
+function copyEngine(
+	{ engine }: Task,
+	{ on, engineArgs }: EngineOptions,
+): EngineOptions {
+	if (on !== undefined && on !== engine?.name) return { on, engineArgs };
+	if (!engine) return { on: "local", engineArgs };
+	const args = (engine.args ?? []).map(quoteForShell).join(" ");
+	return { on: engine.name, engineArgs: engineArgs ?? args };
+}
 
 /** The session that a task continued: only its argv names it, at its end. */
 function findResumedSession(task: Task): DroidOptions["session"] {

@@ -121,18 +121,35 @@ export function parseStopCause(
 	{ job, run }: { job: string; run: number },
 ): StopCause {
 	const fields = parseFields(text);
-	const again = Number(fields.get("Restarts") ?? 0) > run;
-	const reason = fields.get("Reason");
-	const preempted = fields.get("PreemptTime") ?? "None";
-	const state =
-		reason === "TimeLimit"
-			? "TIMEOUT"
-			: preempted !== "None"
-				? "PREEMPTED"
-				: again
-					? "REQUEUED"
-					: "CANCELLED";
-	return { end: describeEnd({ shown: job, state }), again };
+	const isOver = fields.get("JobState") !== "RUNNING";
+	const isAgain = Number(fields.get("Restarts") ?? 0) > run;
+	const describe = (state: string, again: boolean): StopCause => ({
+		end: describeEnd({ shown: job, state }),
+		again,
+	});
+	if ((fields.get("PreemptTime") ?? "None") !== "None")
+		// In its grace time a job still runs. If it is not put back after all, its end decides.
+		return describe(
+			"PREEMPTED",
+			isAgain || (!isOver && fields.get("Requeue") === "1"),
+		);
+	if (isAgain) return describe("REQUEUED", true);
+	if (fields.get("Reason") === "TimeLimit") return describe("TIMEOUT", false);
+	// While the job runs, something else than the engine sent the signal.
+	return isOver ? describe("CANCELLED", false) : { again: false };
+}
+
+/** Numbers as the ranges of a job array: `0-3,7`. */
+export function formatRanges(numbers: readonly number[]): string {
+	const ranges: [number, number][] = [];
+	for (const each of [...numbers].sort((a, b) => a - b)) {
+		const last = ranges.at(-1);
+		if (last && each <= last[1] + 1) last[1] = each;
+		else ranges.push([each, each]);
+	}
+	return ranges
+		.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`))
+		.join(",");
 }
 
 /** The words of a program that refused, without its name. */

@@ -12,8 +12,8 @@ import { JobList } from "./job-list.ts";
 import { call, SilentError } from "./programs.ts";
 import {
 	describeEnd,
+	formatRanges,
 	jobKey,
-	type ListedJob,
 	type OverJob,
 	parseFields,
 	parseStopCause,
@@ -44,42 +44,52 @@ export function createSlurm(store: Store): Engine {
 			[...list.read().values()].some((job) => job.launch === launch),
 		ring: (tasks) => {
 			const { spawn } = process.getBuiltinModule("node:child_process");
-			const jobs = tasks.flatMap((task) => listJobs(store, list, task));
-			if (jobs.length === 0) return;
+			const jobs = listJobs(store, list, tasks);
+			if (jobs.length === 0) return Promise.resolve(true);
 			const args = ["--batch", "--signal=URG", ...jobs];
 			const child = spawn("scancel", args, { stdio: "ignore", detached: true });
-			child.on("error", () => {});
 			child.unref();
+			return new Promise((resolve) => {
+				child.on("error", () => resolve(false));
+				child.on("exit", (code) => resolve(code === 0));
+			});
 		},
 		cancel: (tasks) => {
-			const jobs = tasks.flatMap((task) => listJobs(store, list, task));
+			const jobs = listJobs(store, list, tasks);
 			if (jobs.length) call("scancel", ["--quiet", ...jobs]);
 		},
 		here,
-		whyStopped: ({ job, run, identity }) => {
+		whyStopped: ({ job, run }) => {
+			const own = process.env.SLURM_JOB_NAME;
 			try {
-				const [, , number = ""] = identity.split(":");
-				return parseStopCause(call("scontrol", ["show", "job", number]), {
-					job,
-					run,
-				});
+				// By its place in an array: by its number alone, all of the array may be shown.
+				const text = call("scontrol", ["show", "job", job]);
+				if (parseFields(text).get("JobName") !== own)
+					throw refused("another job");
+				return parseStopCause(text, { job, run });
 			} catch (error) {
-				if (!(error instanceof BgError)) throw error;
-				// Nobody says why: what was asked for is an end.
-				const end = describeEnd({ shown: job, state: "CANCELLED" });
-				return { end, again: false };
+				if (error instanceof BgError) return { again: false };
+				throw error;
 			}
 		},
 		checkJob: (identity) => {
-			const [name, cluster, number = ""] = identity.split(":");
+			const [name, cluster, number = "", run = "0"] = identity.split(":");
 			if (name !== "slurm") return "unknown";
 			try {
+				if (readConfig().get("ClusterName") !== cluster) return "unknown";
 				const listed = [...list.read().values()].find(
 					(job) => job.number === number,
 				);
-				if (readConfig().get("ClusterName") !== cluster) return "unknown";
-				if (listed) return phaseOf(listed.state) === "over" ? "gone" : "alive";
-				return findOver(number) ? "gone" : "unknown";
+				const state = listed?.state ?? findOver(number)?.state;
+				if (!state) return "unknown";
+				const phase = phaseOf(state);
+				// It was put back, and runs or will run elsewhere.
+				if (phase === "pending") return "gone";
+				if (phase === "running")
+					return readRestarts(number) > Number(run) ? "gone" : "alive";
+				// Otherwise processes may outlive their job.
+				const isGone = canTrackProcesses() || state === "NODE_FAIL";
+				return isGone ? "gone" : "unknown";
 			} catch (error) {
 				if (error instanceof BgError) return "unknown";
 				throw error;
@@ -125,7 +135,8 @@ function buildScript(
 		"unset BG_TASK_ID BG_TASK_ENV",
 		`export BG_DIR=${quoteForShell(store.dir)}`,
 		`export BG_SUPERVISOR=${quoteForShell(env.BG_SUPERVISOR ?? "")}`,
-		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID"',
+		// biome-ignore lint/suspicious/noTemplateCurlyInString: of the shell
+		'export BG_JOB="slurm:$SLURM_CLUSTER_NAME:$SLURM_JOB_ID${SLURM_RESTART_COUNT:+:$SLURM_RESTART_COUNT}"',
 		`exec ${command.map(quoteForShell).join(" ")} --job ${launch}`,
 		"",
 	].join("\n");
@@ -167,8 +178,8 @@ function stateOf(store: Store, list: JobList, task: Task): JobState {
 	} catch (error) {
 		if (error instanceof SilentError) list.noteProblem(error);
 		if (!(error instanceof BgError)) throw error;
-		const { job, node } = task.engine ?? {};
-		const [known = job] = job ? [] : listJobsByRecord(store, task);
+		const { node } = task.engine ?? {};
+		const known = readRecordedJob(store, task);
 		return {
 			phase: "unknown",
 			why: error.message,
@@ -189,8 +200,7 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	if (listed && phase === "running")
 		return { phase, job: listed.shown, node: listed.node };
 	const [, , own] = supervisor?.job?.split(":") ?? [];
-	const [recorded] = listJobsByRecord(store, task);
-	const number = listed?.number ?? own ?? recorded;
+	const number = listed?.number ?? own ?? readRecordedJob(store, task);
 	const over = number ? findOver(number, launch) : undefined;
 	if (!over && !listed) return { phase: "none" };
 	const shown = listed?.shown ?? engine?.job ?? number ?? "";
@@ -218,14 +228,7 @@ function findOver(number: string, name?: string): OverJob | undefined {
 
 function askOver(number: string, name?: string): OverJob | undefined {
 	const isIt = (other: string | undefined) => !name || other === name;
-	const text = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
-	// An element of an array may have the number of the array: then all of them are shown.
-	const shown = text.split("\n\n").map(parseFields);
-	const fields = shown.find(
-		(each) =>
-			isIt(each.get("JobName")) &&
-			(shown.length === 1 || each.get("JobId") === number),
-	);
+	const fields = showJob(number, isIt);
 	const state = fields?.get("JobState");
 	if (fields && state) {
 		if (phaseOf(state) !== "over") throw refused(`${number} is ${state}`);
@@ -257,21 +260,54 @@ function attempt<T>(act: () => T): T | undefined {
 	}
 }
 
-/** The job of a task as scancel(1) takes it, by what is recorded; none if it was not. */
-function listJobsByRecord(
-	store: Store,
-	{ engine }: Task,
-	found?: () => ListedJob | undefined,
-): string[] {
-	const { launch = "", index, job } = engine ?? {};
-	if (job) return [job];
-	const number = readJobNumber(store, launch) ?? found?.()?.shown.split("_")[0];
-	if (!number) return [];
-	return [index === undefined ? number : `${number}_${index}`];
+/** How often a job was started again. */
+const readRestarts = (number: string): number =>
+	Number(showJob(number)?.get("Restarts") ?? 0);
+
+/** Whether no process of a job outlives it. */
+const canTrackProcesses = (): boolean =>
+	readConfig().get("ProctrackType") === "proctrack/cgroup";
+
+/** What the controller shows of a job; undefined if it does not know it. @throws SilentError: cannot tell. */
+function showJob(
+	number: string,
+	isIt: (name: string | undefined) => boolean = () => true,
+): Map<string, string> | undefined {
+	const text = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
+	// An element of an array may have the number of the array: then all of them are shown.
+	const shown = text.split("\n\n").map(parseFields);
+	return shown.find(
+		(each) =>
+			isIt(each.get("JobName")) &&
+			(shown.length === 1 || each.get("JobId") === number),
+	);
 }
 
-/** The same; what was not recorded is asked for. */
-const listJobs = (store: Store, list: JobList, task: Task): string[] =>
-	listJobsByRecord(store, task, () =>
-		list.read().get(jobKey(task.engine?.launch ?? "", task.engine?.index)),
-	);
+/** The jobs of tasks as scancel(1) takes them: the places of an array together, which is one request. */
+function listJobs(
+	store: Store,
+	list: JobList,
+	tasks: readonly Task[],
+): string[] {
+	const groups = Map.groupBy(tasks, ({ engine }) => engine?.launch ?? "");
+	return [...groups].flatMap(([launch, group]) => {
+		const [first] = group;
+		const key = jobKey(launch, first?.engine?.index);
+		const number =
+			readJobNumber(store, launch) ??
+			first?.engine?.job?.split("_")[0] ??
+			attempt(() => list.read().get(key)?.shown.split("_")[0]);
+		if (!number) return [];
+		const indexes = group.flatMap(({ engine }) => engine?.index ?? []);
+		const places = indexes.length ? `_[${formatRanges(indexes)}]` : "";
+		return [`${number}${places}`];
+	});
+}
+
+/** The job of a task by what is recorded, as users type it. */
+function readRecordedJob(store: Store, { engine }: Task): string | undefined {
+	const { launch = "", index, job } = engine ?? {};
+	if (job) return job;
+	const number = readJobNumber(store, launch);
+	return number && (index === undefined ? number : `${number}_${index}`);
+}

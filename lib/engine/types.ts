@@ -44,8 +44,11 @@ export type OwnJob = {
 	index: number;
 };
 
-/** Why a job is being ended. `again`: it will be started again. */
-export type StopCause = { end: JobEnd; again: boolean };
+/**
+ * Why a job is being ended. `end`: how its task ends by that; absent if the engine does not say. `again`: the job
+ * will be started again.
+ */
+export type StopCause = { end?: JobEnd; again: boolean };
 
 export type Engine = {
 	name: EngineName;
@@ -68,8 +71,12 @@ export type Engine = {
 	countJobs(): number;
 	/** Whether there is a job of a submission. @throws BgError (refused) if the engine does not say. */
 	hasJob(launch: string): boolean;
-	/** Tells supervisors that a record changed. Never fails: they look at their records from time to time. */
-	ring(tasks: readonly Task[]): void;
+	/**
+	 * Tells supervisors that a record changed, in one call, for which this process does not have to wait.
+	 * @returns a promise, which is never rejected, of whether the engine took it. If it did not, the supervisors look
+	 * at their records within 10 s.
+	 */
+	ring(tasks: readonly Task[]): Promise<boolean>;
 	/** Removes jobs that have not started and ends others, in one call. @throws BgError (refused). */
 	cancel(tasks: readonly Task[]): void;
 	/** The job that this process runs in; undefined outside of jobs. */

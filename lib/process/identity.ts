@@ -10,8 +10,8 @@ import { identifyMachine, namespaceOf, noBoot } from "./machine.ts";
 import { readProcess } from "./proc.ts";
 import { UnknownError, unlessUnknown } from "./system.ts";
 
-/** The job in which this process runs; undefined outside of jobs. */
-const ownJob = readOwnJob(process.env[jobVariable]);
+/** The job in which this process and its children run; empty outside of jobs. */
+export const ownJob = readOwnJob(process.env[jobVariable]);
 
 /** `elsewhere`: on another machine or in another pid namespace. `unknown`: cannot tell. */
 export type Liveness = "alive" | "gone" | "elsewhere" | "unknown";
@@ -140,5 +140,5 @@ function determineLiveness(identity: Identity): Exclude<Liveness, "unknown"> {
 
 /** A job from the environment, which may be set to anything. */
 function readOwnJob(text = ""): Pick<Identity, "job"> {
-	return /^[a-z]+:[\w.-]+:\d+$/.test(text) ? { job: text } : {};
+	return /^[a-z]+:[\w.-]+:\d+(:\d+)?$/.test(text) ? { job: text } : {};
 }

@@ -16,7 +16,7 @@ import { UnknownError } from "./system.ts";
 /**
  * Finds the living processes of a task: this user's processes that have its id in their environment,
  * `root` and its session while `root` lives, processes in `known` (see processKey), and the descendants
- * of all of these.
+ * of all of these; none of an attempt after `maxAttempt`.
  * @throws UnknownError if the processes cannot be read.
  */
 export function findTree(
@@ -24,8 +24,13 @@ export function findTree(
 	root?: Identity,
 	{
 		known = new Set(),
+		maxAttempt = Number.POSITIVE_INFINITY,
 		snapshot: { all, marksOf, hasTask } = takeSnapshot(),
-	}: { known?: ReadonlySet<string>; snapshot?: Snapshot } = {},
+	}: {
+		known?: ReadonlySet<string>;
+		maxAttempt?: number;
+		snapshot?: Snapshot;
+	} = {},
 ): Process[] {
 	const isRootAlive = root !== undefined && isAlive(root);
 	// A shared snapshot is asked for many tasks: most of them have left nothing.
@@ -35,7 +40,8 @@ export function findTree(
 	const decide = (each: Process): boolean => {
 		const { pid, session } = each;
 		const mark = marksOf(pid);
-		if (mark.task === taskId && isOwn(pid)) return true;
+		if (mark.task === taskId && isOwn(pid))
+			return !(Number(mark.attempt) > maxAttempt);
 		if (mark.supervisor) return false;
 		if (known.has(processKey(each))) return true;
 		if (isRootAlive && (pid === root.pid || session === root.pid)) return true;
@@ -80,6 +86,8 @@ export type StopOptions = {
 	signal?: NodeJS.Signals;
 	/** The time between the first signal and SIGKILL, in ms. */
 	graceMs?: number;
+	/** The last attempt to stop: a later one belongs to another supervisor. */
+	maxAttempt?: number | undefined;
 	/** Signals the root without a scan. Used while scans fail. */
 	signalRoot?: (name: NodeJS.Signals) => void;
 };
@@ -96,12 +104,22 @@ const killTimeoutMs = 5000;
  */
 export async function stopTree(
 	taskId: string,
-	{ root, signal = "SIGTERM", graceMs = 5000, signalRoot }: StopOptions = {},
+	{
+		root,
+		signal = "SIGTERM",
+		graceMs = 5000,
+		maxAttempt,
+		signalRoot,
+	}: StopOptions = {},
 ): Promise<Process[]> {
 	const known = new Set<string>();
 	const signalled = new Set<string>();
 	const scan = async () =>
-		findTree(taskId, root, { known, snapshot: await takeSnapshotAsync() });
+		findTree(taskId, root, {
+			known,
+			...(maxAttempt && { maxAttempt }),
+			snapshot: await takeSnapshotAsync(),
+		});
 	const start = performance.now();
 	for (let quiet = 0, pause = 5; ; pause = Math.min(pause * 2, 100)) {
 		const elapsed = performance.now() - start;

@@ -20,7 +20,7 @@ import {
 	replaceFile,
 	touch,
 } from "../store/files.ts";
-import { endInput, listInputs } from "../store/input.ts";
+import { listInputs, removeInput } from "../store/input.ts";
 import { removeDeadClaims } from "../store/locks.ts";
 import {
 	folderPath,
@@ -87,7 +87,7 @@ export function sweepStore(store: Store): void {
 			if (isFinishedOrGone(store, id)) rmSync(path, { force: true });
 	sweepSubmissions(store, (id) => isFinishedOrGone(store, id));
 	for (const id of listInputs(store))
-		if (idPattern.test(id) && !mayRun(store, id)) endInput(store, id);
+		if (idPattern.test(id) && !mayRun(store, id)) removeInput(store, id);
 	for (const { id, path } of listTaskNames(store, "messages")) {
 		const task = findTask(store, id);
 		if (task && isFinal(task)) endMessages(store, task);

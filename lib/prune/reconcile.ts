@@ -158,6 +158,21 @@ export function markLost(store: Store, task: Task): Task {
 	});
 }
 
+/** Removes what only a running task needs. What cannot be removed now is left to a sweep: the end is recorded. */
+export function removeRunFiles(store: Store, task: Task): void {
+	const steps = [
+		() => endKeptInput(store, task),
+		() => removePromptFiles(store, task.id),
+		() => endMessages(store, task),
+	];
+	for (const step of steps)
+		try {
+			step();
+		} catch (error) {
+			logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
+		}
+}
+
 // --- internal ---
 
 /** Ends a task whose job is over, in the words of the engine, unless a droid's output says how it ended. */
@@ -194,21 +209,6 @@ function recoverTask(
 	releaseSlot(store, task);
 	removeParkedMarks(store, task.id);
 	return lostTask;
-}
-
-/** Removes what only a running task needs. What cannot be removed now is left to a sweep: the end is recorded. */
-function removeRunFiles(store: Store, task: Task): void {
-	const steps = [
-		() => endKeptInput(store, task),
-		() => removePromptFiles(store, task.id),
-		() => endMessages(store, task),
-	];
-	for (const step of steps)
-		try {
-			step();
-		} catch (error) {
-			logFault(store, "supervisor", `${task.id} ${errorMessage(error)}`);
-		}
 }
 
 /**

@@ -7,7 +7,7 @@ import { openSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errorMessage, refused } from "../error.ts";
 import { buildSelfCommand, findOnPath } from "../process/executables.ts";
-import { identifyProcess } from "../process/identity.ts";
+import { identifyProcess, ownJob } from "../process/identity.ts";
 import { uniqueHolderName } from "../store/files.ts";
 import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
@@ -127,7 +127,7 @@ function startDetached({ program, args, env }: Command): Identity {
 	child.unref();
 	const identity = identifyProcess(child.pid);
 	if (!identity) throw new Error(`${program} ended at once`);
-	return identity;
+	return { ...identity, ...ownJob };
 }
 
 /**

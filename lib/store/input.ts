@@ -13,14 +13,32 @@
  * identity on disk. The supervisor that started it also kills it at the end of the task, in case the store was
  * deleted. It is not part of the task: it does not have BG_TASK_ID.
  *
+ * A FIFO ends at its machine. What is sent to a job on another one lies in the store until its supervisor, which is
+ * the only one that reads it, has written it into the pipe: numbered files, and an empty one for the end.
+ *
  * Deno hands the read end to the command under a second number as well. There an input that the command closed
  * looks like one that it does not read.
  */
-import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
+import {
+	closeSync,
+	constants,
+	fstatSync,
+	lstatSync,
+	openSync,
+	readSync,
+	writeSync,
+} from "node:fs";
 import { errorCode, ifExists, refused } from "../error.ts";
 import { sleepSync } from "../process/runtime.ts";
 import { makeFolder, openUnfollowed } from "./directory.ts";
-import { discard, listNames, removeFile } from "./files.ts";
+import {
+	discard,
+	listNames,
+	moveFile,
+	removeFile,
+	uniqueHolderName,
+	writePrivateFile,
+} from "./files.ts";
 import { withLock } from "./locks.ts";
 import {
 	folderPath,
@@ -48,7 +66,7 @@ const maxWriteBytes = 64 * 1024;
  */
 export function prepareInput(store: Store, id: string): string[] {
 	makeFolder(store, folderPath(store, "input"));
-	endInput(store, id);
+	removeInput(store, id);
 	return [inputFile(store, id), inputEndFile(store, id)];
 }
 
@@ -94,6 +112,12 @@ export function endInput(store: Store, id: string): boolean {
 	return isEnded;
 }
 
+/** Ends the input of a task, and removes what was sent and never got into the pipe. */
+export function removeInput(store: Store, id: string): void {
+	endInput(store, id);
+	for (const { path } of listPosted(store, id)) discard(path);
+}
+
 /** What became of a write: how many bytes the pipe took, and why it did not take all. */
 export type InputWrite = { written: number; problem?: "full" | "closed" };
 
@@ -125,6 +149,80 @@ export function writeInput(
 			closeSync(fd);
 		}
 	});
+}
+
+/** What was sent and is not in the pipe yet. */
+export type PostedInput = { path: string; number: number; isEnd: boolean };
+
+/** What lies in the store for the input of a task, in its order. */
+export const listPosted = (store: Store, id: string): PostedInput[] =>
+	listNames(store, folderPath(store, "input"))
+		.flatMap((name) => {
+			const [, of, number, what] =
+				/^(.+)\.(\d+)\.(bytes|eof)$/.exec(name) ?? [];
+			if (of !== id) return [];
+			const path = `${folderPath(store, "input")}/${name}`;
+			return [{ path, number: Number(number), isEnd: what === "eof" }];
+		})
+		.sort((a, b) => a.number - b.number);
+
+/**
+ * Puts input into the store, for the supervisor of a job on another machine. Senders take turns.
+ * @returns the paths of the files, which are gone once their content is in the pipe; undefined if the task has no
+ * input that is open.
+ */
+export function postInput(
+	store: Store,
+	id: string,
+	{ bytes, end }: { bytes: Uint8Array | undefined; end: boolean },
+): string[] | undefined {
+	const lock = { name: inputLock(id), timeoutMs: roomTimeoutMs };
+	return withLock(store, lock, () => {
+		const posted = listPosted(store, id);
+		const last = posted.at(-1);
+		if (last?.isEnd || !isInputOpen(store, id)) return undefined;
+		const first = (last?.number ?? 0) + 1;
+		const post = (number: number, what: "bytes" | "eof", text: Uint8Array) => {
+			const path = `${inputFile(store, id)}.${number}.${what}`;
+			const temporary = `${folderPath(store, "temporary")}/${uniqueHolderName()}`;
+			writePrivateFile(temporary, text);
+			moveFile(temporary, path);
+			return path;
+		};
+		return [
+			...(bytes ? [post(first, "bytes", bytes)] : []),
+			...(end ? [post(first + 1, "eof", new Uint8Array())] : []),
+		];
+	});
+}
+
+/** Whether the input of a task was opened and not ended. */
+export const isInputOpen = (store: Store, id: string): boolean =>
+	lstatSync(inputFile(store, id), { throwIfNoEntry: false }) !== undefined;
+
+/**
+ * Writes a part of a posted file into the pipe, without waiting.
+ * @param offset in bytes: where to go on.
+ * @returns the offset after that; "done" at the end of the file, "closed" if the task takes no more.
+ */
+export function writePosted(
+	store: Store,
+	id: string,
+	{ path, offset }: { path: string; offset: number },
+): number | "done" | "closed" {
+	const pipe = openInput(store, id);
+	if (typeof pipe !== "number") return "closed";
+	const file = openUnfollowed(path, constants.O_RDONLY);
+	try {
+		const bytes = new Uint8Array(maxWriteBytes);
+		const length = readSync(file, bytes, 0, bytes.length, offset);
+		if (length === 0) return "done";
+		const done = writeWithTimeout(pipe, bytes.subarray(0, length), 0);
+		return done.problem === "closed" ? "closed" : offset + done.written;
+	} finally {
+		closeSync(file);
+		closeSync(pipe);
+	}
 }
 
 /** The ids of tasks that have an input. */

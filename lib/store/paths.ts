@@ -42,6 +42,8 @@
  *     .messages/<id>/stops       how many of the task's Stop hooks delivered a message
  *     .input/<id>                a FIFO, the standard input of a command that can be sent to (store/input.ts)
  *     .input/<id>.end            a FIFO; a line in it ends that input
+ *     .input/<id>.<n>.bytes      input for a job on another machine, which its supervisor writes into the FIFO
+ *     .input/<id>.<n>.eof        empty; that input ends after the others
  *     .prompts/<id>              a prompt that is too long for argv, or private; removed at the task's end
  *     .prompts/<id>.system       the system prompt of a droid's definition; likewise
  *     .prompts/<id>.env          the --env of a task that runs as a job; likewise

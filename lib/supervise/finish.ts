@@ -78,9 +78,9 @@ export async function concludeTask(
 	const { id } = task;
 	const retry = (write: () => void | Promise<void>) =>
 		retryWrite(store, id, write);
-	// At a logout a task may die of the signal that is about to reach its supervisor as well.
-	if (exit && "signal" in exit && exit.signal) await delay(20);
+	await delaySuspectEnd(task, exit);
 	await monitor.finish();
+	if (monitor.isReplaced) return undefined;
 	if (task.stdin) await retry(() => endKeptInput(store, task));
 	const isCut = succeeds(() => monitor.cut());
 	// What starts in this place does not start before this end.
@@ -95,7 +95,9 @@ export async function concludeTask(
 	await handedOver;
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
-	if (monitor.givesUp) return undefined;
+	if (monitor.isReplaced) return undefined;
+	if (after?.status === "queued" && monitor.putBack !== undefined)
+		return undefined;
 	if (after?.status === "queued") {
 		if (!task.engine)
 			await retry(() => setRunnable(store, after, false, waiting.limits));
@@ -139,8 +141,10 @@ async function recordEnd(
 	const { facts, completed, error } = await readTaskResult(store, task);
 	const ownEnd = exit && toTaskEnd(exit, { at, facts, error });
 	const decide = (now: Task): Task | undefined => {
-		if (monitor.givesUp === "replaced") return undefined;
-		if (monitor.givesUp) return leaveTask(store, now, { at, exit: ownEnd });
+		if (monitor.checkReplaced(now)) return undefined;
+		const { putBack } = monitor;
+		if (putBack !== undefined && !now.stop)
+			return leaveTask(store, now, { at, error: putBack, exit: ownEnd });
 		const queued = now.status === "queued" ? { ...task, stop: now.stop } : now;
 		const stop = monitor.requestedStop;
 		const current = stop ? requestStop(queued, stop) : queued;
@@ -165,15 +169,29 @@ async function recordEnd(
 function leaveTask(
 	store: Store,
 	task: Task,
-	{ at, exit }: { at: string; exit: TaskEnd | undefined },
+	{ at, error, exit }: { at: string; error: string; exit: TaskEnd | undefined },
 ): Task {
-	const left = { ...task, supervisor: undefined };
 	if (isFinal(task)) return task;
+	const left = { ...task, supervisor: undefined };
 	if (task.status === "queued") return left;
 	keepAttemptOutput(store, task.id, task.attempt ?? 1);
 	const ended = finishTask(task, exit ?? { reason: "engine", at });
-	const queued = requeueForRetry(left, { ...ended, error: "put back" });
+	const queued = requeueForRetry(left, { ...ended, error });
 	return { ...queued, not_before: undefined };
+}
+
+/**
+ * Waits if a process may have died of a signal that is about to reach its supervisor as well: at a logout, and when an
+ * engine ends a job, all of whose processes it signals one after the other. Droid exits 0 on SIGTERM.
+ */
+async function delaySuspectEnd(
+	{ engine, kind }: Task,
+	exit: ProcessExit | undefined,
+): Promise<void> {
+	if (!exit || "error" in exit) return;
+	if (!engine) return exit.signal ? delay(20) : undefined;
+	const isSuspect = exit.signal || exit.code !== 0 || kind === "droid";
+	if (isSuspect) await delay(300);
 }
 
 /** Reads the result from the task's output. If that fails, it is tried again for 10 s. */

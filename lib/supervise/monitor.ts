@@ -42,11 +42,14 @@ const firstPollMs = 8;
 export class Monitor {
 	/** Whether the supervisor got a signal to end: then no attempt follows. */
 	isShutDown = false;
-	/** Why this supervisor leaves its task to another one: its job will start again, or another job has the task. */
-	givesUp: "again" | "replaced" | undefined;
+	/** Why its job is ended, to be started again: this supervisor leaves its task to that one. */
+	putBack: string | undefined;
+	/** Whether another job has the task: this supervisor ends what it started, and records nothing more. */
+	isReplaced = false;
 	readonly #store: Store;
 	readonly #id: string;
 	readonly #onPoll: () => void;
+	readonly #onLook: () => void;
 	readonly #output: OutputWatch;
 	readonly #activity: Activity;
 	readonly #budget: Budget;
@@ -70,11 +73,21 @@ export class Monitor {
 	/**
 	 * @param onPoll is called at each poll, about once a second while the task runs.
 	 * @param lookMs how often to look at the record at most, in ms.
+	 * @param onLook is called then.
 	 */
-	constructor(store: Store, task: Task, onPoll: () => void, lookMs = 0) {
+	constructor(
+		store: Store,
+		task: Task,
+		{
+			onPoll = () => {},
+			onLook = () => {},
+			lookMs = 0,
+		}: { onPoll?: () => void; onLook?: () => void; lookMs?: number },
+	) {
 		this.#lookMs = lookMs;
 		this.#store = store;
 		this.#onPoll = onPoll;
+		this.#onLook = onLook;
 		this.#id = task.id;
 		this.#task = task;
 		this.#output = new OutputWatch(store, task.id, () => this.poll());
@@ -139,11 +152,24 @@ export class Monitor {
 	 */
 	async shutDown(signal: string, cause?: StopCause): Promise<void> {
 		this.isShutDown = true;
-		if (cause?.again) this.givesUp ??= "again";
-		const { reason, error } = cause?.end ?? { reason: "shutdown" as const };
-		const by = reason === "shutdown" ? signal : (error ?? signal);
-		this.#begin({ reason, at: timestamp(), by });
+		const { reason = "shutdown", error } = cause?.end ?? {};
+		const at = timestamp();
+		const words = error ? `${signal}: ${error}` : signal;
+		const by = reason === "engine" && error ? error : words;
+		// What is stopped for another reason is not started again.
+		if (cause?.again && !this.#stop && !this.#task.stop)
+			this.putBack = error ?? by;
+		this.#begin({ reason, at, by });
 		await this.#stopRecord?.recorded;
+	}
+
+	/**
+	 * Whether another job has the task, by its record as it is now. If so, nothing more is recorded of this one.
+	 */
+	checkReplaced({ engine, supervisor }: Task): boolean {
+		if (!engine || isSameProcess(supervisor, identifySelf())) return false;
+		this.isReplaced = true;
+		return true;
 	}
 
 	/** Why the task is stopped or must not start; its record may not say so yet. */
@@ -163,6 +189,7 @@ export class Monitor {
 		if (isLookDue || isFinalPoll) {
 			this.#nextLookAt = performance.now() + this.#lookMs;
 			this.#attempt(() => this.#refresh());
+			this.#attempt(this.#onLook);
 		}
 		this.#attempt(this.#onPoll);
 		this.#attempt(() => {
@@ -221,14 +248,11 @@ export class Monitor {
 	#refresh(): void {
 		const version = readRecordVersion(this.#store, this.#id);
 		if (version === this.#version) return;
-		this.#task = readTask(this.#store, this.#id);
+		const task = readTask(this.#store, this.#id);
 		this.#version = version;
-		const { engine, supervisor } = this.#task;
-		if (engine && !isSameProcess(supervisor, identifySelf())) {
-			this.givesUp = "replaced";
-			const by = `another job has the task: slurm ${engine.job}`;
-			this.#begin({ reason: "engine", at: timestamp(), by });
-		}
+		if (this.checkReplaced(task))
+			this.#begin({ reason: "engine", at: timestamp(), by: "another job" });
+		else this.#task = task;
 	}
 
 	/** Stops the tree. The reason is recorded before the first signal if that is possible. */
@@ -240,8 +264,11 @@ export class Monitor {
 		// The writer must not fill the disk while its tree is searched.
 		if (isFlood && child) this.#attempt(() => signalGroup(child, "SIGSTOP"));
 		this.#output.close();
-		if (!this.#task.stop && !this.givesUp)
-			this.#stopRecord ??= recordStop(this.#store, this.#id, this.#stop);
+		if (!this.#task.stop && this.putBack === undefined && !this.isReplaced)
+			this.#stopRecord ??= recordStop(this.#store, this.#id, {
+				stop: this.#stop,
+				isOther: (now) => this.checkReplaced(now),
+			});
 		this.#stopping ??= this.#stopUntilGone({
 			...(isFlood && { signal: "SIGKILL" }),
 			...(signal && { signal: `SIG${signal}` }),
@@ -257,6 +284,8 @@ export class Monitor {
 			try {
 				const survivors = await stopTree(this.#id, {
 					root: this.#root,
+					// On the same node, a later one belongs to the job that has the task now.
+					...(this.#task.engine && { maxAttempt: this.#task.attempt ?? 1 }),
 					...options,
 					...(passes && { graceMs: 0 }),
 					...(child && {

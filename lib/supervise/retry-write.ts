@@ -9,7 +9,7 @@ import { logFault, openStore } from "../store/directory.ts";
 import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { type UpdateOptions, updateTaskAsync } from "../store/records.ts";
-import type { Stop } from "../task/schema.ts";
+import type { Stop, Task } from "../task/schema.ts";
 import { requestStop } from "../task/states.ts";
 
 /** How long a write is retried, in ms. */
@@ -94,10 +94,20 @@ export type StopRecord = {
 /**
  * Records why a task is stopped: at once if the record can be written, else as soon as possible. The first
  * try takes a short time at most, and none if the output floods the disk.
+ * @param isOther whether a record is that of another supervisor, which goes on: it is not changed.
  */
-export function recordStop(store: Store, id: string, stop: Stop): StopRecord {
+export function recordStop(
+	store: Store,
+	id: string,
+	{ stop, isOther }: { stop: Stop; isOther: (task: Task) => boolean },
+): StopRecord {
 	const record = async (options: UpdateOptions) => {
-		await updateTaskAsync(store, id, (now) => requestStop(now, stop), options);
+		await updateTaskAsync(
+			store,
+			id,
+			(now) => (isOther(now) ? undefined : requestStop(now, stop)),
+			options,
+		);
 	};
 	const isFlood = stop.reason === "output-limit";
 	const first = record({ timeoutMs: isFlood ? 0 : intentTimeoutMs });

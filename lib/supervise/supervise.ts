@@ -43,6 +43,7 @@ import {
 	type Turns,
 } from "./finish.ts";
 import { JobTurns, jobPollMs, takeJobTask } from "./launch/job.ts";
+import { JobInput } from "./launch/job-input.ts";
 import { waitForRecords } from "./launch/records.ts";
 import { LeftoverScanner } from "./leftovers.ts";
 import { Monitor } from "./monitor.ts";
@@ -64,8 +65,8 @@ const earlySignals = new Set<NodeJS.Signals>();
 const pollIntervalMs = 1000;
 
 /**
- * Runs `supervise --job <launch>` in a job of an engine, or `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, which only bg itself
- * calls. `--parked`: this process was a shell until now, which may have got a signal to end.
+ * Runs `supervise [--adopt] [--open-files=N] <ids…> [--parked] [--signal=NAME]`, or in a job of an engine
+ * `supervise --job <launch>`, which only bg itself calls. `--parked`: this process was a shell until now, which may have got a signal to end.
  * `--on-end-exited=N`: only logs that the `--on-end` of a task failed.
  * @throws Error after it was logged.
  */
@@ -117,7 +118,7 @@ async function superviseLaunch(
 	const monitors = new Map(
 		tasks.map((task) => [
 			task.id,
-			new Monitor(store, task, () => waiting.checkBeat()),
+			new Monitor(store, task, { onPoll: () => waiting.checkBeat() }),
 		]),
 	);
 	const scanner = new LeftoverScanner(() => monitors.size > 1);
@@ -146,8 +147,12 @@ async function superviseJob(store: Store, launch: string): Promise<void> {
 	if (!task) return;
 	const { id } = task;
 	const waiting = waitingTasks(store);
-	const turns = new JobTurns(store);
-	const monitor = new Monitor(store, task, () => {}, jobPollMs);
+	const input = new JobInput(store, task);
+	const monitor = new Monitor(store, task, {
+		lookMs: jobPollMs,
+		onLook: () => input.deliver(),
+	});
+	const turns = new JobTurns(store, (now) => monitor.checkReplaced(now));
 	const scanner = new LeftoverScanner(() => false);
 	handleSignals(new Map([[id, monitor]]), turns, () => engine.whyStopped(own));
 	await runAttempts({ store, monitor, scanner, waiting, turns }, task, true);
@@ -180,9 +185,10 @@ function handleSignals(
 	turns: Turns,
 	whyStopped?: () => StopCause,
 ): void {
+	let cause: StopCause | undefined;
 	for (const name of shutdownSignals)
 		process.on(name, () => {
-			const cause = whyStopped?.();
+			cause ??= whyStopped?.();
 			const recorded = [...monitors.values()].map((monitor) =>
 				monitor.shutDown(name, cause),
 			);
@@ -209,8 +215,9 @@ async function runTask(
 		isRunnable,
 		getStop: () => monitor.requestedStop,
 	});
-	// A record that was deleted while the task waited is not written again.
-	if (!hasSlot && !readRecordVersion(store, id)) return undefined;
+	// A record that was deleted while the task waited, or that another job has taken, is not written again.
+	if (!hasSlot && (monitor.isReplaced || !readRecordVersion(store, id)))
+		return undefined;
 	const started = hasSlot ? await startProcess(context, task) : "ended";
 	if (started === "held") {
 		await requeue(context, task);
@@ -271,6 +278,7 @@ async function startProcess(
 	try {
 		const start = (now: Task): Task | undefined => {
 			isDecided = true;
+			if (monitor.checkReplaced(now)) return undefined;
 			mustRequeue = now.paused_at !== undefined;
 			if (mustRequeue || isFinal(now) || now.stop || monitor.requestedStop)
 				return undefined;
@@ -333,7 +341,9 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 	const root = task?.process;
 	if (!task || !root) return;
 	const waiting = waitingTasks(store);
-	const monitor = new Monitor(store, task, () => waiting.checkBeat());
+	const monitor = new Monitor(store, task, {
+		onPoll: () => waiting.checkBeat(),
+	});
 	handleSignals(new Map([[id, monitor]]), waiting);
 	monitor.start(task);
 	while (checkLiveness(root) !== "gone") await delay(pollIntervalMs);

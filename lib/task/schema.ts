@@ -52,7 +52,7 @@ const identity = () =>
 		boot: v.string(),
 		pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
 		start: v.string(),
-		/** Of a process in a job: `<engine>:<cluster>:<number>`. */
+		/** Of a process in a job: `<engine>:<cluster>:<number>`, with `:<run>` if the job was started again. */
 		job: optionalText,
 	});
 /** A process. A pid identifies one only together with machine, boot and start time. */

@@ -111,10 +111,6 @@ describe("a task on Slurm", () => {
 		const id = await box.submit("cat", ["--stdin", "keep"]);
 		await box.untilTask(id, ({ process }) => process, "its start");
 		const node = box.record(id).engine?.node ?? "";
-		const refused = await box.bg(["send", id, "a word"]);
-		expect(box.record(id)).toMatchObject({ status: "running" });
-		expect(refused).toMatchObject({ code: 111 });
-		expect(refused.error).toContain(`runs on ${node}: its input`);
 		const host = { host: node };
 		expect(await box.bg(["send", id, "a word"], host)).toMatchObject({
 			code: 0,

@@ -1,4 +1,5 @@
-import { type CancelResult, cancelTasks } from "../../control/cancel.ts";
+import { cancelTasks } from "../../control/cancel/cancel.ts";
+import type { CancelResult } from "../../control/cancel/request.ts";
 import { formatStatus } from "../../print/status.ts";
 import { toLine } from "../../print/text.ts";
 import { openStore } from "../../store/directory.ts";

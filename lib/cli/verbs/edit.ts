@@ -41,6 +41,10 @@ export default defineVerb({
 		const before = reconcileTask(store, readTask(store, id));
 		assertEditable(before);
 		assertAutonomyOver(before, "edit");
+		if (before.engine && priority !== undefined)
+			throw refused(
+				`${id} is a job of ${before.engine.name}, which orders its jobs: --priority has no effect there (scontrol update job=N nice=M)`,
+			);
 		const task = updateTask(store, id, (now) => {
 			assertEditable(now);
 			return {
@@ -49,7 +53,8 @@ export default defineVerb({
 				...(timeout_ms !== undefined && { timeout_ms }),
 			};
 		});
-		reorderTask(store, id);
+		// A job reads its record when it starts.
+		if (!task.engine) reorderTask(store, id);
 		// A parked shell reads its record only when it becomes a supervisor.
 		if (task.supervisor && !isParked(store, task))
 			sendSignal(task.supervisor, wakeSignal);
@@ -79,6 +84,7 @@ function assertEditable(task: Task): void {
 			`${id} is ${status}: only a queued task can be edited (bg status ${id})`,
 		);
 	const supervision = checkSupervision(task);
+	if (task.engine && supervision === "unclear") return;
 	if (supervision !== "watched")
 		throw refused(
 			`${id} cannot be edited here: ${describeSupervision(task, supervision) ?? supervision} (bg status ${id})`,

@@ -111,6 +111,7 @@ const toReply = ({ id, status, paused_at }: Task): PausedTask => ({
 const canChange = (task: Task, paused: boolean) =>
 	!isFinal(task) &&
 	task.kind !== "native" &&
+	!task.engine &&
 	paused === (task.paused_at === undefined);
 
 export default definePauseVerb({

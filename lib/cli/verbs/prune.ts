@@ -1,4 +1,4 @@
-import { cancelTasks } from "../../control/cancel.ts";
+import { cancelTasks } from "../../control/cancel/cancel.ts";
 import { parseDurationFlag } from "../../control/schedule.ts";
 import { loadedEngine } from "../../engine/engine.ts";
 import { toPlain } from "../../print/text.ts";

@@ -2,6 +2,7 @@ import { planResume } from "../../control/rerun.ts";
 import {
 	launchAndReply,
 	launchReplyFlags,
+	rerunEngineFlags,
 	tokensFlag,
 } from "../launch-flags.ts";
 import { defineVerb, flag, required } from "../verb.ts";
@@ -22,6 +23,7 @@ export default defineVerb({
 		prompt: required("what the droid is to do next"),
 		fork: flag("in a copy of the session; the original is unchanged"),
 		"max-tokens": tokensFlag,
+		...rerunEngineFlags,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
@@ -29,6 +31,7 @@ export default defineVerb({
 		const plan = planResume(task, args.prompt, {
 			fork: args.fork ?? false,
 			maxTokens: args["max-tokens"],
+			engine: { on: args.on, engineArgs: args["engine-args"] },
 		});
 		return launchAndReply([{ plan }], args);
 	},

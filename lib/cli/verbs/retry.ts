@@ -9,6 +9,7 @@ import { splitValues } from "../arguments.ts";
 import {
 	launchAndReply,
 	launchReplyFlags,
+	rerunEngineFlags,
 	tokensFlag,
 } from "../launch-flags.ts";
 import { isJsonWanted } from "../reply.ts";
@@ -44,6 +45,7 @@ export default defineVerb({
 		),
 		model: option("name", "another model"),
 		"max-tokens": tokensFlag,
+		...rerunEngineFlags,
 		...launchReplyFlags,
 	},
 	run: ({ args }) => {
@@ -64,12 +66,11 @@ export default defineVerb({
 		});
 		const { droid, autonomy, model } = args;
 		const plans = ids.map((id) => ({
-			plan: planRetry(reconcileTask(store, readTask(store, id)), {
-				droid,
-				autonomy,
-				model,
-				"max-tokens": args["max-tokens"],
-			}),
+			plan: planRetry(
+				reconcileTask(store, readTask(store, id)),
+				{ droid, autonomy, model, "max-tokens": args["max-tokens"] },
+				{ on: args.on, engineArgs: args["engine-args"] },
+			),
 		}));
 		if (plans.length === 0 && !isJsonWanted(args))
 			writeAll(1, "nothing to retry\n");

@@ -223,14 +223,26 @@ async function sendText(
 }
 
 /** Writes to the input of a command. A message gets a newline; a file is sent as it is. */
-function sendBytes(store: Store, task: Task, flags: SendFlags): SendReply {
+async function sendBytes(
+	store: Store,
+	task: Task,
+	flags: SendFlags,
+): Promise<SendReply> {
 	const { id, status } = task;
 	const { eof = false, timeout: timeoutMs } = flags;
 	const bytes = flags.readMessage()?.toBytes(flags["no-newline"] ? "" : "\n");
-	sendInput(store, task, { ...(bytes && { bytes }), end: eof, timeoutMs });
-	const input = { bytes: bytes?.length ?? 0, eof };
-	const end = eof ? ["its input has ended"] : [];
-	const parts = bytes ? [`${bytes.length} bytes sent`, ...end] : end;
+	const message = { ...(bytes && { bytes }), end: eof, timeoutMs };
+	const isQueued = (await sendInput(store, task, message)) === "queued";
+	const input = {
+		bytes: bytes?.length ?? 0,
+		eof,
+		...(isQueued && { queued: true }),
+	};
+	const end = eof
+		? [isQueued ? "its input will end" : "its input has ended"]
+		: [];
+	const how = isQueued ? "queued: its job has not taken them yet" : "sent";
+	const parts = bytes ? [`${bytes.length} bytes ${how}`, ...end] : end;
 	return {
 		json: { id, taskId: id, status, input },
 		text: `${id}  ${parts.join(", ")}`,

@@ -71,10 +71,13 @@ export async function takeJobTask(
 /** The turns of the task of a job: it waits for other tasks and for its delay, not for a slot. */
 export class JobTurns {
 	readonly #store: Store;
+	readonly #isReplaced: (task: Task) => boolean;
 	#wake: () => void = () => {};
 
-	constructor(store: Store) {
+	/** @param isReplaced whether another job has the task. */
+	constructor(store: Store, isReplaced: (task: Task) => boolean) {
 		this.#store = store;
+		this.#isReplaced = isReplaced;
 	}
 
 	/** The record may have changed. */
@@ -92,12 +95,19 @@ export class JobTurns {
 			const version = readRecordVersion(store, id);
 			const now = findTask(store, id) ?? (version ? task : undefined);
 			if (!now || isFinal(now) || now.stop || getStop?.()) return false;
+			if (this.#isReplaced(now)) return false;
 			const readiness = checkReadiness(now, (other) => findEnd(store, other));
 			if (typeof readiness === "object") {
 				const { error } = readiness;
 				await retryWrite(store, id, () =>
 					updateTaskAsync(store, id, (last) =>
-						finishTask(last, { reason: "dependency", at: timestamp(), error }),
+						this.#isReplaced(last)
+							? undefined
+							: finishTask(last, {
+									reason: "dependency",
+									at: timestamp(),
+									error,
+								}),
 					),
 				);
 				return false;

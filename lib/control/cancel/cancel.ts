@@ -4,58 +4,48 @@
  * tree. Tasks that were launched from inside are cancelled as well, unless `only` is set.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { BgError, errorMessage } from "../error.ts";
-import { checkLiveness } from "../process/identity.ts";
-import { describeProcesses } from "../process/proc.ts";
+import { BgError, errorMessage } from "../../error.ts";
+import { checkLiveness } from "../../process/identity.ts";
+import { describeProcesses } from "../../process/proc.ts";
 import {
 	findTree,
 	type StopOptions,
 	stopTree,
-} from "../process/process-tree.ts";
-import { sendSignal, wakeSignal } from "../process/signals.ts";
-import { reconcileTask } from "../prune/reconcile.ts";
-import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
-import { followEnd } from "../spawn/dependencies.ts";
-import { dismissTask } from "../spawn/parked.ts";
-import { postStop } from "../store/ends.ts";
-import type { Store } from "../store/paths.ts";
+} from "../../process/process-tree.ts";
+import { sendSignal, wakeSignal } from "../../process/signals.ts";
+import { reconcileTask } from "../../prune/reconcile.ts";
+import {
+	checkSupervision,
+	describeSupervision,
+} from "../../prune/supervision.ts";
+import { followEnd } from "../../spawn/dependencies.ts";
+import { dismissTask } from "../../spawn/parked.ts";
+import { postStop } from "../../store/ends.ts";
+import type { Store } from "../../store/paths.ts";
 import {
 	findAncestors,
 	findTask,
 	iterateTasks,
 	readTask,
 	updateTask,
-} from "../store/records.ts";
-import { hasNewerSchema } from "../task/parse.ts";
-import type {
-	LeftBehind,
-	Reason,
-	Status,
-	Stop,
-	stopSignals,
-	Task,
-} from "../task/schema.ts";
-import { finishTask, isFinal, requestStop, timestamp } from "../task/states.ts";
-
-export type CancelOptions = {
-	/** The first signal (TERM). */
-	signal?: (typeof stopSignals)[number] | undefined;
-	/** Whether to leave the tasks that were launched from inside. */
-	only?: boolean;
-	/** The reason of the end that is recorded. */
-	cause?: { reason: Reason; by: string };
-};
-
-export type CancelResult = {
-	taskId: string;
-	/** Absent if the record cannot be read. */
-	status?: Status;
-	/** Whether this call stopped something. */
-	cancelled: boolean;
-	survivors: LeftBehind[];
-	/** Why nothing was stopped, or why the end is not recorded. */
-	note?: string;
-};
+} from "../../store/records.ts";
+import { hasNewerSchema } from "../../task/parse.ts";
+import type { Stop, Task } from "../../task/schema.ts";
+import {
+	finishTask,
+	isFinal,
+	requestStop,
+	timestamp,
+} from "../../task/states.ts";
+import { cancelJobs, endJob, isInJob } from "./jobs.ts";
+import {
+	type CancelOptions,
+	type CancelResult,
+	type CancelRun,
+	isRefused,
+	toStop,
+	toUnchanged,
+} from "./request.ts";
 
 /** The 5 s after SIGTERM, the 5 s after SIGKILL, and time to write the end, in ms. */
 const supervisorTimeoutMs = 13_000;
@@ -72,9 +62,15 @@ export async function cancelTasks(
 	const done = new Map<string, CancelResult>();
 	const requested = new Set<string>();
 	const run = { ...options, store, requested };
+	const inJobs = new Set<string>();
 	for (let batch = [...ids]; batch.length; ) {
 		const started = new Map<string, Promise<CancelResult>>();
-		for (const id of putQueuedFirst(store, batch))
+		const jobs: string[] = [];
+		for (const { id, isJob } of putQueuedFirst(store, batch)) {
+			if (isJob) {
+				jobs.push(id);
+				continue;
+			}
 			started.set(
 				id,
 				cancelTask(run, id).catch((error) => {
@@ -82,10 +78,18 @@ export async function cancelTasks(
 					return toUnchanged(id, error.message);
 				}),
 			);
-		const results = await Promise.all(
-			batch.flatMap((id) => started.get(id) ?? []),
-		);
-		for (const result of results) done.set(result.taskId, result);
+		}
+		const all = addInner(run, jobs);
+		for (const id of all) inJobs.add(id);
+		const results = [
+			...(all.length ? await cancelJobs(run, all) : []),
+			...(await Promise.all(started.values())),
+		];
+		const found = new Map(results.map((result) => [result.taskId, result]));
+		for (const id of new Set([...batch, ...found.keys()])) {
+			const result = found.get(id);
+			if (result) done.set(id, result);
+		}
 		// A task may launch others until it is gone: repeat until there are none.
 		batch = options.only
 			? []
@@ -93,7 +97,7 @@ export async function cancelTasks(
 					(id) => !done.has(id),
 				);
 	}
-	for (const id of requested) await followEnd(store, id);
+	for (const id of requested) if (!inJobs.has(id)) await followEnd(store, id);
 	return [...done.values()];
 }
 
@@ -103,31 +107,23 @@ export async function cancelTasks(
  * Orders tasks to be cancelled. The ends of queued ones are recorded before the first running one is asked to stop:
  * the place that it frees would start one of them.
  */
-function putQueuedFirst(store: Store, ids: readonly string[]): string[] {
-	const queued = new Set(
-		ids.filter((id) => findTask(store, id)?.status === "queued"),
-	);
-	return [...queued, ...ids.filter((id) => !queued.has(id))];
+function putQueuedFirst(
+	store: Store,
+	ids: readonly string[],
+): { id: string; isJob: boolean }[] {
+	const found = ids.map((id) => {
+		const task = findTask(store, id);
+		const isJob = task !== undefined && !isFinal(task) && isInJob(task);
+		return { id, isJob, isQueued: task?.status === "queued" };
+	});
+	return [
+		...found.filter(({ isQueued }) => isQueued),
+		...found.filter(({ isQueued }) => !isQueued),
+	];
 }
 
-/** The result for a task of which nothing was stopped. */
-const toUnchanged = (
-	taskId: string,
-	note: string,
-	status?: Status,
-): CancelResult => ({
-	taskId,
-	...(status && { status }),
-	cancelled: false,
-	survivors: [],
-	note,
-});
-
-/** `requested` gets the ids of the tasks whose end was requested. */
-type CancelRun = CancelOptions & { store: Store; requested: Set<string> };
-
 async function cancelTask(run: CancelRun, id: string): Promise<CancelResult> {
-	const { store, cause, signal, requested } = run;
+	const { store, requested } = run;
 	const before = reconcileTask(store, readTask(store, id));
 	if (isFinal(before)) return stopLeftovers(before, run);
 	const supervision = checkSupervision(before);
@@ -137,11 +133,7 @@ async function cancelTask(run: CancelRun, id: string): Promise<CancelResult> {
 			describeSupervision(before, supervision) ?? supervision,
 			before.status,
 		);
-	const stop: Stop = {
-		...(cause ?? { reason: "cancel", by: "bg cancel" }),
-		at: timestamp(),
-		...(signal && { signal }),
-	};
+	const stop = toStop(run);
 	const { task, wasFinal, problem } = recordStop(store, before, stop);
 	if (wasFinal) return stopLeftovers(task, run);
 	requested.add(id);
@@ -199,9 +191,6 @@ function recordStop(
 	}
 }
 
-const isRefused = (error: unknown) =>
-	error instanceof BgError && error.exit === "refused";
-
 /**
  * Wakes the supervisor and waits until it has recorded the end or is gone, at most 13 s. If the request
  * could not be recorded, it waits only until the process is gone.
@@ -243,7 +232,9 @@ async function stopLeftovers(
 ): Promise<CancelResult> {
 	const { id, status } = task;
 	if (findTree(id, task.process).length === 0)
-		return toUnchanged(id, `already ${status}`, status);
+		return task.engine && (await endJob(task))
+			? { taskId: id, status, cancelled: true, survivors: [] }
+			: toUnchanged(id, `already ${status}`, status);
 	const survivors = await stopTree(id, toStopOptions(task, options));
 	return {
 		taskId: id,
@@ -255,6 +246,24 @@ async function stopLeftovers(
 
 function toStopOptions(task: Task, { signal }: CancelOptions): StopOptions {
 	return { root: task.process, ...(signal && { signal: `SIG${signal}` }) };
+}
+
+/**
+ * Adds what was launched inside of jobs and runs in them: it ends with the job, so its record has to have the request
+ * before that.
+ */
+function addInner(
+	{ store, only }: CancelRun,
+	jobs: readonly string[],
+): string[] {
+	const hasStarted = (id: string) => findTask(store, id)?.supervisor;
+	const outer = only ? [] : jobs.filter(hasStarted);
+	const inner = findUnfinishedDescendants(store, new Set(outer));
+	const isInner = (id: string) => {
+		const task = findTask(store, id);
+		return task !== undefined && isInJob(task);
+	};
+	return [...new Set([...inner.filter(isInner), ...jobs])];
 }
 
 /** The unfinished tasks that were launched from inside these, directly or through others. */
