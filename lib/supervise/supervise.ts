@@ -34,7 +34,12 @@ import { keepClaims, LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
 import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
-import { isFinal, markRunning, timestamp } from "../task/states.ts";
+import {
+	computeRetryDelayMs,
+	isFinal,
+	markRunning,
+	timestamp,
+} from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
 import {
 	concludeTask,
@@ -168,11 +173,14 @@ async function runAttempts(
 	isRunnable: boolean,
 ): Promise<void> {
 	let next: Task | undefined = task;
-	let mayStart = isRunnable;
+	let options = { isRunnable, pauseMs: 0 };
 	try {
 		while (next) {
-			next = await runTask(context, next, mayStart);
-			mayStart = false;
+			const { attempt } = next;
+			next = await runTask(context, next, options);
+			const isRetry = next && next.attempt !== attempt;
+			const pauseMs = isRetry ? computeRetryDelayMs(next?.attempt ?? 1) : 0;
+			options = { isRunnable: false, pauseMs };
 		}
 	} catch (error) {
 		logSupervisorFault(context.store, task.id, error);
@@ -207,12 +215,12 @@ function handleSignals(
 async function runTask(
 	context: TaskContext,
 	task: Task,
-	isRunnable: boolean,
+	options: { isRunnable: boolean; pauseMs: number },
 ): Promise<Task | undefined> {
 	const { store, monitor, turns } = context;
 	const { id } = task;
 	const hasSlot = await turns.wait(task, {
-		isRunnable,
+		...options,
 		getStop: () => monitor.requestedStop,
 	});
 	// A record that was deleted while the task waited, or that another job has taken, is not written again.

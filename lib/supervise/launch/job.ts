@@ -24,7 +24,6 @@ import {
 } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import {
-	computeRetryDelayMs,
 	finishTask,
 	isFinal,
 	requeueForRetry,
@@ -86,11 +85,10 @@ export class JobTurns {
 	}
 
 	/** Resolves to true when the task may start, to false if it will never start. */
-	async wait(task: Task, { getStop }: WaitOptions): Promise<boolean> {
+	async wait(task: Task, { getStop, pauseMs = 0 }: WaitOptions): Promise<boolean> {
 		const store = this.#store;
-		const { id, attempt = 1 } = task;
-		const notBefore =
-			performance.now() + (attempt > 1 ? computeRetryDelayMs(attempt) : 0);
+		const { id } = task;
+		const notBefore = performance.now() + pauseMs;
 		for (;;) {
 			const version = readRecordVersion(store, id);
 			const now = findTask(store, id) ?? (version ? task : undefined);
