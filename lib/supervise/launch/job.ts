@@ -85,7 +85,10 @@ export class JobTurns {
 	}
 
 	/** Resolves to true when the task may start, to false if it will never start. */
-	async wait(task: Task, { getStop, pauseMs = 0 }: WaitOptions): Promise<boolean> {
+	async wait(
+		task: Task,
+		{ getStop, pauseMs = 0 }: WaitOptions,
+	): Promise<boolean> {
 		const store = this.#store;
 		const { id } = task;
 		const notBefore = performance.now() + pauseMs;
