@@ -1,6 +1,14 @@
 import { expect, test } from "bun:test";
 import { existsSync, rmSync, utimesSync } from "node:fs";
 import { join } from "node:path";
+import {
+	createPendingLaunch,
+	endPendingLaunch,
+	listSubmitted,
+	noteSubmitted,
+	readJobNumber,
+	readSubmission,
+} from "../../lib/engine/submissions.ts";
 import { identifySelf } from "../../lib/process/identity.ts";
 import { sweepStore } from "../../lib/prune/garbage.ts";
 import { withPendingLaunch } from "../../lib/store/claims.ts";
@@ -94,4 +102,25 @@ test("the input of a task that has ended is swept, that of a living process stay
 	sweepStore(store);
 	const left = [tasks.unwatched, tasks.running];
 	expect(listInputs(store).sort()).toEqual(left.sort());
+});
+
+test("the files of a submission go once all of its tasks have ended", () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const [ended, running] = [addEnd(box, parent), addTask(box, {})];
+	const [over, mixed, pending] = [[ended], [ended, running], [ended]];
+	const open = createPendingLaunch(store, [
+		{ launch: createTaskId(), ids: pending },
+	]);
+	const [left = ""] = open.launches;
+	for (const ids of [over, mixed]) {
+		const launch = ids.at(-1) ?? "";
+		const own = createPendingLaunch(store, [{ launch, ids }]);
+		noteSubmitted(store, own, { launch, job: "30" });
+		endPendingLaunch(own);
+	}
+	sweepStore(store);
+	expect(listSubmitted(store)).toEqual(new Set([running]));
+	expect(readJobNumber(store, ended)).toBeUndefined();
+	expect(readSubmission(store, left)).toEqual(pending);
 });

@@ -92,6 +92,16 @@ test("with a typed TTL the age alone decides", () => {
 	});
 });
 
+test("a job of an engine is overdue, and never stopped", () => {
+	const job = { engine: { name: "slurm" as const } };
+	for (const more of [{}, { ageAlone: true }])
+		expect(choose(job, "watched", more)).toEqual({
+			age: "60m",
+			note: "a job of slurm, which prune does not stop",
+		});
+	expect(choose(job, "lost")).toMatchObject({ reason: "lost" });
+});
+
 test("a queued or paused task stays", () => {
 	expect(choose({ status: "queued", queued_at: ago(900) })).toBe("leave");
 	expect(choose({ paused_at: ago(50) })).toBe("leave");

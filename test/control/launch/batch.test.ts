@@ -55,3 +55,25 @@ test.each([
 ])("%j is refused: %s", (line, why) => {
 	expect(() => plan(line)).toThrow(why);
 });
+
+const lines = (...more: object[]) =>
+	more
+		.map((each) =>
+			JSON.stringify({ description: "d", command: ["true"], ...each }),
+		)
+		.join("\n");
+
+test("the flags name the engine of lines that name none, and its arguments", () => {
+	const text = lines({}, { on: "slurm", engine_args: "-c 8" });
+	const plans = planBatch(text, { on: "slurm", engineArgs: "-H" });
+	expect(plans.map(({ plan }) => plan.task.engine)).toEqual([
+		{ name: "slurm", args: ["-H"] },
+		{ name: "slurm", args: ["-c", "8"] },
+	]);
+});
+
+test("a batch that runs on two engines is refused", () => {
+	expect(() => planBatch(lines({ on: "slurm" }, {}))).toThrow(
+		"line 2: it would run on local, and line 1 on slurm",
+	);
+});
