@@ -1,10 +1,12 @@
 /** Single system calls that fail, found by `npm run faults`. */
 import { expect } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { addMessage } from "../../lib/store/sessions/messages.ts";
 import { markSessionDue } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { failing } from "../tools/faults.ts";
-import { program, sandbox } from "../tools/harness.ts";
+import { failing, failOnce } from "../tools/faults.ts";
+import { program, sandbox, until } from "../tools/harness.ts";
 import {
 	addEnd,
 	child,
@@ -14,6 +16,15 @@ import {
 	toolUse,
 } from "../tools/hooks.ts";
 import { addDroid } from "../tools/messages.ts";
+import {
+	block,
+	entries,
+	isOver,
+	isRunning,
+	linesOf,
+	one,
+	run,
+} from "../tools/queue.ts";
 
 /** How many calls of a name a hook makes at most. */
 const calls = [1, 2, 3, 4, 5];
@@ -82,5 +93,51 @@ concurrentTest(
 		]);
 		expect((await box.bg(call)).json().deleted).toEqual([kept[0].id]);
 		expect((await box.bg(["list", "--all"])).json().total).toBe(0);
+	},
+);
+
+concurrentTest(
+	"a supervisor that cannot open the store at once tries again",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const id = await run(box, ["true"], { env: one });
+		const later = await run(box, ["true"], { env: one });
+		// The second in line is a shell, which becomes a supervisor.
+		await until(() => entries(box, "parked").includes(later), "a shell");
+		const { supervisor } = box.record(later);
+		const failed = await failOnce(box, supervisor?.pid ?? 0, {
+			calls: "statx,lstat,newfstatat",
+			path: join(box.dir, ".slots"),
+			error: "EIO",
+			when: "1",
+		});
+		blocker.open();
+		await isOver(box, later);
+		await failed();
+		for (const each of [id, later])
+			expect(box.record(each).status).toBe("completed");
+	},
+);
+
+concurrentTest(
+	"an --on-end that cannot be started at once is tried again",
+	async () => {
+		const box = sandbox();
+		const log = join(box.home, "log");
+		const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
+		const gate = join(box.home, "gate");
+		const script = 'until test -e "$0"; do sleep 0.1; done';
+		const id = await run(box, ["sh", "-c", script, gate], { flags });
+		const { supervisor } = await isRunning(box, id);
+		const failed = await failOnce(box, supervisor?.pid ?? 0, {
+			calls: "vfork",
+			error: "EAGAIN",
+			when: "1",
+		});
+		writeFileSync(gate, "");
+		await failed();
+		await until(() => linesOf(log).length, "its on-end");
+		expect(linesOf(log)).toEqual([id]);
 	},
 );
