@@ -25,6 +25,7 @@ import {
 } from "../chaos/round.ts";
 import { type Called, isFault, judgeRound, tasksIn } from "../chaos/verdict.ts";
 import { linesOf, Watch, type Watched } from "../chaos/watch.ts";
+import { endTracer } from "../tools/faults.ts";
 import { root } from "../tools/harness.ts";
 import { type Fault, readFaults, straceArgs, wasInjected } from "./trace.ts";
 
@@ -137,8 +138,13 @@ export class World {
 			(arg) => arg !== "-qq",
 		);
 		const tracer = Bun.spawn(
-			["strace", "-f", ...args, `--attach=${(process as Watched).pid}`],
-			{ stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+			["strace", ...args, `--attach=${(process as Watched).pid}`],
+			{
+				env: { ...globalThis.process.env, BG_DIR: this.dir },
+				stdin: "ignore",
+				stdout: "ignore",
+				stderr: "pipe",
+			},
 		);
 		let said = "";
 		const reading = (async () => {
@@ -150,11 +156,7 @@ export class World {
 			await act();
 			await this.until(() => !this.#isServed(id), `no supervisor of ${id}`);
 		} finally {
-			// It does not always heed SIGTERM while it follows a process that is exiting.
-			tracer.kill("SIGTERM");
-			const forced = setTimeout(() => tracer.kill("SIGKILL"), 1000);
-			await tracer.exited;
-			clearTimeout(forced);
+			await endTracer(tracer);
 			await reading;
 		}
 	}
@@ -190,13 +192,13 @@ export class World {
 			if (answer) return answer;
 			if (performance.now() > deadline)
 				throw new Error(`waited in vain for ${what}`);
-			await Bun.sleep(10);
+			await Bun.sleep(25);
 		}
 	}
 
 	/** Plays a scenario and returns what came out. */
 	async play(scenario: (world: World) => Promise<void>): Promise<Outcome> {
-		const sampler = setInterval(() => this.#watch.sample(), 100);
+		const sampler = setInterval(() => this.#watch.sample(), 250);
 		try {
 			await scenario(this);
 			await this.#settle();
@@ -222,6 +224,13 @@ export class World {
 				JSON.stringify({ argv, code, stdout, stderr }),
 			)
 			.join("\n");
+	}
+
+	/** Ends a play that goes on: kills its processes, strace among them, and removes its folder. */
+	abandon(): void {
+		do this.#watch.killAll();
+		while (this.#watch.processes().length);
+		this.remove();
 	}
 
 	remove(): void {
