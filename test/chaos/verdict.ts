@@ -33,6 +33,8 @@ export type Round = {
 	plans: ReadonlyMap<string, TaskPlan>;
 	calls: readonly Called[];
 	seen: (id: string) => Seen;
+	/** How many tasks may run at once at each depth. */
+	maxRunning: number;
 	/** Whether calls of the system were made to fail. */
 	isFaulty?: boolean;
 	/** All records ever seen, and the first final status of each. */
@@ -69,6 +71,7 @@ export function judgeRound(round: Round): string[] {
 		...judgeAnnounced(records, round),
 		...judgeBatches(records, round),
 		...judgeKeys(records, round),
+		...judgeLimit(records, round),
 		...judgeOrder(records, round),
 		...judgeNotices(records, round),
 		...judgeMessages(records, round),
@@ -240,6 +243,23 @@ function* judgeKeys(
 				one.end > other.began + 1
 			)
 				yield `${other.id} ran beside ${one.id}, which has the same key`;
+}
+
+/** At no instant do more tasks run than may. */
+function* judgeLimit(
+	records: ReadonlyMap<string, Task>,
+	{ seen, maxRunning }: Round,
+): Generator<string> {
+	const runs = [...records.values()].flatMap(({ id, depth }) =>
+		seen(id).runs.map((run) => ({ ...run, id, depth })),
+	);
+	for (const { from, depth } of runs) {
+		const at = runs.filter(
+			(run) => run.depth === depth && run.from <= from && from < run.to,
+		);
+		if (at.length > maxRunning)
+			yield `${at.length} tasks ran at once at depth ${depth}: ${at.map(({ id }) => id)}`;
+	}
 }
 
 /** How much earlier a task that comes later may begin, in ms: a grant that nobody takes costs 2 s. */

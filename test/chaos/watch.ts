@@ -26,6 +26,8 @@ export type Seen = {
 	ends: Map<number, number>;
 	/** When it first began, in ms. */
 	began: number | undefined;
+	/** From when to when each attempt ran that was not killed, in ms. */
+	runs: { from: number; to: number }[];
 	/** How often its --on-end ran. */
 	followed: number;
 	/** A supervisor of it was killed, or got SIGTERM; a process of it was killed. */
@@ -229,20 +231,25 @@ export class Watch {
 				starts: new Map(),
 				ends: new Map(),
 				began: undefined,
+				runs: [],
 				followed: 0,
 				isUnwatched: unwatched.has(id),
 				isShutDown: this.#shutDown.has(id),
 				isHurt: hurt.has(id),
 				isStopped: this.#stopped.has(id),
 			};
+			let from = 0;
 			for (const line of lines.get(id) ?? []) {
-				const [what, , attempt, value] = line.split(" ");
+				const [what, , attempt, value, at] = line.split(" ");
 				const number = Number(attempt);
 				if (what === "start") {
 					seen.starts.set(number, (seen.starts.get(number) ?? 0) + 1);
-					seen.began ??= Number(value) * 1000;
-				} else if (what === "end") seen.ends.set(number, Number(value));
-				else seen.followed++;
+					from = Number(value) * 1000;
+					seen.began ??= from;
+				} else if (what === "end") {
+					seen.ends.set(number, Number(value));
+					seen.runs.push({ from, to: Number(at) * 1000 });
+				} else seen.followed++;
 			}
 			return seen;
 		};
