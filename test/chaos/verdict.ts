@@ -149,7 +149,9 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	// The system may refuse a process; then none has begun.
 	spawn: ({ task, seen, plan, round }) =>
 		plan?.kind === "missing" ||
-		(round.isFaulty && !seen.starts.has(task.attempt ?? 1)),
+		(round.isFaulty &&
+			(!seen.starts.has(task.attempt ?? 1) ||
+				task.error?.startsWith("killed when it was started"))),
 	timeout: ({ task, plan }) => plan?.timeout && task.stop,
 	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
