@@ -97,9 +97,14 @@ export const scenarios: Record<string, Scenario> = {
 		},
 	},
 	"supervisor stops": {
+		maxRunning: 1,
 		async play(world) {
-			const id = await world.run({ seconds: long, timeout: "3s" });
-			await world.attach(id, () => world.untilEnd(id));
+			const first = await world.run({ seconds: long });
+			const id = await world.run({ seconds: long, timeout: "1s" });
+			await world.attach(id, async () => {
+				await world.call(world.of("cancel", first));
+				await world.untilEnd(first, id);
+			});
 		},
 	},
 	cancel: {

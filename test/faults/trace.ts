@@ -37,6 +37,7 @@ const errorsOfCall: Record<string, readonly string[]> = {
 	readlink: asking,
 	getdents64: ["EIO"],
 	vfork: starting,
+	pidfd_open: ["EMFILE", "ENFILE"],
 	execve: ["EACCES", "ENOMEM"],
 	kill: ["EPERM"],
 	inotify_init1: ["EMFILE", "ENFILE"],
@@ -132,6 +133,6 @@ const isProgram = (call: string, rest: string) =>
 
 /** Standard input, standard output and error, a process that is started or signalled, a watch. */
 const isAlwaysOurs = (call: string, rest: string) =>
-	/^(vfork|kill|inotify_init1|inotify_add_watch)$/.test(call) ||
+	/^(vfork|pidfd_open|kill|inotify_init1|inotify_add_watch)$/.test(call) ||
 	(call === "read" && rest.startsWith("0<")) ||
 	(call === "write" && /^[12]</.test(rest));
