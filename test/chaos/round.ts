@@ -279,7 +279,7 @@ function deathOf(line: string): Death {
 /** Waits until no process of the round is left. */
 export async function comeToRest(watch: Watch): Promise<void> {
 	const deadline = performance.now() + restTimeoutMs;
-	for (;;) {
+	for (let pauseMs = 20; ; pauseMs = Math.min(pauseMs * 1.5, 200)) {
 		const left = watch.processes().filter((each) => !each.isOrphanedSleep);
 		if (left.length === 0) return watch.killAll();
 		if (performance.now() > deadline) {
@@ -287,6 +287,6 @@ export async function comeToRest(watch: Watch): Promise<void> {
 			watch.problems.add(`alive after ${restTimeoutMs} ms: ${seen}`);
 			watch.killAll();
 		}
-		await Bun.sleep(20);
+		await Bun.sleep(pauseMs);
 	}
 }

@@ -198,7 +198,7 @@ export class World {
 
 	/** Plays a scenario and returns what came out. */
 	async play(scenario: (world: World) => Promise<void>): Promise<Outcome> {
-		const sampler = setInterval(() => this.#watch.sample(), 250);
+		const sampler = setInterval(() => this.#watch.sample(), 400);
 		try {
 			await scenario(this);
 			await this.#settle();
