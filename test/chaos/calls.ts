@@ -146,12 +146,15 @@ const listCall: Asked = { argv: ["list"], about: [] };
 const begin = 'echo "start $BG_TASK_ID $BG_ATTEMPT $EPOCHREALTIME" >>';
 const end = (code: string) => `echo "end $BG_TASK_ID $BG_ATTEMPT ${code}" >>`;
 const print = 'echo "out $BG_TASK_ID $BG_ATTEMPT"';
+/** A full disk does not take the words: the task itself is told so. */
+const printOrLog = (word: string) =>
+	`echo "${word} $BG_TASK_ID $BG_ATTEMPT" || echo "unwritten $BG_TASK_ID $BG_ATTEMPT ${word}" >> "$1"`;
 /** It sleeps shorter if the file `<log>.open` exists. */
 const nap =
 	'for ((n = $2; n > 0; n--)); do [ -e "$1.open" ] && break; sleep 0.1; done';
 
 /** Its arguments: the log, tenths of a second, the exit code, a command to run at the start. */
-const script = `${print}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${end("$3")} "$1"; exit "$3"`;
+const script = `${printOrLog("out")}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${printOrLog("whole")}; ${end("$3")} "$1"; exit "$3"`;
 
 /** A task as a line of a batch. */
 function lineOf(task: TaskPlan, place: Place, after: string[]) {

@@ -24,6 +24,8 @@ export type Seen = {
 	/** How often each attempt began, and the exit code of each that ended. */
 	starts: Map<number, number>;
 	ends: Map<number, number>;
+	/** Words that an attempt printed and the disk did not take. */
+	unwritten: Set<string>;
 	/** When it first began, in ms. */
 	began: number | undefined;
 	/** How often its --on-end ran. */
@@ -62,6 +64,10 @@ export class Watch {
 	/** The longest time for which a place was free and a task waited for it, in ms. */
 	gap = 0;
 	readonly problems = new Set<string>();
+	/** Tasks whose claims were removed: they run beside those that the limit counts. */
+	readonly unclaimed = new Set<string>();
+	/** Whether the store cannot be read or written: no place is handed over meanwhile. */
+	isStoreBroken = false;
 	readonly deaths: Death[] = [];
 	/** The ids of all records ever seen, and the first final status of each. */
 	readonly known = new Map<string, string | undefined>();
@@ -150,7 +156,7 @@ export class Watch {
 		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
 			const ids = new Set(running.flatMap((each) => each.ids));
-			if (ids.size > this.#maxRunning)
+			if (ids.difference(this.unclaimed).size > this.#maxRunning)
 				this.problems.add(
 					`${ids.size} tasks run at once at depth ${depth}: ${[...ids]}`,
 				);
@@ -189,7 +195,7 @@ export class Watch {
 		const isHeldBack = [".queue/paused", ".limits"].some((name) =>
 			existsSync(join(this.#dir, name)),
 		);
-		if (isHeldBack) {
+		if (isHeldBack || this.isStoreBroken) {
 			this.#free.clear();
 			return;
 		}
@@ -228,6 +234,7 @@ export class Watch {
 			const seen: Seen = {
 				starts: new Map(),
 				ends: new Map(),
+				unwritten: new Set(),
 				began: undefined,
 				followed: 0,
 				isUnwatched: unwatched.has(id),
@@ -242,6 +249,8 @@ export class Watch {
 					seen.starts.set(number, (seen.starts.get(number) ?? 0) + 1);
 					seen.began ??= Number(value) * 1000;
 				} else if (what === "end") seen.ends.set(number, Number(value));
+				else if (what === "unwritten")
+					seen.unwritten.add(`${value} ${attempt}`);
 				else seen.followed++;
 			}
 			return seen;

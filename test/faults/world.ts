@@ -3,7 +3,6 @@
  * and the verdict of the chaos test judges what is left.
  */
 import {
-	existsSync,
 	mkdtempSync,
 	readFileSync,
 	realpathSync,
@@ -24,7 +23,7 @@ import {
 	tasksOf,
 } from "../chaos/round.ts";
 import { type Called, isFault, judgeRound, tasksIn } from "../chaos/verdict.ts";
-import { linesOf, Watch, type Watched } from "../chaos/watch.ts";
+import { Watch, type Watched } from "../chaos/watch.ts";
 import { root } from "../tools/harness.ts";
 import { type Fault, readFaults, straceArgs, wasInjected } from "./trace.ts";
 
@@ -284,29 +283,6 @@ export class World {
 		const { dir } = this;
 		const [plans, calls, isFaulty] = [this.#plans, this.#calls, true];
 		const round = { dir, plans, calls, seen, known, isFaulty };
-		this.#problems.push(...judgeRound(round), ...this.#judgeRefusals(seen));
-	}
-
-	/** The description of a task, empty if it was deleted. */
-	#nameOf(id: string): string {
-		return existsSync(join(this.dir, `${id}.json`))
-			? this.record(id).description
-			: "";
-	}
-
-	/** A launch that was refused, and did not say that it may have happened, starts nothing. */
-	#judgeRefusals(seen: ReturnType<Watch["report"]>): string[] {
-		return this.#calls.flatMap(({ action, code, stdout, stderr }) => {
-			const { call } = action;
-			if (code === 0) return [];
-			const names = tasksOf(call).map(({ name }) => name);
-			return linesOf(this.log).flatMap((line) => {
-				const [what, id = ""] = line.split(" ");
-				if (what !== "start" || (stdout + stderr).includes(id)) return [];
-				return names.includes(this.#nameOf(id)) && seen(id).starts.size
-					? [`${id} was refused, and ran: ${stdout}${stderr}`]
-					: [];
-			});
-		});
+		this.#problems.push(...judgeRound(round));
 	}
 }
