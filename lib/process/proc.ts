@@ -135,7 +135,24 @@ export function readProcess(pid: number): Process | undefined {
 	return hasProc() ? readProcStat(pid) : readPsList(["-p", String(pid)])[0];
 }
 
+/**
+ * How long ago a process of this boot began, in ms, also if the clock was set since; undefined if the system does
+ * not say. @throws UnknownError if that cannot be read.
+ */
+export function readProcessAge(start: string): number | undefined {
+	if (!hasProc()) return undefined;
+	const uptime = Number(
+		/^[\d.]+/.exec(readProcFile("/proc/uptime") ?? "")?.[0],
+	);
+	const age = uptime * 1000 - Number(start) * msPerTick;
+	// A container may report its own uptime, and the start by that of the host.
+	return age >= 0 ? age : undefined;
+}
+
 // --- internal ---
+
+/** sysconf(_SC_CLK_TCK) is 100 on every Linux. */
+const msPerTick = 10;
 
 /** How many processes and threads one CPU can start in a millisecond: each takes 10 µs at least. */
 const maxPidsPerMs = 100;
@@ -170,8 +187,9 @@ function readProcStat(pid: number): Process | undefined {
 		start,
 		paused: state === "T",
 		zombie: state === "Z" || state === "X",
-		// Ticks of 10 ms: sysconf(_SC_CLK_TCK) is 100 on every Linux.
-		cpu: fields.slice(11, 15).reduce((sum, each) => sum + Number(each) * 10, 0),
+		cpu: fields
+			.slice(11, 15)
+			.reduce((sum, each) => sum + Number(each) * msPerTick, 0),
 	};
 }
 

@@ -6,8 +6,10 @@
 import { lstatSync } from "node:fs";
 import { BgError } from "../error.ts";
 import { formatDuration } from "../print/units.ts";
+import { readProcessAge } from "../process/proc.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
-import { outputFile, type Store } from "../store/paths.ts";
+import { unlessUnknown } from "../process/system.ts";
+import { outputFile, recordFile, type Store } from "../store/paths.ts";
 import {
 	iterateTasks,
 	type UnreadableRecord,
@@ -110,8 +112,10 @@ async function pruneTask(
 	const mustAdopt = supervision === "orphaned" && !dryRun;
 	const task = mustAdopt ? reconcileTask(store, foundTask) : foundTask;
 	const { id: taskId } = task;
-	const times = { now: Date.now(), wrote: readLastWrite(store, taskId) };
-	const decision = decidePrune(task, supervision, { ...run, ...times });
+	const decision = decidePrune(task, supervision, {
+		...run,
+		...readTimes(store, task),
+	});
 	if (decision === "leave") return {};
 	if (decision === "unknown") {
 		const note = describeSupervision(task, supervision) ?? supervision;
@@ -129,7 +133,8 @@ type Overdue = { age: string; note?: string };
 
 /**
  * Decides what to do with an unfinished task. Pure.
- * @param options `now` and `wrote` (the last output) are in ms since the epoch.
+ * @param options `now`, `wrote` (the last output) and `recorded` (the last change of the record) are in ms since
+ * the epoch; `processAge` in ms, if it is known.
  */
 export function decidePrune(
 	task: Task,
@@ -137,15 +142,19 @@ export function decidePrune(
 	options: Pick<PruneOptions, "ttl" | "ageAlone" | "stale"> & {
 		now: number;
 		wrote: number;
+		recorded: number;
+		processAge?: number | undefined;
 	},
 ): "leave" | "unknown" | Overdue | PruneDecision {
-	const { ttl, ageAlone, stale, now, wrote } = options;
+	const { ttl, ageAlone, stale, now, wrote, recorded, processAge } = options;
 	if (supervision === "lost") return { reason: "lost", by: "" };
 	if (supervision === "elsewhere" || supervision === "unclear")
 		return "unknown";
 	const since = Date.parse(task.started_at ?? task.queued_at ?? "");
 	if (Number.isNaN(since)) return "unknown";
-	const ran = task.elapsed_ms ?? now - since - (task.paused_ms ?? 0);
+	// The clock may have been set since the start: it counts only if nothing else says the age.
+	const ran =
+		task.elapsed_ms ?? (processAge ?? now - since) - (task.paused_ms ?? 0);
 	const isOld = ran > ttl;
 	if (supervision === "native" || supervision === "unknown") {
 		if (!isOld) return supervision === "unknown" ? "unknown" : "leave";
@@ -159,7 +168,10 @@ export function decidePrune(
 	// A supervisor records quiet time once a minute. Without it the task may well be active.
 	if (task.quiet_ms === undefined || supervision === "orphaned")
 		return { age, note: "its activity was not measured" };
-	if (task.quiet_ms <= stale || now - wrote <= stale) return { age };
+	// File times follow the clock. What was written after the last record is recent, whatever the clock says since.
+	const hasWritten =
+		Math.abs(now - wrote) <= stale || (wrote > recorded && wrote <= now);
+	if (task.quiet_ms <= stale || hasWritten) return { age };
 	return { reason: "stale", by: formatDuration(task.quiet_ms) };
 }
 
@@ -185,8 +197,14 @@ async function endTask(
 	return updateTask(store, task.id, () => undefined);
 }
 
-/** When a task last wrote output, in ms since the epoch; 0 if it never did. */
-function readLastWrite(store: Store, id: string): number {
-	const status = lstatSync(outputFile(store, id), { throwIfNoEntry: false });
-	return status?.size ? status.mtimeMs : 0;
+/** The times that `decidePrune` compares. `wrote` is 0 if the task never wrote. */
+function readTimes(store: Store, { id, process }: Task) {
+	const read = (path: string) => lstatSync(path, { throwIfNoEntry: false });
+	const output = read(outputFile(store, id));
+	return {
+		now: Date.now(),
+		wrote: output?.size ? output.mtimeMs : 0,
+		recorded: read(recordFile(store, id))?.mtimeMs ?? 0,
+		processAge: process && unlessUnknown(() => readProcessAge(process.start)),
+	};
 }

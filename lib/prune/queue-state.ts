@@ -23,7 +23,7 @@ import {
 import type { Store } from "../store/paths.ts";
 import { compareIds } from "../task/ids.ts";
 import type { Status, Task } from "../task/schema.ts";
-import { isFinal } from "../task/states.ts";
+import { computeRetryDelayMs, isFinal } from "../task/states.ts";
 
 /** What is in use at one depth of one machine. */
 export type Usage = {
@@ -109,7 +109,12 @@ export class QueueState {
 		const { id, status, paused_at, after = [], attempt = 1 } = task;
 		if (status !== "queued") return undefined;
 		if (paused_at) return "paused";
-		const delay = Date.parse(task.not_before ?? "") - now;
+		const untilStart = Date.parse(task.not_before ?? "") - now;
+		// The delay before a retry does not follow the clock: one that was set back makes it no longer.
+		const delay =
+			attempt > 1
+				? Math.min(untilStart, computeRetryDelayMs(attempt))
+				: untilStart;
 		if (delay > 0)
 			return `queued: ${attempt > 1 ? "next try" : "starts"} in ${formatDuration(Math.ceil(delay / 1000) * 1000)}`;
 		const unfinished = after.flatMap((other) => {

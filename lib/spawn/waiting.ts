@@ -16,7 +16,6 @@ import {
 import type { Stop, Task } from "../task/schema.ts";
 import {
 	computeDelayLeftMs,
-	computeRetryDelayMs,
 	finishTask,
 	isFinal,
 	requestStop,
@@ -62,6 +61,8 @@ type Reconcile = (store: Store, task: Task) => Task;
 type WaitOptions = {
 	/** Whether the task's queue entry says that it may start. */
 	isRunnable: boolean;
+	/** The delay before a retry, in ms. It does not follow the clock; `--delay` does. */
+	pauseMs?: number;
 	/** Finds a requested stop; the record may not say so yet. */
 	getStop?: () => Stop | undefined;
 };
@@ -111,21 +112,13 @@ export class WaitingTasks {
 
 	/** Waits in the queue. Resolves to true when the task has a slot, to false if it will never start. */
 	wait(task: Task, options: WaitOptions): Promise<boolean> {
-		const { attempt = 1 } = task;
-		// A clock that is set back does not make the delay before a retry longer. `--delay` follows the clock.
-		const pause =
-			attempt === 1
-				? 0
-				: Math.min(
-						Date.parse(task.not_before ?? "") - Date.now() || 0,
-						computeRetryDelayMs(attempt),
-					);
+		const { pauseMs = 0 } = options;
 		return new Promise((resolve) => {
 			const waiting = {
 				...options,
 				task,
 				resolve,
-				notBefore: performance.now() + Math.max(pause, 0),
+				notBefore: performance.now() + pauseMs,
 				version: notRead,
 			};
 			this.#waiting.set(task.id, waiting);

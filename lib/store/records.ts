@@ -22,6 +22,7 @@ import {
 	daysOfPrefix,
 	idPattern,
 	sortIds,
+	timeOfId,
 	undated,
 } from "../task/ids.ts";
 import { hasNewerSchema, NewerSchemaError, parseTask } from "../task/parse.ts";
@@ -156,6 +157,7 @@ export const resolveTaskId = (
 			has: (id) => existsSync(locateRecord(store, id)),
 			list: (prefix) =>
 				prefix === undefined ? listTaskIds(store) : listIdsFrom(store, prefix),
+			findNewest: (ids) => findNewest(store, ids),
 			hasEnded: (id) => {
 				const task = findTask(store, id);
 				return task !== undefined && isFinal(task);
@@ -277,6 +279,30 @@ export function findAncestors(
 // --- internal ---
 
 const missing = (message: string) => new BgError("missing", message);
+
+/**
+ * The task that was launched last. An id with a time to come says that the clock was set back: then the order in
+ * which the supervisors began since the boot decides.
+ */
+function findNewest(
+	store: Store,
+	ids: readonly string[],
+	now = Date.now(),
+): string | undefined {
+	const last = ids.at(-1);
+	if (!last || (timeOfId(last) ?? 0) <= now) return last;
+	const { supervisor } = findTask(store, last) ?? {};
+	if (!supervisor) return last;
+	let newest = { id: last, start: Number(supervisor.start) };
+	for (const id of ids) {
+		const { machine, boot, start } = findTask(store, id)?.supervisor ?? {};
+		const isComparable =
+			machine === supervisor.machine && boot === supervisor.boot;
+		if (isComparable && Number(start) >= newest.start)
+			newest = { id, start: Number(start) };
+	}
+	return newest.id;
+}
 
 /** The path of a record: in the archive only if it is there and not in the folder. */
 function locateRecord(store: Store, id: string): string {

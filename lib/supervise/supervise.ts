@@ -32,7 +32,12 @@ import { keepClaims, LockHeldError } from "../store/locks.ts";
 import { recordFile, type Store } from "../store/paths.ts";
 import { readRecordVersion, updateTaskAsync } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
-import { isFinal, markRunning, timestamp } from "../task/states.ts";
+import {
+	computeRetryDelayMs,
+	isFinal,
+	markRunning,
+	timestamp,
+} from "../task/states.ts";
 import { recordDroidSession } from "./droid-session.ts";
 import { concludeTask, type ProcessExit, type TaskContext } from "./finish.ts";
 import { waitForRecords } from "./launch-records.ts";
@@ -119,10 +124,14 @@ async function superviseLaunch(
 			let next: Task | undefined = task;
 			try {
 				// While it was a shell, others may have changed its queue entry.
-				let isRunnable = !isHeldAtFirst(task) && !argv.includes("--parked");
+				const isRunnable = !isHeldAtFirst(task) && !argv.includes("--parked");
+				let options = { isRunnable, pauseMs: 0 };
 				while (next) {
-					next = await runTask(context, next, isRunnable);
-					isRunnable = false;
+					const { attempt } = next;
+					next = await runTask(context, next, options);
+					const isRetry = next && next.attempt !== attempt;
+					const pauseMs = isRetry ? computeRetryDelayMs(next?.attempt ?? 1) : 0;
+					options = { isRunnable: false, pauseMs };
 				}
 			} catch (error) {
 				// The others go on.
@@ -161,12 +170,12 @@ function handleSignals(
 async function runTask(
 	context: TaskContext,
 	task: Task,
-	isRunnable: boolean,
+	options: { isRunnable: boolean; pauseMs: number },
 ): Promise<Task | undefined> {
 	const { store, monitor, waiting } = context;
 	const { id } = task;
 	const hasSlot = await waiting.wait(task, {
-		isRunnable,
+		...options,
 		getStop: () => monitor.requestedStop,
 	});
 	// A record that was deleted while the task waited is not written again.

@@ -49,9 +49,14 @@ export const taskEndOfSession = (session: string): string | undefined =>
  * time: `undated`.
  */
 export function dayOfId(id: string): string {
-	if (id.length !== "bg_".length + msDigits + 6) return undated;
-	const ms = Number.parseInt(id.slice("bg_".length, -6), 16);
-	return new Date(ms).toISOString().slice(0, 10);
+	const ms = timeOfId(id);
+	return ms === undefined ? undated : new Date(ms).toISOString().slice(0, 10);
+}
+
+/** The time in an id, in ms since 1970; undefined if it has none. */
+export function timeOfId(id: string): number | undefined {
+	if (id.length !== "bg_".length + msDigits + 6) return undefined;
+	return Number.parseInt(id.slice("bg_".length, -6), 16);
 }
 
 /** The days that tasks whose ids begin with `prefix` may have; undefined if it is any day. */

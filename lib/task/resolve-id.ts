@@ -8,6 +8,8 @@ export type IdSource = {
 	has: (id: string) => boolean;
 	/** Lists the tasks of the folder, or of the folder and the archive that begin with a text; oldest first. */
 	list: (prefix?: string) => string[];
+	/** Which of the tasks, oldest first by their ids, was launched last. */
+	findNewest: (ids: readonly string[]) => string | undefined;
 	/** Whether a task has certainly ended. */
 	hasEnded: (id: string) => boolean;
 };
@@ -27,11 +29,11 @@ const maxCandidates = 10;
  */
 export function resolveId(
 	given: string,
-	{ has, list, hasEnded }: IdSource,
+	{ has, list, findNewest, hasEnded }: IdSource,
 	{ unfinished = false }: ResolveOptions = {},
 ): string {
 	if (given === "@last") {
-		const newest = list().at(-1) ?? list("bg_").at(-1);
+		const newest = findNewest(list()) ?? findNewest(list("bg_"));
 		if (newest) return newest;
 		throw missing("no task yet (bg launch and bg run make some)");
 	}

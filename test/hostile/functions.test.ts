@@ -124,8 +124,9 @@ function useTask(task: Task): void {
 	describeSupervision(task, supervision);
 	expect(typeof formatTaskAge(task)).toBe("string");
 	describeNote(task);
-	const limits = { ttl: 1, stale: 1, ageAlone: false, now: 1e12, wrote: 0 };
-	decidePrune(task, supervision, limits);
+	const limits = { ttl: 1, stale: 1, ageAlone: false };
+	const times = { now: 1e12, wrote: 0, recorded: 0 };
+	decidePrune(task, supervision, { ...limits, ...times });
 	const end = {
 		reason: "exit",
 		failed: true,

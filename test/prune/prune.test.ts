@@ -13,6 +13,7 @@ import { addTask } from "../tools/hooks.ts";
 import { running } from "../tools/scripts.ts";
 
 const minute = 60_000;
+const hour = 60 * minute;
 const now = Date.parse("2026-01-01T12:00:00Z");
 const ago = (minutes: number) => new Date(now - minutes * minute).toISOString();
 
@@ -33,12 +34,13 @@ const facts = {
 	stale: 10 * minute,
 	now,
 	wrote: 0,
+	recorded: now,
 };
 
 const choose = (
 	fields: Partial<Task>,
 	supervision: Supervision = "watched",
-	more: Partial<typeof facts> = {},
+	more: Partial<typeof facts & { processAge: number }> = {},
 ) => decidePrune(task(fields), supervision, { ...facts, ...more });
 
 test("a task that is old and quiet is stale", () => {
@@ -56,6 +58,25 @@ test("a young task stays, however quiet", () => {
 	const young = { started_at: ago(29), elapsed_ms: 29 * minute };
 	expect(choose(young)).toBe("leave");
 	expect(choose({ ...young, started_at: ago(900) })).toBe("leave");
+});
+
+test("before the first measurement the age is that of the process, whatever the clock says", () => {
+	const young = { elapsed_ms: undefined, quiet_ms: undefined };
+	const ageAlone = { ageAlone: true, processAge: minute };
+	expect(choose(young, "watched", ageAlone)).toBe("leave");
+	const setBack = { ...young, started_at: ago(-60) };
+	expect(
+		choose(setBack, "watched", { ageAlone: true, processAge: hour }),
+	).toEqual({ reason: "timeout", by: "30m" });
+});
+
+test("a task that wrote after its last record is active, also if the clock was set since", () => {
+	const forward = { wrote: now - hour, recorded: now - hour - 1 };
+	expect(choose({}, "watched", forward)).toEqual({ age: "60m" });
+	const before = { wrote: now - hour - 1, recorded: now - hour };
+	expect(choose({}, "watched", before)).toMatchObject({ reason: "stale" });
+	const back = { wrote: now + hour, recorded: now - minute };
+	expect(choose({}, "watched", back)).toMatchObject({ reason: "stale" });
 });
 
 test("a task that was never measured is not stopped", () => {

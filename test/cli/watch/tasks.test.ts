@@ -82,6 +82,9 @@ describe("tasks that are polled", () => {
 		}));
 		reader.poll(2000);
 		expect(reader.poll(9000)?.rows).toEqual([]);
+		updateTask(store, id, ({ archived_at, ...rest }) => rest);
+		// The clock was set back.
+		expect(reader.poll(-3_600_000)?.rows).toHaveLength(1);
 	});
 
 	test("only tasks that are wanted are shown and counted", () => {

@@ -73,7 +73,7 @@ export class TaskReader {
 	/** @returns the tasks as they are now, in the order of the list; undefined if nothing has changed. */
 	poll(now = Date.now()): WatchData | undefined {
 		const hasNames = this.#folder.mayHaveChanged();
-		const isCheck = now - this.#checkedAt >= finishedCheckMs;
+		const isCheck = Math.abs(now - this.#checkedAt) >= finishedCheckMs;
 		if (isCheck) this.#checkedAt = now;
 		const isListed = (hasNames || isCheck) && this.#list();
 		const isRead = this.#readRecords(isCheck, hasNames);
