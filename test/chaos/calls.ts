@@ -67,6 +67,16 @@ export function askFor(
 			const argv = ["send", ...flags, to, call.text];
 			return { argv, about: [task.id], ...(inside && { inside }) };
 		}
+		case "feed": {
+			const task = chooseUnfinished(
+				call.of,
+				({ plan }) => plan?.kind === "reader",
+			);
+			if (!task) return listCall;
+			const flags = call.ends ? ["--eof"] : [];
+			const argv = ["send", ...flags, task.id, call.text];
+			return { argv, about: [task.id] };
+		}
 		case "deliver": {
 			const task = chooseUnfinished(
 				call.of,
@@ -156,6 +166,9 @@ const nap =
 /** Its arguments: the log, tenths of a second, the exit code, a command to run at the start. */
 const script = `${printOrLog("out")}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${printOrLog("whole")}; ${end("$3")} "$1"; exit "$3"`;
 
+/** Its arguments: the log, seconds (0: no limit), the exit code. What it reads is in `<log>.<id>.<attempt>`. */
+const reader = `${print}; ${begin} "$1"; timeout "$2" cat > "$1.$BG_TASK_ID.$BG_ATTEMPT" && echo "eof $BG_TASK_ID $BG_ATTEMPT" >> "$1"; ${end("$3")} "$1"; exit "$3"`;
+
 /** A task as a line of a batch. */
 function lineOf(task: TaskPlan, place: Place, after: string[]) {
 	const { name, kind, code, seconds, timeout, unique } = task;
@@ -175,6 +188,18 @@ function lineOf(task: TaskPlan, place: Place, after: string[]) {
 	const commandOf = (tenths: number, exit: number) =>
 		["bash", "-c", script, "task", log].concat(`${tenths}`, `${exit}`);
 	const command = commandOf(Math.round(seconds * 10), code);
+	if (kind === "reader") {
+		const argv = [
+			"bash",
+			"-c",
+			reader,
+			"task",
+			log,
+			`${seconds + 1}`,
+			`${code}`,
+		];
+		return { ...common, stdin: "keep", command: argv };
+	}
 	if (kind === "missing") return { ...common, command: ["no-such-program"] };
 	if (kind === "nested")
 		command.push(program, "run", `in ${name}`, "--", ...commandOf(3, 0));

@@ -6,9 +6,8 @@
 
 /** The forms of the program; a crash point needs one that is a script. */
 export const scripts = ["bun", "deno", "node"] as const;
-export const forms = [...scripts, "executable"] as const;
 /** `former`: the executable of an older bg. */
-export type Form = (typeof forms)[number] | "former";
+export type Form = (typeof scripts)[number] | "executable" | "former";
 
 export const sessions = ["first", "second", "third", "fourth"] as const;
 export type Session = (typeof sessions)[number];
@@ -19,7 +18,8 @@ export const subagentOf = (session: Session) => `${session}-sub`;
 /** A planned task. Its name is the description of its record. */
 export type TaskPlan = {
 	name: string;
-	kind: "command" | "nested" | "droid" | "missing";
+	/** A reader keeps its standard input open (`--stdin keep`) and logs what it reads. */
+	kind: "command" | "nested" | "reader" | "droid" | "missing";
 	session: string;
 	/** Its duration, in s, and its exit code. */
 	seconds: number;
@@ -54,6 +54,8 @@ export type Call =
 	| { verb: "limit"; running: number | "default" }
 	/** To a droid's task, and a note of a task. `text` is sent by no other call. */
 	| { verb: "send" | "note"; of: number; text: string; waits: boolean }
+	/** Input of a reader. `text` is sent by no other call; `ends`: it is the last input. */
+	| { verb: "feed"; of: number; text: string; ends: boolean }
 	/** A hook of a droid's task. */
 	| { verb: "deliver"; of: number; event: "PostToolUse" | "Stop" }
 	/** `collects`: for the session that launched the first of them. */
@@ -78,6 +80,8 @@ export type Action = {
 	/** The step after which it dies, and that of the supervisor it starts. */
 	crash?: number;
 	superviseCrash?: number;
+	/** The move to the archive after which either dies. */
+	archiveCrash?: number;
 	/** The step after which it sleeps, and that of the supervisor it starts. */
 	nap?: number;
 	superviseNap?: number;
@@ -88,7 +92,7 @@ export type Action = {
 /**
  * `parked`: a shell that waits. `waiting`: such a shell, or a supervisor none of whose tasks runs; it is
  * stopped for a while (SIGSTOP), as is sometimes another. `running`: all supervisors that run a task, at once. `line`: those and the
- * first in line.
+ * first in line. `any`: any process of bg, of a task or of a call.
  */
 export type Target =
 	| "supervisor"
@@ -96,11 +100,14 @@ export type Target =
 	| "parked"
 	| "waiting"
 	| "running"
-	| "line";
+	| "line"
+	| "any";
 export type Kill = {
 	at: number;
 	target: Target;
 	signal: NodeJS.Signals;
+	/** How long a stopped process stays stopped, in ms. */
+	stopMs: number;
 	/** Chooses among the targets alive then. */
 	choice: number;
 };
@@ -116,6 +123,9 @@ export type Plan = {
 
 /** How long calls and kills go on in a round, in ms. */
 const fire = 4000;
+
+/** How long a process may be stopped, in ms: also for longer than a verb waits for a lock. */
+const stopsMs = [100, 1500, 1500, 3000] as const;
 
 const actionsOfRound = 60;
 const killsOfRound = 12;
@@ -139,6 +149,7 @@ const stepsOf: Record<Call["verb"], number> = {
 	limit: 10,
 	send: 24,
 	note: 24,
+	feed: 10,
 	deliver: 20,
 	wait: 12,
 	status: 8,
@@ -150,6 +161,10 @@ const stepsOf: Record<Call["verb"], number> = {
 	delete: 60,
 };
 const stepsOfSupervisor = 70;
+const movesOfCall = 6;
+
+/** The share of each form among all calls. Deno and Node take four times as much processor time as the executable. */
+const scriptShares = { bun: 3, deno: 1, node: 1 };
 
 /** The share of each verb among all calls. */
 const shares: Record<Call["verb"], number> = {
@@ -170,6 +185,7 @@ const shares: Record<Call["verb"], number> = {
 	limit: 1,
 	send: 7,
 	note: 3,
+	feed: 5,
 	deliver: 9,
 	wait: 5,
 	status: 2,
@@ -178,16 +194,18 @@ const shares: Record<Call["verb"], number> = {
 	list: 2,
 	prune: 2,
 	cleanup: 1,
-	delete: 1,
+	delete: 1.5,
 };
 
 /** In every third round many single launches wait for few places. */
 const crowd = { run: 100, maxRunning: 2, moreSeconds: 0.5 };
 
-/** In another one, few droids live long and get many messages. */
+/** In another one, few droids and readers live long and get many messages. */
 const talk = {
-	shares: { launch: 5, send: 60, deliver: 80, note: 20 },
+	shares: { launch: 5, run: 5, send: 60, deliver: 80, note: 20, feed: 50 },
 	seconds: 4,
+	/** A reader reads until the round ends its input. */
+	readerSeconds: 30,
 	kills: 3,
 };
 
@@ -211,22 +229,35 @@ export function planRound(seed: number): Plan {
 		const verb = first ?? dice.weigh(sharesOfRound);
 		const call = planCall(dice, verb, name);
 		if (isCrowd && "task" in call) call.task.seconds += crowd.moreSeconds;
-		if (isTalk && verb === "launch" && "task" in call)
-			Object.assign(call.task, { after: [], seconds: talk.seconds });
+		if (isTalk && "task" in call)
+			Object.assign(call.task, {
+				...(verb === "run" && { kind: "reader" }),
+				after: [],
+				seconds: verb === "run" ? talk.readerSeconds : talk.seconds,
+			});
 		const isLaunch = ["run", "launch", "batch"].includes(verb);
 		const own = () => dice.below(stepsOf[verb]) + 1;
 		const supervisors = () => dice.below(stepsOfSupervisor) + 1;
-		const dies = dice.chance(/^(hook|deliver)$/.test(verb) ? 0.4 : 0.2);
+		const dies =
+			!first && dice.chance(/^(hook|deliver)$/.test(verb) ? 0.4 : 0.2);
 		const superviseDies = !dies && dice.chance(isLaunch ? 0.4 : 0.1);
 		const points = {
-			...(dies ? { crash: own() } : dice.chance(0.3) && { nap: own() }),
+			...(dies ? { crash: own() } : dice.chance(0.15) && { nap: own() }),
 			...(superviseDies
 				? { superviseCrash: supervisors() }
-				: dice.chance(0.3) && { superviseNap: supervisors() }),
+				: dice.chance(isLaunch ? 0.2 : 0.05) && {
+						superviseNap: supervisors(),
+					}),
+			...(dice.chance(verb === "prune" ? 0.6 : isLaunch ? 0.1 : 0) && {
+				archiveCrash: dice.below(movesOfCall) + 1,
+			}),
 		};
 		const isScript = Object.keys(points).length > 0;
-		const form = dice.pick(isScript ? scripts : forms);
-		const isKilled = !dies && dice.chance(0.15);
+		const form = isScript
+			? dice.weigh(scriptShares)
+			: dice.weigh({ ...scriptShares, executable: 12 });
+		const mayBeKilled = !first && !dies && !("archiveCrash" in points);
+		const isKilled = mayBeKilled && dice.chance(0.15);
 		const killAfter = dice.below(200);
 		return { at, form, call, ...points, ...(isKilled && { killAfter }) };
 	});
@@ -239,14 +270,19 @@ export function planRound(seed: number): Plan {
 			waiting: 2,
 			running: 1,
 			line: 1,
+			any: 6,
 		});
 		const asks = /^(supervisor|parked)$/.test(target) && dice.chance(0.1);
 		const signal = asks ? "SIGTERM" : "SIGKILL";
-		const stops = /^(supervisor|task)$/.test(target) && dice.chance(0.15);
+		const stops =
+			target === "waiting" ||
+			(/^(supervisor|task)$/.test(target) && dice.chance(0.15)) ||
+			(target === "any" && dice.chance(0.7));
 		return {
 			at: Math.round(((index + 3) * fire) / killed) + dice.below(60),
 			target,
-			signal: target === "waiting" || stops ? "SIGSTOP" : signal,
+			signal: stops ? "SIGSTOP" : signal,
+			stopMs: dice.pick(stopsMs),
 			choice: dice.any(),
 		};
 	});
@@ -299,6 +335,10 @@ function planCall(dice: Dice, verb: Call["verb"], name: () => string): Call {
 			const [of, waits] = [dice.any(), dice.chance(0.2)];
 			return { verb, of, text: name().replace("task", "words"), waits };
 		}
+		case "feed": {
+			const [of, ends] = [dice.any(), dice.chance(0.05)];
+			return { verb, of, text: name().replace("task", "input"), ends };
+		}
 		case "deliver": {
 			const event = dice.chance(0.7) ? "PostToolUse" : "Stop";
 			return { verb, of: dice.any(), event };
@@ -332,7 +372,7 @@ export function planTask(
 		kind:
 			verb === "launch"
 				? "droid"
-				: dice.weigh({ command: 17, nested: 2, missing: 1 }),
+				: dice.weigh({ command: 14, reader: 3, nested: 2, missing: 1 }),
 		session: dice.chance(0.2) ? subagentOf(session) : session,
 		// A droid runs longer, so that it gets messages.
 		seconds: (isLong ? 20 : dice.below(8) / 10) + (verb === "launch" ? 1 : 0),

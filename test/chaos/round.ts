@@ -13,6 +13,8 @@ import {
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { runtimeFlags } from "../../lib/process/executables.ts";
+import { findTask, listArchivedIds } from "../../lib/store/records.ts";
+import { isFinal } from "../../lib/task/states.ts";
 import { type Announced, type Asked, askFor } from "./calls.ts";
 import {
 	type Action,
@@ -24,8 +26,14 @@ import {
 	subagentOf,
 	type TaskPlan,
 } from "./plan.ts";
-import { type Called, isFault, judgeRound, tasksIn } from "./verdict.ts";
-import { type Death, linesOf, Watch } from "./watch.ts";
+import {
+	type Called,
+	deletedBy,
+	isFault,
+	judgeRound,
+	tasksIn,
+} from "./verdict.ts";
+import { type Death, linesOf, Watch, type Watched } from "./watch.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const crash = join(import.meta.dir, "crash.mjs");
@@ -50,6 +58,11 @@ const releases = [
 export type Result = {
 	tasks: number;
 	deaths: Death[];
+	/** The kinds of the processes that were stopped for a while. */
+	stops: string[];
+	/** How many tasks are in the archive, and were deleted. */
+	archived: number;
+	deleted: number;
 	/** From the last crash until no process is left, in s. */
 	recovery: number;
 	/** The longest time for which a place was free and a task waited for it, in ms. */
@@ -67,9 +80,11 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	const dir = join(base, "store");
 	const place = { program: executable, log: join(base, "log"), dir };
 	const crashes = join(base, "crashes");
+	const fire = join(base, "fire");
+	writeFileSync(fire, "");
 	const env: Record<string, string> = {
 		...environmentOf(base, dir, crashes),
-		CHAOS_UNTIL: String(Date.now() + plan.fire + lateCrashMs),
+		CHAOS_FIRE: fire,
 		CHAOS_FORMER: former ?? "",
 		BG_MAX_RUNNING: String(plan.maxRunning),
 		// Small, so that tasks are archived.
@@ -80,13 +95,17 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	const announced: Announced[] = [];
 	const plans = new Map<string, TaskPlan>();
 
-	const act = async (action: Action, more: Record<string, string> = {}) => {
+	const act = async (
+		action: Action,
+		more: Record<string, string> = {},
+		given?: Asked,
+	) => {
 		const { call } = action;
 		for (const task of tasksOf(call)) plans.set(task.name, task);
-		const asked = askFor(call, announced, place);
+		const asked = given ?? askFor(call, announced, place);
 		const called = await makeCall(action, asked, { ...env, ...more });
 		calls.push(called);
-		if (called.killed && !action.crash)
+		if (called.killed && !action.crash && !action.archiveCrash)
 			watch.deaths.push({ kind: kindOf(call.verb), ids: [] });
 		if (tasksOf(call).length || /^(retry|resume)$/.test(call.verb))
 			for (const { taskId, sessionId, description } of tasksIn(called)) {
@@ -99,26 +118,27 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 
 	const begin = performance.now();
 	const passed = () => performance.now() - begin;
-	const sampler = setInterval(() => watch.sample(), 50);
+	const stopSampling = sampleOften(watch);
 	const going = new Set<Promise<void>>();
-	const stops = new Set<Promise<void>>();
+	const killing = new Set<Promise<void>>();
 	for (const each of [...plan.actions, ...plan.kills].sort(
 		(a, b) => a.at - b.at,
 	)) {
 		await Bun.sleep(Math.max(0, each.at - passed()));
 		if ("target" in each) {
-			const kill = watch.kill(each).finally(() => stops.delete(kill));
-			stops.add(kill);
+			const kill = watch.kill(each).finally(() => killing.delete(kill));
+			killing.add(kill);
 			continue;
 		}
 		while (going.size >= maxCalls) await Promise.race(going);
 		const call = act(each).finally(() => going.delete(call));
 		going.add(call);
 	}
-	await Promise.all([...going, ...stops]);
-	await Bun.sleep(Number(env.CHAOS_UNTIL) - Date.now());
+	await Promise.all([...going, ...killing]);
+	await Bun.sleep(lateCrashMs);
+	rmSync(fire);
 
-	// What was held back goes on.
+	// What was held back goes on, and inputs end.
 	for (const argv of releases) {
 		const released = await makeCall(
 			{ at: passed(), form: "executable", call: { verb: "release" } },
@@ -128,8 +148,22 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		if (isFault(released)) watch.problems.add(JSON.stringify(released));
 	}
 
+	for (const { id, plan } of announced) {
+		const task = findTask({ dir }, id);
+		if (plan?.kind !== "reader" || !task || isFinal(task)) continue;
+		const text = `last input of ${id}`;
+		const call = { verb: "feed", of: 0, text, ends: true } as const;
+		const argv = ["send", "--eof", id, text];
+		const action: Action = { at: passed(), form: "executable", call };
+		await act(action, {}, { argv, about: [id] });
+	}
+
 	const end = performance.now();
-	await comeToRest(watch);
+	const unwatched = linesOf(crashes).map(deathOf).concat(watch.deaths);
+	const idsOfUnwatched = unwatched.flatMap(({ kind, ids }) =>
+		kind === "supervisor" ? ids : [],
+	);
+	await comeToRest(watch, new Set(idsOfUnwatched));
 	const recovery = (performance.now() - end) / 1000;
 
 	// With its clock an hour ahead: leftovers of a killed launch then count as garbage.
@@ -142,20 +176,21 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	// Every session starts again until it has got all its notices.
 	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
 		const call = { verb: "hook", event: "SessionStart", session } as const;
-		do await act({ at, form, call });
+		do await act({ at, form: "executable", call });
 		while (calls.at(-1)?.stdout);
 	}
 	// A note is told at the next call of a tool.
 	for (const session of sessions.flatMap((each) => [each, subagentOf(each)])) {
 		const call = { verb: "hook", event: "PostToolUse", session } as const;
-		do await act({ at, form, call });
+		do await act({ at, form: "executable", call });
 		while (calls.at(-1)?.stdout);
 	}
-	clearInterval(sampler);
+	stopSampling();
 	watch.sample();
 	for (const line of linesOf(crashes)) watch.deaths.push(deathOf(line));
 	const seen = watch.report(place.log);
 	const known = watch.known;
+	const archived = listArchivedIds({ dir }).length;
 	const problems = [
 		...watch.problems,
 		...judgeRound({ dir, plans, calls, seen, known }),
@@ -168,8 +203,10 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 			appendFileSync(join(base, "trail"), `${JSON.stringify(each)}\n`);
 		console.log(`every call and every kill is in ${base}/trail\n`);
 	}
-	const { deaths, gap } = watch;
-	return { tasks: known.size, deaths, recovery, gap, problems };
+	const { deaths, stops, gap } = watch;
+	const tasks = known.size;
+	const deleted = deletedBy(calls).size;
+	return { tasks, deaths, stops, archived, deleted, recovery, gap, problems };
 }
 
 /** The environment of every call, with a home of its own. */
@@ -208,6 +245,19 @@ export function commandOf(form: Form, former = ""): string[] {
 export const tasksOf = (call: Call): TaskPlan[] =>
 	"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
 
+/** Samples every 50 ms, and on a machine with many processes for a tenth of the time. */
+function sampleOften(watch: Watch): () => void {
+	let timer: NodeJS.Timeout;
+	const sample = () => {
+		const from = performance.now();
+		watch.sample();
+		const took = performance.now() - from;
+		timer = setTimeout(sample, Math.max(50, 9 * took));
+	};
+	sample();
+	return () => clearTimeout(timer);
+}
+
 function kindOf(verb: string): Death["kind"] {
 	if (/^(run|launch|batch)$/.test(verb)) return "launcher";
 	return /^(hook|subagent|deliver)/.test(verb) ? "hook" : "verb";
@@ -221,6 +271,7 @@ export async function makeCall(
 	prefix: readonly string[] = [],
 ): Promise<Called> {
 	const { form, crash, superviseCrash, nap, superviseNap, killAfter } = action;
+	const { archiveCrash = 0 } = action;
 	const isHook = /^hook/.test(argv[0] ?? "");
 	const from = performance.now();
 	const command = [...prefix, ...commandOf(form, env.CHAOS_FORMER), ...argv];
@@ -230,7 +281,7 @@ export async function makeCall(
 			...env,
 			...(session && !isHook && { BG_SESSION_ID: session }),
 			...(inside && { BG_TASK_ID: inside }),
-			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0}`,
+			CHAOS_CRASH: `verb:${crash ?? 0},supervise:${superviseCrash ?? 0},archive:${archiveCrash}`,
 			CHAOS_NAP: `verb:${nap ?? 0},supervise:${superviseNap ?? 0}`,
 		},
 		stdin: input === undefined ? "ignore" : Buffer.from(input),
@@ -266,26 +317,36 @@ export async function makeCall(
 
 /** A death at a crash point, from the line that the process wrote before. */
 function deathOf(line: string): Death {
-	const { role, argv, step, number } = JSON.parse(line);
+	const { role, argv, step, number, isMove } = JSON.parse(line);
 	const isSupervisor = role === "supervise";
 	return {
 		kind: isSupervisor ? "supervisor" : kindOf(argv[0]),
 		ids: isSupervisor ? argv.filter((each: string) => /^bg_/.test(each)) : [],
 		point: `${isSupervisor ? role : argv[0]} ${step} ${number}`,
+		isArchiving: isMove,
 	};
 }
 
-/** Waits until no process of the round is left. */
-export async function comeToRest(watch: Watch): Promise<void> {
+/**
+ * Waits until no process of the round is left but keepers of tasks that may have none.
+ * @param unwatched tasks whose supervisor was killed: their keeper stays until a call records their end.
+ */
+export async function comeToRest(
+	watch: Watch,
+	unwatched = new Set<string>(),
+): Promise<void> {
+	const mayStay = ({ kind, isOrphanedSleep, ids }: Watched) =>
+		isOrphanedSleep || (kind === "keeper" && unwatched.has(ids[0] ?? ""));
 	const deadline = performance.now() + restTimeoutMs;
 	for (;;) {
-		const left = watch.processes().filter((each) => !each.isOrphanedSleep);
-		if (left.length === 0) return watch.killAll();
+		const left = watch.processes().filter((each) => !mayStay(each));
+		if (left.length === 0)
+			return watch.killAll(({ isOrphanedSleep }) => isOrphanedSleep);
 		if (performance.now() > deadline) {
 			const seen = JSON.stringify(left);
 			watch.problems.add(`alive after ${restTimeoutMs} ms: ${seen}`);
 			watch.killAll();
 		}
-		await Bun.sleep(20);
+		await Bun.sleep(50);
 	}
 }

@@ -54,13 +54,16 @@ export function judgeRound(round: Round): string[] {
 	problems.push(
 		...judgeAnnounced(records, round),
 		...judgeBatches(records, round),
-		...(isKept(round, ".unique", ".locks") ? judgeKeys(records, round) : []),
+		...(isUnharmed(round, ".unique", ".locks")
+			? judgeKeys(records, round)
+			: []),
 		// A task whose process finds the store broken tries again a second later: others may pass it.
 		...(round.removed ? [] : judgeOrder(records, round)),
-		...(isKept(round, ".notices", ".sessions", ".unseen", ".due")
+		...(isUnharmed(round, ".notices", ".sessions", ".unseen", ".due")
 			? judgeNotices(records, round)
 			: []),
 		...judgeMessages(records, round),
+		...judgeInputs(records, round),
 		...judgeNames(records, round.dir),
 		...(round.isFaulty ? judgeRefusals(records, round) : []),
 	);
@@ -95,6 +98,14 @@ export function findRecords(
 	return records;
 }
 
+/** The ids of the tasks that calls said they have deleted. */
+export const deletedBy = (calls: readonly Called[]): Set<string> =>
+	new Set(
+		calls
+			.filter(({ action }) => action.call.verb === "delete")
+			.flatMap((call) => answerOf(call)?.deleted ?? []),
+	);
+
 type Launched = { taskId: string; sessionId: string; description: string };
 
 /** The tasks in the answer of a launch; none if the answer is incomplete. */
@@ -122,6 +133,12 @@ export function isFault({
 
 // --- internal ---
 
+/** How long ago a task must have ended for a call to delete it, in ms. */
+const deleteAgeMs = 1000;
+
+/** How much two readings of the clock may differ, in ms. */
+const clockToleranceMs = 50;
+
 // biome-ignore lint/suspicious/noExplicitAny: the answer depends on the verb
 function answerOf({ stdout }: Called): any {
 	try {
@@ -145,7 +162,7 @@ function wasAsked(
 }
 
 /** Whether folders of the store, or its space, were left alone. */
-const isKept = ({ removed }: Round, ...names: string[]) =>
+const isUnharmed = ({ removed }: Round, ...names: string[]) =>
 	!names.some((name) => removed?.has(name));
 
 type Sight = {
@@ -160,7 +177,7 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	exit: ({ task, seen, plan, round }) => {
 		if (task.signal) return seen.isHurt;
 		// What a droid reads may be gone, and its words may not be written: it says that by its exit code.
-		if (plan?.kind === "droid" && !isKept(round, ".prompts", "space"))
+		if (plan?.kind === "droid" && !isUnharmed(round, ".prompts", "space"))
 			return true;
 		// If a tool is killed, the droid reports it and completes. A failing droid runs no tool.
 		if (plan?.kind === "droid" && seen.isHurt) return true;
@@ -228,7 +245,8 @@ function* judgeEnd(
 		faults.includes(`${id} --on-end: `) ||
 		seen.isUnwatched ||
 		seen.isShutDown ||
-		!isKept(round, ".on-end") ||
+		!isUnharmed(round, ".on-end") ||
+		seen.isUnfollowed ||
 		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));
 	if (plan?.onEnd && seen.followed === 0 && !mayBeTaken)
 		yield "did not run its --on-end";
@@ -329,13 +347,11 @@ function* judgeOrder(
 }
 
 /** The output of a task is kept, whichever process died. */
-function* judgeOutput(
-	{ id, kind, attempts = [] }: Task,
-	round: Round,
-): Generator<string> {
+function* judgeOutput(task: Task, round: Round): Generator<string> {
+	const { id, kind, attempts = [] } = task;
 	const { dir, seen, calls } = round;
-	if (isHalfDeleted(calls, id)) return;
-	if (kind === "droid" && !isKept(round, "space")) return;
+	if (isHalfDeleted(calls, task)) return;
+	if (kind === "droid" && !isUnharmed(round, "space")) return;
 	const { starts, ends, unwritten } = seen(id);
 	for (const number of starts.keys()) {
 		const text = [undefined, number]
@@ -356,17 +372,12 @@ function* judgeAnnounced(
 	records: ReadonlyMap<string, Task>,
 	{ calls, known }: Round,
 ): Generator<string> {
-	const deletes = calls.filter(({ action }) => action.call.verb === "delete");
-	const deleted = new Set<string>(
-		deletes.flatMap((call) => answerOf(call)?.deleted ?? []),
-	);
-	const isUnprinted = deletes.some(({ stderr }) =>
-		stderr.includes("unable to print the answer"),
-	);
+	const deleted = deletedBy(calls);
 	const mayBeGone = (id: string) =>
 		deleted.has(id) ||
-		isUnprinted ||
-		(isHalfDeleted(calls, id) && known.get(id) !== undefined);
+		calls.some(isUnprinted) ||
+		(known.get(id) !== undefined &&
+			calls.some((call) => isKilledDelete(call) || isKept(call, id)));
 	const announced = calls
 		.filter(({ action }) => /^(run|launch|batch)$/.test(action.call.verb))
 		.flatMap((call) => tasksIn(call).map(({ taskId }) => taskId));
@@ -379,25 +390,42 @@ function* judgeAnnounced(
 		if (records.has(id)) yield `${id} was deleted, and has a record`;
 }
 
+/** Whether a call may have deleted tasks without saying so. */
+const isKilledDelete = ({ action, killed }: Called) =>
+	killed && action.call.verb === "delete";
+const isUnprinted = ({ action, stderr }: Called) =>
+	action.call.verb === "delete" &&
+	stderr.includes("unable to print the answer");
+
+/** Whether a call said that it could not delete a task. */
+const isKept = (call: Called, id: string): boolean =>
+	call.action.call.verb === "delete" &&
+	answerOf(call)?.kept?.some(({ taskId }: { taskId: string }) => taskId === id);
+
 /** Whether a task may be half deleted: its record is deleted last. */
-const isHalfDeleted = (calls: readonly Called[], id: string) =>
-	calls.some(
-		(call) =>
-			call.action.call.verb === "delete" &&
-			(call.killed ||
-				answerOf(call)?.kept?.some(
-					(kept: { taskId: string }) => kept.taskId === id,
-				)),
-	);
+const isHalfDeleted = (
+	calls: readonly Called[],
+	{ id, completed_at = "" }: Task,
+) =>
+	calls.some((call) => {
+		if (!isKilledDelete(call)) return isKept(call, id);
+		const end = performance.timeOrigin + call.times.to;
+		return end - Date.parse(completed_at) > deleteAgeMs - clockToleranceMs;
+	});
 
 /** A batch is launched as a whole or not at all; if its launcher was killed, none of it may run. */
 function* judgeBatches(
 	records: ReadonlyMap<string, Task>,
 	{ calls, seen }: Round,
 ): Generator<string> {
-	if (calls.some(({ action }) => action.call.verb === "delete")) return;
-	for (const { action, killed } of calls) {
+	if (calls.some((call) => isKilledDelete(call) || isUnprinted(call))) return;
+	const deleted = deletedBy(calls);
+	for (const call of calls) {
+		const { action, killed } = call;
 		if (action.call.verb !== "batch") continue;
+		// If the launcher was killed, it is not known which ids it gave.
+		const isAnyGone = tasksIn(call).some(({ taskId }) => deleted.has(taskId));
+		if (isAnyGone || (killed && deleted.size)) continue;
 		const all = action.call.tasks.filter(({ unique }) => !unique);
 		const names = all.map(({ name }) => name);
 		const there = [...records.values()].filter((task) =>
@@ -451,7 +479,7 @@ function* judgeNotices(
 				(call.verb === "output" && code === 0) ||
 				stdout.includes(id),
 		);
-		if (!hooks.length && !isCollected && !isHalfDeleted(calls, id))
+		if (!hooks.length && !isCollected && !isHalfDeleted(calls, task))
 			yield `${id} ended and was in no notice: ${JSON.stringify(task)}`;
 	}
 }
@@ -490,7 +518,7 @@ function* judgeMessages(
 		const found = listMessages({ dir }, task).find((each) => each.id === id);
 		const status = found && describeMessage(found, record);
 		const isTold = tellers.length > 0;
-		if (isHalfDeleted(calls, task)) continue;
+		if (isHalfDeleted(calls, record)) continue;
 		if (!status || (status === "queued" && !isTold))
 			yield `${words} of ${task} is lost: ${status}`;
 		if (status === "delivered" && !isTold)
@@ -514,6 +542,62 @@ function* judgeMessages(
 					)
 				)
 					yield `${first.id} of ${task} was told before ${later.id}`;
+}
+
+/**
+ * What was sent to a reader is read at most once and by it alone, in the order in which it was sent and without a
+ * gap; not at all if it was refused. An input ends only if a call or the death of its keeper ends it, and not before
+ * all that was sent is read.
+ */
+function* judgeInputs(
+	records: ReadonlyMap<string, Task>,
+	round: Round,
+): Generator<string> {
+	const { calls, seen: getSeen, known } = round;
+	const inputs = [...known.keys()].flatMap((id) =>
+		[...getSeen(id).inputs.values()].map((text) => ({ id, text })),
+	);
+	const fed = calls.flatMap((call) => {
+		const { call: asked } = call.action;
+		const [task] = call.about;
+		if (asked.verb !== "feed" || !task) return [];
+		return { call, task, line: `${asked.text}\n`, ends: asked.ends };
+	});
+	for (const { call, task, line, ends } of fed) {
+		const readers = inputs.flatMap(({ id, text }) =>
+			text.split(line).slice(1).fill(id),
+		);
+		const words = `${line.trim()} for ${task}`;
+		if (readers.length > 1) yield `${words} was read ${readers.length} times`;
+		if (readers.some((id) => id !== task))
+			yield `${words} was read by ${readers}`;
+		if (readers.length && call.code && !call.killed && !ends)
+			yield `${words} was refused, and read: ${call.stdout}${call.stderr}`;
+	}
+	for (const task of records.values()) {
+		const { inputs: texts, inputEnds, isUnkept } = getSeen(task.id);
+		const text = texts.get(1);
+		if (text === undefined) continue;
+		const isEnded = inputEnds.has(1);
+		const own = fed.filter((each) => each.task === task.id);
+		if (isEnded && !isUnkept && !own.some(({ ends }) => ends))
+			yield `${task.id} read the end of its input, which no call ended`;
+		// Another attempt has another input.
+		if ((task.attempt ?? 1) > 1) continue;
+		const sent = own.filter(({ call }) => call.code === 0);
+		for (const { call, line } of sent) {
+			const place = text.indexOf(line);
+			if (place < 0 && isEnded && !isUnkept)
+				yield `${task.id} read the end of its input, and not ${line.trim()}`;
+			for (const later of sent) {
+				const isLater = call.times.to < later.call.times.from;
+				const laterPlace = text.indexOf(later.line);
+				const isBefore = place < 0 || place > laterPlace;
+				if (isLater && laterPlace >= 0 && isBefore)
+					yield `${task.id} read ${later.line.trim()} before ${line.trim()}: ${text}`;
+			}
+		}
+	}
 }
 
 /** The lines that a hook told. */

@@ -3,7 +3,7 @@
  * its kills. What a task did is in a log that the task itself writes outside of the store.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { identifyProcess } from "../../lib/process/identity.ts";
 import { sendSignal } from "../../lib/process/signals.ts";
 import { parseTask } from "../../lib/task/parse.ts";
@@ -13,10 +13,16 @@ import type { Kill } from "./plan.ts";
 
 /** One kill. `point`: the step of a write after which it happened. */
 export type Death = {
-	kind: "launcher" | "hook" | "verb" | "supervisor" | "parked" | "task";
+	kind:
+		| "launcher"
+		| "hook"
+		| "verb"
+		| Exclude<Watched["kind"], "call" | "other">;
 	/** The tasks of the process. */
 	ids: string[];
 	point?: string;
+	/** Whether that step moved a task to the archive. */
+	isArchiving?: boolean;
 };
 
 /** The observations of one task. */
@@ -28,12 +34,18 @@ export type Seen = {
 	unwritten: Set<string>;
 	/** When it first began, in ms. */
 	began: number | undefined;
+	/** What each attempt read from its standard input, and the attempts that read its end. */
+	inputs: Map<number, string>;
+	inputEnds: Set<number>;
 	/** How often its --on-end ran. */
 	followed: number;
 	/** A supervisor of it was killed, or got SIGTERM; a process of it was killed. */
 	isUnwatched: boolean;
 	isShutDown: boolean;
 	isHurt: boolean;
+	/** The process that keeps its input open was killed; a process of its --on-end was. */
+	isUnkept: boolean;
+	isUnfollowed: boolean;
 	/** The process that waited for its place was stopped for a while. */
 	isStopped: boolean;
 };
@@ -41,7 +53,15 @@ export type Seen = {
 export type Watched = {
 	pid: number;
 	parent: number;
-	kind: "supervisor" | "parked" | "task" | "other";
+	/** `keeper`: it keeps a task's input open. `follower`: a process of an --on-end. */
+	kind:
+		| "supervisor"
+		| "parked"
+		| "task"
+		| "keeper"
+		| "follower"
+		| "call"
+		| "other";
 	/** The sleep of a parked shell that was killed: it ends within a minute. */
 	isOrphanedSleep: boolean;
 	isPaused: boolean;
@@ -50,9 +70,6 @@ export type Watched = {
 	isRoot: boolean;
 	depth: string | undefined;
 };
-
-/** How long a process that waits is stopped, in ms. */
-const stopMs = 1500;
 
 /**
  * The longest that a free place may stay free, in ms. By design it is 5 s, and 60 s if all running
@@ -69,6 +86,8 @@ export class Watch {
 	/** Whether the store cannot be read or written: no place is handed over meanwhile. */
 	isStoreBroken = false;
 	readonly deaths: Death[] = [];
+	/** The kinds of the processes that were stopped for a while. */
+	readonly stops: string[] = [];
 	/** The ids of all records ever seen, and the first final status of each. */
 	readonly known = new Map<string, string | undefined>();
 	readonly #dir: string;
@@ -101,7 +120,7 @@ export class Watch {
 	}
 
 	/** Signals the processes that a kill is about, if there are any. A stop ends by itself. */
-	async kill({ target, signal: name, choice }: Kill): Promise<void> {
+	async kill({ target, signal: name, choice, stopMs }: Kill): Promise<void> {
 		const targets = selectTargets(target, this.processes());
 		const isAll = target === "running" || target === "line";
 		const one = targets[choice % Math.max(targets.length, 1)];
@@ -112,16 +131,18 @@ export class Watch {
 		for (const { kind, ids } of hit)
 			if (name !== "SIGKILL")
 				for (const id of ids) marked[name as keyof typeof marked]?.add(id);
-			else if (kind !== "other") this.deaths.push({ kind, ids });
+			else if (kind !== "call" && kind !== "other")
+				this.deaths.push({ kind, ids });
 		if (name !== "SIGSTOP") return;
+		this.stops.push(...hit.map(({ kind }) => kind));
 		await Bun.sleep(stopMs);
 		for (const identity of identities)
 			if (identity) sendSignal(identity, "SIGCONT");
 	}
 
-	/** Kills every process of the round. */
-	killAll(): void {
-		for (const { pid } of this.processes()) {
+	/** Kills every process of the round that is meant. */
+	killAll(isMeant: (each: Watched) => boolean = () => true): void {
+		for (const { pid } of this.processes().filter(isMeant)) {
 			const identity = identifyProcess(pid);
 			if (identity) sendSignal(identity, "SIGKILL");
 		}
@@ -229,19 +250,32 @@ export class Watch {
 			);
 		const unwatched = idsOf("supervisor").union(idsOf("parked"));
 		const hurt = idsOf("task");
+		const unkept = idsOf("keeper");
+		const unfollowed = idsOf("follower");
+		const inputs = namesIn(dirname(log)).flatMap((name) => {
+			const [, id = "", attempt] = /\.(bg_[0-9a-f]+)\.(\d+)$/.exec(name) ?? [];
+			const text = () => readOrNothing(join(dirname(log), name));
+			return id ? [{ id, attempt: Number(attempt), text: text() }] : [];
+		});
 		const lines = Map.groupBy(linesOf(log), (line) => line.split(" ")[1]);
 		return (id) => {
 			const seen: Seen = {
 				starts: new Map(),
 				ends: new Map(),
 				unwritten: new Set(),
+				inputs: new Map(),
+				inputEnds: new Set(),
 				began: undefined,
 				followed: 0,
 				isUnwatched: unwatched.has(id),
 				isShutDown: this.#shutDown.has(id),
 				isHurt: hurt.has(id),
+				isUnkept: unkept.has(id),
+				isUnfollowed: unfollowed.has(id),
 				isStopped: this.#stopped.has(id),
 			};
+			for (const input of inputs)
+				if (input.id === id) seen.inputs.set(input.attempt, input.text);
 			for (const line of lines.get(id) ?? []) {
 				const [what, , attempt, value] = line.split(" ");
 				const number = Number(attempt);
@@ -251,6 +285,7 @@ export class Watch {
 				} else if (what === "end") seen.ends.set(number, Number(value));
 				else if (what === "unwritten")
 					seen.unwritten.add(`${value} ${attempt}`);
+				else if (what === "eof") seen.inputEnds.add(number);
 				else seen.followed++;
 			}
 			return seen;
@@ -300,6 +335,7 @@ function selectTargets(
 		running: isRunning,
 		// The first in line is awake: a supervisor.
 		line: ({ kind }) => kind === "supervisor",
+		any: ({ kind }) => kind !== "other",
 	};
 	return processes.filter(select[target]);
 }
@@ -323,14 +359,24 @@ function readProcess(name: string, dir: string): Watched | undefined {
 		: undefined;
 	const isShell = argv[1] === "-c" && argv[3]?.startsWith("bg: ");
 	const waits = isShell ? "parked" : "supervisor";
+	const keptId = /^bg: input of (.*)/.exec(argv[3] ?? "")?.[1];
+	const ended = variable("BG_ENDED_ID");
+	const isCall = parent === String(process.pid);
+	const kinds = [
+		task && "task",
+		ended && "follower",
+		keptId && "keeper",
+		supervised && waits,
+		isCall && "call",
+	] as const;
 	return {
 		pid: Number(name),
 		parent: Number(parent),
-		kind: task ? "task" : supervised ? waits : "other",
+		kind: kinds.find((kind) => kind) || "other",
 		isOrphanedSleep:
 			!task && parent === "1" && /^\/(usr\/)?bin\/sleep$/.test(argv[0] ?? ""),
 		isPaused: state === "T",
-		ids: task ? [task] : (supervised ?? []),
+		ids: [task ?? ended ?? keptId ?? supervised ?? []].flat(),
 		isRoot: session === name && (argv[3] === "task" || argv.includes("exec")),
 		depth: variable("BG_DEPTH"),
 	};

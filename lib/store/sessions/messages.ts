@@ -124,7 +124,10 @@ export const withdrawMessage = (
 
 /** Lists the messages and notes of a task, each kind in the order in which it was sent. */
 export function listMessages(store: Store, task: string): Message[] {
-	return parseNames(listNames(store, locateMessages(store, task)));
+	// A note may be sent after its task was archived. A folder moves to the archive only.
+	const here = listNames(store, messageFolder(store, task));
+	const archived = listNames(store, archivedMessages(store, task));
+	return parseNames([...new Set([...here, ...archived])]);
 }
 
 /** Whether messages to a task wait, also those that a hook is printing. A task without any costs one call. */
@@ -149,7 +152,10 @@ export function readMessage(
 	{ name }: Pick<Message, "name">,
 ): MessageContent | undefined {
 	try {
-		const text = readFile(store, `${locateMessages(store, task)}/${name}`);
+		const read = (folder: string) => readFile(store, `${folder}/${name}`);
+		const text =
+			ifExists(() => read(messageFolder(store, task))) ??
+			read(archivedMessages(store, task));
 		return v.parse(content(), JSON.parse(text));
 	} catch {
 		return undefined;
@@ -295,14 +301,6 @@ function unmark(
 
 const stopsFile = (store: Store, task: string) =>
 	`${messageFolder(store, task)}/stops`;
-
-/** The folder of a task's messages, in the archive if it is there. */
-function locateMessages(store: Store, task: string): string {
-	const here = messageFolder(store, task);
-	if (existsSync(here)) return here;
-	const archived = archivedMessages(store, task);
-	return existsSync(archived) ? archived : here;
-}
 
 const rename = (store: Store, task: string, { name }: Message, to: string) => {
 	const folder = messageFolder(store, task);

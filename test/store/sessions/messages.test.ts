@@ -298,6 +298,9 @@ test("a task with an untold note stays in the folder; else its messages move wit
 	expect(existsSync(messageFolder(store, noted))).toBe(true);
 	expect(textsOf(store, told)).toEqual(["hello"]);
 	expect(countUndelivered(store, readTask(store, told))).toBe(1);
+	// What is sent after that hides none of them.
+	add(store, told, "again");
+	expect(textsOf(store, told)).toEqual(["hello", "again"]);
 
 	// Deletion takes them along, wherever they are.
 	cleanUpTasks(store, { olderThan: -1, dryRun: false });
@@ -306,7 +309,8 @@ test("a task with an untold note stays in the folder; else its messages move wit
 		undefined,
 	]);
 	expect(textsOf(store, told)).toEqual([]);
-	expect(existsSync(messageFolder(store, noted))).toBe(false);
+	for (const id of [told, noted])
+		expect(existsSync(messageFolder(store, id))).toBe(false);
 });
 
 test("a sweep removes the texts of ended tasks and the messages of tasks without a record", () => {
