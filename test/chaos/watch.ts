@@ -30,6 +30,8 @@ export type Seen = {
 	/** How often each attempt began, and the exit code of each that ended. */
 	starts: Map<number, number>;
 	ends: Map<number, number>;
+	/** Words that an attempt printed and the disk did not take. */
+	unwritten: Set<string>;
 	/** When it first began, in ms. */
 	began: number | undefined;
 	/** From when to when each attempt ran that was not killed, in ms. */
@@ -81,6 +83,10 @@ export class Watch {
 	/** The longest time for which a place was free and a task waited for it, in ms. */
 	gap = 0;
 	readonly problems = new Set<string>();
+	/** Tasks whose claims were removed: they run beside those that the limit counts. */
+	readonly unclaimed = new Set<string>();
+	/** Whether the store cannot be read or written: no place is handed over meanwhile. */
+	isStoreBroken = false;
 	readonly deaths: Death[] = [];
 	/** The kinds of the processes that were stopped for a while. */
 	readonly stops: string[] = [];
@@ -173,7 +179,7 @@ export class Watch {
 		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
 			const ids = new Set(running.flatMap((each) => each.ids));
-			if (ids.size > this.#maxRunning)
+			if (ids.difference(this.unclaimed).size > this.#maxRunning)
 				this.problems.add(
 					`${ids.size} tasks run at once at depth ${depth}: ${[...ids]}`,
 				);
@@ -212,7 +218,7 @@ export class Watch {
 		const isHeldBack = [".queue/paused", ".limits"].some((name) =>
 			existsSync(join(this.#dir, name)),
 		);
-		if (isHeldBack) {
+		if (isHeldBack || this.isStoreBroken) {
 			this.#free.clear();
 			return;
 		}
@@ -258,6 +264,7 @@ export class Watch {
 			const seen: Seen = {
 				starts: new Map(),
 				ends: new Map(),
+				unwritten: new Set(),
 				inputs: new Map(),
 				inputEnds: new Set(),
 				began: undefined,
@@ -283,7 +290,9 @@ export class Watch {
 				} else if (what === "end") {
 					seen.ends.set(number, Number(value));
 					seen.runs.push({ from, to: Number(at) * 1000 });
-				} else if (what === "eof") seen.inputEnds.add(number);
+				} else if (what === "unwritten")
+					seen.unwritten.add(`${value} ${attempt}`);
+				else if (what === "eof") seen.inputEnds.add(number);
 				else seen.followed++;
 			}
 			return seen;
