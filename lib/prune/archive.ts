@@ -72,18 +72,20 @@ const settledMs = 10 * 60_000;
 
 /**
  * Archives old finished tasks for a short time, unless a search within the last 10 s left nothing to do. For
- * supervisors.
+ * supervisors, whose other tasks go on if this fails: a failure is logged.
  * @param options `isBusy`: the supervisor has other tasks.
  */
 export function archiveIfDue(
 	store: Store,
 	{ isBusy = false }: { isBusy?: boolean } = {},
 ): void {
-	const status = lstatSync(archivedMark(store), { throwIfNoEntry: false });
-	const age = Math.abs(Date.now() - (status?.mtimeMs ?? 0));
-	const isLeft = status !== undefined && status.size > 0 && !isBusy;
-	if (age < searchIntervalMs && !isLeft) return;
-	archiveSlice(store, { timeoutMs: isBusy ? shortSliceMs : sliceMs });
+	attempt(store, () => {
+		const status = lstatSync(archivedMark(store), { throwIfNoEntry: false });
+		const age = Math.abs(Date.now() - (status?.mtimeMs ?? 0));
+		const isLeft = status !== undefined && status.size > 0 && !isBusy;
+		if (age < searchIntervalMs && !isLeft) return;
+		archiveTasks(store, { timeoutMs: isBusy ? shortSliceMs : sliceMs });
+	});
 }
 
 type ArchiveOptions = {
@@ -95,11 +97,7 @@ type ArchiveOptions = {
 
 /** The same as archiveTasks. A failure is logged, and the next call goes on. */
 export function archiveSlice(store: Store, options: ArchiveOptions = {}): void {
-	try {
-		archiveTasks(store, options);
-	} catch (error) {
-		logFault(store, "supervisor", `archive: ${errorMessage(error)}`);
-	}
+	attempt(store, () => archiveTasks(store, options));
 }
 
 /**
@@ -145,6 +143,15 @@ export function archiveTasks(
 }
 
 // --- internal ---
+
+/** Logs a failure. */
+function attempt(store: Store, act: () => unknown): void {
+	try {
+		act();
+	} catch (error) {
+		logFault(store, "supervisor", `archive: ${errorMessage(error)}`);
+	}
+}
 
 /**
  * Tasks to move, in the order of their ids, and the id after which the search goes on if there are more. Some may

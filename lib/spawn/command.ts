@@ -68,6 +68,13 @@ export function startCommand(
 	}
 }
 
+/**
+ * Whether the error of a spawn is that of a process that was started: Bun kills it if there is no descriptor to watch
+ * it by. It may have run for an instant.
+ */
+export const isKilledAtStart = (error: unknown) =>
+	/\bpidfd_open\b/.test(errorMessage(error));
+
 /** The keepers of inputs that this process started (store/input.ts), by task. */
 const keepers = new Map<string, Identity>();
 
@@ -123,7 +130,8 @@ const onEnds = new Set<ChildProcess>();
 const onEndTries = 3;
 
 const isTransient = (error: unknown) =>
-	/^(EAGAIN|EINTR|EIO|EMFILE|ENFILE|ENOMEM)$/.test(errorCode(error) ?? "");
+	/^(EAGAIN|EINTR|EIO|EMFILE|ENFILE|ENOMEM)$/.test(errorCode(error) ?? "") &&
+	!isKilledAtStart(error);
 
 /** @param tries how often it is tried in all. */
 function startOnEnd(store: Store, task: Task, tries: number): void {

@@ -133,7 +133,8 @@ const deadBeatSeconds = 10;
  * launch, and the command of the supervisor. All but `sleep` are builtins, so a waking shell starts nothing.
  * It sets no variable but its own, because an exported one would reach the task. A trap gets the parameters
  * of the function that it interrupts: no function runs while the shell waits, and `become` sets other traps
- * before it shifts its own. It ends `sleep` by SIGKILL: between its fork and its exec, a child still catches
+ * before it shifts its own. A missing mark lets it leave only if its record says that the task is not queued: the
+ * folder of the marks may have been removed, or permission to look into the store taken away. It ends `sleep` by SIGKILL: between its fork and its exec, a child still catches
  * the signals that have traps.
  */
 const script = `# bg: a task that waits for its turn
@@ -146,8 +147,15 @@ ${trapShutdown("")}
 	shift 6
 	exec "$@" \${BG_PARKED_SIGNAL:+"$BG_PARKED_SIGNAL"}
 }
+isQueued() {
+	[ -d "\${2%/*}" ] && ! [ -x "\${2%/*}" ] && return 0
+	while IFS= read -r BG_PARKED_REST; do
+		case $BG_PARKED_REST in ' "status": "queued",') return 0 ;; ' "status": '*) return 1 ;; esac
+	done <"$2"
+	return 1
+}
 wake() {
-	[ -e "$1" ] || [ -e "$1.woken" ] && become "$@"
+	[ -e "$1" ] || [ -e "$1.woken" ] || isQueued "$@" && become "$@"
 	trap - EXIT
 	[ "$!" = "$BG_PARKED_DONE" ] || kill -9 "$!"
 	exit 0

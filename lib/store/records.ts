@@ -30,6 +30,7 @@ import { formatRecordText, formatShortText } from "../task/record-size.ts";
 import { type ResolveOptions, resolveId } from "../task/resolve-id.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
+import { openStore } from "./directory.ts";
 import { publishEnd } from "./ends.ts";
 import {
 	isSpecial,
@@ -430,6 +431,8 @@ function readOrReplace(store: Store, id: string, fallback?: Task): Task {
 		// A system error may pass, and a newer bg can read its own schema: neither means broken.
 		const isIntact = isSystemError(error) || error instanceof NewerSchemaError;
 		if (isIntact && !isSpecial(path)) throw toReadError(store, id, error);
+		// Another user may have put a folder in the store's place, to which nothing is written.
+		openStore({ dir: store.dir });
 		const aside = `${folderPath(store, "broken")}/${id}.${Date.now()}.json`;
 		renameSync(path, aside);
 		return fallback;

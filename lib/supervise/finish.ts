@@ -15,7 +15,7 @@ import { countMemoryKills } from "../process/proc.ts";
 import { resumeTree } from "../process/process-tree.ts";
 import { takeSnapshotAsync } from "../process/snapshot.ts";
 import { markLost } from "../prune/reconcile.ts";
-import { endKeptInput, runOnEnd } from "../spawn/command.ts";
+import { endKeptInput, isKilledAtStart, runOnEnd } from "../spawn/command.ts";
 import { releaseDependents } from "../spawn/dependencies.ts";
 import { releaseSlot, setRunnable } from "../spawn/queue.ts";
 import type { WaitingTasks } from "../spawn/waiting.ts";
@@ -236,12 +236,13 @@ function toTaskEnd(
 		error: string | undefined;
 	},
 ): TaskEnd {
-	if ("error" in exit)
-		return {
-			reason: "spawn",
-			at,
-			error: `never started: ${errorMessage(exit.error)}`,
-		};
+	if ("error" in exit) {
+		const what = isKilledAtStart(exit.error)
+			? "killed when it was started"
+			: "never started";
+		const error = `${what}: ${errorMessage(exit.error)}`;
+		return { reason: "spawn", at, error };
+	}
 	const sentence = describeExit(exit.code, exit.signal);
 	return {
 		reason: "exit",

@@ -20,21 +20,18 @@ const retryPauseMs = 1000;
 /** The pause after a lock stayed held, in ms. */
 const lockPauseMs = 20;
 
-/** How often opening the store is tried, and the pause after the second failure and each later one, in ms. */
-const openTries = 10;
-const openPauseMs = 1000;
-
 /** How long the first signal of a stop waits for the lock of the task's record, in ms. */
 const intentTimeoutMs = 200;
 
-/** Opens the store. A fault is retried: without a supervisor its tasks would never start. */
+/** Opens the store. A fault is retried for 10 min: without a supervisor its tasks would never start. */
 export async function openStoreAtLast(): Promise<Store> {
+	const deadline = performance.now() + writeRetryLimitMs;
 	for (let tries = 1; ; tries++)
 		try {
 			return openStore({ write: true });
 		} catch (error) {
-			if (tries === openTries) throw error;
-			if (tries > 1) await delay(openPauseMs);
+			if (performance.now() > deadline) throw error;
+			if (tries > 1) await delay(retryPauseMs);
 		}
 }
 

@@ -154,17 +154,24 @@ const listCall: Asked = { argv: ["list"], about: [] };
 
 /** A task logs its start and its end outside of the store. */
 const begin = 'echo "start $BG_TASK_ID $BG_ATTEMPT $EPOCHREALTIME" >>';
-const end = (code: string) => `echo "end $BG_TASK_ID $BG_ATTEMPT ${code}" >>`;
+const end = (code: string) =>
+	`echo "end $BG_TASK_ID $BG_ATTEMPT ${code} $EPOCHREALTIME" >>`;
 const print = 'echo "out $BG_TASK_ID $BG_ATTEMPT"';
-/** It sleeps shorter if the file `<log>.open` exists. */
+/** A full disk does not take the words: the task itself is told so. */
+const printOrLog = (word: string) =>
+	`echo "${word} $BG_TASK_ID $BG_ATTEMPT" || echo "unwritten $BG_TASK_ID $BG_ATTEMPT ${word}" >> "$1"`;
+/** It sleeps shorter if the file `<log>.open` exists. A long sleep polls less often. */
 const nap =
-	'for ((n = $2; n > 0; n--)); do [ -e "$1.open" ] && break; sleep 0.1; done';
+	'for ((n = $2, step = n < 100 ? 1 : 4; n > 0; n -= step)); do [ -e "$1.open" ] && break; sleep 0.$step; done';
+/** The same for a droid's tool, in any shell. Its arguments: the log, in s. */
+const toolNap = (log: string, seconds: number) =>
+	`n=${Math.ceil(seconds * 2)}; until test -e ${log}.open || test $n -le 0; do sleep 0.5; n=$((n - 1)); done`;
 
 /** Its arguments: the log, tenths of a second, the exit code, a command to run at the start. */
-const script = `${print}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${end("$3")} "$1"; exit "$3"`;
+const script = `${printOrLog("out")}; ${begin} "$1"; [ $# = 3 ] || "\${@:4}" > /dev/null; ${nap}; ${printOrLog("whole")}; ${end("$3")} "$1"; exit "$3"`;
 
 /** Its arguments: the log, seconds (0: no limit), the exit code. What it reads is in `<log>.<id>.<attempt>`. */
-const reader = `${print}; ${begin} "$1"; timeout "$2" cat > "$1.$BG_TASK_ID.$BG_ATTEMPT" && echo "eof $BG_TASK_ID $BG_ATTEMPT" >> "$1"; ${end("$3")} "$1"; exit "$3"`;
+const reader = `${printOrLog("out")}; ${begin} "$1"; timeout "$2" cat > "$1.$BG_TASK_ID.$BG_ATTEMPT" && echo "eof $BG_TASK_ID $BG_ATTEMPT" >> "$1"; ${printOrLog("whole")}; ${end("$3")} "$1"; exit "$3"`;
 
 /** A task as a line of a batch. */
 function lineOf(task: TaskPlan, place: Place, after: string[]) {
@@ -206,7 +213,7 @@ function lineOf(task: TaskPlan, place: Place, after: string[]) {
 
 /** What a droid is told: it decides how it ends. */
 function promptOf({ code, seconds }: TaskPlan, { log }: Place): string {
-	const tool = `${print}; ${begin} ${log}; sleep ${seconds}; ${end("0")} ${log}`;
+	const tool = `${print}; ${begin} ${log}; ${toolNap(log, seconds)}; ${end("0")} ${log}`;
 	return code ? "FAIL[500]" : `RUN[${tool}]`;
 }
 

@@ -360,7 +360,11 @@ function planCall(dice: Dice, verb: Call["verb"], name: () => string): Call {
 	}
 }
 
-function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
+export function planTask(
+	dice: Dice,
+	verb: "run" | "launch",
+	name: string,
+): TaskPlan {
 	const session = dice.pick(sessions);
 	const isLong = verb === "run" && dice.chance(0.15);
 	return {
@@ -386,7 +390,7 @@ function planTask(dice: Dice, verb: "run" | "launch", name: string): TaskPlan {
 }
 
 /** Pseudo-random numbers from a seed (mulberry32). */
-class Dice {
+export class Dice {
 	#state: number;
 
 	constructor(seed: number) {

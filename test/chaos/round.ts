@@ -190,10 +190,11 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 	for (const line of linesOf(crashes)) watch.deaths.push(deathOf(line));
 	const seen = watch.report(place.log);
 	const known = watch.known;
+	const { maxRunning } = plan;
 	const archived = listArchivedIds({ dir }).length;
 	const problems = [
 		...watch.problems,
-		...judgeRound({ dir, plans, calls, seen, known }),
+		...judgeRound({ dir, plans, calls, seen, known, maxRunning }),
 	];
 	if (problems.length === 0) rmSync(base, { recursive: true });
 	else {

@@ -33,32 +33,20 @@ export type Round = {
 	plans: ReadonlyMap<string, TaskPlan>;
 	calls: readonly Called[];
 	seen: (id: string) => Seen;
+	/** How many tasks may run at once at each depth. */
+	maxRunning: number;
 	/** Whether calls of the system were made to fail. */
 	isFaulty?: boolean;
+	/** Folders of the store that were removed: what only they held is gone. `space`: the disk was full. */
+	removed?: ReadonlySet<string>;
 	/** All records ever seen, and the first final status of each. */
 	known: ReadonlyMap<string, string | undefined>;
 };
 
 /** Returns every violation, one sentence each. */
 export function judgeRound(round: Round): string[] {
-	const records = new Map<string, Task>();
 	const problems: string[] = [];
-	const archive = join(round.dir, folders.archive);
-	const archived = existsSync(archive)
-		? readdirSync(archive, { recursive: true }).map((name) =>
-				join(archive, String(name)),
-			)
-		: [];
-	const here = readdirSync(round.dir).map((name) => join(round.dir, name));
-	for (const name of [...archived, ...here]) {
-		if (!name.endsWith(".json")) continue;
-		try {
-			const task = parseTask(readFileSync(name, "utf8"));
-			records.set(task.id, task);
-		} catch (error) {
-			problems.push(`${name} cannot be read: ${error}`);
-		}
-	}
+	const records = findRecords(round.dir, problems);
 	for (const task of records.values())
 		for (const problem of [
 			...judgeEnd(task, records, round),
@@ -68,14 +56,49 @@ export function judgeRound(round: Round): string[] {
 	problems.push(
 		...judgeAnnounced(records, round),
 		...judgeBatches(records, round),
-		...judgeKeys(records, round),
-		...judgeOrder(records, round),
-		...judgeNotices(records, round),
+		...(isUnharmed(round, ".unique", ".locks")
+			? judgeKeys(records, round)
+			: []),
+		...(round.removed ? [] : judgeLimit(records, round)),
+		// A task whose process finds the store broken tries again a second later: others may pass it.
+		...(round.removed ? [] : judgeOrder(records, round)),
+		...(isUnharmed(round, ".notices", ".sessions", ".unseen", ".due")
+			? judgeNotices(records, round)
+			: []),
 		...judgeMessages(records, round),
 		...judgeInputs(records, round),
 		...judgeNames(records, round.dir),
+		...(round.isFaulty ? judgeRefusals(records, round) : []),
 	);
 	return problems;
+}
+
+/**
+ * Reads every record of a store, archived or not.
+ * @param problems gets a sentence for each that cannot be read.
+ */
+export function findRecords(
+	dir: string,
+	problems: string[] = [],
+): Map<string, Task> {
+	const records = new Map<string, Task>();
+	const archive = join(dir, folders.archive);
+	const archived = existsSync(archive)
+		? readdirSync(archive, { recursive: true }).map((name) =>
+				join(archive, String(name)),
+			)
+		: [];
+	const here = readdirSync(dir).map((name) => join(dir, name));
+	for (const name of [...archived, ...here]) {
+		if (!name.endsWith(".json")) continue;
+		try {
+			const task = parseTask(readFileSync(name, "utf8"));
+			records.set(task.id, task);
+		} catch (error) {
+			problems.push(`${name} cannot be read: ${error}`);
+		}
+	}
+	return records;
 }
 
 /** The ids of the tasks that calls said they have deleted. */
@@ -141,6 +164,10 @@ function wasAsked(
 	);
 }
 
+/** Whether folders of the store, or its space, were left alone. */
+const isUnharmed = ({ removed }: Round, ...names: string[]) =>
+	!names.some((name) => removed?.has(name));
+
 type Sight = {
 	task: Task;
 	seen: Seen;
@@ -150,8 +177,11 @@ type Sight = {
 
 /** What must have been seen if a task ended for a reason. */
 const grounds: Record<Reason, (sight: Sight) => unknown> = {
-	exit: ({ task, seen, plan }) => {
+	exit: ({ task, seen, plan, round }) => {
 		if (task.signal) return seen.isHurt;
+		// What a droid reads may be gone, and its words may not be written: it says that by its exit code.
+		if (plan?.kind === "droid" && !isUnharmed(round, ".prompts", "space"))
+			return true;
 		// If a tool is killed, the droid reports it and completes. A failing droid runs no tool.
 		if (plan?.kind === "droid" && seen.isHurt) return true;
 		if (plan?.kind === "droid" && plan.code) return task.exit_code === 1;
@@ -161,7 +191,9 @@ const grounds: Record<Reason, (sight: Sight) => unknown> = {
 	// The system may refuse a process; then none has begun.
 	spawn: ({ task, seen, plan, round }) =>
 		plan?.kind === "missing" ||
-		(round.isFaulty && !seen.starts.has(task.attempt ?? 1)),
+		(round.isFaulty &&
+			(!seen.starts.has(task.attempt ?? 1) ||
+				task.error?.startsWith("killed when it was started"))),
 	timeout: ({ task, plan }) => plan?.timeout && task.stop,
 	// SIGTERM kills a supervisor that has not installed its handler yet.
 	lost: ({ task, seen }) =>
@@ -219,6 +251,7 @@ function* judgeEnd(
 		faults.includes(`${id} --on-end: `) ||
 		seen.isUnwatched ||
 		seen.isShutDown ||
+		!isUnharmed(round, ".on-end") ||
 		seen.isUnfollowed ||
 		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));
 	if (plan?.onEnd && seen.followed === 0 && !mayBeTaken)
@@ -236,6 +269,27 @@ function* judgeEnd(
 
 /** Verbs that may record an end, because they reconcile lost tasks. */
 const mayEnd = new Set(["wait", "status", "output", "cancel", "prune", "list"]);
+
+/** A launch that was refused, and did not say that it may have happened, starts nothing. */
+function* judgeRefusals(
+	records: ReadonlyMap<string, Task>,
+	{ calls, seen }: Round,
+): Generator<string> {
+	for (const { action, code, stdout, stderr } of calls) {
+		if (code === 0) continue;
+		const { call } = action;
+		const plans =
+			"task" in call ? [call.task] : "tasks" in call ? call.tasks : [];
+		const names = plans.map(({ name }) => name);
+		for (const { id, description } of records.values())
+			if (
+				names.includes(description) &&
+				!(stdout + stderr).includes(id) &&
+				seen(id).starts.size
+			)
+				yield `${id} was refused, and ran: ${stdout}${stderr}`;
+	}
+}
 
 /** A unique key has one unfinished task at a time. */
 function* judgeKeys(
@@ -257,6 +311,23 @@ function* judgeKeys(
 				one.end > other.began + 1
 			)
 				yield `${other.id} ran beside ${one.id}, which has the same key`;
+}
+
+/** At no instant do more tasks run than may. */
+function* judgeLimit(
+	records: ReadonlyMap<string, Task>,
+	{ seen, maxRunning }: Round,
+): Generator<string> {
+	const runs = [...records.values()].flatMap(({ id, depth }) =>
+		seen(id).runs.map((run) => ({ ...run, id, depth })),
+	);
+	for (const { from, depth } of runs) {
+		const at = runs.filter(
+			(run) => run.depth === depth && run.from <= from && from < run.to,
+		);
+		if (at.length > maxRunning)
+			yield `${at.length} tasks ran at once at depth ${depth}: ${at.map(({ id }) => id)}`;
+	}
 }
 
 /** How much earlier a task that comes later may begin, in ms: a grant that nobody takes costs 2 s. */
@@ -299,19 +370,23 @@ function* judgeOrder(
 }
 
 /** The output of a task is kept, whichever process died. */
-function* judgeOutput(
-	task: Task,
-	{ dir, seen, calls }: Round,
-): Generator<string> {
+function* judgeOutput(task: Task, round: Round): Generator<string> {
 	const { id, kind, attempts = [] } = task;
+	const { dir, seen, calls } = round;
 	if (isHalfDeleted(calls, task)) return;
-	for (const number of seen(id).starts.keys()) {
+	if (kind === "droid" && !isUnharmed(round, "space")) return;
+	const { starts, ends, unwritten } = seen(id);
+	for (const number of starts.keys()) {
 		const text = [undefined, number]
 			.map((attempt) => readOrNothing(locateOutput({ dir }, id, attempt)))
 			.join("");
 		// A droid prints the output of a tool after the tool has ended.
-		const words = kind === "droid" ? '"init"' : `out ${id} ${number}`;
-		if (!text.includes(words))
+		const words = kind === "droid" ? ['"init"'] : [`out ${id} ${number}`];
+		if (kind !== "droid" && ends.has(number))
+			words.push(`whole ${id} ${number}`);
+		const isTaken = (word: string) =>
+			!unwritten.has(`${word.split(" ")[0]} ${number}`);
+		if (!words.filter(isTaken).every((word) => text.includes(word)))
 			yield `lost the output of attempt ${number} of ${attempts.length + 1}`;
 	}
 }

@@ -30,8 +30,12 @@ export type Seen = {
 	/** How often each attempt began, and the exit code of each that ended. */
 	starts: Map<number, number>;
 	ends: Map<number, number>;
+	/** Words that an attempt printed and the disk did not take. */
+	unwritten: Set<string>;
 	/** When it first began, in ms. */
 	began: number | undefined;
+	/** From when to when each attempt ran that was not killed, in ms. */
+	runs: { from: number; to: number }[];
 	/** What each attempt read from its standard input, and the attempts that read its end. */
 	inputs: Map<number, string>;
 	inputEnds: Set<number>;
@@ -79,6 +83,10 @@ export class Watch {
 	/** The longest time for which a place was free and a task waited for it, in ms. */
 	gap = 0;
 	readonly problems = new Set<string>();
+	/** Tasks whose claims were removed: they run beside those that the limit counts. */
+	readonly unclaimed = new Set<string>();
+	/** Whether the store cannot be read or written: no place is handed over meanwhile. */
+	isStoreBroken = false;
 	readonly deaths: Death[] = [];
 	/** The kinds of the processes that were stopped for a while. */
 	readonly stops: string[] = [];
@@ -171,7 +179,7 @@ export class Watch {
 		const alive = roots.filter(({ pid }) => identifyProcess(pid));
 		for (const [depth, running] of Map.groupBy(alive, (each) => each.depth)) {
 			const ids = new Set(running.flatMap((each) => each.ids));
-			if (ids.size > this.#maxRunning)
+			if (ids.difference(this.unclaimed).size > this.#maxRunning)
 				this.problems.add(
 					`${ids.size} tasks run at once at depth ${depth}: ${[...ids]}`,
 				);
@@ -210,7 +218,7 @@ export class Watch {
 		const isHeldBack = [".queue/paused", ".limits"].some((name) =>
 			existsSync(join(this.#dir, name)),
 		);
-		if (isHeldBack) {
+		if (isHeldBack || this.isStoreBroken) {
 			this.#free.clear();
 			return;
 		}
@@ -256,9 +264,11 @@ export class Watch {
 			const seen: Seen = {
 				starts: new Map(),
 				ends: new Map(),
+				unwritten: new Set(),
 				inputs: new Map(),
 				inputEnds: new Set(),
 				began: undefined,
+				runs: [],
 				followed: 0,
 				isUnwatched: unwatched.has(id),
 				isShutDown: this.#shutDown.has(id),
@@ -267,15 +277,21 @@ export class Watch {
 				isUnfollowed: unfollowed.has(id),
 				isStopped: this.#stopped.has(id),
 			};
+			let from = 0;
 			for (const input of inputs)
 				if (input.id === id) seen.inputs.set(input.attempt, input.text);
 			for (const line of lines.get(id) ?? []) {
-				const [what, , attempt, value] = line.split(" ");
+				const [what, , attempt, value, at] = line.split(" ");
 				const number = Number(attempt);
 				if (what === "start") {
 					seen.starts.set(number, (seen.starts.get(number) ?? 0) + 1);
-					seen.began ??= Number(value) * 1000;
-				} else if (what === "end") seen.ends.set(number, Number(value));
+					from = Number(value) * 1000;
+					seen.began ??= from;
+				} else if (what === "end") {
+					seen.ends.set(number, Number(value));
+					seen.runs.push({ from, to: Number(at) * 1000 });
+				} else if (what === "unwritten")
+					seen.unwritten.add(`${value} ${attempt}`);
 				else if (what === "eof") seen.inputEnds.add(number);
 				else seen.followed++;
 			}

@@ -1,6 +1,6 @@
 /**
  * What is done while one call fails. `victim` is a call of bg; `attach` is the process that serves a task.
- * A scenario goes on until everything it launched has ended.
+ * A task that runs `long` ends once the world is opened, at the latest when the scenario is over.
  */
 import { isFinal } from "../../lib/task/states.ts";
 import type { Call } from "../chaos/plan.ts";
@@ -13,8 +13,8 @@ export type Scenario = {
 	play: (world: World) => Promise<void>;
 };
 
-/** A task that runs until it is stopped, in s. */
-const long = 20;
+/** How long a task runs that is not stopped, and for which the world is not opened, in s. */
+const long = 60;
 
 export const scenarios: Record<string, Scenario> = {
 	launch: {
@@ -42,7 +42,7 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	"run --unique": {
 		async play(world) {
-			await world.run({ unique: "key", seconds: 0.5 });
+			await world.run({ unique: "key", seconds: long });
 			const task = world.task({ unique: "key" });
 			await world.victim({ verb: "run", task });
 		},
@@ -56,7 +56,7 @@ export const scenarios: Record<string, Scenario> = {
 	"run parked": {
 		maxRunning: 1,
 		async play(world) {
-			await world.run({ seconds: 0.5 });
+			await world.run({ seconds: long });
 			await world.victim({ verb: "run", task: world.task() });
 		},
 	},
@@ -97,9 +97,14 @@ export const scenarios: Record<string, Scenario> = {
 		},
 	},
 	"supervisor stops": {
+		maxRunning: 1,
 		async play(world) {
-			const id = await world.run({ seconds: long, timeout: "2s" });
-			await world.attach(id, () => world.untilEnd(id));
+			const first = await world.run({ seconds: long });
+			const id = await world.run({ seconds: long, timeout: "1s" });
+			await world.attach(id, async () => {
+				await world.call(world.of("cancel", first));
+				await world.untilEnd(first, id);
+			});
 		},
 	},
 	cancel: {
@@ -114,7 +119,7 @@ export const scenarios: Record<string, Scenario> = {
 	"cancel queued": {
 		maxRunning: 1,
 		async play(world) {
-			await world.run({ seconds: 0.4 });
+			await world.run({ seconds: long });
 			const id = await world.run();
 			await world.victim(world.of("cancel", id));
 			await world.call(world.of("cancel", id));
@@ -132,7 +137,8 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	pause: {
 		async play(world) {
-			const id = await world.run({ seconds: 0.5 });
+			const id = await world.run({ seconds: long });
+			await world.untilTask(id, ({ status }) => status === "running");
 			const { code } = await world.victim({ argv: ["pause", id] });
 			const task = world.record(id);
 			world.expect(
@@ -144,7 +150,8 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	unpause: {
 		async play(world) {
-			const id = await world.run({ seconds: 0.5 });
+			const id = await world.run({ seconds: long });
+			await world.untilTask(id, ({ status }) => status === "running");
 			await world.call({ argv: ["pause", id] });
 			const { code } = await world.victim({ argv: ["unpause", id] });
 			world.expect(
@@ -173,7 +180,7 @@ export const scenarios: Record<string, Scenario> = {
 		maxRunning: 2,
 		async play(world) {
 			await world.call({ argv: ["limit", "running", "1"] });
-			await world.run({ seconds: 0.3 });
+			await world.run({ seconds: long });
 			await world.run();
 			await world.victim({ argv: ["limit", "running", "2"] });
 		},
@@ -181,7 +188,7 @@ export const scenarios: Record<string, Scenario> = {
 	edit: {
 		maxRunning: 1,
 		async play(world) {
-			await world.run({ seconds: 0.4 });
+			await world.run({ seconds: long });
 			const id = await world.run();
 			const argv = ["edit", id, "--priority", "5"];
 			const { code } = await world.victim({ argv });
@@ -193,8 +200,9 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	complete: {
 		async play(world) {
-			const id = await world.run({ seconds: 0.4 });
+			const id = await world.run({ seconds: long });
 			await world.victim({ verb: "complete", of: 0 });
+			world.open();
 			await world.untilEnd(id);
 		},
 	},
@@ -207,8 +215,10 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	wait: {
 		async play(world) {
-			const ids = [await world.run({ seconds: 0.3 }), await world.run()];
+			const ids = [await world.run({ seconds: long }), await world.run()];
+			const opening = setTimeout(() => world.open(), 500);
 			const { code } = await world.victim(world.of("wait", ...ids));
+			clearTimeout(opening);
 			world.expect(
 				code !== 0 || ids.every((id) => isFinal(world.record(id))),
 				"wait said 0",
@@ -284,8 +294,9 @@ export const scenarios: Record<string, Scenario> = {
 	},
 	"hook-complete": {
 		async play(world) {
-			const id = await world.run({ seconds: 0.4 });
+			const id = await world.run({ seconds: long });
 			await world.victim({ verb: "hook-complete", of: 0 });
+			world.open();
 			await world.untilEnd(id);
 		},
 	},
@@ -327,11 +338,12 @@ async function talk(
 	world: World,
 	act: (words: Call) => Promise<void>,
 ): Promise<void> {
-	const task = world.task({ kind: "droid", seconds: 2 });
+	const task = world.task({ kind: "droid", seconds: long });
 	const id = idIn(await world.call({ verb: "launch", task }));
 	await world.untilTask(id, (task) => task.droid_session_id || isFinal(task));
 	await act({ verb: "send", of: 0, text: "words", waits: false });
 	await world.call({ verb: "deliver", of: 0, event: "PostToolUse" });
+	world.open();
 	await world.untilEnd(id);
 }
 

@@ -4,8 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 /** One call of a process, by its place among the calls of that name that the same thread makes. */
 export type CallSite = { call: string; index: number };
 
-/** A call that fails once. */
-export type Fault = CallSite & { error: string };
+/** A call that fails once. Calls of one kind differ in the numbers of processes, tasks and descriptors alone. */
+export type Fault = CallSite & { error: string; kind: string };
 
 const creating = ["ENOSPC", "EIO", "EROFS", "EACCES"];
 const removing = ["EIO", "EROFS", "EACCES"];
@@ -37,6 +37,7 @@ const errorsOfCall: Record<string, readonly string[]> = {
 	readlink: asking,
 	getdents64: ["EIO"],
 	vfork: starting,
+	pidfd_open: ["EMFILE", "ENFILE"],
 	execve: ["EACCES", "ENOMEM"],
 	kill: ["EPERM"],
 	inotify_init1: ["EMFILE", "ENFILE"],
@@ -88,16 +89,15 @@ export function readFaults(log: string, dir: string): Fault[] {
 			/\/proc\/\d+/.test(rest) ||
 			isAlwaysOurs(call, rest);
 		if (!isOurs || ownFiles.test(rest)) continue;
-		// The numbers of processes, tasks and descriptors do not make two calls different.
-		const shape = `${call} ${rest.replace(/0x\w+|bg_\w+|[0-9a-f-]{32,}|\d+/g, "")}`;
-		const times = (seen.get(shape) ?? 0) + 1;
-		seen.set(shape, times);
+		const kind = `${call} ${rest.replaceAll(dir, "").replace(/AT_FDCWD<.*?>|0x\w+|bg_\w+|[0-9a-f-]{32,}|\d+/g, "")}`;
+		const times = (seen.get(kind) ?? 0) + 1;
+		seen.set(kind, times);
 		if (times > maxTimes) continue;
 		const fitting =
 			call === "openat" && rest.includes("O_CREAT")
 				? [...creating, "ENFILE", "EMFILE", "EINTR"]
 				: errors;
-		for (const error of fitting) faults.push({ call, index, error });
+		for (const error of fitting) faults.push({ call, index, error, kind });
 	}
 	return faults.filter(({ call, index }) => index > (foreign.get(call) ?? 0));
 }
@@ -133,6 +133,6 @@ const isProgram = (call: string, rest: string) =>
 
 /** Standard input, standard output and error, a process that is started or signalled, a watch. */
 const isAlwaysOurs = (call: string, rest: string) =>
-	/^(vfork|kill|inotify_init1|inotify_add_watch)$/.test(call) ||
+	/^(vfork|pidfd_open|kill|inotify_init1|inotify_add_watch)$/.test(call) ||
 	(call === "read" && rest.startsWith("0<")) ||
 	(call === "write" && /^[12]</.test(rest));

@@ -16,7 +16,7 @@ import { parseTask } from "../../lib/task/parse.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
 import { type Announced, type Asked, askFor } from "../chaos/calls.ts";
-import type { Action, Call, TaskPlan } from "../chaos/plan.ts";
+import type { Action, Call, Form, TaskPlan } from "../chaos/plan.ts";
 import {
 	comeToRest,
 	environmentOf,
@@ -25,6 +25,7 @@ import {
 } from "../chaos/round.ts";
 import { type Called, isFault, judgeRound, tasksIn } from "../chaos/verdict.ts";
 import { linesOf, Watch, type Watched } from "../chaos/watch.ts";
+import { endTracer } from "../tools/faults.ts";
 import { root } from "../tools/harness.ts";
 import { type Fault, readFaults, straceArgs, wasInjected } from "./trace.ts";
 
@@ -41,7 +42,7 @@ export type Outcome = {
 export const session = "first";
 
 /** How long anything may take, in ms. */
-const timeoutMs = 30_000;
+const timeoutMs = 90_000;
 
 export class World {
 	readonly dir: string;
@@ -50,6 +51,7 @@ export class World {
 	readonly #env: Record<string, string>;
 	readonly #fault: Fault | undefined;
 	readonly #trace: string;
+	readonly #maxRunning: number;
 	readonly #watch: Watch;
 	readonly #calls: Called[] = [];
 	readonly #announced: Announced[] = [];
@@ -67,6 +69,7 @@ export class World {
 		this.log = join(this.#base, "log");
 		this.#trace = join(this.#base, "trace");
 		this.#fault = fault;
+		this.#maxRunning = maxRunning;
 		this.#watch = new Watch(this.dir, maxRunning);
 		this.#env = {
 			...environmentOf(this.#base, this.dir, join(this.#base, "crashes")),
@@ -123,38 +126,37 @@ export class World {
 
 	/** Lets a call of the process that serves a task fail, while something happens. */
 	async attach(id: string, act: () => Promise<void>): Promise<void> {
+		const isServer = ({ kind, ids }: Watched) =>
+			/^(supervisor|parked)$/.test(kind) && ids.includes(id);
 		const process = await this.until(
 			() =>
-				this.#watch
-					.processes()
-					.find(
-						({ kind, ids }) =>
-							/^(supervisor|parked)$/.test(kind) && ids.includes(id),
-					),
+				this.#watch.processes().find(isServer) ??
+				(isFinal(this.record(id)) ? "none" : undefined),
 			`a process that serves ${id}`,
 		);
+		// On a busy machine it may have exited before: then no call fails.
+		if (process === "none") return act();
 		const args = straceArgs(this.#trace, this.#fault).filter(
 			(arg) => arg !== "-qq",
 		);
-		const tracer = Bun.spawn(
-			["strace", "-f", ...args, `--attach=${(process as Watched).pid}`],
-			{ stdin: "ignore", stdout: "ignore", stderr: "pipe" },
-		);
+		const tracer = Bun.spawn(["strace", ...args, `--attach=${process.pid}`], {
+			env: { ...globalThis.process.env, BG_DIR: this.dir },
+			stdin: "ignore",
+			stdout: "ignore",
+			stderr: "pipe",
+		});
 		let said = "";
 		const reading = (async () => {
 			const decoder = new TextDecoder();
 			for await (const chunk of tracer.stderr) said += decoder.decode(chunk);
 		})();
 		try {
-			await this.until(() => said.includes("attached"), "strace");
+			const isOver = () => tracer.exitCode !== null;
+			await this.until(() => isOver() || said.includes("attached"), "strace");
 			await act();
 			await this.until(() => !this.#isServed(id), `no supervisor of ${id}`);
 		} finally {
-			// It does not always heed SIGTERM while it follows a process that is exiting.
-			tracer.kill("SIGTERM");
-			const forced = setTimeout(() => tracer.kill("SIGKILL"), 1000);
-			await tracer.exited;
-			clearTimeout(forced);
+			await endTracer(tracer);
 			await reading;
 		}
 	}
@@ -190,13 +192,13 @@ export class World {
 			if (answer) return answer;
 			if (performance.now() > deadline)
 				throw new Error(`waited in vain for ${what}`);
-			await Bun.sleep(10);
+			await Bun.sleep(25);
 		}
 	}
 
 	/** Plays a scenario and returns what came out. */
 	async play(scenario: (world: World) => Promise<void>): Promise<Outcome> {
-		const sampler = setInterval(() => this.#watch.sample(), 100);
+		const sampler = setInterval(() => this.#watch.sample(), 400);
 		try {
 			await scenario(this);
 			await this.#settle();
@@ -222,6 +224,13 @@ export class World {
 				JSON.stringify({ argv, code, stdout, stderr }),
 			)
 			.join("\n");
+	}
+
+	/** Ends a play that goes on: kills its processes, strace among them, and removes its folder. */
+	abandon(): void {
+		do this.#watch.killAll();
+		while (this.#watch.processes().length);
+		this.remove();
 	}
 
 	remove(): void {
@@ -269,22 +278,38 @@ export class World {
 
 	/** Lets all come to rest, tells the session what it was not told, and judges. */
 	async #settle(): Promise<void> {
+		this.open();
 		await comeToRest(this.#watch);
-		// With its clock an hour ahead: what a process could not remove then counts as garbage.
-		const later = { ...this.#env, CHAOS_CLOCK: "3600000" };
+		await this.#tidy({ form: "executable" });
+		// What a process could not remove counts as garbage once the clock is an hour ahead.
+		if (this.#judge().length)
+			await this.#tidy({ form: "bun", clock: "3600000" });
+		this.#problems.push(...this.#judge());
+	}
+
+	async #tidy({ form, clock }: { form: Form; clock?: string }): Promise<void> {
+		const env = { ...this.#env, ...(clock && { CHAOS_CLOCK: clock }) };
+		const action: Action = { at: 0, form, call: { verb: "prune" } };
 		const asked: Asked = { argv: ["prune"], about: [] };
-		const action: Action = { at: 0, form: "bun", call: { verb: "prune" } };
-		this.#calls.push(await makeCall(action, asked, later));
+		this.#calls.push(await makeCall(action, asked, env));
 		await comeToRest(this.#watch);
 		do await this.call({ verb: "hook", event: "SessionStart", session });
 		while (this.#calls.at(-1)?.stdout);
+	}
+
+	#judge(): string[] {
 		this.#watch.sample();
 		const seen = this.#watch.report(this.log);
-		const { known } = this.#watch;
-		const { dir } = this;
-		const [plans, calls, isFaulty] = [this.#plans, this.#calls, true];
-		const round = { dir, plans, calls, seen, known, isFaulty };
-		this.#problems.push(...judgeRound(round), ...this.#judgeRefusals(seen));
+		const round = {
+			dir: this.dir,
+			plans: this.#plans,
+			calls: this.#calls,
+			seen,
+			known: this.#watch.known,
+			maxRunning: this.#maxRunning,
+			isFaulty: true,
+		};
+		return [...judgeRound(round), ...this.#judgeRefusals(seen)];
 	}
 
 	/** The description of a task, empty if it was deleted. */

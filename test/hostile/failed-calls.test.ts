@@ -1,10 +1,12 @@
 /** Single system calls that fail, found by `npm run faults`. */
 import { expect } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { addMessage } from "../../lib/store/sessions/messages.ts";
 import { markSessionDue } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { failing } from "../tools/faults.ts";
-import { program, sandbox } from "../tools/harness.ts";
+import { type Fault, failing, failOnce } from "../tools/faults.ts";
+import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import {
 	addEnd,
 	child,
@@ -14,6 +16,15 @@ import {
 	toolUse,
 } from "../tools/hooks.ts";
 import { addDroid } from "../tools/messages.ts";
+import {
+	block,
+	entries,
+	isOver,
+	isRunning,
+	linesOf,
+	one,
+	run,
+} from "../tools/queue.ts";
 
 /** How many calls of a name a hook makes at most. */
 const calls = [1, 2, 3, 4, 5];
@@ -84,3 +95,88 @@ concurrentTest(
 		expect((await box.bg(["list", "--all"])).json().total).toBe(0);
 	},
 );
+
+concurrentTest(
+	"a supervisor that cannot open the store at once tries again",
+	async () => {
+		const box = sandbox();
+		const id = await runUnder(box, {
+			calls: "statx,lstat,newfstatat",
+			path: join(box.dir, ".slots"),
+			error: "EIO",
+			when: "1",
+		});
+		expect(box.record(id).status).toBe("completed");
+	},
+);
+
+concurrentTest(
+	"a task that the runtime kills when it starts it is not said to have never started",
+	async () => {
+		const box = sandbox();
+		const id = await runUnder(box, unwatchable);
+		const error = expect.stringMatching(/^killed when it was started: EMFILE/);
+		expect(box.record(id)).toMatchObject({ status: "error", error });
+	},
+);
+
+concurrentTest(
+	"an --on-end that cannot be started at once is tried again",
+	async () => {
+		const box = sandbox();
+		const fault = { calls: "vfork", error: "EAGAIN", when: "1" };
+		const { id, followed } = await endUnder(box, fault);
+		await until(() => followed().length, "its on-end");
+		expect(followed()).toEqual([id]);
+	},
+);
+
+concurrentTest(
+	"an --on-end that the runtime kills when it starts it is not started again",
+	async () => {
+		const box = sandbox();
+		const { id, followed } = await endUnder(box, unwatchable);
+		const log = join(box.dir, ".supervisor.log");
+		await until(() => linesOf(log).length, "the fault");
+		expect(linesOf(log)).toEqual([
+			expect.stringContaining(`${id} --on-end: EMFILE`),
+		]);
+		await until(() => box.alive().length === 0, "no supervisor");
+		expect(followed().length).toBeLessThanOrEqual(1);
+	},
+);
+
+/** Bun kills a process that it cannot watch; by then, this one has run for a second. */
+const unwatchable = {
+	calls: "pidfd_open",
+	error: "EMFILE",
+	when: "1:delay_enter=1000000",
+};
+
+/** Runs a task whose supervisor has that fault, from the shell on that it is at first. Returns its id. */
+async function runUnder(box: Sandbox, fault: Fault): Promise<string> {
+	const blocker = await block(box);
+	await run(box, ["true"], { env: one });
+	const id = await run(box, ["true"], { env: one });
+	// The second in line is a shell, which becomes a supervisor.
+	await until(() => entries(box, "parked").includes(id), "a shell");
+	const { supervisor } = box.record(id);
+	const failed = await failOnce(box, supervisor?.pid ?? 0, fault);
+	blocker.open();
+	await isOver(box, id);
+	await failed();
+	return id;
+}
+
+/** Ends a task with an --on-end, whose supervisor has that fault from its start on. */
+async function endUnder(box: Sandbox, fault: Fault) {
+	const [log, gate] = [join(box.home, "log"), join(box.home, "gate")];
+	const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
+	const script = 'until test -e "$0"; do sleep 0.1; done';
+	const id = await run(box, ["sh", "-c", script, gate], { flags });
+	const { supervisor } = await isRunning(box, id);
+	const failed = await failOnce(box, supervisor?.pid ?? 0, fault);
+	writeFileSync(gate, "");
+	await failed();
+	return { id, followed: () => linesOf(log) };
+}

@@ -6,18 +6,24 @@
 import { expect, onTestFinished, test } from "bun:test";
 import {
 	chmodSync,
+	existsSync,
 	readdirSync,
 	readFileSync,
+	renameSync,
+	rmSync,
 	statSync,
+	symlinkSync,
 	truncateSync,
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
+import { concurrentTest } from "../tools/concurrent.ts";
 import { failOnce, inNamespaceOf, namespace } from "../tools/faults.ts";
 import { isAlive, program, root, sandbox, until } from "../tools/harness.ts";
 import { handOver, smallDisk } from "../tools/namespaces.ts";
+import { listStoreProcesses } from "../tools/processes.ts";
 
 /** A task that fills the disk of its store. */
 async function filling(MiB: number, ...flags: string[]) {
@@ -199,6 +205,70 @@ test.each([".slots", ".queue", ".locks", ".tmp", ".ends"])(
 		await until(() => slots().length === 0, "a free slot");
 	},
 );
+
+concurrentTest(
+	"a task that waits as a shell starts after its store had no permission for a while",
+	async () => {
+		const box = sandbox();
+		const argv = [...handOver(box), ...program];
+		const env = { BG_MAX_RUNNING: "1" };
+		const go = join(box.home, "go");
+		const wait = `until [ -e ${go} ]; do sleep 0.1; done`;
+		const first = await box.run(["sh", "-c", wait], { argv, env });
+		await box.untilTask(first, ({ process }) => process, "a start");
+		const others = [
+			await box.run(["true"], { argv, env }),
+			await box.run(["true"], { argv, env }),
+		];
+		const shells = () =>
+			listStoreProcesses(box.dir).filter(({ kind }) => kind === "parked");
+		await until(() => shells().length === 1, "a parked shell");
+		chmodSync(box.dir, 0);
+		// At the end of its nap the shell polls, finds no record and becomes a supervisor, which cannot open the store.
+		const [shell] = shells();
+		for (const { pid, parent } of listStoreProcesses(box.dir))
+			if (parent === shell?.pid) process.kill(pid, "SIGKILL");
+		await until(() => shells().length === 0, "a supervisor in its place");
+		await Bun.sleep(10_500);
+		chmodSync(box.dir, 0o700);
+		writeFileSync(go, "");
+		for (const id of others)
+			expect(await box.untilTask(id, isFinal, "its end")).toMatchObject({
+				status: "completed",
+			});
+	},
+);
+
+test("the other tasks of a batch go on if the store cannot be read right after one of them", async () => {
+	const box = sandbox();
+	const go = join(box.home, "go");
+	const script = `until [ -e ${go} ]; do sleep 0.1; done; exit 3`;
+	const lines = [["sh", "-c", script], ["true"]].map((command) =>
+		JSON.stringify({ description: "d", command }),
+	);
+	const { stdout } = await box.bg(["launch", "-q", "--batch", "-"], {
+		env: { BG_MAX_RUNNING: "1" },
+		input: lines.join("\n"),
+	});
+	const [first = "", second = ""] = stdout.trim().split("\n");
+	await box.untilTask(first, ({ process }) => process, "a start");
+	// Whoever deletes a record takes its task from the supervisor, which writes nothing for it.
+	const temporary = join(box.dir, ".tmp");
+	renameSync(temporary, `${temporary}.kept`);
+	symlinkSync(".tmp", temporary);
+	rmSync(join(box.dir, `${second}.json`));
+	const log = join(box.dir, ".supervisor.log");
+	await until(
+		() => existsSync(log) && readFileSync(log, "utf8").includes("/archived"),
+		"a failure to archive",
+	);
+	rmSync(temporary);
+	renameSync(`${temporary}.kept`, temporary);
+	writeFileSync(go, "");
+	expect(await box.untilTask(first, isFinal, "an end")).toMatchObject({
+		exit_code: 3,
+	});
+});
 
 test("a stop that fails is tried again", async () => {
 	const box = sandbox();

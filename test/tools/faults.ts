@@ -26,7 +26,7 @@ export const tracing = (calls: string, log: string): string[] => [
 	...[strace(), "-f", "-qq", `--trace=${calls}`, "-o", log],
 ];
 
-/** Makes calls of a running process fail until one has failed. */
+/** Makes calls of the first thread of a running process fail until one has failed. */
 export async function failOnce(
 	box: Sandbox,
 	pid: number,
@@ -34,13 +34,10 @@ export async function failOnce(
 ): Promise<() => Promise<void>> {
 	const log = join(box.home, `strace-of-${pid}`);
 	const tracer = Bun.spawn(
-		[strace(), "-f", "-o", log, ...injections([fault]), `--attach=${pid}`],
+		[strace(), "-o", log, ...injections([fault]), `--attach=${pid}`],
 		{ stdin: "ignore", stdout: "ignore", stderr: "pipe" },
 	);
-	const undo = async () => {
-		tracer.kill("SIGTERM");
-		await tracer.exited;
-	};
+	const undo = () => endTracer(tracer);
 	afterTest(undo);
 	const hasFailed = () => readFileSync(log, "utf8").includes("(INJECTED)");
 	let said = "";
@@ -57,6 +54,17 @@ export async function failOnce(
 		await until(hasFailed, "a call that failed");
 		await undo();
 	};
+}
+
+/**
+ * Ends strace. While it detaches from a process that exits it may wait forever for its first thread: then the
+ * kernel detaches it.
+ */
+export async function endTracer(tracer: Bun.Subprocess): Promise<void> {
+	tracer.kill("SIGTERM");
+	const forced = setTimeout(() => tracer.kill("SIGKILL"), 1000);
+	await tracer.exited;
+	clearTimeout(forced);
 }
 
 /**

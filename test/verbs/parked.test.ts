@@ -220,6 +220,16 @@ test("a parked shell that was killed is lost, and the next one starts", async ()
 	await isEmpty(box);
 });
 
+test("parked shells go on although the folder of their marks was removed", async () => {
+	const box = sandbox();
+	const { blocker, parked } = await park(box, 2);
+	rmSync(join(box.dir, ".parked"), { recursive: true });
+	blocker.open();
+	for (const id of parked)
+		expect(await isOver(box, id)).toMatchObject({ status: "completed" });
+	await isEmpty(box);
+});
+
 concurrentTest(
 	"if all supervisors die together, a parked shell takes over by itself",
 	async () => {
