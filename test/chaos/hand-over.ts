@@ -84,7 +84,7 @@ const victims: Record<Role, string[]> = {
 
 /** Logs its start and its end, and waits for its gate if there is one. */
 const script =
-	'echo "start $0 $EPOCHREALTIME" >>"$1"; while [ -n "$2" ] && ! [ -e "$2" ]; do sleep 0.02; done; echo "end $0 $EPOCHREALTIME" >>"$1"';
+	'echo "start $0 $EPOCHREALTIME" >>"$1"; while [ -n "$2" ] && ! [ -e "$2" ]; do sleep 0.2; done; echo "end $0 $EPOCHREALTIME" >>"$1"';
 
 class HandOver {
 	readonly #base: string;

@@ -93,7 +93,7 @@ export type DroidRun = {
 };
 
 /** A command that lasts until the test opens the gate. It is run in the project. */
-export const gate = "touch at-gate; until [ -e open ]; do sleep 0.05; done";
+export const gate = "touch at-gate; until [ -e open ]; do sleep 0.2; done";
 
 /** The argv of a droid on the scripted model. */
 export const droidArgv = (prompt: string, autonomy = "medium") => [

@@ -24,8 +24,8 @@ const bg = bgProgram.map(quote).join(" ");
 const noticeHead = "(notice from bg; ";
 
 /** A tool launches a task that lasts until the next tool ends it and waits for the notice to be due. */
-const launchInner = `RUN[${bg} run -q inner -- sh -c "until [ -e open ]; do sleep 0.05; done; echo the harvest"]`;
-const endInner = `RUN[touch open; until [ -e "$BG_DIR/.due/$BG_SESSION_ID" ]; do sleep 0.05; done]`;
+const launchInner = `RUN[${bg} run -q inner -- sh -c "until [ -e open ]; do sleep 0.2; done; echo the harvest"]`;
+const endInner = `RUN[touch open; until [ -e "$BG_DIR/.due/$BG_SESSION_ID" ]; do sleep 0.2; done]`;
 
 /** The events that started bg, without those that always do. */
 const guardedStarts = (calls: readonly Call[]) =>

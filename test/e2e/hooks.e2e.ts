@@ -31,7 +31,7 @@ const bg = bgProgram.map(quote).join(" ");
 const launchInner = `RUN[${bg} run -q inner -- sh -c "${gate}; echo the harvest"]`;
 
 /** A tool of the droid goes on until the test releases it. */
-const hold = "until [ -e released ]; do sleep 0.05; done";
+const hold = "until [ -e released ]; do sleep 0.2; done";
 const release = (lab: Lab) => writeFileSync(join(lab.project, "released"), "");
 
 const noticeHead = "Background tasks ended (notice from bg";
@@ -259,7 +259,7 @@ droidTest("a droid's own session finds its task", async (lab) => {
 
 /** A tool of the droid launches a task, which lasts until its own gate opens. */
 const launchUntil = (name: string) =>
-	`RUN[${bg} run -q ${name} -- sh -c "until [ -e ${name} ]; do sleep 0.05; done"]`;
+	`RUN[${bg} run -q ${name} -- sh -c "until [ -e ${name} ]; do sleep 0.2; done"]`;
 
 /** Ends such a task; returns its id when the notices of its end are due. */
 async function endTask(lab: Lab, name: string): Promise<string> {
@@ -392,7 +392,7 @@ droidTest(
 					"--",
 					"sh",
 					"-c",
-					`until [ -e ${name} ]; do sleep 0.05; done`,
+					`until [ -e ${name} ]; do sleep 0.2; done`,
 				],
 				{ env: { BG_SESSION_ID: old } },
 			);

@@ -80,7 +80,7 @@ droidTest(
 		expect(checks.filter(({ ok }) => !ok)).toEqual([]);
 		expect(sayingOf(checks, "droid")).toStartWith("0.");
 		const { session, text } = await lab.droid(
-			`RUN[${own} run -q inner -- echo the harvest] RUN[until ${own} list | grep -q completed; do sleep 0.05; done] SAY[Done.]`,
+			`RUN[${own} run -q inner -- echo the harvest] RUN[until ${own} list | grep -q completed; do sleep 0.2; done] SAY[Done.]`,
 		);
 		expect(text).toBe("Done.");
 		const [task] = (await lab.bg(["list"])).json().tasks;
@@ -128,7 +128,7 @@ droidTest(
 			"first part": "SAY[One is fine.]",
 			"second part": "SAY[Two is fine.]",
 			"third part":
-				"RUN[until [ -e open ]; do sleep 0.05; done] SAY[Three is fine.]",
+				"RUN[until [ -e open ]; do sleep 0.2; done] SAY[Three is fine.]",
 		};
 		const lines = Object.entries(parts).map(([description, prompt]) =>
 			JSON.stringify({
@@ -143,7 +143,7 @@ droidTest(
 			[
 				"SKILL[task-bg]",
 				`RUN[%bg launch -q --batch - <<'EOF' | tee ids\n${lines.join("\n")}\nEOF\n]`,
-				"RUN[until [ -e released ]; do sleep 0.05; done]",
+				"RUN[until [ -e released ]; do sleep 0.2; done]",
 				"RUN[%bg wait --timeout 9m]",
 				"RUN[%bg result $(cat ids)]",
 				"RUN[%bg report]",

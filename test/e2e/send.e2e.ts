@@ -137,7 +137,7 @@ droidTest("two tasks do not see each other's messages", async (lab) => {
 	const ids = await Promise.all(
 		names.map((name) =>
 			lab.launch(
-				`RUN[touch ${name}.at; until [ -e ${name}.go ]; do sleep 0.05; done] RUN[echo ${name}] SAY[I am ${name}.]`,
+				`RUN[touch ${name}.at; until [ -e ${name}.go ]; do sleep 0.2; done] RUN[echo ${name}] SAY[I am ${name}.]`,
 			),
 		),
 	);
@@ -184,7 +184,7 @@ droidTest("a task tells its parent how far it is, as data", async (lab) => {
 	lab.installHooks();
 	const inner = `RUN[${bg} send parent halfway] RUN[${gate}] SAY[Inner done.]`;
 	const running = lab.droid(
-		`RUN[${bg} launch -q inner ${quote(inner)} executor-med main medium custom:lab] RUN[touch at-hold; until [ -e released ]; do sleep 0.05; done] RUN[echo more] SAY[Outer done.]`,
+		`RUN[${bg} launch -q inner ${quote(inner)} executor-med main medium custom:lab] RUN[touch at-hold; until [ -e released ]; do sleep 0.2; done] RUN[echo more] SAY[Outer done.]`,
 		{ autonomy: "high" },
 	);
 	await lab.untilAtGate();

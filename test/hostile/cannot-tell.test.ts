@@ -188,7 +188,7 @@ test.each([
 test("a supervisor that cannot identify its own child supervises it all the same", async () => {
 	const box = sandbox();
 	const go = (attempt: number) => join(box.home, `go-${attempt}`);
-	const script = `until [ -e ${go(0).slice(0, -1)}$BG_ATTEMPT ]; do sleep 0.1; done; exit 3`;
+	const script = `until [ -e ${go(0).slice(0, -1)}$BG_ATTEMPT ]; do sleep 0.2; done; exit 3`;
 	const argv = [...namespace, ...program];
 	const words = ["run", "-q", "--retries", "1", "d", "--", "sh", "-c", script];
 	const id = (await box.bg(words, { argv })).stdout.trim();

@@ -172,7 +172,7 @@ async function runUnder(box: Sandbox, fault: Fault): Promise<string> {
 async function endUnder(box: Sandbox, fault: Fault) {
 	const [log, gate] = [join(box.home, "log"), join(box.home, "gate")];
 	const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
-	const script = 'until test -e "$0"; do sleep 0.1; done';
+	const script = 'until test -e "$0"; do sleep 0.2; done';
 	const id = await run(box, ["sh", "-c", script, gate], { flags });
 	const { supervisor } = await isRunning(box, id);
 	const failed = await failOnce(box, supervisor?.pid ?? 0, fault);

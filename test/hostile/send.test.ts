@@ -237,7 +237,7 @@ concurrentTest(
 	async () => {
 		const box = prepare();
 		const [go, made] = [join(box.home, "go"), join(box.home, "made")];
-		const wait = `RUN[until [ -e ${go} ]; do sleep 0.05; done]`;
+		const wait = `RUN[until [ -e ${go} ]; do sleep 0.2; done]`;
 		const call = ["launch", "-q", "d", wait, "--on-end", `touch ${made}`];
 		const { stdout } = await box.bg(call, { env: { BG_DROID: standIn } });
 		const id = stdout.trim();

@@ -150,7 +150,7 @@ test("ends under a read-only store are recorded once it can be written", async (
 	const go = join(box.home, "go");
 	// A file that is open for writing would keep the disk from becoming read-only.
 	const ready = join(box.home, "ready");
-	const wait = `exec >/dev/null 2>&1; echo >> ${ready}; until [ -e ${go} ]; do sleep 0.1; done`;
+	const wait = `exec >/dev/null 2>&1; echo >> ${ready}; until [ -e ${go} ]; do sleep 0.2; done`;
 	const ids: string[] = [];
 	for (let n = 0; n < 6; n++)
 		ids.push(await box.run(["sh", "-c", `${wait}; exit ${n % 2}`], { argv }));
@@ -189,7 +189,7 @@ test.each([".slots", ".queue", ".locks", ".tmp", ".ends"])(
 		const user = handOver(box);
 		const argv = [...user, ...program];
 		const go = join(box.home, "go");
-		const wait = `until [ -e ${go} ]; do sleep 0.1; done; exit 3`;
+		const wait = `until [ -e ${go} ]; do sleep 0.2; done; exit 3`;
 		const id = await box.run(["sh", "-c", wait], { argv });
 		const task = await box.untilTask(id, ({ process }) => process, "a start");
 		chmodSync(join(box.dir, folder), 0o500);
@@ -213,7 +213,7 @@ concurrentTest(
 		const argv = [...handOver(box), ...program];
 		const env = { BG_MAX_RUNNING: "1" };
 		const go = join(box.home, "go");
-		const wait = `until [ -e ${go} ]; do sleep 0.1; done`;
+		const wait = `until [ -e ${go} ]; do sleep 0.2; done`;
 		const first = await box.run(["sh", "-c", wait], { argv, env });
 		await box.untilTask(first, ({ process }) => process, "a start");
 		const others = [
@@ -242,7 +242,7 @@ concurrentTest(
 test("the other tasks of a batch go on if the store cannot be read right after one of them", async () => {
 	const box = sandbox();
 	const go = join(box.home, "go");
-	const script = `until [ -e ${go} ]; do sleep 0.1; done; exit 3`;
+	const script = `until [ -e ${go} ]; do sleep 0.2; done; exit 3`;
 	const lines = [["sh", "-c", script], ["true"]].map((command) =>
 		JSON.stringify({ description: "d", command }),
 	);
@@ -307,7 +307,7 @@ test("a stop does not wait for a process list that cannot be read", async () => 
 test("a lock whose release failed is released again by its holder", async () => {
 	const box = sandbox();
 	const go = join(box.home, "go");
-	const wait = `until [ -e ${go} ]; do sleep 0.1; done; exit 3`;
+	const wait = `until [ -e ${go} ]; do sleep 0.2; done; exit 3`;
 	const id = await box.run(["sh", "-c", wait]);
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
 	const store = { dir: box.dir };

@@ -51,7 +51,7 @@ const stranger = [
 const waitFor = (file: string, code = 0) => [
 	"sh",
 	"-c",
-	`until [ -e ${file} ]; do sleep 0.05; done; exit ${code}`,
+	`until [ -e ${file} ]; do sleep 0.2; done; exit ${code}`,
 ];
 
 /** Every file below a folder that belongs to root. */
@@ -228,7 +228,7 @@ testWithUsers(
 		const env = { BG_MAX_RUNNING: "1", BG_DROID: standIn };
 		const lines = ["running", "waiting", "last"].map((name) => ({
 			description: name,
-			prompt: `secret-prompt RUN[until [ -e ${go} ]; do sleep 0.05; done]`,
+			prompt: `secret-prompt RUN[until [ -e ${go} ]; do sleep 0.2; done]`,
 			private: true,
 			env: { TOKEN: "secret-value" },
 		}));

@@ -13,7 +13,7 @@ import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { holdLock } from "../tools/locks.ts";
 import { running } from "../tools/scripts.ts";
 
-const waitFor = (file: string) => `until test -e ${file}; do sleep 0.05; done`;
+const waitFor = (file: string) => `until test -e ${file}; do sleep 0.2; done`;
 
 /** Launches a batch and returns its ids in the order of the lines. */
 async function launchBatch(box: Sandbox, lines: object[], env = {}) {

@@ -133,7 +133,7 @@ test.each(Object.entries(specials))(
 	async (_, make) => {
 		const box = sandbox();
 		const go = join(box.home, "go");
-		const script = `until test -e ${go}; do sleep 0.02; done; exit 3`;
+		const script = `until test -e ${go}; do sleep 0.2; done; exit 3`;
 		const id = await box.run(["sh", "-c", script]);
 		await box.untilTask(id, ({ process }) => process, "a start");
 		const path = join(box.dir, `${id}.json`);

@@ -21,7 +21,7 @@ export async function run(
 /** A task that runs until `open` is called. */
 export async function block(box: Sandbox, env: Env = one) {
 	const gate = join(box.home, crypto.randomUUID());
-	const script = 'until test -e "$0"; do sleep 0.02; done';
+	const script = 'until test -e "$0"; do sleep 0.2; done';
 	const id = await run(box, ["sh", "-c", script, gate], { env });
 	await isRunning(box, id);
 	return { id, open: () => writeFileSync(gate, "") };

@@ -31,7 +31,7 @@ export type Trees = Sandbox & {
  * Shell code that waits until the record of its task has the worktree: this droid is faster than the real one. What it
  * looks for is not in the record's prompt, where the quote is escaped.
  */
-export const untilRecorded = `until grep -q 'worktree_start":' $BG_DIR/$BG_TASK_ID.json; do sleep 0.02; done`;
+export const untilRecorded = `until grep -q 'worktree_start":' $BG_DIR/$BG_TASK_ID.json; do sleep 0.2; done`;
 
 /** A sandbox with a repository and such a droid. */
 export function treeSandbox(): Trees {

@@ -17,7 +17,7 @@ describe("a batch", () => {
 		const id = await box.run([
 			"sh",
 			"-c",
-			`until test -e ${go}; do sleep 0.05; done; echo id >>log`,
+			`until test -e ${go}; do sleep 0.2; done; echo id >>log`,
 		]);
 		const answer = await launch(box, [
 			command("c", "echo c >>log", { after: ["a", "b"] }),

@@ -5,7 +5,7 @@ import { root, sandbox } from "../tools/harness.ts";
 
 test("complete says what came out and does not end the process", async () => {
 	const box = sandbox();
-	const untilGo = "until test -e go; do sleep 0.05; done; exit 7";
+	const untilGo = "until test -e go; do sleep 0.2; done; exit 7";
 	const id = await box.run(["sh", "-c", untilGo]);
 	await box.untilTask(id, ({ process }) => process, "its process");
 	const answer = await box.bg(["complete", id, "all done"]);

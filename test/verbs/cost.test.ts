@@ -17,7 +17,7 @@ async function launch(box: Sandbox, prompt: string, ...flags: string[]) {
 const statusOf = async (box: Sandbox, id: string) =>
 	(await box.bg(["status", id, "--full"])).json();
 
-const hold = "RUN[until [ -e go ]; do sleep 0.05; done]";
+const hold = "RUN[until [ -e go ]; do sleep 0.2; done]";
 
 const release = (box: Sandbox) => writeFileSync(join(box.home, "go"), "");
 

@@ -20,7 +20,7 @@ test("a launcher that ignores SIGCHLD learns the exit code of its task", async (
 test("an end that is larger than a file may be is recorded without its result", async () => {
 	const box = sandbox();
 	const go = join(box.home, "go");
-	const script = `until [ -e ${go} ]; do sleep 0.1; done; head -c 16000 /dev/zero | tr '\\0' x; exit 3`;
+	const script = `until [ -e ${go} ]; do sleep 0.2; done; head -c 16000 /dev/zero | tr '\\0' x; exit 3`;
 	const id = await box.run(["sh", "-c", script]);
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
 	const { exitCode } = Bun.spawnSync([

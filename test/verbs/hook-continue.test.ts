@@ -325,7 +325,7 @@ const byEnv = (session: string) => ({ env: { BG_SESSION_ID: session } });
 test("a waiting bg follows its session to a new id", async () => {
 	const box = sandbox();
 	const gate = join(box.home, "gate");
-	const wait = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done', gate];
+	const wait = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.2; done', gate];
 	const first = await box.run(wait, byEnv(parent));
 	const waiting = box.bg(["wait"], byEnv(parent));
 	await send(box, compaction(second, parent));

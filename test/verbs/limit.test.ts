@@ -181,7 +181,7 @@ concurrentTest(
 		const log = join(box.home, "log");
 		const blocker = await block(box);
 		const ids: string[] = [];
-		const script = `echo "$BG_TASK_ID" >>${log}; until test -e ${gate}; do sleep 0.02; done`;
+		const script = `echo "$BG_TASK_ID" >>${log}; until test -e ${gate}; do sleep 0.2; done`;
 		for (const priority of [0, 5, 0, -1, 5]) {
 			const flags = ["--priority", `${priority}`];
 			ids.push(await run(box, ["sh", "-c", script], { flags, env: one }));
@@ -249,7 +249,7 @@ concurrentTest.each(["droid", "model", "model of its definition"])(
 				join(droids, `${name}.md`),
 				`---\nmodel: ${what === "model of its definition" ? model : "inherit"}\n---\nYou work.\n`,
 			);
-		const held = `RUN[until test -e ${gate}; do sleep 0.02; done]`;
+		const held = `RUN[until test -e ${gate}; do sleep 0.2; done]`;
 		const launch = async (prompt: string, isLimited: boolean) => {
 			const droid = isLimited || what === "model" ? "hephaestus" : "explorer";
 			const model = ["main", "medium", isLimited ? "opus" : "haiku"];

@@ -52,7 +52,7 @@ test("a disk that is full when a task ends and the next one begins loses neither
 	const disk = await smallDisk(box);
 	const argv = [...disk.argv, ...program];
 	const go = join(box.home, "go");
-	const script = `echo before; until test -e ${go}; do sleep 0.05; done; exit 3`;
+	const script = `echo before; until test -e ${go}; do sleep 0.2; done; exit 3`;
 	const run = async (...command: string[]) => {
 		const env = { BG_MAX_RUNNING: "1" };
 		const words = ["run", "-q", "d", "--", ...command];

@@ -111,7 +111,7 @@ echo >>${file}
 	test("an argv in a record of an older bg is run as it is, by no shell", async () => {
 		const { box, note, run, notedOnce } = withNote();
 		const gate = join(box.home, "gate");
-		const script = 'until test -e "$0"; do sleep 0.02; done';
+		const script = 'until test -e "$0"; do sleep 0.2; done';
 		const id = await run(["--on-end", "true"], ["sh", "-c", script, gate]);
 		await box.untilTask(id, ({ process }) => process, "its process");
 		const old = { ...box.record(id), on_end: [note, "a b", '"', "$HOME"] };

@@ -289,7 +289,7 @@ test("if bg is gone when its turn comes, the task ends as error, reason spawn", 
 test("what comes after a failure ends without a supervisor of its own, whoever waits for it", async () => {
 	const box = sandbox();
 	const gate = join(box.home, "gate");
-	const script = `until test -e ${gate}; do sleep 0.02; done; exit 3`;
+	const script = `until test -e ${gate}; do sleep 0.2; done; exit 3`;
 	const failing = await run(box, ["sh", "-c", script]);
 	const others: string[] = [];
 	for (const command of [["true"], ["true"], ["true"]])

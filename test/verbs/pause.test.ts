@@ -79,7 +79,7 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 	const box = sandbox();
 	for (const isSupervised of [true, false]) {
 		const go = join(box.home, `${isSupervised}`);
-		const untilGo = `until test -e ${go}; do sleep 0.05; done`;
+		const untilGo = `until test -e ${go}; do sleep 0.2; done`;
 		const id = await script(box, [], `(${untilGo}) & wait`);
 		const { pid = 0, supervisor } = await running(box, id);
 		await until(() => treeOf(id).length > 1, "its child");
@@ -98,7 +98,7 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 
 concurrentTest("what was held and then ended by hand can go on", async () => {
 	const box = sandbox();
-	const untilGo = "until test -e go; do sleep 0.05; done; echo over";
+	const untilGo = "until test -e go; do sleep 0.2; done; echo over";
 	const id = await script(box, [], untilGo);
 	await running(box, id);
 	await box.bg(["pause", id]);

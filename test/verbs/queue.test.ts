@@ -40,7 +40,7 @@ test("BG_MAX_PER_DROID holds droids of one name; another goes on", async () => {
 	const box = sandbox();
 	const env = { BG_DROID: standIn, BG_MAX_PER_DROID: "1" };
 	const gate = join(box.home, "gate");
-	const held = `RUN[until test -e ${gate}; do sleep 0.02; done]`;
+	const held = `RUN[until test -e ${gate}; do sleep 0.2; done]`;
 	const launch = async (prompt: string, droid: string) => {
 		const answer = await box.bg(["launch", "-q", "d", prompt, droid], { env });
 		return answer.stdout.trim();

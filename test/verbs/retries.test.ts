@@ -63,7 +63,7 @@ describe("--retries", () => {
 			const id = await script(
 				box,
 				["--retries", "1"],
-				"until test -e go; do sleep 0.05; done; test -e other",
+				"until test -e go; do sleep 0.2; done; test -e other",
 				env,
 			);
 			await running(box, id);
@@ -71,7 +71,7 @@ describe("--retries", () => {
 			const other = await script(
 				box,
 				[],
-				`until grep -q '"status": "queued"' ${record}; do sleep 0.05; done; touch other`,
+				`until grep -q '"status": "queued"' ${record}; do sleep 0.2; done; touch other`,
 				env,
 			);
 			expect(box.record(other).status).toBe("queued");

@@ -219,7 +219,7 @@ test("an end stops nothing: what a task left behind lives on, and at most 20 of 
 	for (const { pid } of left_behind) expect(isAlive(pid)).toBe(false);
 });
 
-const untilGo = "until test -e go; do sleep 0.05; done; exit 4";
+const untilGo = "until test -e go; do sleep 0.2; done; exit 4";
 
 test("an output that turns odd while the task runs loses no end, and harms no other task", async () => {
 	const box = sandbox();
@@ -269,7 +269,7 @@ test("a supervisor killed with -9 leaves its task running; another takes over, o
 	const id = await box.run([
 		"sh",
 		"-c",
-		`echo begun; while ! test -e ${go}; do sleep 0.05; done; echo ended`,
+		`echo begun; while ! test -e ${go}; do sleep 0.2; done; echo ended`,
 	]);
 	const before = await box.untilTask(id, ({ process }) => process, "a process");
 	process.kill(before.supervisor?.pid ?? 0, "SIGKILL");

@@ -15,7 +15,7 @@ describe("--timeout", () => {
 			const id = await script(
 				box,
 				["--timeout", "3s"],
-				`setsid sh -c '${deaf}' & until test -s deaf; do sleep 0.05; done; sleep 60`,
+				`setsid sh -c '${deaf}' & until test -s deaf; do sleep 0.2; done; sleep 60`,
 			);
 			const task = await endOf(box, id);
 			expect(task).toMatchObject({
@@ -37,7 +37,7 @@ describe("--timeout", () => {
 		const id = await script(
 			box,
 			["--timeout", "3s"],
-			"until test -e go; do sleep 0.05; done",
+			"until test -e go; do sleep 0.2; done",
 		);
 		await running(box, id);
 		await box.bg(["pause", id]);

@@ -69,7 +69,7 @@ test("wait without ids sees tasks that others launch and finish meanwhile", asyn
 	const first = await box.run([
 		"sh",
 		"-c",
-		`while ! test -e ${go}; do sleep 0.02; done`,
+		`while ! test -e ${go}; do sleep 0.2; done`,
 	]);
 	const waiting = box.bg(["wait"]);
 	await until(

@@ -166,7 +166,7 @@ export const inspectExamples: Record<string, Example> = {
 	"bg wait --tag nightly": {
 		before: async ({ bg, last }) => {
 			await last();
-			const gate = "until [ -e go ]; do sleep 0.05; done";
+			const gate = "until [ -e go ]; do sleep 0.2; done";
 			await bg(["run", "--tag", "nightly", "d", "--", "sh", "-c", gate]);
 		},
 		during: async ({ alive, project }) => {

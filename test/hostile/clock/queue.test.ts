@@ -26,7 +26,7 @@ import {
 	one,
 } from "../../tools/queue.ts";
 
-const gate = "until test -e go; do sleep 0.05; done";
+const gate = "until test -e go; do sleep 0.2; done";
 const open = (box: Sandbox) => writeFileSync(join(box.home, "go"), "");
 
 concurrentTest(

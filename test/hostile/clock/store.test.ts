@@ -14,7 +14,7 @@ import { noticeIn, parent, toolUse } from "../../tools/hooks.ts";
 import { holdLock } from "../../tools/locks.ts";
 import { isRunning } from "../../tools/queue.ts";
 
-const gate = "until test -e go; do sleep 0.05; done";
+const gate = "until test -e go; do sleep 0.2; done";
 const open = (box: Sandbox) => writeFileSync(join(box.home, "go"), "");
 
 test("ids of one launch keep their order when the clock is set back between them", () => {

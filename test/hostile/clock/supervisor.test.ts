@@ -21,7 +21,7 @@ const rows = [
 const argvOf = (form: string) =>
 	form.replace("dist/", join(root, "dist/")).split(" ");
 
-const gate = "until test -e go; do sleep 0.05; done";
+const gate = "until test -e go; do sleep 0.2; done";
 
 /** The record of a task once it has ended. */
 const endOf = (box: Sandbox, id: string) =>
@@ -42,7 +42,7 @@ concurrentTest.each(rows)(
 		// The clock moves at the end of the first attempt, and in the delay before the second.
 		const retried = await script(
 			`read now rest </proc/uptime; echo "$now" >>starts
-			if test "$BG_ATTEMPT" = 2; then until test -e moved; do sleep 0.05; done; exit; fi
+			if test "$BG_ATTEMPT" = 2; then until test -e moved; do sleep 0.2; done; exit; fi
 			(sleep 0.5; ${clock.moveLine(-jump)}; : >moved) >/dev/null 2>&1 &
 			${clock.moveLine(jump)}; exit 1`,
 			"--retries",
