@@ -72,9 +72,16 @@ const listChecks = () =>
 		([name]) => name !== "engine" || isEngineUsed(),
 	);
 
-const isEngineUsed = () =>
-	!["", "local"].includes(process.env.BG_ENGINE ?? "") ||
-	existsSync(jobsFolder({ dir: storeDir() }));
+function isEngineUsed(): boolean {
+	if (!["", "local"].includes(process.env.BG_ENGINE ?? "")) return true;
+	try {
+		return existsSync(jobsFolder({ dir: storeDir() }));
+	} catch (error) {
+		// Without a home there is no store, which is another check's to say.
+		if (!isRefusal(error)) throw error;
+		return false;
+	}
+}
 
 async function checkEngine(store: Store | undefined): Promise<Finding> {
 	const { checkEngine: parseEngine } = await import("../engine/arguments.ts");
