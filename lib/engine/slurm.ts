@@ -20,7 +20,7 @@ import {
 	phaseOf,
 	scriptExits,
 } from "./slurm-answers.ts";
-import { listSubmitted, readJobNumber } from "./submissions.ts";
+import { groupBy, listSubmitted, readJobNumber } from "./submissions.ts";
 import type { Engine, JobState, OwnJob, Submission } from "./types.ts";
 
 /** Slurm, for the tasks of a store. */
@@ -293,9 +293,10 @@ function listJobs(
 	list: JobList,
 	tasks: readonly Task[],
 ): string[] {
-	const groups = Map.groupBy(tasks, ({ engine }) => engine?.launch ?? "");
-	return [...groups].flatMap(([launch, group]) => {
+	const groups = groupBy(tasks, ({ engine }) => engine?.launch ?? "");
+	return groups.flatMap((group) => {
 		const [first] = group;
+		const launch = first?.engine?.launch ?? "";
 		const key = jobKey(launch, first?.engine?.index);
 		const number =
 			readJobNumber(store, launch) ??

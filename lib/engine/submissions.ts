@@ -133,6 +133,21 @@ export function takeAbandoned(store: Store): PendingLaunch[] {
 	});
 }
 
+/** Groups items by a key, in the order of the first of each. (Node 20 has no Map.groupBy.) */
+export function groupBy<T>(
+	items: readonly T[],
+	keyOf: (item: T) => string,
+): T[][] {
+	const groups = new Map<string, T[]>();
+	for (const item of items) {
+		const key = keyOf(item);
+		const group = groups.get(key);
+		if (group) group.push(item);
+		else groups.set(key, [item]);
+	}
+	return [...groups.values()];
+}
+
 // --- internal ---
 
 const prefix = "pending,";

@@ -7,6 +7,7 @@ import { loadEngine } from "../../engine/engine.ts";
 import {
 	createPendingLaunch,
 	endPendingLaunch,
+	groupBy,
 	noteSubmitted,
 	readJobNumber,
 } from "../../engine/submissions.ts";
@@ -86,12 +87,12 @@ type Part = { launch: string; tasks: Task[] };
  * own, after those that it comes after.
  */
 function groupTasks(tasks: readonly Task[]): Part[] {
-	const together = Map.groupBy(tasks, (task) => {
+	const together = groupBy(tasks, (task) => {
 		const { engine, not_before = "" } = task;
 		const key = JSON.stringify([engine?.args, not_before]);
 		return task.after ? task.id : createHash("sha1").update(key).digest("hex");
 	});
-	const groups = [...together.values()].flatMap((all) =>
+	const groups = together.flatMap((all) =>
 		Array.from({ length: Math.ceil(all.length / maxArray) }, (_, part) =>
 			all.slice(part * maxArray, (part + 1) * maxArray),
 		),
