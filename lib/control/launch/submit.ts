@@ -2,7 +2,6 @@
  * Submits planned tasks to an engine: records first, then the jobs. A launch succeeds as a whole or not at all: if it
  * fails or its process dies halfway, what was written is withdrawn, here or by the next verb.
  */
-import { createHash } from "node:crypto";
 import { loadEngine } from "../../engine/engine.ts";
 import {
 	createPendingLaunch,
@@ -88,9 +87,10 @@ type Part = { launch: string; tasks: Task[] };
  */
 function groupTasks(tasks: readonly Task[]): Part[] {
 	const together = groupBy(tasks, (task) => {
-		const { engine, not_before = "" } = task;
-		const key = JSON.stringify([engine?.args, not_before]);
-		return task.after ? task.id : createHash("sha1").update(key).digest("hex");
+		const { id, after, engine, not_before = "" } = task;
+		// An engine counts seconds.
+		const second = not_before.slice(0, "2000-01-01T00:00:00".length);
+		return after ? id : JSON.stringify([engine?.args, second]);
 	});
 	const groups = together.flatMap((all) =>
 		Array.from({ length: Math.ceil(all.length / maxArray) }, (_, part) =>
