@@ -24,6 +24,7 @@ import {
 } from "../../store/records.ts";
 import type { Task } from "../../task/schema.ts";
 import {
+	computeDelayLeftMs,
 	finishTask,
 	isFinal,
 	requeueForRetry,
@@ -113,7 +114,8 @@ export class JobTurns {
 				);
 				return false;
 			}
-			const left = notBefore - performance.now();
+			const pauseLeft = notBefore - performance.now();
+			const left = Math.max(pauseLeft, computeDelayLeftMs(now));
 			if (readiness === "free" && left <= 0) return true;
 			const pause = left > 0 ? Math.min(left, jobPollMs) : jobPollMs;
 			await Promise.race([
