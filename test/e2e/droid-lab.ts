@@ -39,7 +39,8 @@ export const useClient = client;
 
 /** Installs droid for the tests of the file that calls this, and removes it after them. */
 export function useDroid(): void {
-	setDefaultTimeout(60_000);
+	// No test fails because a machine is slow.
+	setDefaultTimeout(240_000);
 	beforeAll(async () => {
 		folder = mkdtempSync(join(tmpdir(), "bg-droid-"));
 		await installDroid();
