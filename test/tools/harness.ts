@@ -159,7 +159,7 @@ export async function until<T>(
 	condition: () => T | Promise<T>,
 	what: string,
 	seen: () => string = () => "",
-	timeout = 30_000,
+	timeout = 90_000,
 ): Promise<NonNullable<T>> {
 	const deadline = performance.now() + timeout;
 	for (;;) {
