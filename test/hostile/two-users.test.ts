@@ -200,7 +200,10 @@ concurrentTest(
 		for (const wait of waits) {
 			const { code, json } = await wait;
 			expect(code).toBe(1);
-			expect(json().tasks).toMatchObject([
+			const ends = new Map<string, object>(
+				json().tasks.map((task: { id: string }) => [task.id, task]),
+			);
+			expect(ids.map((id) => ends.get(id))).toMatchObject([
 				{ status: "error", exit_code: 3 },
 				{ status: "completed" },
 				{ status: "completed" },
