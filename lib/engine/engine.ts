@@ -46,8 +46,7 @@ const followJobMs = 1;
 
 /**
  * Asks the engine of a store in the background, from now on, if the store has one: questions are answered from what it
- * said last, and never wait. `onAnswer` is called after each answer that
- * is another one than the last.
+ * said last, and never wait. `onAnswer` is called after each answer that is another one than the last.
  * @returns a function that ends this.
  */
 export function followEngine(store: Store, onAnswer: () => void): () => void {

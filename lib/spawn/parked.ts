@@ -134,8 +134,8 @@ const deadBeatSeconds = 10;
  * It sets no variable but its own, because an exported one would reach the task. A trap gets the parameters
  * of the function that it interrupts: no function runs while the shell waits, and `become` sets other traps
  * before it shifts its own. A missing mark lets it leave only if its record says that the task is not queued: the
- * folder of the marks may have been removed, or permission to look into the store taken away. It ends `sleep` by SIGKILL: between its fork and its exec, a child still catches
- * the signals that have traps.
+ * folder of the marks may have been removed, or permission to look into the store taken away. It ends `sleep` by
+ * SIGKILL: between its fork and its exec, a child still catches the signals that have traps.
  */
 const script = `# bg: a task that waits for its turn
 become() {
