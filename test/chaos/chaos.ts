@@ -12,9 +12,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { linesOf } from "../tools/harness.ts";
 import { planRound, scripts } from "./plan.ts";
 import { commandOf, environmentOf, playRound, type Result } from "./round.ts";
-import { linesOf } from "./watch.ts";
 
 /** Checks that crash points work in each runtime: a call dies after its first step. */
 function checkCrashPoints(): void {

@@ -23,8 +23,8 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { parseTask } from "../../lib/task/parse.ts";
 import { isFinal } from "../../lib/task/states.ts";
+import { linesOf, readOrNothing } from "../tools/harness.ts";
 import { listStoreProcesses } from "../tools/processes.ts";
-import { linesOf, readOrNothing } from "./watch.ts";
 
 export const roles = [
 	"ending",

@@ -15,6 +15,7 @@ import { delimiter, join } from "node:path";
 import { runtimeFlags } from "../../lib/process/executables.ts";
 import { findTask, listArchivedIds } from "../../lib/store/records.ts";
 import { isFinal } from "../../lib/task/states.ts";
+import { linesOf } from "../tools/harness.ts";
 import { type Announced, type Asked, askFor } from "./calls.ts";
 import {
 	type Action,
@@ -33,7 +34,7 @@ import {
 	judgeRound,
 	tasksIn,
 } from "./verdict.ts";
-import { type Death, linesOf, Watch, type Watched } from "./watch.ts";
+import { type Death, Watch, type Watched } from "./watch.ts";
 
 const root = join(import.meta.dir, "..", "..");
 const crash = join(import.meta.dir, "crash.mjs");

@@ -13,9 +13,10 @@ import {
 import { parseTask } from "../../lib/task/parse.ts";
 import type { Reason, Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
+import { readOrNothing } from "../tools/harness.ts";
 import type { Asked } from "./calls.ts";
 import type { Action, Call, TaskPlan } from "./plan.ts";
-import { readOrNothing, type Seen } from "./watch.ts";
+import type { Seen } from "./watch.ts";
 
 /** One call of the program, and its outcome. */
 export type Called = Asked & {

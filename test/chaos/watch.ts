@@ -9,6 +9,7 @@ import { sendSignal } from "../../lib/process/signals.ts";
 import { parseTask } from "../../lib/task/parse.ts";
 import type { Task } from "../../lib/task/schema.ts";
 import { isFinal } from "../../lib/task/states.ts";
+import { linesOf, readOrNothing } from "../tools/harness.ts";
 import type { Kill } from "./plan.ts";
 
 /** One kill. `point`: the step of a write after which it happened. */
@@ -299,19 +300,6 @@ export class Watch {
 		};
 	}
 }
-
-export function readOrNothing(path: string): string {
-	try {
-		return readFileSync(path, "utf8");
-	} catch {
-		return "";
-	}
-}
-
-export const linesOf = (path: string): string[] =>
-	readOrNothing(path)
-		.split("\n")
-		.filter((line) => line);
 
 // --- internal ---
 

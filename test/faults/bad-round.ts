@@ -45,8 +45,8 @@ import {
 	judgeRound,
 	tasksIn,
 } from "../chaos/verdict.ts";
-import { linesOf, Watch } from "../chaos/watch.ts";
-import { root } from "../tools/harness.ts";
+import { Watch } from "../chaos/watch.ts";
+import { linesOf, root } from "../tools/harness.ts";
 import { type BadEvent, BadEvents } from "./bad-events.ts";
 import { Disk } from "./disk.ts";
 

@@ -24,9 +24,9 @@ import {
 	tasksOf,
 } from "../chaos/round.ts";
 import { type Called, isFault, judgeRound, tasksIn } from "../chaos/verdict.ts";
-import { linesOf, Watch, type Watched } from "../chaos/watch.ts";
+import { Watch, type Watched } from "../chaos/watch.ts";
 import { endTracer } from "../tools/faults.ts";
-import { root } from "../tools/harness.ts";
+import { linesOf, root } from "../tools/harness.ts";
 import { type Fault, readFaults, straceArgs, wasInjected } from "./trace.ts";
 
 /** A call of the chaos test, or an argv. */

@@ -6,7 +6,13 @@ import { addMessage } from "../../lib/store/sessions/messages.ts";
 import { markSessionDue } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Fault, failing, failOnce } from "../tools/faults.ts";
-import { program, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import {
+	linesOf,
+	program,
+	type Sandbox,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 import {
 	addEnd,
 	child,
@@ -16,15 +22,7 @@ import {
 	toolUse,
 } from "../tools/hooks.ts";
 import { addDroid } from "../tools/messages.ts";
-import {
-	block,
-	entries,
-	isOver,
-	isRunning,
-	linesOf,
-	one,
-	run,
-} from "../tools/queue.ts";
+import { block, entries, isOver, isRunning, one, run } from "../tools/queue.ts";
 
 /** How many calls of a name a hook makes at most. */
 const calls = [1, 2, 3, 4, 5];

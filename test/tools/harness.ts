@@ -171,6 +171,22 @@ export async function until<T>(
 	}
 }
 
+/** The text of a file; nothing if it cannot be read. */
+export function readOrNothing(path: string): string {
+	try {
+		return readFileSync(path, "utf8");
+	} catch {
+		return "";
+	}
+}
+
+/** The lines of a file that have been written whole, without the empty ones. */
+export const linesOf = (path: string): string[] =>
+	readOrNothing(path)
+		.split("\n")
+		.slice(0, -1)
+		.filter((line) => line);
+
 /** Everything below a folder: mode, owner, size and time of last change. */
 export function snapshot(dir: string): Record<string, string> {
 	const names = readdirSync(dir, { recursive: true }).map(String).sort();

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Sandbox, until } from "./harness.ts";
 
@@ -70,9 +70,6 @@ export const isEmpty = (box: Sandbox) =>
 		"no task queued, no place taken",
 		() => JSON.stringify(namesOfQueue(box)),
 	);
-
-export const linesOf = (path: string): string[] =>
-	existsSync(path) ? readFileSync(path, "utf8").trim().split("\n") : [];
 
 export function kill(...pids: (number | undefined)[]): void {
 	for (const pid of pids) process.kill(pid ?? 0, "SIGKILL");

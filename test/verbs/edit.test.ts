@@ -3,14 +3,13 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { answersIn, command, launch } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { type Sandbox, sandbox } from "../tools/harness.ts";
+import { linesOf, type Sandbox, sandbox } from "../tools/harness.ts";
 import {
 	block,
 	entries,
 	isEmpty,
 	isOver,
 	isReady,
-	linesOf,
 	one,
 	run,
 } from "../tools/queue.ts";

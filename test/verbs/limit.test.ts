@@ -4,7 +4,13 @@ import { join } from "node:path";
 import { identifyMachine } from "../../lib/process/machine.ts";
 import { createTaskId } from "../../lib/task/ids.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
+import {
+	linesOf,
+	type Sandbox,
+	sandbox,
+	standIn,
+	until,
+} from "../tools/harness.ts";
 import {
 	aWhile,
 	block,
@@ -12,7 +18,6 @@ import {
 	isOver,
 	isReady,
 	isRunning,
-	linesOf,
 	one,
 	run,
 } from "../tools/queue.ts";

@@ -1,7 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { executable, isAlive, sandbox, until } from "../tools/harness.ts";
+import {
+	executable,
+	isAlive,
+	linesOf,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 
 describe("--on-end", () => {
 	/** A sandbox with a program that notes how it was called. */
@@ -13,8 +19,7 @@ printf '%s|' "$@" "$BG_ENDED_ID" "$BG_ENDED_STATUS" "\${BG_TASK_ID-none}" >>${fi
 echo >>${file}
 `;
 		const note = executable(box.home, "note", text);
-		const noted = () =>
-			existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
+		const noted = () => linesOf(file);
 		const run = async (flags: string[], command: string[], env = {}) => {
 			const words = ["run", "-q", ...flags, "d", "--", ...command];
 			const { stdout, error } = await box.bg(words, { env });
@@ -124,8 +129,7 @@ echo >>${file}
 		const { box, run } = withNote();
 		writeFileSync(join(box.home, "plain"), "x");
 		const log = join(box.dir, ".supervisor.log");
-		const faults = () =>
-			existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
+		const faults = () => linesOf(log);
 		for (const [line, fault] of [
 			["/none/such", "exited 127"],
 			["./plain", "exited 126"],

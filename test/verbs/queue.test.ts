@@ -3,7 +3,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readProcess } from "../../lib/process/proc.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { isAlive, sandbox, standIn, until } from "../tools/harness.ts";
+import { isAlive, linesOf, sandbox, standIn, until } from "../tools/harness.ts";
 import {
 	aWhile,
 	block,
@@ -13,7 +13,6 @@ import {
 	isReady,
 	isRunning,
 	kill,
-	linesOf,
 	one,
 	run,
 } from "../tools/queue.ts";

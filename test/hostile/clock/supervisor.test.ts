@@ -8,8 +8,7 @@ import { join } from "node:path";
 import { isFinal } from "../../../lib/task/states.ts";
 import { day, hour, offsetOf, sandboxWithClock } from "../../tools/clock.ts";
 import { concurrentTest } from "../../tools/concurrent.ts";
-import { root, type Sandbox, until } from "../../tools/harness.ts";
-import { linesOf } from "../../tools/queue.ts";
+import { linesOf, root, type Sandbox, until } from "../../tools/harness.ts";
 
 const rows = [
 	["dist/bg", day],

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
 	isAlive,
+	linesOf,
 	processesWith,
 	program,
 	type Sandbox,
 	sandbox,
 } from "../../tools/harness.ts";
-import { isEmpty, linesOf, run } from "../../tools/queue.ts";
+import { isEmpty, run } from "../../tools/queue.ts";
 
 /** Ids of tasks that have a living process, all at one moment. */
 function livingTasks(box: Sandbox): Set<string> {
