@@ -136,14 +136,19 @@ const deadBeatSeconds = 10;
  * before it shifts its own. A missing mark lets it leave only if its record says that the task is not queued: the
  * folder of the marks may have been removed, or permission to look into the store taken away. It ends `sleep` by
  * SIGKILL: between its fork and its exec, a child still catches the signals that have traps.
+ *
+ * In dash, a trap that interrupts another trap gives the interrupted command the status that the first trap found. So
+ * `become` takes no decision by one status: `case` has none, and bg is gone only if a test that it is missing holds and
+ * a test that it is there does not.
  */
 const script = `# bg: a task that waits for its turn
 become() {
-	trap - EXIT
-	trap : CONT ${signalName(wakeSignal)}
+	trap - EXIT CONT ${signalName(wakeSignal)}
 ${trapShutdown("")}
-	[ "$!" = "$BG_PARKED_DONE" ] || { kill -9 "$!"; wait "$!"; }
-	[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
+	case $! in "$BG_PARKED_DONE") ;; *) kill -9 "$!"; wait "$!" ;; esac
+	if [ ! -r "$5" ] || [ ! -x "$7" ]; then
+		[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
+	fi
 	shift 6
 	exec "$@" \${BG_PARKED_SIGNAL:+"$BG_PARKED_SIGNAL"}
 }
@@ -157,7 +162,7 @@ isQueued() {
 wake() {
 	[ -e "$1" ] || [ -e "$1.woken" ] || isQueued "$@" && become "$@"
 	trap - EXIT
-	[ "$!" = "$BG_PARKED_DONE" ] || kill -9 "$!"
+	case $! in "$BG_PARKED_DONE") ;; *) kill -9 "$!" ;; esac
 	exit 0
 }
 BG_PARKED_DONE= BG_PARKED_SIGNAL= BG_PARKED_PAUSE=${firstPollSeconds}

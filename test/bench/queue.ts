@@ -118,7 +118,8 @@ async function drain(bench: Bench, count: number): Promise<Drain> {
 	await until(hasLastEnded, `the end of ${count} tasks`, drainTimeoutMs);
 	const each = (performance.now() - start) / count;
 	const failed = readRecords(store).find((task) => task.status !== "completed");
-	if (failed) throw new Error(`${failed.id} is ${failed.status}`);
+	if (failed)
+		throw new Error(`${failed.id} is ${failed.status}: ${failed.error}`);
 	await until(() => listStoreProcesses(store).length === 0, "no process left");
 	return { each, launch, cost };
 }

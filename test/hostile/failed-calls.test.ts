@@ -118,6 +118,26 @@ concurrentTest(
 	},
 );
 
+concurrentTest.each([
+	["SIGURG", "completed"],
+	["SIGCONT", "completed"],
+	["SIGTERM", "cancelled"],
+] as const)(
+	"a parked shell that gets %s twice becomes a supervisor all the same",
+	async (signal, status) => {
+		const box = sandbox();
+		const { blocker, id, shell } = await park(box);
+		const slow = { calls: "faccessat,faccessat2", delay_enter: 100_000 };
+		const looked = await failOnce(box, shell, slow);
+		// The first one wakes it; the next ones come while it looks whether bg is there.
+		const sender = setInterval(() => process.kill(shell, signal), 20);
+		await looked().finally(() => clearInterval(sender));
+		blocker.open();
+		await isOver(box, id);
+		expect(box.record(id)).toMatchObject({ status });
+	},
+);
+
 concurrentTest(
 	"an --on-end that cannot be started at once is tried again",
 	async () => {
@@ -148,22 +168,28 @@ concurrentTest(
 const unwatchable = {
 	calls: "pidfd_open",
 	error: "EMFILE",
-	when: "1:delay_enter=1000000",
+	delay_enter: 1_000_000,
+	when: "1",
 };
 
 /** Runs a task whose supervisor has that fault, from the shell on that it is at first. Returns its id. */
 async function runUnder(box: Sandbox, fault: Fault): Promise<string> {
-	const blocker = await block(box);
-	await run(box, ["true"], { env: one });
-	const id = await run(box, ["true"], { env: one });
-	// The second in line is a shell, which becomes a supervisor.
-	await until(() => entries(box, "parked").includes(id), "a shell");
-	const { supervisor } = box.record(id);
-	const failed = await failOnce(box, supervisor?.pid ?? 0, fault);
+	const { blocker, id, shell } = await park(box);
+	const failed = await failOnce(box, shell, fault);
 	blocker.open();
 	await isOver(box, id);
 	await failed();
 	return id;
+}
+
+/** A task that waits as a shell: the second in line behind a running one. */
+async function park(box: Sandbox) {
+	const blocker = await block(box);
+	await run(box, ["true"], { env: one });
+	const id = await run(box, ["true"], { env: one });
+	await until(() => entries(box, "parked").includes(id), "a shell");
+	const { supervisor } = box.record(id);
+	return { blocker, id, shell: supervisor?.pid ?? 0 };
 }
 
 /** Ends a task with an --on-end, whose supervisor has that fault from its start on. */

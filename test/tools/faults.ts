@@ -8,11 +8,15 @@ import { join } from "node:path";
 import { afterTest } from "./concurrent.ts";
 import { type Sandbox, until } from "./harness.ts";
 
-/** A call that fails: its name, its path (default any), the error, and which of the calls (default all). */
+/**
+ * A call that fails or takes long: its name, its path (default any), the error or the delay in µs, and which of the
+ * calls (default all).
+ */
 export type Fault = {
 	calls: string;
 	path?: string;
-	error: string;
+	error?: string;
+	delay_enter?: number;
 	when?: string;
 };
 
@@ -26,7 +30,7 @@ export const tracing = (calls: string, log: string): string[] => [
 	...[strace(), "-f", "-qq", `--trace=${calls}`, "-o", log],
 ];
 
-/** Makes calls of the first thread of a running process fail until one has failed. */
+/** Gives calls of the first thread of a running process a fault until one has had it. */
 export async function failOnce(
 	box: Sandbox,
 	pid: number,
@@ -39,7 +43,8 @@ export async function failOnce(
 	);
 	const undo = () => endTracer(tracer);
 	afterTest(undo);
-	const hasFailed = () => readFileSync(log, "utf8").includes("(INJECTED)");
+	const hasFailed = () =>
+		/\((INJECTED|DELAYED)\)/.test(readFileSync(log, "utf8"));
 	let said = "";
 	const decoder = new TextDecoder();
 	void (async () => {
@@ -109,8 +114,8 @@ function strace(): string {
 }
 
 function injections(faults: readonly Fault[]): string[] {
-	return faults.flatMap(({ calls, path, error, when }) => [
+	return faults.flatMap(({ calls, path, ...rest }) => [
 		...(path ? [`--trace-path=${path}`] : []),
-		`--inject=${calls}:error=${error}${when ? `:when=${when}` : ""}`,
+		`--inject=${[calls, ...Object.entries(rest).map((each) => each.join("="))].join(":")}`,
 	]);
 }
