@@ -1,5 +1,5 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import { existsSync, rmSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { command, filesOf, toLines } from "../tools/batch.ts";
 import { program, until } from "../tools/harness.ts";
@@ -22,10 +22,12 @@ const submitted = async (box: ClusterBox, text = untilGo, flags?: string[]) => {
 	return id;
 };
 
-/** Makes the controller forget what it has written since then. */
+/** Kills the controller, which will know of nothing. Its nodes would refuse job numbers that they remember. */
 const forget = async (): Promise<void> => {
 	await cluster.killController();
 	rmSync(join(cluster.folder, "state"), { recursive: true });
+	mkdirSync(join(cluster.folder, "state"));
+	appendFileSync(cluster.env.SLURM_CONF, "FirstJobId=1000\n");
 };
 
 describe("the controller", () => {
@@ -81,7 +83,6 @@ describe("the controller", () => {
 		const running = await submitted(box);
 		const pending = await box.submit("true", ["--delay", "1h"]);
 		await forget();
-		await cluster.slurm("mkdir", join(cluster.folder, "state"));
 		await cluster.startController();
 		expect(await endOf(box, pending)).toMatchObject({
 			status: "error",
