@@ -77,6 +77,15 @@ export const toWriteError = (path: string, error: unknown): BgError =>
 		? error
 		: refused(`unable to write ${path}: ${errorMessage(error)}`);
 
+/** What a read answers when the machine is at fault, and not what the user named. */
+const machineFaults = ["EIO", "EMFILE", "ENFILE", "ENOMEM"];
+
+/** The error for something the user named that cannot be read: usage, or refused if the machine is at fault. */
+export const toReadError = (name: string, error: unknown): BgError => {
+	const make = machineFaults.includes(errorCode(error) ?? "") ? refused : usage;
+	return make(`${name}: ${errorMessage(error)}`);
+};
+
 /** Whether the system refused (full disk, unreadable folder): not a bug. */
 export function isSystemError(error: unknown): boolean {
 	// For a path that is too long, Bun reports only the number.

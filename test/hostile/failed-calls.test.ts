@@ -72,6 +72,27 @@ concurrentTest(
 );
 
 concurrentTest(
+	"a given file that the machine cannot read is no error of the user",
+	async () => {
+		const box = sandbox();
+		const path = join(box.home, "given");
+		writeFileSync(path, "words");
+		const argv = [
+			...failing({ calls: "read,pread64", path, error: "EIO" }),
+			...program,
+		];
+		for (const flags of [
+			["--batch", path],
+			["d", "--prompt-file", path],
+		]) {
+			const answer = await box.bg(["launch", ...flags], { argv });
+			expect(answer).toMatchObject({ code: 111 });
+			expect(answer.error).toContain(`${path}: EIO`);
+		}
+	},
+);
+
+concurrentTest(
 	"a deletion that fails halfway names the task, and the next one deletes what is left",
 	async () => {
 		const box = sandbox();

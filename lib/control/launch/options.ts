@@ -11,7 +11,13 @@ import { resolve } from "node:path";
 import { defaultDroid } from "../../droid/definitions/built-in.ts";
 import { droidNamePattern } from "../../droid/definitions/definition.ts";
 import { checkEngine, type EngineOptions } from "../../engine/arguments.ts";
-import { errorCode, errorMessage, refused, usage } from "../../error.ts";
+import {
+	errorCode,
+	errorMessage,
+	refused,
+	toReadError,
+	usage,
+} from "../../error.ts";
 import { currentFolder, sleepSync } from "../../process/runtime.ts";
 import { readOwnTaskId } from "../../process/self.ts";
 import { withOpenFile } from "../../process/system.ts";
@@ -162,7 +168,7 @@ export function checkWorktree(name: string | undefined): string | undefined {
 /**
  * Reads a UTF-8 file or standard input (`-`), at most 16 MiB.
  * @param flag that named it, for errors.
- * @throws BgError (usage).
+ * @throws BgError: usage, or refused if the machine cannot read.
  */
 export function readTextFile(flag: string, path: string): string {
 	const bytes = readBytes(flag, path);
@@ -177,13 +183,13 @@ export function readBytes(flag: string, path: string): Buffer {
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
 		return bytes;
 	} catch (error) {
-		throw usage(`${flag} ${path}: ${errorMessage(error)}`);
+		throw toReadError(`${flag} ${path}`, error);
 	}
 }
 
 /**
  * Reads standard input to its end if `--stdin -` says so, at most 16 MiB: a launch outlives whatever writes there.
- * @throws BgError (usage).
+ * @throws BgError: usage, or refused if the machine cannot read.
  */
 export function readGivenStdin(options: DroidOptions): Buffer | undefined {
 	if (options.stdin !== "-") return undefined;
@@ -192,7 +198,7 @@ export function readGivenStdin(options: DroidOptions): Buffer | undefined {
 	try {
 		return readBounded(0);
 	} catch (error) {
-		throw usage(`--stdin -: ${errorMessage(error)} (give a file)`);
+		throw toReadError("--stdin -", error);
 	}
 }
 
