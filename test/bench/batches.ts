@@ -133,15 +133,15 @@ export function listFileSystems(): FileSystem[] {
 	return found.length ? found : [unknown];
 }
 
-// --- internal ---
-
 /** Writes a batch of `true`. Returns its path. */
-function writeBatch({ base }: Bench, count: number): string {
+export function writeBatch({ base }: Bench, count: number): string {
 	const path = join(base, `batch-${count}.jsonl`);
 	const line = `${JSON.stringify({ description: "x", command: ["true"] })}\n`;
 	writeFileSync(path, line.repeat(count));
 	return path;
 }
+
+// --- internal ---
 
 /** Times a batch in a new store, from its launch until `bg wait` returns. */
 function timeBatch(bench: Bench, batch: string, folder?: string): number {

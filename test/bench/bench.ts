@@ -13,8 +13,9 @@ import type { Figure } from "./method.ts";
 import { queueRows } from "./queue-rows.ts";
 import { rows } from "./rows.ts";
 import { closeBench, openBench, type Size } from "./setup.ts";
+import { slurmRows } from "./slurm-rows.ts";
 
-const all = { ...rows, ...archiveRows, ...queueRows };
+const all = { ...rows, ...archiveRows, ...queueRows, ...slurmRows };
 
 const { values, positionals: names } = parseArgs({
 	allowPositionals: true,

@@ -53,10 +53,14 @@ export type Cluster = {
 
 /**
  * Starts a cluster and waits until all nodes are idle.
- * @throws Error if it does not come up. Exits with 1 if Slurm is not installed.
+ * @throws Error if it does not come up. Exits with 1 if this machine cannot have one.
  */
 export async function start(options: ClusterOptions = {}): Promise<Cluster> {
-	checkPrograms();
+	const missing = missingForCluster();
+	if (missing) {
+		console.error(missing);
+		process.exit(1);
+	}
 	const { nodes: count = 3 } = options;
 	const folder = realpathSync(mkdtempSync(join(tmpdir(), "bg-slurm-")));
 	const nodes = Array.from({ length: count }, (_, index) => `n${index + 1}`);
@@ -194,8 +198,6 @@ export async function start(options: ClusterOptions = {}): Promise<Cluster> {
 	}
 }
 
-// --- internal ---
-
 /** The programs, by the package of Debian and its relatives that has them. */
 const programs = {
 	"slurm-wlm": ["slurmctld", "slurmd", "sbatch", "scontrol"],
@@ -203,18 +205,20 @@ const programs = {
 	"util-linux": ["unshare", "nsenter", "setpriv"],
 };
 
-function checkPrograms(): void {
+/** What this machine lacks for a cluster, in a sentence; undefined if it lacks nothing. */
+export function missingForCluster(): string | undefined {
 	const PATH = `/usr/sbin:/sbin:${process.env.PATH}`;
 	const missing = Object.entries(programs).filter(([, names]) =>
 		names.some((name) => !Bun.which(name, { PATH })),
 	);
 	const wants = missing.map(([name]) => name).join(" ");
-	if (wants) console.error(`Slurm is missing: apt-get install ${wants}`);
-	else if (process.getuid?.() !== 0)
-		console.error("A Slurm cluster with nodes of their own needs root");
-	else return;
-	process.exit(1);
+	if (wants) return `Slurm is missing: apt-get install ${wants}`;
+	return process.getuid?.() === 0
+		? undefined
+		: "a Slurm cluster with nodes of their own needs root";
 }
+
+// --- internal ---
 
 /** What a host does: `$1` is a node or empty, `$2` its machine id, then pairs of a cgroup and its place. */
 const hostScript = `
