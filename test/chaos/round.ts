@@ -49,6 +49,9 @@ const restTimeoutMs = 90_000;
 /** How long after the last call a supervisor may still die at its crash point, in ms. */
 const lateCrashMs = 2000;
 
+/** A call from inside of a task stops with it: how long calls may take until paused tasks go on, in ms. */
+const heldCallMs = 60_000;
+
 /** Ends every pause and limit. */
 const releases = [
 	["limit", "running", "default"],
@@ -135,20 +138,26 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		const call = act(each).finally(() => going.delete(call));
 		going.add(call);
 	}
-	await Promise.all([...going, ...killing]);
+	/** Lets go on what was held back. */
+	const release = async () => {
+		for (const argv of releases) {
+			const released = await makeCall(
+				{ at: passed(), form: "executable", call: { verb: "release" } },
+				{ argv, about: [] },
+				env,
+			);
+			if (isFault(released)) watch.problems.add(JSON.stringify(released));
+		}
+	};
+	await Promise.all(killing);
+	const timer = setInterval(release, heldCallMs);
+	await Promise.all(going);
+	clearInterval(timer);
 	await Bun.sleep(lateCrashMs);
 	rmSync(fire);
+	await release();
 
-	// What was held back goes on, and inputs end.
-	for (const argv of releases) {
-		const released = await makeCall(
-			{ at: passed(), form: "executable", call: { verb: "release" } },
-			{ argv, about: [] },
-			env,
-		);
-		if (isFault(released)) watch.problems.add(JSON.stringify(released));
-	}
-
+	// Inputs end.
 	for (const { id, plan } of announced) {
 		const task = findTask({ dir }, id);
 		if (plan?.kind !== "reader" || !task || isFinal(task)) continue;
