@@ -314,13 +314,13 @@ function* judgeKeys(
 				yield `${other.id} ran beside ${one.id}, which has the same key`;
 }
 
-/** At no instant do more tasks run than may. */
+/** At no instant do more tasks run than may. What outlives a process that was killed does not count. */
 function* judgeLimit(
 	records: ReadonlyMap<string, Task>,
 	{ seen, maxRunning }: Round,
 ): Generator<string> {
 	const runs = [...records.values()].flatMap(({ id, depth }) =>
-		seen(id).runs.map((run) => ({ ...run, id, depth })),
+		seen(id).isHurt ? [] : seen(id).runs.map((run) => ({ ...run, id, depth })),
 	);
 	for (const { from, depth } of runs) {
 		const at = runs.filter(
