@@ -499,8 +499,8 @@ function* judgeNotices(
 		const isCollected = collectors.some(
 			({ action: { call }, stdout, code }) =>
 				call.verb === "cancel" ||
-				// Its answer is the text of the task alone.
-				(call.verb === "output" && code === 0) ||
+				// Its answer is the text of the task alone. It may be killed once that is printed.
+				(call.verb === "output" && (code === 0 || stdout !== "")) ||
 				stdout.includes(id),
 		);
 		if (!hooks.length && !isCollected && !isHalfDeleted(calls, task))
