@@ -205,7 +205,7 @@ class Run {
 
 	async #check(args: string[]): Promise<void> {
 		const { code, stderr } = await this.bg(args);
-		if (![0, 111].includes(code ?? -1) || /^ +at /m.test(stderr))
+		if (![0, 1, 111].includes(code ?? -1) || /^ +at /m.test(stderr))
 			this.played.problems.push(`${args} exited ${code}: ${stderr}`);
 	}
 
