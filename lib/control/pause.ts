@@ -28,11 +28,6 @@ export async function pauseTask(
 	paused: boolean,
 ): Promise<Task> {
 	const before = reconcileTask(store, readTask(store, id));
-	// A task that was completed manually while it was paused: its process is continued.
-	if (isFinal(before) && !paused && checkSupervision(before) === "lingering") {
-		await pauseTree(id, before.process, false);
-		return before;
-	}
 	if (isFinal(before))
 		throw refused(`${id} is already ${before.status} (bg status ${id})`);
 	if (before.engine) throw refusePause(before);

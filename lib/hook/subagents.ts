@@ -8,7 +8,9 @@ import {
 	parseSubagent,
 } from "../droid/payloads.ts";
 import { truncateBytes } from "../print/text.ts";
+import { resumeTree } from "../process/process-tree.ts";
 import { readOwnTaskId } from "../process/self.ts";
+import { unlessUnknown } from "../process/system.ts";
 import { buildIndexSlice } from "../prune/index-build.ts";
 import { withPendingLaunch } from "../store/claims.ts";
 import type { Store } from "../store/paths.ts";
@@ -129,11 +131,13 @@ export function handleSubagentStop(
 /** Ends a task with a result, unless it has ended or is being stopped. Returns the task. */
 export function finishByHook(store: Store, id: string, result: string): Task {
 	const facts = { result: cutResult(result) };
-	return updateInTime(store, id, (now) =>
+	const task = updateInTime(store, id, (now) =>
 		isFinal(now) || now.stop
 			? now
 			: finishTask(now, { reason: "hook", at: timestamp(), facts }),
 	);
+	if (isFinal(task) && task.paused_at) unlessUnknown(() => resumeTree(id));
+	return task;
 }
 
 /** Updates a record within the time that this hook has left. */

@@ -5,7 +5,6 @@
  * its environment is found by its parent or its session. A supervisor has a mark of its own: neither it
  * nor its descendants belong to the tree of the task that launched it.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import type { Identity, Task } from "../task/schema.ts";
 import { isAlive } from "./identity.ts";
 import { isOwn, type Process } from "./proc.ts";
@@ -167,7 +166,7 @@ export async function pauseTree(
 }
 
 /**
- * Continues the paused processes of an ended task.
+ * Continues the paused processes of an ended task: nobody can unpause it any more.
  * @throws UnknownError if the processes cannot be read.
  */
 export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
@@ -176,6 +175,10 @@ export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
 }
 
 // --- internal ---
+
+/** Waits, in ms. The hook reaches this file, and loads no module for it. */
+const delay = (ms: number) =>
+	new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 

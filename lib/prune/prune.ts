@@ -7,6 +7,7 @@ import { lstatSync } from "node:fs";
 import { BgError } from "../error.ts";
 import { formatDuration } from "../print/units.ts";
 import { readProcessAge } from "../process/proc.ts";
+import { resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { unlessUnknown } from "../process/system.ts";
 import { outputFile, recordFile, type Store } from "../store/paths.ts";
@@ -63,9 +64,11 @@ export async function pruneTasks(
 ): Promise<PruneResult> {
 	const unreadable: UnreadableRecord[] = [];
 	const candidates: Candidate[] = [];
+	const heldEnds: string[] = [];
 	for (const task of iterateTasks(store, unreadable))
 		if (!isFinal(task))
 			candidates.push({ task, supervision: checkSupervision(task) });
+		else if (task.paused_at) heldEnds.push(task.id);
 	// One snapshot serves all tasks: it is taken after the supervision of all was checked.
 	let snapshot: Snapshot | undefined;
 	const getSnapshot = () => {
@@ -73,6 +76,10 @@ export async function pruneTasks(
 		return snapshot;
 	};
 	const run: PruneRun = { ...options, store, getSnapshot };
+	// Who ended a paused task may have died before it continued what the task left.
+	if (!options.dryRun)
+		for (const id of heldEnds)
+			unlessUnknown(() => resumeTree(id, getSnapshot()));
 	// Tasks are stopped at the same time: each may take more than 5 s.
 	const findings = await Promise.all(
 		candidates.map(async (each): Promise<PruneFinding> => {

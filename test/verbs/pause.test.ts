@@ -1,9 +1,11 @@
 import { describe, expect } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isFinal } from "../../lib/task/states.ts";
+import { updateTask } from "../../lib/store/records.ts";
+import { isFinal, timestamp } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { isAlive, sandbox, until } from "../tools/harness.ts";
+import { stopOf } from "../tools/hooks.ts";
 import { endOf, outputOf, running, script, treeOf } from "../tools/scripts.ts";
 
 describe("pause", () => {
@@ -96,15 +98,39 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 	}
 });
 
-concurrentTest("what was held and then ended by hand can go on", async () => {
+concurrentTest.each(["complete", "hook-complete"])(
+	"what was held and then ended by %s goes on",
+	async (verb) => {
+		const box = sandbox();
+		const untilGo = "until test -e go; do sleep 0.2; done; echo over";
+		const id = await script(box, [], untilGo);
+		const { session_id = "" } = await running(box, id);
+		await box.bg(["pause", id]);
+		const answer =
+			verb === "complete"
+				? await box.bg([verb, id, "early"])
+				: await box.bg([verb], {
+						input: JSON.stringify(stopOf(session_id, { task_result: "early" })),
+					});
+		expect(answer.json()).toMatchObject({ id, completed: true });
+		writeFileSync(join(box.home, "go"), "");
+		await until(() => treeOf(id).length === 0, "the process to end");
+		expect(outputOf(box, id)).toBe("over\n");
+	},
+);
+
+concurrentTest("prune continues what an end by hand left held", async () => {
 	const box = sandbox();
-	const untilGo = "until test -e go; do sleep 0.2; done; echo over";
+	const untilGo = "until test -e go; do sleep 0.2; done";
 	const id = await script(box, [], untilGo);
-	await running(box, id);
-	await box.bg(["pause", id]);
+	const { pid = 0 } = await running(box, id);
 	await box.bg(["complete", id, "early"]);
+	// As if the one that completed it had been killed before it continued the process.
+	updateTask(box, id, (task) => ({ ...task, paused_at: timestamp() }));
+	process.kill(pid, "SIGSTOP");
 	writeFileSync(join(box.home, "go"), "");
-	expect((await box.bg(["unpause", id])).code).toBe(0);
+	expect((await box.bg(["prune", "--dry-run"])).code).toBe(0);
+	expect(isAlive(pid)).toBe(true);
+	expect((await box.bg(["prune"])).code).toBe(0);
 	await until(() => treeOf(id).length === 0, "the process to end");
-	expect(outputOf(box, id)).toBe("over\n");
 });

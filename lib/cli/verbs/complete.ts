@@ -1,6 +1,8 @@
 import { loadedEngine } from "../../engine/engine.ts";
 import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
+import { resumeTree } from "../../process/process-tree.ts";
+import { unlessUnknown } from "../../process/system.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
 import { followEnd } from "../../spawn/dependencies.ts";
 import { openStore } from "../../store/directory.ts";
@@ -42,6 +44,7 @@ export default defineVerb({
 				facts: { result: truncateBytes(args.result, maxResultBytes, "first") },
 			});
 		});
+		if (changed && task.paused_at) unlessUnknown(() => resumeTree(id));
 		if (changed) await followEnd(store, id);
 		if (changed && task.engine) void loadedEngine()?.ring([task]);
 		const json = { id, taskId: id, status: task.status, completed: changed };

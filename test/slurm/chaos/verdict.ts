@@ -84,6 +84,7 @@ function findFault(
 	const [, described] = task.description.split(" ");
 	const code = planned.get(id)?.code ?? Number(described);
 	if (!isFinal(task)) return "it has no end";
+	if (status === "error" && !error) return "nothing says why";
 	const steps = linesOf(join(home, "log", id)).map((line) => line.split(" "));
 	const begun = steps.filter(([what]) => what === "begin").length;
 	if (begun > (task.attempt ?? 1)) return `it has begun ${begun} times`;
