@@ -142,6 +142,12 @@ export function archiveTasks(
 	return moved;
 }
 
+/** Whether the supervisor of a finished task may still write its record. */
+export const mayBeWritten = ({ supervisor, completed_at }: Task): boolean =>
+	supervisor !== undefined &&
+	Date.now() - Date.parse(completed_at ?? "") <= settledMs &&
+	checkLiveness(supervisor) !== "gone";
+
 // --- internal ---
 
 /** Logs a failure. */
@@ -252,7 +258,7 @@ function listPinned(
 /** Whether a task has ended and no process of it lives or is about to write. */
 function isMovable(task: Task): boolean {
 	if (!isFinal(task) || hasNewerSchema(task)) return false;
-	const { process, supervisor, exit_code, signal, completed_at } = task;
+	const { process, exit_code, signal } = task;
 	// An exit code or a signal is recorded only after the process has ended.
 	const hasExited = (exit_code ?? signal) !== undefined;
 	if (!hasExited && process && checkLiveness(process) !== "gone") return false;
@@ -260,11 +266,7 @@ function isMovable(task: Task): boolean {
 		({ pid }) => unlessUnknown(() => !readProcess(pid)) !== true,
 	);
 	if (isAnyLeft) return false;
-	return (
-		!supervisor ||
-		Date.now() - Date.parse(completed_at ?? "") > settledMs ||
-		checkLiveness(supervisor) === "gone"
-	);
+	return !mayBeWritten(task);
 }
 
 /**

@@ -38,6 +38,7 @@ import { compareIds } from "../task/ids.ts";
 import { hasNewerSchema } from "../task/parse.ts";
 import type { Task } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
+import { mayBeWritten } from "./archive.ts";
 import { checkSupervision } from "./supervision.ts";
 
 export type CleanupOptions = {
@@ -123,13 +124,14 @@ function measureTask(store: Store, task: Task): number {
 
 /**
  * Deletes a finished task with all its files. Returns false if it has not ended or does not exist.
- * @throws BgError (refused) if its `--on-end` has not run yet.
+ * @throws BgError (refused) if its `--on-end` has not run yet, or its supervisor is about to write its record.
  */
 function deleteTask(store: Store, id: string): boolean {
 	return withLock(store, { name: id, timeoutMs: lockTimeoutMs }, () => {
 		const task = findTask(store, id);
 		if (!task || !isFinal(task) || hasNewerSchema(task)) return false;
 		checkOnEndRan(store, task);
+		checkExitRecorded(task);
 		const { session_id, droid_session_id, parent_session_id } = task;
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) unindexSession(store, key, id);
@@ -149,6 +151,16 @@ function deleteTask(store: Store, id: string): boolean {
 function checkOnEndRan(store: Store, { id, on_end }: Task): void {
 	if (on_end && existsSync(onEndMark(store, id)))
 		throw refused(`${id} is kept: its --on-end has not run yet`);
+}
+
+/**
+ * A supervisor that records the exit of its process would write a deleted record again.
+ * @throws BgError (refused) if it is about to.
+ */
+function checkExitRecorded(task: Task): void {
+	const { id, process, exit_code, signal } = task;
+	if (process && (exit_code ?? signal) === undefined && mayBeWritten(task))
+		throw refused(`${id} is kept: its supervisor is about to record its exit`);
 }
 
 /**

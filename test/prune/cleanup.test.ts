@@ -89,3 +89,26 @@ test("the --on-end of a task without a supervisor is run before the task is dele
 	expect(existsSync(join(box.dir, `${id}.json`))).toBe(false);
 	await box.bg(["cancel", first]);
 });
+
+test("a task whose supervisor is about to record its exit is kept until then", async () => {
+	const box = sandbox();
+	const id = await box.run(["sleep", "600"]);
+	const { pid = 0, supervisor } = await box.untilTask(
+		id,
+		(task) => task.process && task,
+		"its process",
+	);
+	process.kill(supervisor?.pid ?? 0, "SIGSTOP");
+	await box.bg(["complete", id, "early"]);
+	process.kill(pid, "SIGKILL");
+	await Bun.sleep(2);
+	const kept = await box.bg(deletion);
+	expect(kept).toMatchObject({ code: 111 });
+	expect(kept.json().kept).toMatchObject([
+		{ id, note: expect.stringContaining("is about to record its exit") },
+	]);
+	process.kill(supervisor?.pid ?? 0, "SIGCONT");
+	await until(() => box.alive().length === 0, "the end of its supervisor");
+	expect((await box.bg(deletion)).json()).toMatchObject({ deleted: [id] });
+	expect((await box.bg(["list", "--all"])).json().total).toBe(0);
+});
