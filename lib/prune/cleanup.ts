@@ -32,6 +32,7 @@ import {
 	lockTimeoutMs,
 	updateTask,
 } from "../store/records.ts";
+import { endMessages } from "../store/sessions/messages.ts";
 import { discardNotice } from "../store/sessions/notices.ts";
 import { unindexSession } from "../store/sessions/session-index.ts";
 import { compareIds } from "../task/ids.ts";
@@ -136,6 +137,7 @@ function deleteTask(store: Store, id: string): boolean {
 		for (const key of [session_id, droid_session_id, parent_session_id])
 			if (key) unindexSession(store, key, id);
 		discardNotice(store, parent_session_id, id);
+		endMessages(store, task);
 		for (const path of [messageFolder(store, id), archivedMessages(store, id)])
 			rmSync(path, { recursive: true, force: true });
 		// The record comes last, so that an interrupted deletion can be repeated.

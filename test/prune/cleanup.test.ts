@@ -1,10 +1,14 @@
 import { expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { openStore } from "../../lib/store/directory.ts";
-import { readTask } from "../../lib/store/records.ts";
+import { readTask, updateTask } from "../../lib/store/records.ts";
+import { addMessage } from "../../lib/store/sessions/messages.ts";
+import { markSessionDue } from "../../lib/store/sessions/notices.ts";
+import { finishTask, timestamp } from "../../lib/task/states.ts";
 import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
-import { addEnd, lock, other, parent } from "../tools/hooks.ts";
+import { addEnd, child, lock, other, parent } from "../tools/hooks.ts";
+import { addDroid } from "../tools/messages.ts";
 
 test("a locked task is left alone and named, the others are archived", async () => {
 	const box = sandbox();
@@ -88,6 +92,19 @@ test("the --on-end of a task without a supervisor is run before the task is dele
 	await until(() => existsSync(ended), "its --on-end");
 	expect(existsSync(join(box.dir, `${id}.json`))).toBe(false);
 	await box.bg(["cancel", first]);
+});
+
+test("a deleted droid leaves no mark of messages that its dead supervisor left", async () => {
+	const box = sandbox();
+	const id = addDroid(box);
+	addMessage(box, id, "msg", { from: { by: "person" }, text: "words" });
+	markSessionDue(box, child);
+	updateTask(box, id, (task) =>
+		finishTask(task, { reason: "lost", at: timestamp() }),
+	);
+	await Bun.sleep(2);
+	expect((await box.bg(deletion)).json()).toMatchObject({ deleted: [id] });
+	expect(readdirSync(join(box.dir, ".due"))).not.toContain(child);
 });
 
 test("a task whose supervisor is about to record its exit is kept until then", async () => {

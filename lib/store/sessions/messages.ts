@@ -242,8 +242,8 @@ export function countStop(store: Store, task: string): void {
 }
 
 /**
- * Marks the session of a droid task if messages wait for the task. Called when the session has become known or
- * is another one: a sender marks the session that it knows.
+ * Marks the session of a droid task if messages wait for the task, and not the one before any more. Called when the
+ * session has become known or is another one: a sender marks the session that it knows.
  * @param task as it was before.
  */
 export function markIfMessaged(
@@ -251,8 +251,7 @@ export function markIfMessaged(
 	task: Task,
 	session: string,
 ): void {
-	if (!isMessageWaiting(store, task.id, "msg")) return;
-	markSessionDue(store, session);
+	if (isMessageWaiting(store, task.id, "msg")) markSessionDue(store, session);
 	if (task.droid_session_id !== session) unmark(store, task.droid_session_id);
 }
 
