@@ -97,6 +97,8 @@ export async function concludeTask(
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
 	if (monitor.isReplaced) return undefined;
+	if (after?.paused_at)
+		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	if (after?.status === "queued" && monitor.putBack !== undefined)
 		return undefined;
 	if (after?.status === "queued") {
@@ -117,8 +119,6 @@ export async function concludeTask(
 	});
 	if (task.kind === "droid")
 		await retry(() => endMessages(store, after ?? task));
-	if (after?.paused_at)
-		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
 	await countWholeStream(store, task);
 	if (exit) {
 		const root =

@@ -255,7 +255,8 @@ function* judgeEnd(
 		!isUnharmed(round, ".on-end") ||
 		seen.isUnfollowed ||
 		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));
-	if (plan?.onEnd && seen.followed === 0 && !mayBeTaken)
+	// A resumed task has none.
+	if (task.on_end && seen.followed === 0 && !mayBeTaken)
 		yield "did not run its --on-end";
 	if (seen.began !== undefined)
 		for (const other of task.after ?? []) {
@@ -497,10 +498,10 @@ function* judgeNotices(
 				["wait", "status", "output", "cancel"].includes(call.verb),
 		);
 		const isCollected = collectors.some(
-			({ action: { call }, stdout, code }) =>
+			({ action: { call }, stdout, stderr, code }) =>
 				call.verb === "cancel" ||
 				// Its answer is the text of the task alone. It may be killed once that is printed.
-				(call.verb === "output" && (code === 0 || stdout !== "")) ||
+				(call.verb === "output" && (code === 0 || stdout + stderr !== "")) ||
 				stdout.includes(id),
 		);
 		if (!hooks.length && !isCollected && !isHalfDeleted(calls, task))

@@ -98,6 +98,29 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 	}
 });
 
+concurrentTest("what a paused attempt leaves behind goes on", async () => {
+	const box = sandbox();
+	const untilGo = "until test -e go; do sleep 0.2; done";
+	const id = await script(box, ["--retries", "1"], `(${untilGo}) & wait`);
+	const { pid = 0 } = await running(box, id);
+	await until(() => treeOf(id).length > 1, "its child");
+	await box.bg(["pause", id]);
+	process.kill(pid, "SIGKILL");
+	const next = await box.untilTask(
+		id,
+		(task) => task.attempt === 2 && task,
+		"the next attempt",
+	);
+	expect(next).toMatchObject({
+		status: "queued",
+		paused_at: expect.any(String),
+	});
+	writeFileSync(join(box.home, "go"), "");
+	await until(() => treeOf(id).length === 0, "its child to end");
+	await box.bg(["unpause", id]);
+	expect(await endOf(box, id)).toMatchObject({ status: "completed" });
+});
+
 concurrentTest.each(["complete", "hook-complete"])(
 	"what was held and then ended by %s goes on",
 	async (verb) => {
