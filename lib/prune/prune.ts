@@ -195,7 +195,7 @@ async function endTask(
 	task: Task,
 	{ reason, by }: PruneDecision,
 ): Promise<Task> {
-	if (task.supervisor && reason === "lost")
+	if ((task.supervisor || task.engine) && reason === "lost")
 		return dryRun
 			? previewRecovery(store, task, getSnapshot)
 			: reconcileTask(store, task, { getSnapshot });

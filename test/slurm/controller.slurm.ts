@@ -84,7 +84,11 @@ describe("the controller", () => {
 		const pending = await box.submit("true", ["--delay", "1h"]);
 		await forget();
 		await cluster.startController();
-		expect(await endOf(box, pending)).toMatchObject({
+		await until(
+			async () => (await box.bg(["prune"])).json().removed.includes(pending),
+			"its end",
+		);
+		expect(box.record(pending)).toMatchObject({
 			status: "error",
 			reason: "lost",
 			error: expect.stringContaining("engine knows no job"),
