@@ -8,6 +8,7 @@
 import type { Identity, Task } from "../task/schema.ts";
 import { isAlive } from "./identity.ts";
 import { isOwn, type Process } from "./proc.ts";
+import { sleep } from "./runtime.ts";
 import { signalProcess } from "./signals.ts";
 import { type Snapshot, takeSnapshot, takeSnapshotAsync } from "./snapshot.ts";
 import { UnknownError } from "./system.ts";
@@ -141,7 +142,7 @@ export async function stopTree(
 				signalled.add(key);
 			});
 		}
-		await delay(pause);
+		await sleep(pause);
 	}
 }
 
@@ -161,7 +162,7 @@ export async function pauseTree(
 		quiet = left.length ? 0 : quiet + 1;
 		for (const each of left)
 			signalProcess(each, paused ? "SIGSTOP" : "SIGCONT");
-		await delay(5);
+		await sleep(5);
 	}
 }
 
@@ -175,10 +176,6 @@ export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
 }
 
 // --- internal ---
-
-/** Waits, in ms. The hook reaches this file, and loads no module for it. */
-const delay = (ms: number) =>
-	new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 const processKey = ({ pid, start }: Process) => `${pid}:${start}`;
 

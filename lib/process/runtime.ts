@@ -88,6 +88,20 @@ export function openInput(): () => Promise<{ value?: Uint8Array }> {
 	return () => chunks.next();
 }
 
+/** Of the deferred code: the entry point of a built program has a copy of this module. */
+const holds = new Set<Promise<unknown>>();
+
+/** Holds the exit of this process until something is settled that nobody awaits. */
+export function holdExit(until: Promise<unknown>): void {
+	const held = until.finally(() => holds.delete(held));
+	holds.add(held);
+}
+
+/** Resolves once nothing holds the exit. */
+export async function isFreeToExit(): Promise<void> {
+	while (holds.size) await Promise.allSettled(holds);
+}
+
 /** Ends this process with an exit code. */
 export const exit = (code: number): never =>
 	deno ? deno.exit(code) : process.exit(code);

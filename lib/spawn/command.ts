@@ -16,6 +16,7 @@ import {
 	isExecutable,
 } from "../process/executables.ts";
 import { identifyChild } from "../process/identity.ts";
+import { holdExit } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
 import { sendSignal } from "../process/signals.ts";
 import { unlessUnknown } from "../process/system.ts";
@@ -156,6 +157,8 @@ function startOnEnd(store: Store, task: Task, tries: number): void {
 			detached: true,
 		});
 		child.on("error", fail);
+		// A start that fails says so when the code that runs now is through.
+		holdExit(new Promise((resolve) => setImmediate(resolve)));
 		child.unref();
 		onEnds.add(child);
 		child.once("exit", () => onEnds.delete(child));

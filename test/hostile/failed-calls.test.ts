@@ -171,6 +171,20 @@ concurrentTest(
 );
 
 concurrentTest(
+	"an --on-end is tried again by a supervisor that ends at once",
+	async () => {
+		const box = sandbox();
+		const log = join(box.home, "log");
+		// The first one starts the task.
+		const fault = { calls: "vfork", error: "EAGAIN", when: "2" };
+		const flags = ["--on-end", `echo "$BG_ENDED_ID" >>${log}`];
+		const id = await runUnder(box, fault, flags);
+		await until(() => linesOf(log).length, "its on-end");
+		expect(linesOf(log)).toEqual([id]);
+	},
+);
+
+concurrentTest(
 	"an --on-end that the runtime kills when it starts it is not started again",
 	async () => {
 		const box = sandbox();
@@ -194,8 +208,12 @@ const unwatchable = {
 };
 
 /** Runs a task whose supervisor has that fault, from the shell on that it is at first. Returns its id. */
-async function runUnder(box: Sandbox, fault: Fault): Promise<string> {
-	const { blocker, id, shell } = await park(box);
+async function runUnder(
+	box: Sandbox,
+	fault: Fault,
+	flags: string[] = [],
+): Promise<string> {
+	const { blocker, id, shell } = await park(box, flags);
 	const failed = await failOnce(box, shell, fault);
 	blocker.open();
 	await isOver(box, id);
@@ -204,10 +222,10 @@ async function runUnder(box: Sandbox, fault: Fault): Promise<string> {
 }
 
 /** A task that waits as a shell: the second in line behind a running one. */
-async function park(box: Sandbox) {
+async function park(box: Sandbox, flags: string[] = []) {
 	const blocker = await block(box);
 	await run(box, ["true"], { env: one });
-	const id = await run(box, ["true"], { env: one });
+	const id = await run(box, ["true"], { env: one, flags });
 	await until(() => entries(box, "parked").includes(id), "a shell");
 	const { supervisor } = box.record(id);
 	return { blocker, id, shell: supervisor?.pid ?? 0 };
