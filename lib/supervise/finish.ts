@@ -118,7 +118,7 @@ export async function concludeTask(
 		if (task.on_end) runOnEnd(store, id);
 	});
 	if (task.kind === "droid")
-		await retry(() => endMessages(store, after ?? task));
+		await retry(() => endMessages(store, after ?? task, task));
 	await countWholeStream(store, task);
 	if (exit) {
 		const root =

@@ -270,15 +270,19 @@ export const isSessionMessaged = (
 		return task?.droid_session_id === session && !isFinal(task);
 	});
 
-/** Removes what only a running task needs: the texts for droid, and the mark of its session if nothing is due. */
-export function endMessages(store: Store, task: Task): void {
-	const { id, droid_session_id: session } = task;
+/**
+ * Removes what only a running task needs: the texts for droid, and the mark of its session if nothing is due.
+ * @param before the task when its last attempt began: its session was another one then.
+ */
+export function endMessages(store: Store, task: Task, before = task): void {
+	const { id } = task;
 	if (!hasMessages(store, id)) return;
 	const folder = messageFolder(store, id);
 	for (const name of listNames(store, folder))
 		if (name.endsWith(".text") || name === "stops")
 			rmSync(`${folder}/${name}`, { force: true });
-	unmark(store, session, id);
+	for (const { droid_session_id } of new Set([task, before]))
+		unmark(store, droid_session_id, id);
 }
 
 // --- internal ---

@@ -197,10 +197,12 @@ test("the end removes the texts for droid and the mark, but not what was sent", 
 	countStop(store, task.id);
 	countStop(store, task.id);
 	expect(countStops(store, task.id)).toBe(2);
-	writeFileSync(dueMark(store, "own"), "");
-	endMessages(store, task);
+	const ended = { ...task, droid_session_id: "new" };
+	for (const session of ["own", "new"])
+		writeFileSync(dueMark(store, session), "");
+	endMessages(store, ended, task);
 	expect(readdirSync(messageFolder(store, task.id))).toEqual([name]);
-	expect(existsSync(dueMark(store, "own"))).toBe(false);
+	expect(readdirSync(join(store.dir, ".due"))).toEqual([]);
 });
 
 test("the mark of a session stays while a message waits for another task of it", () => {
