@@ -3,7 +3,8 @@
  * start. The pause is recorded first; a paused task's time does not count.
  */
 import { refused } from "../error.ts";
-import { pauseTree } from "../process/process-tree.ts";
+import { findTree, pauseTree, resumeTree } from "../process/process-tree.ts";
+import { sleep } from "../process/runtime.ts";
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
 import { checkSupervision, describeSupervision } from "../prune/supervision.ts";
@@ -12,6 +13,7 @@ import { handOver } from "../spawn/hand-over.ts";
 import { isParked } from "../spawn/parked.ts";
 import { setRunnable } from "../spawn/queue.ts";
 import { notifyWaiters } from "../store/ends.ts";
+import { LockHeldError, listLockHolders } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import { readTask, updateTask } from "../store/records.ts";
 import type { Task } from "../task/schema.ts";
@@ -36,8 +38,18 @@ export async function pauseTask(
 		throw refused(
 			`${id} cannot be paused here: ${describeSupervision(before, supervision) ?? supervision} (bg status ${id})`,
 		);
-	const task = updateTask(store, id, (now) => applyPause(now, paused));
-	if (task.status === "running") await pauseTree(id, task.process, paused);
+	const apply = () => updateTask(store, id, (now) => applyPause(now, paused));
+	let task: Task;
+	try {
+		task = apply();
+	} catch (error) {
+		if (paused || !(error instanceof LockHeldError)) throw error;
+		// A call of bg inside of the task holds the lock, and was paused with it.
+		resumeTree(id);
+		task = apply();
+	}
+	if (task.status === "running" && paused) await pauseUnlocked(store, task);
+	else if (task.status === "running") await pauseTree(id, task.process, false);
 	else if (paused) setRunnable(store, task, false);
 	else await releaseTask(store, id);
 	if (task.supervisor && !isParked(store, task))
@@ -48,6 +60,25 @@ export async function pauseTask(
 }
 
 // --- internal ---
+
+/** How long calls of bg inside of a task may take to release their locks, in ms. */
+const unlockTimeoutMs = 5000;
+
+/** Pauses the tree of a task. A call of bg in it first releases its locks, which others would wait for. */
+async function pauseUnlocked(
+	store: Store,
+	{ id, process }: Task,
+): Promise<void> {
+	const deadline = performance.now() + unlockTimeoutMs;
+	for (;;) {
+		await pauseTree(id, process, true);
+		const tree = new Set(findTree(id, process).map(({ pid }) => pid));
+		const holders = listLockHolders(store).filter(({ pid }) => tree.has(pid));
+		if (holders.length === 0 || performance.now() > deadline) return;
+		for (const holder of holders) sendSignal(holder, "SIGCONT");
+		await sleep(50);
+	}
+}
 
 /** An engine decides when a job runs, and whether it is suspended. */
 function refusePause({ id, engine, status }: Task): Error {

@@ -13,6 +13,7 @@ import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { describeMachine } from "../process/machine.ts";
 import { sleep, sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
+import type { Identity } from "../task/schema.ts";
 import { assertWritable } from "./directory.ts";
 import {
 	discard,
@@ -124,6 +125,12 @@ export function keepClaims(): () => void {
 		for (const claim of kept.splice(0)) removePrepared(claim);
 	};
 }
+
+/** The processes that hold a lock of the store. */
+export const listLockHolders = (store: Store): Identity[] =>
+	listNames(store, folderPath(store, "locks"))
+		.flatMap((name) => listNames(store, lockFolder(store, name)))
+		.flatMap((name) => parseClaimName(name) ?? []);
 
 /**
  * Names the holders of claims (paths of files) and says what to do. Only a person can know that another

@@ -1,10 +1,16 @@
 import { describe, expect } from "bun:test";
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { updateTask } from "../../lib/store/records.ts";
 import { isFinal, timestamp } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { isAlive, sandbox, until } from "../tools/harness.ts";
+import {
+	isAlive,
+	root,
+	type Sandbox,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 import { stopOf } from "../tools/hooks.ts";
 import { endOf, outputOf, running, script, treeOf } from "../tools/scripts.ts";
 
@@ -96,6 +102,51 @@ concurrentTest("what a paused task leaves behind goes on", async () => {
 		writeFileSync(go, "");
 		await until(() => treeOf(id).length === 0, "its child to end");
 	}
+});
+
+describe("a call of bg inside of a task that holds a lock", () => {
+	/** A task that holds a lock for a second once a file is there. */
+	async function runHolder(box: Sandbox, lock = "") {
+		const locks = join(root, "lib", "store", "locks.ts");
+		const code = `
+			const { withLock } = await import(${JSON.stringify(locks)});
+			const { existsSync } = await import("node:fs");
+			const name = ${JSON.stringify(lock)} || process.env.BG_TASK_ID;
+			while (!existsSync("go")) Bun.sleepSync(20);
+			withLock({ dir: process.env.BG_DIR }, { name, timeoutMs: 5000 }, () => {
+				console.log("locked", process.pid);
+				Bun.sleepSync(1000);
+			});
+			Bun.sleepSync(600_000);`;
+		const id = await box.run([process.execPath, "-e", code]);
+		await running(box, id);
+		return id;
+	}
+
+	const locked = async (box: Sandbox, id: string) => {
+		writeFileSync(join(box.home, "go"), "");
+		const holder = () => /^locked (\d+)$/m.exec(outputOf(box, id))?.[1];
+		return Number(await until(holder, "the lock"));
+	};
+
+	concurrentTest("releases it before it is paused", async () => {
+		const box = sandbox();
+		const id = await runHolder(box, "queue,here");
+		await locked(box, id);
+		expect(await box.bg(["pause", id])).toMatchObject({ code: 0 });
+		expect(readdirSync(join(box.dir, ".locks"))).not.toContain("queue,here");
+		expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
+	});
+
+	concurrentTest("does not keep its task from going on", async () => {
+		const box = sandbox();
+		const id = await runHolder(box);
+		updateTask(box, id, (task) => ({ ...task, paused_at: timestamp() }));
+		process.kill(await locked(box, id), "SIGSTOP");
+		expect(await box.bg(["unpause", id])).toMatchObject({ code: 0 });
+		expect(box.record(id)).not.toHaveProperty("paused_at");
+		expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
+	});
 });
 
 concurrentTest("what a paused attempt leaves behind goes on", async () => {
