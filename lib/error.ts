@@ -77,13 +77,18 @@ export const toWriteError = (path: string, error: unknown): BgError =>
 		? error
 		: refused(`unable to write ${path}: ${errorMessage(error)}`);
 
-/** What a read answers when the machine is at fault, and not what the user named. */
-const machineFaults = ["EIO", "EMFILE", "ENFILE", "ENOMEM"];
+/** Whether the machine is at fault, and not what the user named. */
+export const isMachineFault = (error: unknown): boolean =>
+	/^(EIO|EMFILE|ENFILE|ENOMEM)$/.test(errorCode(error) ?? "");
 
-/** The error for something the user named that cannot be read: usage, or refused if the machine is at fault. */
-export const toReadError = (name: string, error: unknown): BgError => {
-	const make = machineFaults.includes(errorCode(error) ?? "") ? refused : usage;
-	return make(`${name}: ${errorMessage(error)}`);
+/** The error for an input that cannot be read: usage, or refused if the machine is at fault. `hint`: what to do. */
+export const toInputError = (
+	name: string,
+	error: unknown,
+	hint = "",
+): BgError => {
+	const words = `${name}: ${errorMessage(error)}`;
+	return isMachineFault(error) ? refused(words) : usage(words + hint);
 };
 
 /** Whether the system refused (full disk, unreadable folder): not a bug. */

@@ -14,7 +14,7 @@ import {
 	usage,
 } from "../error.ts";
 import { isTerminal, toJson, toLine, writeAll } from "../print/text.ts";
-import { isFreeToExit } from "../process/runtime.ts";
+import { waitForHolds } from "../process/runtime.ts";
 import { insertProgramCommand } from "../process/self.ts";
 import { openStore } from "../store/directory.ts";
 import { jobsFolder, storeDir } from "../store/paths.ts";
@@ -46,7 +46,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 		if (!asJson || !printError(message)) writeAll(2, `bg: ${message}\n`);
 		return exitCodes[error instanceof BgError ? error.exit : "refused"];
 	} finally {
-		await isFreeToExit();
+		await waitForHolds();
 	}
 }
 

@@ -3,7 +3,8 @@
  * start. The pause is recorded first; a paused task's time does not count.
  */
 import { refused } from "../error.ts";
-import { findTree, pauseTree, resumeTree } from "../process/process-tree.ts";
+import { checkLiveness } from "../process/identity.ts";
+import { findTree, pauseTree } from "../process/process-tree.ts";
 import { sleep } from "../process/runtime.ts";
 import { sendSignal, wakeSignal } from "../process/signals.ts";
 import { reconcileTask } from "../prune/reconcile.ts";
@@ -13,10 +14,10 @@ import { handOver } from "../spawn/hand-over.ts";
 import { isParked } from "../spawn/parked.ts";
 import { setRunnable } from "../spawn/queue.ts";
 import { notifyWaiters } from "../store/ends.ts";
-import { LockHeldError, listLockHolders } from "../store/locks.ts";
+import { listLockHolders } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
-import { readTask, updateTask } from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
+import { findTask, readTask, updateTask } from "../store/records.ts";
+import type { Identity, Task } from "../task/schema.ts";
 import { isFinal, timestamp } from "../task/states.ts";
 
 /**
@@ -38,16 +39,11 @@ export async function pauseTask(
 		throw refused(
 			`${id} cannot be paused here: ${describeSupervision(before, supervision) ?? supervision} (bg status ${id})`,
 		);
-	const apply = () => updateTask(store, id, (now) => applyPause(now, paused));
-	let task: Task;
-	try {
-		task = apply();
-	} catch (error) {
-		if (paused || !(error instanceof LockHeldError)) throw error;
-		// A call of bg inside of the task holds the lock, and was paused with it.
-		resumeTree(id);
-		task = apply();
-	}
+	// A call of bg in the task may have been paused with a lock that this call needs.
+	if (!paused)
+		for (const each of listOwnHolders(store, before))
+			sendSignal(each, "SIGCONT");
+	const task = updateTask(store, id, (now) => applyPause(now, paused));
 	if (task.status === "running" && paused) await pauseUnlocked(store, task);
 	else if (task.status === "running") await pauseTree(id, task.process, false);
 	else if (paused) setRunnable(store, task, false);
@@ -65,19 +61,30 @@ export async function pauseTask(
 const unlockTimeoutMs = 5000;
 
 /** Pauses the tree of a task. A call of bg in it first releases its locks, which others would wait for. */
-async function pauseUnlocked(
-	store: Store,
-	{ id, process }: Task,
-): Promise<void> {
+async function pauseUnlocked(store: Store, task: Task): Promise<void> {
+	const { id, process, paused_at } = task;
 	const deadline = performance.now() + unlockTimeoutMs;
 	for (;;) {
 		await pauseTree(id, process, true);
-		const tree = new Set(findTree(id, process).map(({ pid }) => pid));
-		const holders = listLockHolders(store).filter(({ pid }) => tree.has(pid));
+		// Whoever continued or ended the task meanwhile has signalled its processes before this pause.
+		const now = findTask(store, id);
+		if (!now || isFinal(now) || now.paused_at !== paused_at)
+			return pauseTree(id, process, false);
+		const holders = listOwnHolders(store, task);
 		if (holders.length === 0 || performance.now() > deadline) return;
-		for (const holder of holders) sendSignal(holder, "SIGCONT");
+		for (const each of holders) sendSignal(each, "SIGCONT");
 		await sleep(50);
 	}
+}
+
+/** The calls of bg in a task's tree that hold a lock. */
+function listOwnHolders(store: Store, { id, process }: Task): Identity[] {
+	const holders = listLockHolders(store).filter(
+		(each) => checkLiveness(each) === "alive",
+	);
+	if (holders.length === 0) return [];
+	const tree = new Set(findTree(id, process).map(({ pid }) => pid));
+	return holders.filter(({ pid }) => tree.has(pid));
 }
 
 /** An engine decides when a job runs, and whether it is suspended. */

@@ -136,7 +136,7 @@ export function finishByHook(store: Store, id: string, result: string): Task {
 			? now
 			: finishTask(now, { reason: "hook", at: timestamp(), facts }),
 	);
-	if (isFinal(task) && task.paused_at) unlessUnknown(() => resumeTree(id));
+	if (isFinal(task) && task.paused_at) unlessUnknown(() => resumeTree(task));
 	return task;
 }
 

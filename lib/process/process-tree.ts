@@ -170,8 +170,11 @@ export async function pauseTree(
  * Continues the paused processes of an ended task: nobody can unpause it any more.
  * @throws UnknownError if the processes cannot be read.
  */
-export function resumeTree(taskId: string, snapshot = takeSnapshot()): void {
-	for (const each of findTree(taskId, undefined, { snapshot }))
+export function resumeTree(
+	{ id, process }: Pick<Task, "id" | "process">,
+	snapshot = takeSnapshot(),
+): void {
+	for (const each of findTree(id, process, { snapshot }))
 		if (each.paused) signalProcess(each, "SIGCONT");
 }
 

@@ -88,7 +88,7 @@ export function openInput(): () => Promise<{ value?: Uint8Array }> {
 	return () => chunks.next();
 }
 
-/** Of the deferred code: the entry point of a built program has a copy of this module. */
+/** What the exit of this process waits for. (The entry point of a built program has a copy of this module.) */
 const holds = new Set<Promise<unknown>>();
 
 /** Holds the exit of this process until something is settled that nobody awaits. */
@@ -97,8 +97,8 @@ export function holdExit(until: Promise<unknown>): void {
 	holds.add(held);
 }
 
-/** Resolves once nothing holds the exit. */
-export async function isFreeToExit(): Promise<void> {
+/** Waits until nothing holds the exit. */
+export async function waitForHolds(): Promise<void> {
 	while (holds.size) await Promise.allSettled(holds);
 }
 

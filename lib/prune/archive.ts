@@ -145,7 +145,7 @@ export function archiveTasks(
 /** Whether the supervisor of a finished task may still write its record. */
 export const mayBeWritten = ({ supervisor, completed_at }: Task): boolean =>
 	supervisor !== undefined &&
-	Date.now() - Date.parse(completed_at ?? "") <= settledMs &&
+	!(Date.now() - Date.parse(completed_at ?? "") > settledMs) &&
 	checkLiveness(supervisor) !== "gone";
 
 // --- internal ---

@@ -160,8 +160,10 @@ function checkOnEndRan(store: Store, { id, on_end }: Task): void {
  * @throws BgError (refused) if it is about to.
  */
 function checkExitRecorded(task: Task): void {
-	const { id, process, exit_code, signal } = task;
-	if (process && (exit_code ?? signal) === undefined && mayBeWritten(task))
+	const { id, process, supervisor, exit_code, signal } = task;
+	if (!process || (exit_code ?? signal) !== undefined) return;
+	const isWatched = supervisor && checkLiveness(supervisor) === "alive";
+	if (isWatched || mayBeWritten(task))
 		throw refused(`${id} is kept: its supervisor is about to record its exit`);
 }
 

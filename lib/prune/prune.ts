@@ -64,11 +64,11 @@ export async function pruneTasks(
 ): Promise<PruneResult> {
 	const unreadable: UnreadableRecord[] = [];
 	const candidates: Candidate[] = [];
-	const heldEnds: string[] = [];
+	const pausedEnds: Task[] = [];
 	for (const task of iterateTasks(store, unreadable))
 		if (!isFinal(task))
 			candidates.push({ task, supervision: checkSupervision(task) });
-		else if (task.paused_at) heldEnds.push(task.id);
+		else if (task.paused_at) pausedEnds.push(task);
 	// One snapshot serves all tasks: it is taken after the supervision of all was checked.
 	let snapshot: Snapshot | undefined;
 	const getSnapshot = () => {
@@ -76,10 +76,11 @@ export async function pruneTasks(
 		return snapshot;
 	};
 	const run: PruneRun = { ...options, store, getSnapshot };
-	// Who ended a paused task may have died before it continued what the task left.
+	// A call that ended a paused task may have died before it continued the processes.
 	if (!options.dryRun)
-		for (const id of heldEnds)
-			unlessUnknown(() => resumeTree(id, getSnapshot()));
+		unlessUnknown(() => {
+			for (const task of pausedEnds) resumeTree(task, getSnapshot());
+		});
 	// Tasks are stopped at the same time: each may take more than 5 s.
 	const findings = await Promise.all(
 		candidates.map(async (each): Promise<PruneFinding> => {

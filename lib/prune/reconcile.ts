@@ -203,7 +203,7 @@ function recoverTask(
 	}
 	restoreAttemptOutput(store, task.id, task.attempt ?? 1);
 	const lostTask = markLost(store, task);
-	if (task.paused_at) resumeTree(task.id);
+	if (task.paused_at) resumeTree(task);
 	removeRunFiles(store, lostTask);
 	dequeue(store, task);
 	releaseSlot(store, task);

@@ -7,7 +7,13 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
-import { errorCode, errorMessage, wrapWriteErrors } from "../error.ts";
+import { setImmediate } from "node:timers/promises";
+import {
+	errorCode,
+	errorMessage,
+	isMachineFault,
+	wrapWriteErrors,
+} from "../error.ts";
 import { toLine } from "../print/text.ts";
 import {
 	buildSelfCommand,
@@ -131,7 +137,7 @@ const onEnds = new Set<ChildProcess>();
 const onEndTries = 3;
 
 const isTransient = (error: unknown) =>
-	/^(EAGAIN|EINTR|EIO|EMFILE|ENFILE|ENOMEM)$/.test(errorCode(error) ?? "") &&
+	(isMachineFault(error) || /^(EAGAIN|EINTR)$/.test(errorCode(error) ?? "")) &&
 	!isKilledAtStart(error);
 
 /** @param tries how often it is tried in all. */
@@ -157,8 +163,8 @@ function startOnEnd(store: Store, task: Task, tries: number): void {
 			detached: true,
 		});
 		child.on("error", fail);
-		// A start that fails says so when the code that runs now is through.
-		holdExit(new Promise((resolve) => setImmediate(resolve)));
+		// A failed start is reported after the code that runs now: this process must not exit before.
+		holdExit(setImmediate());
 		child.unref();
 		onEnds.add(child);
 		child.once("exit", () => onEnds.delete(child));

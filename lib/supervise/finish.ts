@@ -97,8 +97,11 @@ export async function concludeTask(
 	notifyWaiters(store);
 	if (!isCut) await retry(() => monitor.cut());
 	if (monitor.isReplaced) return undefined;
-	if (after?.paused_at)
-		await retry(async () => resumeTree(id, await takeSnapshotAsync()));
+	const resume = async () => {
+		if (after?.paused_at)
+			await retry(async () => resumeTree(task, await takeSnapshotAsync()));
+	};
+	if (after?.status === "queued") await resume();
 	if (after?.status === "queued" && monitor.putBack !== undefined)
 		return undefined;
 	if (after?.status === "queued") {
@@ -119,6 +122,7 @@ export async function concludeTask(
 	});
 	if (task.kind === "droid")
 		await retry(() => endMessages(store, after ?? task, task));
+	await resume();
 	await countWholeStream(store, task);
 	if (exit) {
 		const root =

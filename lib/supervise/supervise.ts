@@ -14,7 +14,7 @@ import type { StopCause } from "../engine/types.ts";
 import { errorMessage } from "../error.ts";
 import { toLine } from "../print/text.ts";
 import { checkLiveness, identifyChild } from "../process/identity.ts";
-import { isFreeToExit } from "../process/runtime.ts";
+import { waitForHolds } from "../process/runtime.ts";
 import {
 	raiseSignal,
 	shutdownSignals,
@@ -110,7 +110,7 @@ export async function supervise(argv: readonly string[]): Promise<void> {
 	} finally {
 		removeClaims();
 		notifyRest();
-		await isFreeToExit();
+		await waitForHolds();
 	}
 }
 

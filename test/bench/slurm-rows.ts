@@ -51,7 +51,7 @@ async function compareLaunches(bench: Bench, { env }: Store): Promise<Figure> {
 	};
 	const theirs = { env, argv: sbatch("--hold") };
 	const ratio = await compare(bench, ours, theirs);
-	empty(bench, env);
+	cancelJobs(bench, env);
 	return ratioFigure("launch to Slurm / sbatch", 1.5, ratio);
 }
 
@@ -113,7 +113,7 @@ async function measureWaiter(
 	} finally {
 		waiter.kill("SIGKILL");
 		await waiter.exited;
-		empty(bench, env);
+		cancelJobs(bench, env);
 	}
 }
 
@@ -144,6 +144,6 @@ const listJobs = (bench: Bench, env: Call["env"]): string =>
 	read(bench, { argv: ["squeue", "--noheader"], env });
 
 /** Removes all jobs. */
-function empty(bench: Bench, env: Call["env"]): void {
+function cancelJobs(bench: Bench, env: Call["env"]): void {
 	read(bench, { argv: ["scancel", "--quiet", "--user=root"], env });
 }

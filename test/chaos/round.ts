@@ -49,7 +49,7 @@ const restTimeoutMs = 90_000;
 /** How long after the last call a supervisor may still die at its crash point, in ms. */
 const lateCrashMs = 2000;
 
-/** A call from inside of a task stops with it: how long calls may take until paused tasks go on, in ms. */
+/** How long calls may take before paused tasks are continued, in ms: a call inside of one is paused with it. */
 const heldCallMs = 60_000;
 
 /** Ends every pause and limit. */
@@ -138,7 +138,6 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		const call = act(each).finally(() => going.delete(call));
 		going.add(call);
 	}
-	/** Lets go on what was held back. */
 	const release = async () => {
 		for (const argv of releases) {
 			const released = await makeCall(
@@ -150,9 +149,9 @@ export async function playRound(plan: Plan, former?: string): Promise<Result> {
 		}
 	};
 	await Promise.all(killing);
-	const timer = setInterval(release, heldCallMs);
-	await Promise.all(going);
-	clearInterval(timer);
+	const over = () => Promise.all(going).then(() => true);
+	while (!(await Promise.race([over(), Bun.sleep(heldCallMs)])))
+		await release();
 	await Bun.sleep(lateCrashMs);
 	rmSync(fire);
 	await release();

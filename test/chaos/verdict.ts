@@ -256,7 +256,8 @@ function* judgeEnd(
 		seen.isUnfollowed ||
 		calls.some(({ killed, action }) => killed && mayEnd.has(action.call.verb));
 	// A resumed task has none.
-	if (task.on_end && seen.followed === 0 && !mayBeTaken)
+	const isExpected = plan?.onEnd && !task.resume_of;
+	if (isExpected && seen.followed === 0 && !mayBeTaken)
 		yield "did not run its --on-end";
 	if (seen.began !== undefined)
 		for (const other of task.after ?? []) {
@@ -498,10 +499,11 @@ function* judgeNotices(
 				["wait", "status", "output", "cancel"].includes(call.verb),
 		);
 		const isCollected = collectors.some(
-			({ action: { call }, stdout, stderr, code }) =>
+			({ action: { call }, stdout, stderr, code, killed }) =>
 				call.verb === "cancel" ||
 				// Its answer is the text of the task alone. It may be killed once that is printed.
-				(call.verb === "output" && (code === 0 || stdout + stderr !== "")) ||
+				(call.verb === "output" &&
+					(code === 0 || (killed && stdout + stderr !== ""))) ||
 				stdout.includes(id),
 		);
 		if (!hooks.length && !isCollected && !isHalfDeleted(calls, task))

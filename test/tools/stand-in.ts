@@ -99,10 +99,11 @@ async function execute(command: string): Promise<Result> {
 		timestamp: Date.now(),
 		session_id,
 	});
-	const tool = spawn("bash", ["-c", command], { detached: true });
+	// Before the tool runs: whoever sees it may send a signal.
 	const stop = () => tool.kill("SIGTERM");
 	process.on("SIGTERM", stop);
 	process.on("SIGINT", stop);
+	const tool = spawn("bash", ["-c", command], { detached: true });
 	let output = "";
 	tool.stdout.on("data", (bytes) => {
 		output += bytes;

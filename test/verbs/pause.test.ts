@@ -1,6 +1,7 @@
 import { describe, expect } from "bun:test";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { readProcess } from "../../lib/process/proc.ts";
 import { updateTask } from "../../lib/store/records.ts";
 import { isFinal, timestamp } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
@@ -132,11 +133,28 @@ describe("a call of bg inside of a task that holds a lock", () => {
 	concurrentTest("releases it before it is paused", async () => {
 		const box = sandbox();
 		const id = await runHolder(box, "queue,here");
-		await locked(box, id);
+		const holder = await locked(box, id);
 		expect(await box.bg(["pause", id])).toMatchObject({ code: 0 });
 		expect(readdirSync(join(box.dir, ".locks"))).not.toContain("queue,here");
+		expect(readProcess(holder)?.paused).toBe(true);
 		expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
 	});
+
+	concurrentTest(
+		"is not paused if its task is continued meanwhile",
+		async () => {
+			const box = sandbox();
+			const id = await runHolder(box, "queue,here");
+			const holder = await locked(box, id);
+			const pausing = box.bg(["pause", id]);
+			await box.untilTask(id, (task) => task.paused_at, "its pause");
+			expect(await box.bg(["unpause", id])).toMatchObject({ code: 0 });
+			await pausing;
+			expect(box.record(id)).not.toHaveProperty("paused_at");
+			expect(readProcess(holder)?.paused).toBe(false);
+			expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
+		},
+	);
 
 	concurrentTest("does not keep its task from going on", async () => {
 		const box = sandbox();
@@ -172,26 +190,30 @@ concurrentTest("what a paused attempt leaves behind goes on", async () => {
 	expect(await endOf(box, id)).toMatchObject({ status: "completed" });
 });
 
-concurrentTest.each(["complete", "hook-complete"])(
-	"what was held and then ended by %s goes on",
-	async (verb) => {
-		const box = sandbox();
-		const untilGo = "until test -e go; do sleep 0.2; done; echo over";
-		const id = await script(box, [], untilGo);
-		const { session_id = "" } = await running(box, id);
-		await box.bg(["pause", id]);
-		const answer =
-			verb === "complete"
-				? await box.bg([verb, id, "early"])
-				: await box.bg([verb], {
-						input: JSON.stringify(stopOf(session_id, { task_result: "early" })),
-					});
-		expect(answer.json()).toMatchObject({ id, completed: true });
-		writeFileSync(join(box.home, "go"), "");
-		await until(() => treeOf(id).length === 0, "the process to end");
-		expect(outputOf(box, id)).toBe("over\n");
-	},
-);
+concurrentTest.each([
+	["complete", ""],
+	["complete", "exec env -i "],
+	["hook-complete", ""],
+])("what was held and then ended by %s goes on: %s", async (verb, before) => {
+	const box = sandbox();
+	const untilGo = "until test -e go; do sleep 0.2; done; echo over";
+	const id = await script(box, [], `${before}sh -c '${untilGo}'`);
+	const { session_id = "" } = await running(box, id);
+	await box.bg(["pause", id]);
+	const answer =
+		verb === "complete"
+			? await box.bg([verb, id, "early"])
+			: await box.bg([verb], {
+					input: JSON.stringify(stopOf(session_id, { task_result: "early" })),
+				});
+	expect(answer.json()).toMatchObject({ id, completed: true });
+	writeFileSync(join(box.home, "go"), "");
+	await until(
+		() => outputOf(box, id) === "over\n",
+		"the process to end",
+		() => outputOf(box, id),
+	);
+});
 
 concurrentTest("prune continues what an end by hand left held", async () => {
 	const box = sandbox();
@@ -204,7 +226,7 @@ concurrentTest("prune continues what an end by hand left held", async () => {
 	process.kill(pid, "SIGSTOP");
 	writeFileSync(join(box.home, "go"), "");
 	expect((await box.bg(["prune", "--dry-run"])).code).toBe(0);
-	expect(isAlive(pid)).toBe(true);
+	expect(readProcess(pid)?.paused).toBe(true);
 	expect((await box.bg(["prune"])).code).toBe(0);
 	await until(() => treeOf(id).length === 0, "the process to end");
 });

@@ -44,7 +44,7 @@ export default defineVerb({
 				facts: { result: truncateBytes(args.result, maxResultBytes, "first") },
 			});
 		});
-		if (changed && task.paused_at) unlessUnknown(() => resumeTree(id));
+		if (changed && task.paused_at) unlessUnknown(() => resumeTree(task));
 		if (changed) await followEnd(store, id);
 		if (changed && task.engine) void loadedEngine()?.ring([task]);
 		const json = { id, taskId: id, status: task.status, completed: changed };

@@ -15,7 +15,7 @@ import {
 	errorCode,
 	errorMessage,
 	refused,
-	toReadError,
+	toInputError,
 	usage,
 } from "../../error.ts";
 import { currentFolder, sleepSync } from "../../process/runtime.ts";
@@ -183,7 +183,7 @@ export function readBytes(flag: string, path: string): Buffer {
 			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
 		return bytes;
 	} catch (error) {
-		throw toReadError(`${flag} ${path}`, error);
+		throw toInputError(`${flag} ${path}`, error);
 	}
 }
 
@@ -198,7 +198,7 @@ export function readGivenStdin(options: DroidOptions): Buffer | undefined {
 	try {
 		return readBounded(0);
 	} catch (error) {
-		throw toReadError("--stdin -", error);
+		throw toInputError("--stdin -", error, " (give a file)");
 	}
 }
 

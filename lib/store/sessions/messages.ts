@@ -242,8 +242,8 @@ export function countStop(store: Store, task: string): void {
 }
 
 /**
- * Marks the session of a droid task if messages wait for the task, and not the one before any more. Called when the
- * session has become known or is another one: a sender marks the session that it knows.
+ * Marks the session of a droid task if messages wait for the task, and unmarks the one before. Called when the session
+ * has become known or is another one: a sender marks the session that it knows.
  * @param task as it was before.
  */
 export function markIfMessaged(
@@ -272,7 +272,7 @@ export const isSessionMessaged = (
 
 /**
  * Removes what only a running task needs: the texts for droid, and the mark of its session if nothing is due.
- * @param before the task when its last attempt began: its session was another one then.
+ * @param before the task as its last attempt began: its session may have changed since.
  */
 export function endMessages(store: Store, task: Task, before = task): void {
 	const { id } = task;
@@ -281,8 +281,8 @@ export function endMessages(store: Store, task: Task, before = task): void {
 	for (const name of listNames(store, folder))
 		if (name.endsWith(".text") || name === "stops")
 			rmSync(`${folder}/${name}`, { force: true });
-	for (const { droid_session_id } of new Set([task, before]))
-		unmark(store, droid_session_id, id);
+	const sessions = [task, before].map((each) => each.droid_session_id);
+	for (const session of new Set(sessions)) unmark(store, session, id);
 }
 
 // --- internal ---
