@@ -66,7 +66,7 @@ async function pauseUnlocked(store: Store, task: Task): Promise<void> {
 	const deadline = performance.now() + unlockTimeoutMs;
 	for (;;) {
 		await pauseTree(id, process, true);
-		// Whoever continued or ended the task meanwhile has signalled its processes before this pause.
+		// If the task was continued or ended meanwhile, its processes got that signal before this one.
 		const now = findTask(store, id);
 		if (!now || isFinal(now) || now.paused_at !== paused_at)
 			return pauseTree(id, process, false);

@@ -99,7 +99,7 @@ async function execute(command: string): Promise<Result> {
 		timestamp: Date.now(),
 		session_id,
 	});
-	// Before the tool runs: whoever sees it may send a signal.
+	// Before the tool runs: a test that sees it may send a signal.
 	const stop = () => tool.kill("SIGTERM");
 	process.on("SIGTERM", stop);
 	process.on("SIGINT", stop);

@@ -229,7 +229,7 @@ class Run {
 		}
 	}
 
-	/** Waits until all tasks have ended, as somebody who looks from time to time. */
+	/** Lists the tasks every second until all have ended. */
 	async #settle(): Promise<void> {
 		const deadline = performance.now() + 300_000;
 		for (;;) {
