@@ -1,9 +1,9 @@
 /**
- * Runs a verb: resolves its name, checks argv, lets citty parse and run it, and reports errors. A verb is
- * loaded when it is called. Returns an exit code; the entry point exits.
+ * Runs a verb: resolves its name, checks argv, runs it, and reports errors. A verb is loaded when it is
+ * called. Returns an exit code; the entry point exits.
  */
 import { existsSync } from "node:fs";
-import { type CommandDef, runCommand } from "citty";
+import type { ParsedArgs } from "citty";
 import { version } from "../../package.json" with { type: "json" };
 import {
 	BgError,
@@ -18,12 +18,7 @@ import { waitForHolds } from "../process/runtime.ts";
 import { insertProgramCommand } from "../process/self.ts";
 import { openStore } from "../store/directory.ts";
 import { jobsFolder, storeDir } from "../store/paths.ts";
-import {
-	type Args,
-	formatRawArgs,
-	selectFlags,
-	tokenize,
-} from "./arguments.ts";
+import { type Args, selectFlags, tokenize } from "./arguments.ts";
 import { warnOfEngine } from "./reply.ts";
 import { checkCall, loadVerb, type Verb } from "./verb.ts";
 import { verbs } from "./verbs.ts";
@@ -63,17 +58,9 @@ async function runVerb(name: string, argv: readonly string[]): Promise<number> {
 	if (call.values.json && call.values.text)
 		throw usage("--json and --text cannot be combined");
 	await loadEngine();
-	const command: CommandDef<Args> = {
-		args: call.args,
-		// citty's arguments are a proxy that converts the name at each access. It takes `--no-x` as a negated `--x`.
-		run: (context) =>
-			verb.run?.({
-				...context,
-				args: Object.assign({ ...context.args }, call.values),
-			}),
-	};
-	const rawArgs = formatRawArgs(call);
-	const { result } = await runCommand(command, { rawArgs, data: verbs });
+	const args = call.values as ParsedArgs<Args>;
+	const context = { rawArgs: [...argv], args, cmd: verb, data: verbs };
+	const result: unknown = await verb.run?.(context);
 	warnOfEngine();
 	if (typeof result === "number") return result;
 	return result === false ? exitCodes.failed : exitCodes.ok;
