@@ -90,13 +90,13 @@ export const computeDelayLeftMs = (
 ): number =>
 	attempt === 1 ? Math.max(Date.parse(not_before ?? "") - now || 0, 0) : 0;
 
-/** Whether a task that ended as `ended` is to be retried. */
+/** Whether a task that ended as `ended` is to be retried. What its engine started again was no failure of it. */
 export function isRetryable(task: Task, ended: Task): boolean {
 	return (
 		!isFinal(task) &&
 		ended.status === "error" &&
 		(ended.reason === "exit" || ended.reason === "spawn") &&
-		(task.attempt ?? 1) <= (task.retries ?? 0) &&
+		(task.attempt ?? 1) - (task.engine?.run ?? 0) <= (task.retries ?? 0) &&
 		!isBudgetSpent(ended)
 	);
 }

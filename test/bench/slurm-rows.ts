@@ -1,4 +1,6 @@
 /** The rows about Slurm: what bg adds to its programs. They start a cluster on this machine. */
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { type Cluster, missingForCluster, start } from "../slurm/cluster.ts";
 import { writeBatch } from "./batches.ts";
 import { measureCost } from "./cost.ts";
@@ -23,6 +25,7 @@ export const slurmRows: Rows = {
 				await compareLaunches(bench, open()),
 				await compareArrays(bench, open),
 				await timeCancel(bench, open()),
+				await timeTerm(bench, open()),
 				await measureWaiter(bench, open()),
 			];
 		} finally {
@@ -86,6 +89,31 @@ async function timeCancel(bench: Bench, { env }: Store): Promise<Figure> {
 	if (listJobs(bench, env)) throw new Error("jobs are left");
 	const what = `cancel --all of ${count} tasks that wait on Slurm`;
 	return { what, measured, limit: 5, unit: " s", detail: "" };
+}
+
+/** Times `cancel` until the command on its node gets SIGTERM: the median of ten. */
+async function timeTerm(bench: Bench, { env }: Store): Promise<Figure> {
+	const log = join(bench.base, "term");
+	const script = `trap 'date +%s%3N >>${log}; exit' TERM; echo >>${log}; while :; do sleep .01; done`;
+	const lines = () => (existsSync(log) ? readFileSync(log, "utf8") : "").trim();
+	const times: number[] = [];
+	for (let round = 0; round < 10; round++) {
+		rmSync(log, { force: true });
+		const words = ["run", "-q", "x", "--", "sh", "-c", script];
+		const id = read(bench, { argv: [bench.bg, ...words], env });
+		await until(() => existsSync(log), "the start of a task");
+		const start = Date.now();
+		read(bench, { argv: [bench.bg, "cancel", id], env });
+		await until(() => lines() !== "", "a SIGTERM");
+		times.push((Number(lines()) - start) / 1000);
+	}
+	return {
+		what: "cancel, until the command on its node has SIGTERM",
+		measured: median(times),
+		limit: 1,
+		unit: " s",
+		detail: `${Math.max(...times)} s at most`,
+	};
 }
 
 /** The CPU time of `bg wait`, with what it calls, while many tasks wait on Slurm. */

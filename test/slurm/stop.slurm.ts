@@ -215,8 +215,11 @@ describe("Slurm ends a job:", () => {
 		"put back with --requeue, it runs again, and what ran is an attempt",
 		async () => {
 			const box = clusterBox(cluster);
-			const text = "echo run $BG_ATTEMPT; test -e go || sleep 300";
-			const id = await box.submit(text, ["--engine-args=--requeue"]);
+			const text =
+				"echo run $BG_ATTEMPT; test -e go || sleep 300; test $BG_ATTEMPT = 3";
+			// The run that is put back is none of its retries.
+			const flags = ["--engine-args=--requeue", "--retries=1"];
+			const id = await box.submit(text, flags);
 			const { engine } = await started(box, id);
 			const job = engine?.job ?? "";
 			await said(box, id, "run 1");
@@ -239,11 +242,12 @@ describe("Slurm ends a job:", () => {
 			const task = await endOf(box, id);
 			expect(task).toMatchObject({
 				status: "completed",
-				attempt: 2,
+				attempt: 3,
 				engine: { run: 1, job },
 			});
 			expect(outputOf(box, `${id}.1`)).toBe("run 1\n");
-			expect(outputOf(box, id)).toBe("run 2\n");
+			expect(outputOf(box, `${id}.2`)).toBe("run 2\n");
+			expect(outputOf(box, id)).toBe("run 3\n");
 		},
 	);
 

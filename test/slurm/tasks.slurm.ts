@@ -219,6 +219,18 @@ describe("a task on Slurm", () => {
 			expect(refused).toMatchObject({ code: 2 });
 			expect(refused.error).toContain(`bg wait ${local}`);
 			await box.bg(["cancel", local]);
+			// One of this machine may follow one that Slurm has not started yet.
+			const first = await box.submit("true", ["--engine-args=--begin=now+3"]);
+			const words = ["run", "-q", "--after", first, "d", "--", "true"];
+			const follower = (await box.bg(words)).stdout.trim();
+			expect(box.record(follower)).toMatchObject({ status: "queued" });
+			const end = await endOf(box, follower);
+			expect(end).toMatchObject({ status: "completed" });
+			const before = await endOf(box, first);
+			expect(before).toMatchObject({ status: "completed" });
+			expect(Date.parse(end.started_at ?? "")).toBeGreaterThanOrEqual(
+				Date.parse(before.completed_at ?? ""),
+			);
 		},
 	);
 

@@ -45,8 +45,8 @@ class Run {
 	readonly played: Played = {
 		planned: new Map(),
 		hits: new Map(),
-		killedNodes: new Set(),
-		controllerKills: 0,
+		nodeKills: new Map(),
+		controllerKills: [],
 		problems: [],
 	};
 	readonly events = new Map<string, number>();
@@ -168,7 +168,8 @@ class Run {
 			}
 			case "node killed": {
 				const node = this.#dice.pick(cluster.nodes);
-				this.played.killedNodes.add(node);
+				const before = this.played.nodeKills.get(node) ?? [];
+				this.played.nodeKills.set(node, [...before, Date.now()]);
 				await cluster.killNode(node);
 				await Bun.sleep(this.#dice.below(15_000));
 				await cluster.startNode(node);
@@ -180,7 +181,7 @@ class Run {
 				await cluster.startController();
 				return true;
 			case "controller killed":
-				this.played.controllerKills++;
+				this.played.controllerKills.push(Date.now());
 				await cluster.killController();
 				await cluster.startController();
 				return true;

@@ -22,8 +22,10 @@ export type Played = {
 	planned: Map<string, Planned>;
 	/** What was done to a task. */
 	hits: Map<string, Set<string>>;
-	killedNodes: Set<string>;
-	controllerKills: number;
+	/** When each node was killed, in ms since the epoch. */
+	nodeKills: Map<string, number[]>;
+	/** When the controller was killed. */
+	controllerKills: number[];
 	/** What was wrong while it went on. */
 	problems: string[];
 };
@@ -77,7 +79,7 @@ function findFault(
 	home: string,
 	task: Task,
 	records: ReadonlyMap<string, Task>,
-	{ planned, hits, killedNodes, controllerKills }: Played,
+	{ planned, hits, nodeKills, controllerKills }: Played,
 ): string | undefined {
 	const { id, status, reason, error = "", exit_code } = task;
 	// Its launch was answered by nobody; then the plan is in its description.
@@ -89,10 +91,16 @@ function findFault(
 	const begun = steps.filter(([what]) => what === "begin").length;
 	if (begun > (task.attempt ?? 1)) return `it has begun ${begun} times`;
 	const latest = Math.max(0, ...steps.map(([, at]) => Number(at)));
-	if (latest > Date.parse(task.completed_at ?? "") + toleranceMs)
+	const endedAt = Date.parse(task.completed_at ?? "");
+	if (latest > endedAt + toleranceMs)
 		return `it went on until ${new Date(latest).toISOString()}, after its end`;
 	const isWhole = steps.at(-1)?.[0] === "end";
 	const was = (what: string) => hits.get(id)?.has(what) === true;
+	const launchedAt = Date.parse(task.queued_at ?? "");
+	const isBetween = (at: number) =>
+		at > launchedAt - toleranceMs && at < endedAt + toleranceMs;
+	const wasNodeKilled = nodeKills.get(task.engine?.node ?? "")?.some(isBetween);
+	const wasControllerKilled = controllerKills.some(isBetween);
 	switch (reason) {
 		case "exit":
 			if (!isWhole) return "it was not at its end";
@@ -103,15 +111,15 @@ function findFault(
 		case "cancel":
 			return was("task cancelled") ? undefined : "nobody cancelled it";
 		case "shutdown":
-			return was("job cancelled") || controllerKills
+			return was("job cancelled") || wasControllerKilled
 				? undefined
 				: "nobody cancelled its job";
 		case "engine":
-			return was("supervisor killed") || killedNodes.size || controllerKills
+			return was("supervisor killed") || wasNodeKilled || wasControllerKilled
 				? undefined
 				: "nothing happened to it";
 		case "lost":
-			return controllerKills ? undefined : "its engine forgot nothing";
+			return wasControllerKilled ? undefined : "its engine forgot nothing";
 		case "dependency":
 			return (task.after ?? []).some(
 				(other) => records.get(other)?.status !== "completed",
