@@ -138,14 +138,16 @@ export async function start(options: ClusterOptions = {}): Promise<Cluster> {
 		slurm,
 		startNode: async (name) => {
 			startHost(name);
+			let state = "";
 			await until(
 				async () => {
 					const set = ["scontrol", "update", `node=${name}`, "state=resume"];
 					await run(set);
-					const { stdout } = await run(["sinfo", "-h", "-n", name, "-o", "%t"]);
-					return /^(idle|mix|alloc)$/m.test(stdout);
+					const ask = ["sinfo", "-h", "-n", name, "-o", "%t %E"];
+					state = (await run(ask)).stdout;
+					return /^(idle|mix|alloc|comp) /m.test(state);
 				},
-				() => `${name} does not come up: ${tail(folder, name)}`,
+				() => `${name} is ${state.trim()}: ${tail(folder, name)}`,
 			);
 		},
 		killNode: (name) => stopDaemon(name, "SIGKILL"),
