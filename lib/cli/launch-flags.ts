@@ -32,7 +32,7 @@ import { flag, option } from "./verb.ts";
 export const launchReplyFlags = {
 	quiet: flag("print only the id", { alias: "q" }),
 	wait: flag(
-		"wait for the end: show the result, exit 0 or 1, or as the command did",
+		"wait for the end, show the result, exit 0 or 1, or with the command's code",
 	),
 	...formatFlags,
 } as const;
@@ -44,7 +44,7 @@ const engineArgsFlag = option(
 
 /** Where a task runs that comes from another one. */
 export const rerunEngineFlags = {
-	on: option("engine", "run it there, not where that task ran", {
+	on: option("engine", "run it on this engine, not on the original one", {
 		from: [...engineNames, "local"],
 	}),
 	"engine-args": engineArgsFlag,
@@ -53,7 +53,7 @@ export const rerunEngineFlags = {
 /** The limit on the tokens of a droid. */
 export const tokensFlag = option(
 	"n|200k|2M",
-	"stop it after the turn that passes this many tokens (without those from the cache)",
+	"stop it after the turn that passes this many tokens (cached ones are not counted)",
 );
 
 /** Flags of launch and run. */
@@ -64,14 +64,17 @@ export const launchFlags = {
 	}),
 	stdin: option(
 		"file",
-		"the standard input (/dev/null); -: that of this command, at most 16 MiB; keep: what bg send writes",
+		"the standard input (/dev/null); -: bg's own, at most 16 MiB; keep: what bg send writes",
 		{ from: "files" },
 	),
 	tag: option("tag", "a tag for bg list --tag; may be repeated", {
 		multiple: true,
 	}),
 	timeout: option("90s|30m|2h", "the maximum run time"),
-	delay: option("90s|30m|2h", "start that much later"),
+	delay: option(
+		"90s|30m|2h",
+		"start no earlier than this long after the launch",
+	),
 	after: option("ids", "start after these tasks complete (comma-separated)", {
 		from: "tasks",
 	}),
@@ -91,7 +94,7 @@ export const launchFlags = {
 	"engine-args": engineArgsFlag,
 	"on-end": option(
 		"line",
-		"run this by /bin/sh after the end, or a JSON array as argv; it gets $BG_ENDED_ID and $BG_ENDED_STATUS",
+		"run this line in /bin/sh after the end (a JSON array is an argv); it gets $BG_ENDED_ID and $BG_ENDED_STATUS",
 	),
 	...launchReplyFlags,
 } as const;

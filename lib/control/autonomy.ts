@@ -12,7 +12,7 @@ import { taskVariable } from "../task/variables.ts";
 /** The autonomy that a command counts as: it may do anything. */
 export const commandAutonomy = "medium" satisfies Autonomy;
 
-/** The autonomy of the task that this runs in; undefined outside of tasks, or if it has none. */
+/** The autonomy of the task running this command; undefined outside of tasks, or if it has none. */
 export function readParentAutonomy(): Autonomy | undefined {
 	const id = readOwnTaskId();
 	try {
@@ -23,7 +23,7 @@ export function readParentAutonomy(): Autonomy | undefined {
 }
 
 /**
- * Checks that the task that this runs in has at least the autonomy of the task it acts on.
+ * Checks that the task running this command has at least the autonomy of the task it acts on.
  * @param verb for the error.
  * @throws BgError (refused).
  */
@@ -37,7 +37,7 @@ export const assertAutonomyOver = (
 	);
 
 /**
- * Checks that the task that this runs in has at least an autonomy.
+ * Checks that the task running this command has at least an autonomy.
  * @param what needs it, for the error.
  * @throws BgError (refused).
  */
@@ -45,7 +45,7 @@ export function assertAutonomy(needed: Autonomy, what: string): void {
 	const own = readParentAutonomy();
 	if (own && autonomies.indexOf(own) < autonomies.indexOf(needed))
 		throw refused(
-			`${what} needs autonomy ${needed}, and the task that this runs in has ${own}: let its launcher do it`,
+			`${what} needs autonomy ${needed}, but the task running this command has ${own}: let its launcher do it`,
 		);
 }
 

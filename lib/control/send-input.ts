@@ -123,6 +123,6 @@ function assertTakesInput(task: Task): void {
 	const machine = process?.machine;
 	if (machine !== undefined && !engine && !isHere(task))
 		throw refused(
-			`${id} runs on ${describeMachine(machine)}: its input can be sent to from there only`,
+			`${id} runs on ${describeMachine(machine)}: bg send reaches its input only from there`,
 		);
 }

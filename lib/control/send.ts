@@ -63,7 +63,7 @@ export function sendMessage(store: Store, id: string, text: string): Sent {
 }
 
 /**
- * Sends a note from the task that this runs in to its parent's session.
+ * Sends a note from the task running this command to its parent's session.
  * @throws BgError: usage outside of tasks or for a bad text, refused if no session would get it.
  */
 export function sendNote(store: Store, text: string): Sent {
@@ -139,7 +139,7 @@ export function identifySender(store: Store, task: Task): Sender {
 			findAncestors(store, task.id).has(own);
 		if (own && isAncestor) return { by: "task", id: own };
 		throw refused(
-			`${task.id} was not launched by the task that this runs in: a task sends to those that it launched, and to its parent (bg send parent)`,
+			`${task.id} was not launched by the task running this command: a task sends only to tasks it launched, and to its parent (bg send parent)`,
 		);
 	}
 	const session = process.env.BG_SESSION_ID;
@@ -187,7 +187,7 @@ function sendToDroid(
 	assertUnfinished(task);
 	if (!isHooked(store, task))
 		throw refused(
-			`${id} would not get it: droid has no hook of bg, which delivers messages (bg install adds it; a droid reads its hooks when it starts)`,
+			`${id} cannot get messages: droid does not have bg's hooks, which deliver them (bg install adds them; a droid reads its hooks when it starts)`,
 		);
 	let message = "";
 	const now = updateTask(store, id, (current) => {
@@ -250,6 +250,6 @@ function checkText(text: string): void {
 	const bytes = Buffer.byteLength(text);
 	if (bytes > maxMessageBytes)
 		throw usage(
-			`the message has ${bytes} bytes, and ${maxMessageBytes} are the most: write it to a file and send the path (${toLine(text, 20)})`,
+			`the message has ${bytes} bytes, the maximum is ${maxMessageBytes}: write it to a file and send the path (${toLine(text, 20)})`,
 		);
 }

@@ -85,7 +85,7 @@ export function parseArguments(text: string): string[] {
 		if (isOwn(word)) throw usage(`--engine-args ${word}: bg sets that itself`);
 		if (word === "--" || (!word.startsWith("-") && !isValue))
 			throw usage(
-				`--engine-args: ${JSON.stringify(toLine(word, 80))} is no option of sbatch`,
+				`--engine-args: ${JSON.stringify(toLine(word, 80))} is not an option of sbatch`,
 			);
 	}
 	return words;

@@ -102,18 +102,18 @@ export function describeEnd({
 	const [code = "", signal = ""] = exit?.split(":") ?? [];
 	if (/^CANCELLED/.test(state))
 		return { reason: "shutdown", error: `cancelled at Slurm ${words}` };
-	const left = isLeaky ? ", where what it ran may live on" : "";
+	const left = isLeaky ? "; processes it started may still be running" : "";
 	const sentence =
 		(state === "NODE_FAIL" && node
 			? `node ${node} failed`
 			: sentences[state]) ??
 		(Number(code) === scriptExits.notShared
-			? `the folder of tasks is not there${where}: it must be shared`
+			? `the folder of tasks does not exist${where}: it must be shared`
 			: Number(code) === scriptExits.noProgram
 				? `bg is not installed${where}`
 				: Number(signal)
 					? `its supervisor was killed by signal ${signal}${where}${left}`
-					: `its job ended${where} without a word of its supervisor`);
+					: `its job ended${where}, and its supervisor recorded no end`);
 	return { reason: "engine", error: `${sentence} ${words}` };
 }
 

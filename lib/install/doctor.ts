@@ -177,7 +177,7 @@ function describeOutdated(found: Installation): Finding {
 	if (kind !== "plugin") return { says, fix: formatFix(`install --${kind}`) };
 	return marketplace
 		? {
-				says: `${says} (type also what install prints)`,
+				says: `${says} (then run the commands that install prints)`,
 				fix: formatFix(`install --plugin ${quoteForShell(marketplace)}`),
 			}
 		: { says, fix: `droid ${location.replace(" ", " update ")}` };

@@ -182,7 +182,7 @@ function markJobOver(store: Store, task: Task): Task {
 	const end =
 		state.phase === "over"
 			? state.end
-			: { reason: "lost" as const, error: "its engine knows no job of it" };
+			: { reason: "lost" as const, error: "its engine has no job for it" };
 	const reason = completed ? "stream" : end.reason;
 	return finishTask(task, { ...end, reason, at: timestamp(), facts });
 }

@@ -91,7 +91,7 @@ describe("the controller", () => {
 		expect(box.record(pending)).toMatchObject({
 			status: "error",
 			reason: "lost",
-			error: expect.stringContaining("engine knows no job"),
+			error: expect.stringContaining("engine has no job for it"),
 		});
 		// Slurm ends the job that it does not know: its supervisor records that.
 		await box.sh("login", "touch go");

@@ -82,7 +82,7 @@ describe("a node without", () => {
 			const task = await endOf(box, id);
 			expect(task).toMatchObject({ status: "error", reason: "engine" });
 			expect(task.error).toMatch(
-				/^the folder of tasks is not there on n2: it must be shared \(slurm \d+: FAILED\)$/,
+				/^the folder of tasks does not exist on n2: it must be shared \(slurm \d+: FAILED\)$/,
 			);
 			const left = await box.sh("n2", `ls -A ${box.dir}`);
 			expect(left.stdout).toBe("");

@@ -273,7 +273,7 @@ describe("Slurm ends a job:", () => {
 	);
 
 	concurrentTest(
-		"its supervisor killed: the end of the job decides, and says what may live on",
+		"its supervisor killed: the end of the job decides, and says what may still run",
 		async () => {
 			const box = clusterBox(cluster);
 			const id = await box.submit("sleep 300");

@@ -46,7 +46,7 @@ test("inside a task, a change of another needs the autonomy of that one; a comma
 		]);
 		if (!isAllowed)
 			expect(error).toContain(
-				`${words[0]} of ${id} needs autonomy ${needed}, and the task that this runs in has ${own}`,
+				`${words[0]} of ${id} needs autonomy ${needed}, but the task running this command has ${own}`,
 			);
 	};
 	// The interesting pairs only: each is a process, in each form.

@@ -74,7 +74,9 @@ describe("a batch", () => {
 			"1K",
 		]);
 		expect(lost).toMatchObject({ code: 2 });
-		expect(lost.error).toContain("--max-output does not go with --batch");
+		expect(lost.error).toContain(
+			"--max-output cannot be combined with --batch",
+		);
 		expect(missing.error).toContain("--batch /none/such: ");
 	});
 

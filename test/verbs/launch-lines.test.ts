@@ -146,12 +146,12 @@ test("what is behind -- is text, byte for byte", async () => {
 test.each([
 	[
 		["d", "p", "reviewer", "low"],
-		"low is an autonomy level, in the place of the session",
+		"low is an autonomy level, but stands in the place of the session",
 		"launch d p --droid reviewer --autonomy low",
 	],
 	[
 		["d", "p", "low"],
-		"low is an autonomy level, in the place of the droid",
+		"low is an autonomy level, but stands in the place of the droid",
 		"launch d p --autonomy low",
 	],
 	[

@@ -373,7 +373,7 @@ concurrentTest("who may send to whom, and what is refused", async () => {
 		[["send", id], {}, 2, /no message/],
 		[["send", id, "x", "--file", "y"], {}, 2, /given twice/],
 		[["send", id, "x", "--timeout", "1s"], {}, 2, /--timeout is for --wait/],
-		[["send", id, "-"], big, 2, /65537 bytes, and 65536 are the most/],
+		[["send", id, "-"], big, 2, /65537 bytes, the maximum is 65536/],
 		[["send", id, "x", "--wait", "--timeout", "0.1s"], {}, 124, /^$/],
 	];
 	for (const [argv, options, code, error] of rows) {

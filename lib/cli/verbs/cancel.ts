@@ -30,8 +30,7 @@ export default defineVerb({
 	group: "control",
 	examples: {
 		"bg cancel @last": "the newest task",
-		"bg cancel --tag nightly --status queued":
-			"what has not started of the tasks with that tag",
+		"bg cancel --tag nightly --status queued": "queued tasks with that tag",
 		"bg cancel --all --signal INT":
 			"all unfinished tasks, with INT as the first signal",
 	},

@@ -107,7 +107,7 @@ export async function replyChanges(
 			log(`droid ${dryRun ? "would call" : "now calls"} bg at these events:`);
 		for (const [event, does] of Object.entries(hooks ? hookEffects : {}))
 			log(indentLine(`${event.padEnd(17)}${does}`));
-		if (next) log(dryRun ? "then to be typed:" : "then type:");
+		if (next) log(dryRun ? "then you would type:" : "then type:");
 		for (const line of next ?? []) log(indentLine(toLine(line, 1000)));
 	});
 }
@@ -129,10 +129,12 @@ type InstallReply = {
 const hookEffects = {
 	SessionStart: "tells the session its id and which of its tasks have ended",
 	UserPromptSubmit: "tells the session which of its tasks have ended",
-	PostToolUse: "the same; lists droid's background subagents as tasks",
+	PostToolUse:
+		"as UserPromptSubmit; lists droid's background subagents as tasks",
 	SubagentStop: "records the end of a subagent",
-	Stop: "with BG_STOP=wait, has droid wait once for its tasks",
-	SessionEnd: "ends its subagents; passes on what it was not told",
+	Stop: "with BG_STOP=wait, keeps droid from stopping, once, while it has tasks",
+	SessionEnd:
+		"records the end of its subagents; passes undelivered notices to its caller",
 } as const satisfies Record<HookEventName, string>;
 
 /** What to know before a program for one platform gets into a repository. */
@@ -143,7 +145,7 @@ function describeBinary(
 	if (kind !== "project" || !program?.next) return undefined;
 	if (basename(program.path) !== "bg") return undefined;
 	const size = formatRoughSize(program.next.bytes.length);
-	return `${toLine(folder, 500)} gets an executable of ${size} for ${process.platform} ${process.arch} alone (bg.mjs install --project puts the script there, which is small and runs everywhere)`;
+	return `${toLine(folder, 500)} gets an executable of ${size} for ${process.platform} ${process.arch} only (bg.mjs install --project puts the script there, which is small and runs everywhere)`;
 }
 
 /** A change with the content of the file, unless it is a program. */

@@ -76,19 +76,25 @@ export const batchFlagKeys = Object.keys(batchArgs)
 /** What `bg help launch` says of a batch file. */
 const batchNotes = {
 	"a line of a --batch file is a JSON object with these keys": [
-		["description", "what the task is about; the only key that must be there"],
-		["prompt, or command", "for a droid a text, for a command a list of words"],
+		["description", "what the task is about; required"],
+		[
+			"prompt, or command",
+			"a droid's prompt (text), or a command (list of words)",
+		],
 		["name", "a name for after and after_any of other lines"],
 		[
 			"the flags",
-			`${batchFlagKeys.join(", ")}; those of droids not with command`,
+			`${batchFlagKeys.join(", ")}; those for droids cannot be combined with command`,
 		],
 		["tag or tags", "one text, or a list"],
 		["env", 'an object, or a list of "NAME=VALUE"'],
 		["after, after_any", "one id or name, comma-separated ones, or a list"],
 		["on_end", "one text for /bin/sh, or a list of words"],
 		["worktree, private", "true or false; worktree also a name"],
-		["on", "the same for all lines; --on and --engine-args may say it for all"],
+		[
+			"on",
+			"the same on all lines; --on and --engine-args apply to lines without these keys",
+		],
 	],
 	"two lines, for example": [
 		[
@@ -152,7 +158,7 @@ function parseLaunch(argv: readonly string[]): CheckedCall {
 		);
 		if (lost && lost !== "help")
 			throw usage(
-				`--${lost} does not go with --batch: each line has its own "${lost.replaceAll("-", "_")}"`,
+				`--${lost} cannot be combined with --batch: set "${lost.replaceAll("-", "_")}" on each line`,
 			);
 		return batch;
 	}
@@ -190,10 +196,14 @@ function checkPlaces(values: Values): void {
 		delete byName[place];
 		const given = byName[flag];
 		if (flag !== "autonomy" && flag !== "model" && isAutonomy(word)) {
-			faults.push(`${word} is an autonomy level, in the place of the ${flag}`);
+			faults.push(
+				`${word} is an autonomy level, but stands in the place of the ${flag}`,
+			);
 			byName.autonomy ??= String(word).toLowerCase();
 		} else if (values[flag] !== undefined)
-			faults.push(`the ${flag} is given twice, in its place and by --${flag}`);
+			faults.push(
+				`the ${flag} is given twice, as an argument and by --${flag}`,
+			);
 		// After a level in an earlier place, the model is in the place of the level.
 		else if (flag === "autonomy" && given !== undefined && !isAutonomy(word))
 			byName.model ??= word;

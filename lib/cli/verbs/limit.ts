@@ -40,7 +40,7 @@ export default defineVerb({
 			"at most one task of the droid reviewer at once",
 		"bg limit model opus 0": "no limit on a model",
 		"bg limit running default":
-			"unsets it: BG_MAX_RUNNING of each launch counts again",
+			"unsets it: BG_MAX_RUNNING of each launch applies again",
 	},
 	args: {
 		limit: optional("what to limit (without it: shows all)", {

@@ -79,7 +79,7 @@ export default defineVerb({
 		if (since !== undefined && tail !== undefined)
 			throw usage("--since and --tail cannot be combined");
 		if (parsed.follow && ids.length !== 1)
-			throw usage(`--follow takes one task, and these are ${ids.length}`);
+			throw usage(`--follow takes one task, but ${ids.length} are selected`);
 		if (parsed.raw && tail !== undefined)
 			throw usage("--raw and --tail cannot be combined");
 		const [first] = ids;

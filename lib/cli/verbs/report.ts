@@ -18,7 +18,7 @@ export default defineVerb({
 	group: "inspect",
 	examples: {
 		"bg report": "the tasks of this session",
-		"bg report --tag nightly --status error": "what failed with that tag",
+		"bg report --tag nightly --status error": "failed tasks with that tag",
 		"bg report --all": "all tasks, archived ones included",
 	},
 	args: {

@@ -37,7 +37,7 @@ import {
 } from "../selectors.ts";
 import { defineVerb, flag, option, optional, required } from "../verb.ts";
 
-/** In the place of an id: the session that launched the task that this runs in. */
+/** In the place of an id: the session that launched the task running this command. */
 const parentWord = "parent";
 
 const args = {

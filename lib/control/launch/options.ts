@@ -79,7 +79,7 @@ export function checkCommonOptions(options: LaunchOptions) {
 	const { BG_MAX_DEPTH } = readLimits();
 	if (depth > BG_MAX_DEPTH)
 		throw refused(
-			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the task above launch it`,
+			`this would be a task at depth ${depth}, and BG_MAX_DEPTH is ${BG_MAX_DEPTH}: let the parent task launch it`,
 		);
 	return omitUndefined({
 		schema: schemaVersion,

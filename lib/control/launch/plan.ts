@@ -54,7 +54,7 @@ export type LaunchResult = {
 export function planDroid(options: DroidOptions): LaunchPlan {
 	if (options.stdin === keptInput)
 		throw usage(
-			"--stdin keep is for a command (bg run): bg send reaches a droid without it",
+			"--stdin keep is for a command (bg run): a droid gets bg send without it",
 		);
 	const base = checkCommonOptions(options);
 	const droid = checkDroidName(options.droid);
@@ -154,6 +154,6 @@ function limitAutonomy(
 	if (!cap || autonomies.indexOf(asked) <= autonomies.indexOf(cap))
 		return asked;
 	if (given)
-		warnings.push(`autonomy is ${cap}, that of the task it comes from`);
+		warnings.push(`autonomy is ${cap}: at most that of the launching task`);
 	return cap;
 }
