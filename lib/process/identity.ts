@@ -65,16 +65,15 @@ export const checkLiveness = (identity: Identity): Liveness =>
 export const isAlive = (identity: Identity): boolean =>
 	determineLiveness(identity) === "alive";
 
+/** Whether a signal has stopped a process of this machine; undefined if it does not live or that cannot be read. */
+export const isStopped = (identity: Identity): boolean | undefined =>
+	checkLiveness(identity) === "alive"
+		? unlessUnknown(() => readProcess(identity.pid)?.paused)
+		: undefined;
+
 /** Whether a process of this machine runs: it lives and no signal has stopped it. A failed read is "no". */
-export function isResponsive(identity: Identity): boolean {
-	if (checkLiveness(identity) !== "alive") return false;
-	try {
-		return readProcess(identity.pid)?.paused === false;
-	} catch (error) {
-		if (error instanceof UnknownError) return false;
-		throw error;
-	}
-}
+export const isResponsive = (identity: Identity): boolean =>
+	isStopped(identity) === false;
 
 /** Explains to a person why the liveness of one of these processes is unknown. */
 export function explainUnknown(

@@ -4,6 +4,7 @@
  */
 import { errorMessage, isRefusal } from "../error.ts";
 import { formatDuration } from "../print/units.ts";
+import { isStopped } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import {
 	describeLimits,
@@ -130,10 +131,10 @@ export class QueueState {
 		if (this.#placed.has(id)) return "queued: about to start";
 		if (this.#isPaused) return pausedReason;
 		const waiting = this.#waiting.get(id);
-		return waiting && this.#describePlace(waiting);
+		return waiting && this.#describePlace(waiting, task);
 	}
 
-	#describePlace(waiting: Waiting): string {
+	#describePlace(waiting: Waiting, { supervisor }: Task): string {
 		const { entry, model } = waiting;
 		const { droid, depth, limits = readLimits({}) } = entry;
 		const usage = this.#usageAt(entry);
@@ -153,6 +154,12 @@ export class QueueState {
 				return say(placeOfDroid, ` of droid ${droid}`, ofDroid, perDroid);
 			if (ofModel >= perModel)
 				return say(placeOfModel, ` of model ${model}`, ofModel, perModel);
+			if (
+				supervisor &&
+				entry.machine === hereEncoded() &&
+				isStopped(supervisor)
+			)
+				return `queued: its process ${supervisor.pid} is stopped (kill -CONT ${supervisor.pid})`;
 		}
 		return say(place, "", usage.running, running);
 	}

@@ -105,8 +105,12 @@ export async function releaseHeld(
 	known: Map<string, HeldTask>,
 ): Promise<boolean> {
 	let isAnyChanged = false;
-	for (const { id, state } of listLocalEntries(store, "queue")) {
-		if (state !== "held") continue;
+	const held = listLocalEntries(store, "queue").filter(
+		({ state }) => state === "held",
+	);
+	const ids = new Set(held.map(({ id }) => id));
+	for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
+	for (const id of ids) {
 		const version = readRecordVersion(store, id);
 		const before = known.get(id);
 		const isDue = before?.until !== undefined && before.until <= Date.now();

@@ -93,22 +93,27 @@ export async function handOverAsync(
 ): Promise<string[]> {
 	return withLockAsync(store, localLock(), () => {
 		const plan = planHandOver(store, own, line.list());
-		const started = assignPlaces(store, own, plan);
+		const { started, isWhole } = assignPlaces(store, own, plan);
 		line.remove(new Set(plan.picks.map(({ entry }) => entry)));
 		// Entries of an old listing may be gone, and others may be in their place.
-		if (!line.isOld || started.length === plan.picks.length) return started;
+		if (!line.isOld || isWhole) return started;
 		line.expire();
-		return [...started, ...assignPlaces(store, own)];
+		return [...started, ...assignPlaces(store, own).started];
 	});
 }
 
-/** Takes the slots that were granted to tasks of this process. Returns their ids. */
+/**
+ * Takes the slots that were granted to tasks of this process. If the queue has been paused since, they go back.
+ * @returns the ids of the tasks that have a slot now.
+ */
 export function takeGrants(store: Store, own: ReadonlySet<string>): string[] {
+	const isPaused = isQueuePaused(store);
 	return listLocalEntries(store, "slots")
 		.filter(({ state, id }) => state === "held" && own.has(id))
-		.filter((grant) =>
-			moveFile(entryPath(store, "slots", grant), slotPath(store, grant)),
-		)
+		.filter((grant) => {
+			const to = isPaused ? readyPath(store, grant) : slotPath(store, grant);
+			return moveFile(entryPath(store, "slots", grant), to) && !isPaused;
+		})
 		.map(({ id }) => id);
 }
 
@@ -129,7 +134,7 @@ export async function repairQueue(
 		const plan = planHandOver(store, own);
 		removeDead(store, "queue", plan.dead);
 		return {
-			started: assignPlaces(store, own, plan),
+			started: assignPlaces(store, own, plan).started,
 			removed: plan.dead.map(({ id }) => id),
 		};
 	});
@@ -234,12 +239,15 @@ function planHandOver(
 	return plan;
 }
 
-/** Carries a plan out, under the queue's lock. Returns the own tasks that have a slot now. */
+/**
+ * Carries a plan out, under the queue's lock.
+ * @returns the own tasks that have a slot now, and whether all that were chosen got theirs.
+ */
 function assignPlaces(
 	store: Store,
 	own: ReadonlySet<string>,
 	{ picks, first, left, dead } = planHandOver(store, own),
-): string[] {
+): { started: string[]; isWhole: boolean } {
 	for (const { id } of dead) {
 		const task = findTask(store, id);
 		if (task && isFinal(task)) dismissTask(store, task);
@@ -252,13 +260,15 @@ function assignPlaces(
 	} else if (first && isWaking(store, first.task))
 		// The process that renamed its mark may have died before it sent the signal.
 		wakeTask(store, first.task);
-	return picks.flatMap(({ entry, task }) => {
+	const moved = picks.filter(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);
-		if (!moveFile(entryPath(store, "queue", entry), to)) return [];
+		if (!moveFile(entryPath(store, "queue", entry), to)) return false;
 		if (!isOwn) wakeTask(store, task);
-		return isOwn ? [task.id] : [];
+		return true;
 	});
+	const started = moved.map(({ task }) => task.id).filter((id) => own.has(id));
+	return { started, isWhole: moved.length === picks.length };
 }
 
 /** Returns grants that nobody took to the queue. A rename sets the time of its file's last change. */

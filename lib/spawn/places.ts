@@ -7,7 +7,6 @@ import type { Store } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import {
 	findLimit,
-	type Limits,
 	readLimits,
 	readStoreLimits,
 	resolveLimits,
@@ -17,6 +16,7 @@ import {
 	isQueuePaused,
 	listLocalEntries,
 	type QueueEntry,
+	type QueueFolder,
 	readModel,
 } from "./queue.ts";
 
@@ -24,23 +24,19 @@ import {
 export class Places {
 	readonly #store: Store;
 	readonly #limits: StoreLimits;
-	readonly #taken: { entry: QueueEntry; model: () => string }[];
+	readonly #taken: { entry: QueueEntry; folder: QueueFolder }[];
 	/** The kinds of entries for which no place is free. None becomes free: places are only given away. */
 	readonly #full = new Set<string>();
 
 	constructor(store: Store) {
 		this.#store = store;
 		this.#limits = readStoreLimits(store);
-		this.#taken = listTaken(store).map((entry) => ({
-			entry,
-			model: () => readModel(store, "slots", entry),
-		}));
+		this.#taken = listTaken(store).map((entry) => ({ entry, folder: "slots" }));
 	}
 
 	/** Gives a place to a task of the queue. */
 	take(entry: QueueEntry): void {
-		const model = () => readModel(this.#store, "queue", entry);
-		this.#taken.push({ entry, model });
+		this.#taken.push({ entry, folder: "queue" });
 	}
 
 	/** Whether there is a place for a task of the queue. */
@@ -57,21 +53,17 @@ export class Places {
 		const perModel = this.#limits.model;
 		if (Object.keys(perModel).length === 0) return true;
 		const model = readModel(this.#store, "queue", entry);
-		const ofModel = beside.filter((each) => each.model() === model);
-		return (
-			ofModel.length < (findLimit(perModel, model) ?? Number.POSITIVE_INFINITY)
+		const limit = findLimit(perModel, model);
+		if (limit === undefined) return true;
+		const ofModel = beside.filter(
+			(each) => readModel(this.#store, each.folder, each.entry) === model,
 		);
+		return ofModel.length < limit;
 	}
 
 	#noteFull({ kind }: QueueEntry): false {
 		this.#full.add(kind);
 		return false;
-	}
-
-	/** Whether there is a place for a task that is launched now, if nobody is ahead of it. */
-	isFreeAt(depth: number, limits: Limits): boolean {
-		const beside = this.#taken.filter(({ entry }) => entry.depth === depth);
-		return beside.length < resolveLimits(this.#limits, "", limits).running;
 	}
 }
 
@@ -127,16 +119,14 @@ export class Line {
 }
 
 /** Whether a task in the queue would get a place at once: there is one, and nobody is ready beside it. */
-export function isPlaceFree(
-	store: Store,
-	{ id, depth = 1 }: Task,
-	limits: Limits,
-): boolean {
-	if (isQueuePaused(store) || !new Places(store).isFreeAt(depth, limits))
-		return false;
-	return !listLocalEntries(store, "queue").some(
+export function isPlaceFree(store: Store, { id }: Task): boolean {
+	if (isQueuePaused(store)) return false;
+	const entries = listLocalEntries(store, "queue");
+	const own = entries.find((entry) => entry.id === id);
+	if (!own || !new Places(store).isFreeFor(own)) return false;
+	return !entries.some(
 		(entry) =>
-			entry.id !== id && entry.depth === depth && entry.state === "ready",
+			entry !== own && entry.depth === own.depth && entry.state === "ready",
 	);
 }
 
@@ -149,17 +139,13 @@ const longQueue = 1000;
 const maxCostFactor = 10;
 const maxAgeMs = 200;
 
-/** A folder with fewer names is read by one system call, whatever the runtime. */
-const namesOfOneRead = 40;
-
 /**
  * The slots of this machine, none left out. A process takes the slot that it was granted without the
- * queue's lock, by a rename. A listing that needs several reads may miss that slot under both names, but it
- * is renamed only once: a second listing has it.
+ * queue's lock, by a rename. A listing may miss that slot under both names, but it is renamed only once: a
+ * second listing has it.
  */
 function listTaken(store: Store): QueueEntry[] {
 	const first = listLocalEntries(store, "slots");
-	if (first.length < namesOfOneRead) return first;
 	const all = [...first, ...listLocalEntries(store, "slots")];
 	return [...new Map(all.map((entry) => [entry.id, entry])).values()];
 }

@@ -189,12 +189,22 @@ export const slotPath = (store: Store, entry: QueueEntry) =>
 export const readyPath = (store: Store, entry: QueueEntry) =>
 	`${folderPath(store, "queue")}/${inState(entry, "ready")}`;
 
+/** The models of entries that were read: an entry's text never changes. */
+const models = new WeakMap<QueueEntry, string>();
+
 /** The model of an entry's task; empty if it names none or the entry is gone. */
-export const readModel = (
+export function readModel(
 	store: Store,
 	folder: QueueFolder,
 	entry: QueueEntry,
-) => ifExists(() => readFile(store, entryPath(store, folder, entry))) ?? "";
+): string {
+	const known = models.get(entry);
+	if (known !== undefined) return known;
+	const path = entryPath(store, folder, entry);
+	const model = ifExists(() => readFile(store, path));
+	if (model !== undefined) models.set(entry, model);
+	return model ?? "";
+}
 
 // --- internal ---
 

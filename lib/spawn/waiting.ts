@@ -4,9 +4,11 @@
  * changes one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
  */
 import { setImmediate } from "node:timers/promises";
-import { errorMessage } from "../error.ts";
+import { errorMessage, isRefusal } from "../error.ts";
+import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { logFault } from "../store/directory.ts";
 import { findStop } from "../store/ends.ts";
+import { LockHeldError } from "../store/locks.ts";
 import type { Store } from "../store/paths.ts";
 import {
 	findTask,
@@ -56,7 +58,11 @@ const wholeUpdateFactor = 20;
 const notRead = "not read yet";
 
 /** Reconciles a task whose supervisor may be gone; only tries its lock. */
-type Reconcile = (store: Store, task: Task) => Task;
+type Reconcile = (
+	store: Store,
+	task: Task,
+	options?: { getSnapshot?: () => Snapshot },
+) => Task;
 
 export type WaitOptions = {
 	/** Whether the task's queue entry says that it may start. */
@@ -90,7 +96,7 @@ export class WaitingTasks {
 	readonly #ends = new Map<string, End>();
 	#rounds: Promise<void> | undefined;
 	#isRoundDue = false;
-	/** Whether a place may be free for tasks of other supervisors. */
+	/** Whether a place may be free, or a task may have become ready, since the last hand-over. */
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
 	/** The parked tasks that are held, as they were read last. */
@@ -123,6 +129,7 @@ export class WaitingTasks {
 			};
 			this.#waiting.set(task.id, waiting);
 			this.#file(waiting);
+			this.#mustHandOver ||= options.isRunnable;
 			this.#startRounds();
 		});
 	}
@@ -131,6 +138,7 @@ export class WaitingTasks {
 	wake(): void {
 		this.#nextFullRoundAt = 0;
 		this.#nextWholeUpdateAt = 0;
+		this.#mustHandOver ||= this.#runnable.size > 0;
 		this.#startRounds();
 	}
 
@@ -162,12 +170,15 @@ export class WaitingTasks {
 	}
 
 	#startRounds(): void {
-		this.#requestRound().catch((error) => {
-			const message = errorMessage(error);
-			if (message !== this.#lastFault)
-				logFault(this.#store, "supervisor", message);
-			this.#lastFault = message;
-		});
+		this.#requestRound().catch((error) => this.#logFault(error));
+	}
+
+	/** Logs a fault once, though it comes back at each round. */
+	#logFault(error: unknown): void {
+		const message = errorMessage(error);
+		if (message !== this.#lastFault)
+			logFault(this.#store, "supervisor", message);
+		this.#lastFault = message;
 	}
 
 	#requestRound(): Promise<void> {
@@ -214,7 +225,9 @@ export class WaitingTasks {
 				this.#resolve(id, true);
 		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
 		const own = this.#runnable;
-		if (own.size === 0 && !this.#mustHandOver) return;
+		// Nothing has changed: whoever is first in line repairs the queue, which hands over as well.
+		const isListingDue = performance.now() >= this.#line.nextListingAt;
+		if (!this.#mustHandOver && !(own.size && isListingDue)) return;
 		// Before the hand-over: a place that is freed during it needs another one.
 		this.#mustHandOver = false;
 		try {
@@ -279,8 +292,9 @@ export class WaitingTasks {
 		const found = new Map(entries.map((entry) => [entry.id, entry]));
 		for (const { task, isRunnable } of this.#waiting.values()) {
 			const entry = found.get(task.id);
-			if (!entry || (entry.state === "held" && isRunnable))
-				setRunnable(store, task, isRunnable, this.limits);
+			if (entry && !(entry.state === "held" && isRunnable)) continue;
+			setRunnable(store, task, isRunnable, this.limits);
+			this.#mustHandOver = true;
 		}
 	}
 
@@ -308,12 +322,19 @@ export class WaitingTasks {
 		if (typeof readiness === "object") {
 			const { error } = readiness;
 			const at = timestamp();
-			await updateTaskAsync(store, id, (now) => {
+			const finish = (now: Task) => {
 				const stop = waiting.getStop?.();
 				const current = stop ? requestStop(now, stop) : now;
 				return finishTask(current, { reason: "dependency", at, error });
-			});
-			this.#resolve(id, false);
+			};
+			try {
+				await updateTaskAsync(store, id, finish, { timeoutMs: 0 });
+				this.#resolve(id, false);
+			} catch (fault) {
+				// The next round tries again. Meanwhile no other task waits for this one's record.
+				if (!isRefusal(fault)) throw fault;
+				if (!(fault instanceof LockHeldError)) this.#logFault(fault);
+			}
 			return;
 		}
 		const isRunnable =
@@ -322,6 +343,7 @@ export class WaitingTasks {
 		if (isRunnable !== waiting.isRunnable || isChanged) {
 			setRunnable(store, waiting.task, isRunnable, this.limits);
 			waiting.isRunnable = isRunnable;
+			this.#mustHandOver = true;
 		}
 		this.#file(waiting);
 	}
@@ -335,9 +357,9 @@ export class WaitingTasks {
 		return end;
 	}
 
-	#reconcileEnd(id: string): End {
+	#reconcileEnd(id: string, options?: { getSnapshot: () => Snapshot }): End {
 		const task = findTask(this.#store, id);
-		if (task) this.#reconcile(this.#store, task);
+		if (task) this.#reconcile(this.#store, task, options);
 		return findEnd(this.#store, id);
 	}
 
@@ -347,7 +369,17 @@ export class WaitingTasks {
 		const { started, removed } = await repairQueue(store, this.#runnable);
 		this.#line.expire();
 		for (const id of started) this.#resolve(id, true);
-		for (const id of removed) this.#reconcileEnd(id);
+		// All of them were found to be dead before, so one snapshot serves them all.
+		let snapshot: Snapshot | undefined;
+		const getSnapshot = () => {
+			snapshot ??= takeSnapshot();
+			return snapshot;
+		};
+		for (const id of removed) {
+			this.#reconcileEnd(id, { getSnapshot });
+			// Each end is a durable write: the limits of running tasks come in between.
+			await setImmediate();
+		}
 		if (await releaseHeld(store, this.#heldParked)) this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")

@@ -366,8 +366,8 @@ async function superviseOrphan(store: Store, id: string): Promise<void> {
 // --- internal ---
 
 const waitingTasks = (store: Store) =>
-	new WaitingTasks(store, (_, task) =>
-		reconcileTask(store, task, { timeoutMs: 0 }),
+	new WaitingTasks(store, (_, task, options) =>
+		reconcileTask(store, task, { timeoutMs: 0, ...options }),
 	);
 
 function logSupervisorFault(store: Store, id: string, error: unknown): void {

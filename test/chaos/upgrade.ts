@@ -14,14 +14,20 @@ import {
 
 const root = join(import.meta.dir, "..", "..");
 
-/** The last commit in which every process that waits for a place is a supervisor that polls. */
-const formerCommit = "1cb3093820547dc074bdeec0fee6cbc553141be5";
+/** Older commits, by what waits for a place in them. */
+export const formerCommits = {
+	"supervisors that poll": "1cb3093820547dc074bdeec0fee6cbc553141be5",
+	"parked shells": "f7bb056221579c9d18757632f029da2bbc2135c1",
+};
 
 /**
- * Builds the older bg in a folder.
+ * Builds an older bg in a folder.
  * @returns its executable; undefined if this clone does not have the commit.
  */
-export async function buildFormer(folder: string): Promise<string | undefined> {
+export async function buildFormer(
+	folder: string,
+	formerCommit: string,
+): Promise<string | undefined> {
 	const git = (...args: string[]) =>
 		Bun.spawnSync(["git", "-C", root, ...args]);
 	if (git("cat-file", "-e", `${formerCommit}^{commit}`).exitCode !== 0)

@@ -3,17 +3,17 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { playRound } from "../chaos/round.ts";
-import { buildFormer, planUpgrade } from "../chaos/upgrade.ts";
+import { buildFormer, formerCommits, planUpgrade } from "../chaos/upgrade.ts";
 
 const title =
-	"of 300 tasks that an older bg and this one launch in turns, none is lost, and never more run than may";
+	"of 300 tasks that an older bg (%s) and this one launch in turns, none is lost, and never more run than may";
 
-test(
+test.each(Object.entries(formerCommits))(
 	title,
-	async () => {
+	async (_, commit) => {
 		const folder = mkdtempSync(join(tmpdir(), "bg-former-"));
 		try {
-			const former = await buildFormer(join(folder, "bg"));
+			const former = await buildFormer(join(folder, "bg"), commit);
 			if (!former) {
 				console.log(
 					`left out: ${title} (this clone lacks the commit: git fetch --unshallow)`,

@@ -208,3 +208,34 @@ concurrentTest(
 		expect(existsSync(join(box.dir, ".supervisor.log"))).toBe(false);
 	},
 );
+
+concurrentTest(
+	"a task that will never start holds up no other, though its end cannot be recorded",
+	async () => {
+		const box = sandbox();
+		const [failed = "", follower = "", blocker = "", next = ""] =
+			await launchBatch(
+				box,
+				[
+					{ ...command("failed", `${waitFor("go")}; exit 3`), name: "failed" },
+					{ ...command("follower", "true"), after: ["failed"] },
+					command("blocker", waitFor("stop")),
+					command("next", "true"),
+				],
+				{ BG_MAX_RUNNING: "2" },
+			);
+		await running(box, failed);
+		await running(box, blocker);
+		const lock = hold(box, follower);
+		writeFileSync(join(box.home, "go"), "");
+		expect(await ended(box, next)).toMatchObject({ status: "completed" });
+		expect([lock.isHeld(), box.record(follower).status]).toEqual([
+			true,
+			"queued",
+		]);
+		lock.release();
+		expect(await ended(box, follower)).toMatchObject({ reason: "dependency" });
+		writeFileSync(join(box.home, "stop"), "");
+		await ended(box, blocker);
+	},
+);

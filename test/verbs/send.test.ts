@@ -403,7 +403,7 @@ concurrentTest("who may send to whom, and what is refused", async () => {
 	const bare = await box.bg(["send", inner, "x"]);
 	expect([bare.code, bare.error]).toEqual([
 		111,
-		expect.stringMatching(/droid has no hook of bg.*install/),
+		expect.stringMatching(/droid does not have bg's hooks.*install/),
 	]);
 	// A hook that ran in it is proof of one.
 	await hook(box, sessionStart(other), inside(inner));

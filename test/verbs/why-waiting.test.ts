@@ -101,6 +101,24 @@ concurrentTest("a task says when its next attempt comes", async () => {
 	await isEmpty(box);
 });
 
+concurrentTest(
+	"a task says that its process is stopped, if only that keeps it waiting",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const id = await run(box, ["true"], { env: one });
+		const { pid = 0 } = box.record(id).supervisor ?? {};
+		process.kill(pid, "SIGSTOP");
+		blocker.open();
+		await isOver(box, blocker.id);
+		const why = `queued: its process ${pid} is stopped (kill -CONT ${pid})`;
+		expect(await whyWaits(box, id)).toBe(why);
+		process.kill(pid, "SIGCONT");
+		expect(await isOver(box, id)).toMatchObject({ status: "completed" });
+		await isEmpty(box);
+	},
+);
+
 concurrentTest("a paused task says that alone", async () => {
 	const box = sandbox();
 	const blocker = await block(box);

@@ -114,7 +114,7 @@ async function startPlans(
 		checkQueueLength(store, tasks.length, limits);
 		registerDependents(store, tasks);
 		const mustPark =
-			tasks.length === 1 && tasks.some((task) => mustWait(store, task, limits));
+			tasks.length === 1 && tasks.some((task) => mustWait(store, task));
 		const park = mustPark ? launch : undefined;
 		// The supervisor comes first: if the launcher dies halfway, it removes what was written.
 		const identity = startSupervisor({ store, ids, env, park });
@@ -145,8 +145,8 @@ async function startPlans(
 }
 
 /** Whether a task will not start at once. May be wrong a moment later: then it is woken. */
-const mustWait = (store: Store, task: Task, limits: Limits) =>
-	isHeldAtFirst(task) || !isPlaceFree(store, task, limits);
+const mustWait = (store: Store, task: Task) =>
+	isHeldAtFirst(task) || !isPlaceFree(store, task);
 
 /**
  * Does what a parked task cannot do itself: checks whether it may start by now, and ensures that the first
