@@ -107,7 +107,7 @@ export class JobList {
 	#prepare(): { args: readonly string[]; answer: Answer } {
 		const { owner, isForeign } = this.#store;
 		const whose = isForeign ? `--user=${owner}` : "--me";
-		const args = ["-h", "-r", "-t", "all", whose, "-o", queueFormat];
+		const args = ["-h", "-a", "-r", "-t", "all", whose, "-o", queueFormat];
 		const covers = listSubmitted(this.#store);
 		return {
 			args,

@@ -46,6 +46,25 @@ export function callAsync(
 	});
 }
 
+/** Runs one of Slurm's programs, which this process does not have to wait for. Never fails; returns whether it did it. */
+export function callAside(
+	program: string,
+	args: readonly string[],
+): Promise<boolean> {
+	const { spawn } = process.getBuiltinModule("node:child_process");
+	const options = callOptions(process.env);
+	const child = spawn(program, args, {
+		...options,
+		stdio: "ignore",
+		detached: true,
+	});
+	child.unref();
+	return new Promise((resolve) => {
+		child.on("error", () => resolve(false));
+		child.on("exit", (code) => resolve(code === 0));
+	});
+}
+
 // --- internal ---
 
 const callOptions = (env: NodeJS.ProcessEnv) =>
@@ -58,9 +77,12 @@ const callOptions = (env: NodeJS.ProcessEnv) =>
 		maxBuffer: maxAnswerBytes,
 	}) as const;
 
-/** Variables by which users choose what Slurm's programs list, or change what bg submits. */
+/**
+ * Variables by which users choose what Slurm's programs list and cancel, or change what bg submits; and what a job in
+ * which bg is called would pass on to a job that is in no array and was not started again.
+ */
 const changesAnswers =
-	/^(SQUEUE_|SACCT_|SLURM_CLUSTERS$|SBATCH_(ARRAY_INX|CLUSTERS|WAIT|TEST_ONLY)$)/;
+	/^(SQUEUE_|SACCT_|SCANCEL_|SLURM_ARRAY_|SLURM_(CLUSTERS|RESTART_COUNT)$|SBATCH_(ARRAY_INX|CLUSTERS|WAIT|TEST_ONLY)$)/;
 
 type Failure = {
 	error?: Error | undefined;
@@ -77,6 +99,9 @@ function toRefusal(program: string, failure: Failure): BgError {
 		return new SilentError(
 			[`${program} took more than 3 s`, said].filter((part) => part).join(": "),
 		);
+	// It did not run, or its answer is not known as a whole. For a program that failed it is the exit code.
+	if (error && "code" in error && typeof error.code === "string")
+		return new SilentError(`${program}: ${error.code}`);
 	const words = said || `${program} failed`;
 	return unreachable.test(words)
 		? new SilentError(words)

@@ -57,7 +57,14 @@ export function parseQueue(text: string): Map<string, ListedJob> {
 /** Names one job of a submission. */
 export const jobKey = (launch: string, index = 0) => `${launch} ${index}`;
 
-const pendingStates = ["PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"];
+const pendingStates = [
+	"PENDING",
+	"REQUEUED",
+	"REQUEUE_FED",
+	"REQUEUE_HOLD",
+	"RESV_DEL_HOLD",
+	"SPECIAL_EXIT",
+];
 const runningStates = [
 	"RUNNING",
 	"CONFIGURING",
@@ -69,10 +76,26 @@ const runningStates = [
 	"SUSPENDED",
 ];
 
-/** Whether a job of this state waits, runs or is over. */
+const overStates = [
+	"BOOT_FAIL",
+	"CANCELLED",
+	"COMPLETED",
+	"DEADLINE",
+	"FAILED",
+	"NODE_FAIL",
+	"OUT_OF_MEMORY",
+	"PREEMPTED",
+	"REVOKED",
+	"TIMEOUT",
+];
+
+/** Whether a job of this state waits, runs or is over. @throws BgError (refused) if that is no state. */
 export function phaseOf(state: string): "pending" | "running" | "over" {
 	if (pendingStates.includes(state)) return "pending";
-	return runningStates.includes(state) ? "running" : "over";
+	if (runningStates.includes(state)) return "running";
+	// sacct(1) says by whom: `CANCELLED by 0`.
+	if (overStates.includes(state.split(" ")[0] ?? "")) return "over";
+	throw refused(`Slurm says ${JSON.stringify(toLine(state, 30))} of its job`);
 }
 
 /** What is known of a job that is over. */
@@ -117,13 +140,13 @@ export function describeEnd({
 	return { reason: "engine", error: `${sentence} ${words}` };
 }
 
-/** Reads `Key=Value` pairs of scontrol(1). */
+/** Reads `Key=Value` pairs of scontrol(1). The first of a key counts: users' texts come last. */
 export function parseFields(text: string): Map<string, string> {
-	return new Map(
-		[...text.matchAll(/(?:^|\s)([A-Za-z]+)=(\S*)/g)].map(
-			([, key = "", value = ""]) => [key, toLine(value, 100)],
-		),
-	);
+	const fields = new Map<string, string>();
+	const pairs = text.matchAll(/(?:^|\s)([A-Za-z]+)=(\S*)/g);
+	for (const [, key = "", value = ""] of pairs)
+		if (!fields.has(key)) fields.set(key, toLine(value, 100));
+	return fields;
 }
 
 /** Why a job is being ended, by what scontrol(1) shows of it. `run`: how often it was started again before. */

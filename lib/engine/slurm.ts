@@ -9,7 +9,7 @@ import type { Store } from "../store/paths.ts";
 import { jobsFolder } from "../store/paths.ts";
 import type { Task } from "../task/schema.ts";
 import { JobList } from "./job-list.ts";
-import { call, SilentError } from "./programs.ts";
+import { call, callAside, SilentError } from "./programs.ts";
 import {
 	describeEnd,
 	formatRanges,
@@ -43,16 +43,9 @@ export function createSlurm(store: Store): Engine {
 		hasJob: (launch) =>
 			[...list.read().values()].some((job) => job.launch === launch),
 		ring: (tasks) => {
-			const { spawn } = process.getBuiltinModule("node:child_process");
 			const jobs = listJobs(store, list, tasks);
 			if (jobs.length === 0) return Promise.resolve(true);
-			const args = ["--batch", "--signal=URG", ...jobs];
-			const child = spawn("scancel", args, { stdio: "ignore", detached: true });
-			child.unref();
-			return new Promise((resolve) => {
-				child.on("error", () => resolve(false));
-				child.on("exit", (code) => resolve(code === 0));
-			});
+			return callAside("scancel", ["--batch", "--signal=URG", ...jobs]);
 		},
 		cancel: (tasks) => {
 			const jobs = listJobs(store, list, tasks);
@@ -61,16 +54,19 @@ export function createSlurm(store: Store): Engine {
 		here,
 		whyStopped: ({ job, run }) => {
 			const own = process.env.SLURM_JOB_NAME;
-			try {
-				// By its place in an array: by its number alone, all of the array may be shown.
-				const text = call("scontrol", ["show", "job", job]);
-				if (parseFields(text).get("JobName") !== own)
-					throw refused("another job");
-				return parseStopCause(text, { job, run });
-			} catch (error) {
-				if (error instanceof BgError) return { again: false };
-				throw error;
-			}
+			// Slurm waits 30 s (KillWait) before it kills.
+			for (let tries = 2; ; tries--)
+				try {
+					// By its place in an array: by its number alone, all of the array may be shown.
+					const text = call("scontrol", ["--all", "show", "job", job]);
+					if (parseFields(text).get("JobName") !== own)
+						throw refused("another job");
+					return parseStopCause(text, { job, run });
+				} catch (error) {
+					if (!(error instanceof BgError)) throw error;
+					if (!(error instanceof SilentError) || tries === 0)
+						return { again: false };
+				}
 		},
 		checkJob: (identity) => {
 			const [name, cluster, number = "", run = "0"] = identity.split(":");
@@ -83,6 +79,8 @@ export function createSlurm(store: Store): Engine {
 				const state = listed?.state ?? findOver(number)?.state;
 				if (!state) return "unknown";
 				const phase = phaseOf(state);
+				// What it ran may live on until that is over.
+				if (state === "COMPLETING") return "alive";
 				// It was put back, and runs or will run elsewhere.
 				if (phase === "pending") return "gone";
 				if (phase === "running")
@@ -158,19 +156,30 @@ function here(env: NodeJS.ProcessEnv = process.env): OwnJob | undefined {
 }
 
 let config: ReadonlyMap<string, string> | undefined;
+let configProblem: { at: number; error: unknown } | undefined;
 
-/** Reads Slurm's configuration. @throws BgError (refused). */
+/** Reads Slurm's configuration. @throws BgError (refused): then it is not asked again for a while. */
 export function readConfig(): ReadonlyMap<string, string> {
-	config ??= new Map(
-		call("scontrol", ["show", "config"])
-			.split("\n")
-			.map((line) => {
+	if (config) return config;
+	if (configProblem && performance.now() - configProblem.at < retryMs)
+		throw configProblem.error;
+	try {
+		const lines = call("scontrol", ["show", "config"]).split("\n");
+		config = new Map(
+			lines.map((line) => {
 				const [key = "", value = ""] = line.split(/\s+=\s+/);
 				return [key, value.trim()];
 			}),
-	);
-	return config;
+		);
+		return config;
+	} catch (error) {
+		configProblem = { at: performance.now(), error };
+		throw error;
+	}
 }
+
+/** How soon to ask again for what Slurm did not know or say, in ms. */
+const retryMs = 5000;
 
 function stateOf(store: Store, list: JobList, task: Task): JobState {
 	try {
@@ -216,8 +225,8 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	};
 }
 
-/** What is known of jobs that are over, by number. */
-const overJobs = new Map<string, OverJob>();
+/** What is known of jobs that are over, by number and name; `until` when a job that Slurm does not know is asked for again. */
+const overJobs = new Map<string, { job?: OverJob; until: number }>();
 
 /**
  * A job that is over: of the controller while it knows it, else of the log of ended jobs.
@@ -225,9 +234,13 @@ const overJobs = new Map<string, OverJob>();
  * @throws BgError: cannot tell, or it is not over.
  */
 function findOver(number: string, name?: string): OverJob | undefined {
-	const known = overJobs.get(number) ?? askOver(number, name);
-	if (known) overJobs.set(number, known);
-	return known;
+	const key = `${number} ${name}`;
+	const known = overJobs.get(key);
+	if (known && performance.now() < known.until) return known.job;
+	const job = askOver(number, name);
+	const until = performance.now() + retryMs;
+	overJobs.set(key, job ? { job, until: Number.POSITIVE_INFINITY } : { until });
+	return job;
 }
 
 function askOver(number: string, name?: string): OverJob | undefined {
@@ -239,10 +252,10 @@ function askOver(number: string, name?: string): OverJob | undefined {
 		const [exit, node] = [fields.get("ExitCode"), fields.get("BatchHost")];
 		return { shown: number, state, exit, node };
 	}
-	const format = ["-n", "-P", "-o", "jobid,state,exitcode,nodelist,jobname"];
+	// In its database an element of an array has a number of its own as well, in its log only that one.
 	const logged =
-		attempt(() => call("sacct", ["-X", ...format, "-j", number])) ||
-		attempt(() => call("sacct", ["-c", ...format, "-j", number])) ||
+		attempt(() => callSacct("-X", "jobidraw", number)) ||
+		attempt(() => callSacct("-c", "jobid", number)) ||
 		"";
 	const lines = logged.split("\n").map((line) => line.split("|"));
 	const [, ended, exit, node] =
@@ -252,6 +265,11 @@ function askOver(number: string, name?: string): OverJob | undefined {
 	if (!ended || phaseOf(ended) !== "over") return undefined;
 	return { shown: number, state: ended, exit, node };
 }
+
+const callSacct = (flag: string, id: string, number: string) => {
+	const fields = `${id},state,exitcode,nodelist,jobname`;
+	return call("sacct", [flag, "-n", "-P", "-o", fields, "-j", number]);
+};
 
 /** @returns undefined if Slurm refuses. @throws SilentError if it does not answer. */
 function attempt<T>(act: () => T): T | undefined {
@@ -272,12 +290,18 @@ const readRestarts = (number: string): number =>
 const canTrackProcesses = (): boolean =>
 	readConfig().get("ProctrackType") === "proctrack/cgroup";
 
-/** What the controller shows of a job; undefined if it does not know it. @throws SilentError: cannot tell. */
+/** What the controller shows of a job; undefined if it does not know it. @throws BgError (refused): cannot tell. */
 function showJob(
 	number: string,
 	isIt: (name: string | undefined) => boolean = () => true,
 ): Map<string, string> | undefined {
-	const text = attempt(() => call("scontrol", ["show", "job", number])) ?? "";
+	let text = "";
+	try {
+		text = call("scontrol", ["--all", "show", "job", number]);
+	} catch (error) {
+		if (!(error instanceof BgError && /invalid job id/i.test(error.message)))
+			throw error;
+	}
 	// An element of an array may have the number of the array: then all of them are shown.
 	const shown = text.split("\n\n").map(parseFields);
 	return shown.find(

@@ -3,7 +3,7 @@
  * its tasks or none: while the file `pending` is there, no task of it starts.
  */
 import { rmSync, statSync, utimesSync } from "node:fs";
-import { ifExists } from "../error.ts";
+import { ifExists, refused } from "../error.ts";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { makeFolder } from "../store/directory.ts";
 import {
@@ -53,7 +53,22 @@ export function noteSubmitted(
 	{ launch, job }: { launch: string; job: string },
 ): void {
 	replaceFile(store, { path: jobNumberFile(store, launch), text: job });
-	touchNow(path);
+	keepPending({ path });
+}
+
+/**
+ * Says that this process still submits a launch.
+ * @throws BgError (refused) if others took it for abandoned and have withdrawn it.
+ */
+export function keepPending({ path }: Pick<PendingLaunch, "path">): void {
+	const isThere = ifExists(() => {
+		touchNow(path);
+		return true;
+	});
+	if (isThere) return;
+	throw refused(
+		"it took more than a minute to submit this, and another call of bg has withdrawn it: nothing was launched",
+	);
 }
 
 /** All parts are submitted, or withdrawn. */

@@ -65,6 +65,10 @@ export const checkLiveness = (identity: Identity): Liveness =>
 export const isAlive = (identity: Identity): boolean =>
 	determineLiveness(identity) === "alive";
 
+/** Whether a process lives on this machine. If it is elsewhere in a job, its engine is not asked. */
+export const isAliveHere = ({ job: _, ...own }: Identity): boolean =>
+	checkLiveness(own) === "alive";
+
 /** Whether a signal has stopped a process of this machine; undefined if it does not live or that cannot be read. */
 export const isStopped = (identity: Identity): boolean | undefined =>
 	checkLiveness(identity) === "alive"

@@ -5,6 +5,7 @@ import { toLine } from "../print/text.ts";
 import {
 	checkLiveness,
 	explainUnknown,
+	isAliveHere,
 	type Liveness,
 } from "../process/identity.ts";
 import { describeMachine } from "../process/machine.ts";
@@ -36,7 +37,7 @@ export function checkSupervision(
 	// An exit code or signal is recorded only after the process has ended.
 	if (isFinal(task) && (task.exit_code ?? task.signal) !== undefined)
 		return "over";
-	if (task.engine && !isFinal(task)) return checkJob(task, check);
+	if (task.engine && !isFinal(task)) return checkJob(task);
 	const process = task.process && check(task.process);
 	if (isFinal(task)) return finalSupervisions[process ?? "gone"];
 	const supervisor = task.supervisor && check(task.supervisor);
@@ -48,11 +49,8 @@ export function checkSupervision(
 }
 
 /** The supervision of a task whose supervisor is a job: while that process is not seen, the engine decides. */
-function checkJob(
-	task: Task,
-	check: (identity: Identity) => Liveness,
-): Supervision {
-	if (task.supervisor && check(task.supervisor) === "alive") return "watched";
+function checkJob(task: Task): Supervision {
+	if (task.supervisor && isAliveHere(task.supervisor)) return "watched";
 	return jobSupervisions[jobStateOf(task).phase];
 }
 

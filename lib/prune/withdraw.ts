@@ -31,28 +31,35 @@ export async function openEngine(store: Store): Promise<Engine | undefined> {
 export function settleAbandoned(store: Store, engine: Engine): void {
 	for (const pending of takeAbandoned(store))
 		try {
-			const isWhole = pending.launches.every(
-				(launch) => readJobNumber(store, launch) || engine.hasJob(launch),
+			const submitted = new Set(
+				pending.launches.filter(
+					(launch) => readJobNumber(store, launch) || engine.hasJob(launch),
+				),
 			);
-			if (isWhole) endPendingLaunch(pending);
-			else withdrawLaunch(store, engine, pending);
+			if (submitted.size === pending.launches.length) endPendingLaunch(pending);
+			else withdrawLaunch(store, engine, pending, submitted);
 		} catch (error) {
 			// The engine does not say: the next verb asks again.
 			if (!(error instanceof BgError)) throw error;
 		}
 }
 
-/** Removes a pending launch with all of its tasks. */
+/**
+ * Removes a pending launch with all of its tasks.
+ * @param submitted the parts that have jobs; without it, those whose numbers are noted.
+ */
 export function withdrawLaunch(
 	store: Store,
 	engine: Engine,
 	pending: PendingLaunch,
+	submitted?: ReadonlySet<string>,
 ): void {
 	for (const launch of pending.launches) {
 		const ids = readSubmission(store, launch);
 		const tasks = ids.flatMap((id) => findTask(store, id) ?? []);
 		try {
-			if (readJobNumber(store, launch)) engine.cancel(tasks);
+			const hasJob = submitted?.has(launch) ?? readJobNumber(store, launch);
+			if (hasJob) engine.cancel(tasks);
 		} catch {
 			// Its jobs find no record.
 		}

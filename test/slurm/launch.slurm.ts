@@ -123,6 +123,28 @@ describe("a launcher that dies", () => {
 		await Promise.all(times.map(killAfter));
 		expect(verdicts.filter((each) => !/^(all|none)$/.test(each))).toEqual([]);
 	});
+
+	test("before it noted a job leaves none in Slurm's queue", async () => {
+		const box = clusterBox(cluster);
+		const dir = join(box.home, "store");
+		const log = join(box.home, "submitted");
+		executable(
+			join(box.home, "bin"),
+			"sbatch",
+			`#!/bin/sh
+${Bun.which("sbatch")} --hold "$@" || exit
+echo x >>${log}
+[ "$(grep -c x ${log})" = 1 ] || kill -9 $PPID
+`,
+		);
+		const PATH = `${join(box.home, "bin")}:${box.env.PATH}`;
+		await box.bg(["launch", "--batch", "-"], {
+			input: batchOf("halfway"),
+			env: { PATH, BG_DIR: dir, BG_ENGINE: "slurm" },
+		});
+		expect(readFileSync(log, "utf8")).toBe("x\nx\n");
+		expect(await judge(box, dir, "halfway")).toBe("none");
+	});
 });
 
 describe("a launch that Slurm refuses", () => {

@@ -160,7 +160,10 @@ test("a task that needs more memory than its job has says so", async () => {
 			"d",
 			...argv,
 		]);
-	if (cluster.proctrack !== "cgroup") return;
+	if (cluster.proctrack !== "cgroup") {
+		console.log("left out without cgroups of version 1: out of memory");
+		return;
+	}
 	const ids = await Promise.all([
 		call("--", "tail", "/dev/zero"),
 		call("--", "sh", "-c", "tail /dev/zero; exit 7"),

@@ -235,6 +235,29 @@ describe("a task on Slurm", () => {
 	);
 
 	concurrentTest(
+		"may launch others on Slurm, also if it is one of an array",
+		async () => {
+			const box = clusterBox(cluster);
+			const inner = "run -q --on slurm inner -- echo inner";
+			const line = (name: string) =>
+				command(name, `${program.join(" ")} ${inner}`);
+			const answer = await box.bg(["launch", "-q", "--batch", "-"], {
+				input: toLines(["a", "b", "c"].map(line)),
+				env: { BG_ENGINE: "slurm" },
+			});
+			expect(answer).toMatchObject({ code: 0 });
+			for (const id of answer.stdout.trim().split("\n")) {
+				expect(await endOf(box, id)).toMatchObject({ status: "completed" });
+				const launched = outputOf(box, id).trim();
+				const task = await endOf(box, launched);
+				expect(task).toMatchObject({ status: "completed", exit_code: 0 });
+				expect(task.engine?.job).toMatch(/^\d+$/);
+				expect(outputOf(box, launched)).toBe("inner\n");
+			}
+		},
+	);
+
+	concurrentTest(
 		"may be a droid, whose private prompt is in no command line and not on Slurm's disk",
 		async () => {
 			const box = clusterBox(cluster);

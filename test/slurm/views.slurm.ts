@@ -1,6 +1,6 @@
 /** What is shown of tasks on Slurm, what is asked for that, and what reaches their sessions. */
 import { afterAll, describe, expect } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { command, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
@@ -18,22 +18,25 @@ afterAll(cluster.end);
 const held = ["--engine-args=--hold"];
 const untilGo = "until test -e go; do sleep .1; done";
 
-/** A box whose `squeue` notes the time of each call. */
+/** A box in which each question to Slurm is noted, with its time. */
 function withLog() {
 	const box = clusterBox(cluster);
 	const log = join(box.home, "asked");
 	const bin = join(box.home, "bin");
-	mkdirSync(bin);
-	executable(
-		bin,
-		"squeue",
-		`#!/bin/sh\ndate +%s%3N >>${log}\nexec ${squeue} "$@"\n`,
-	);
+	for (const name of ["squeue", "scontrol", "sacct"])
+		executable(
+			bin,
+			name,
+			`#!/bin/sh\necho ${name} $(date +%s%3N) >>${log}\nexec ${Bun.which(name)} "$@"\n`,
+		);
 	box.env.PATH = `${bin}:${box.env.PATH}`;
-	return { box, listAsked: () => linesOf(log).map(Number) };
+	const listAsked = () =>
+		linesOf(log).map((line) => {
+			const [name = "", at] = line.split(" ");
+			return { name, at: Number(at) };
+		});
+	return { box, listAsked };
 }
-
-const squeue = Bun.which("squeue");
 
 describe("tasks on Slurm", () => {
 	concurrentTest(
@@ -41,17 +44,20 @@ describe("tasks on Slurm", () => {
 		async () => {
 			const { box, listAsked } = withLog();
 			const runs = await box.submit(untilGo);
+			const other = await box.submit(untilGo);
 			const batch = await untilAnswered(() =>
 				box.bg(["launch", "-q", "--on", "slurm", ...held, "--batch", "-"], {
 					input: toLines(["a", "b", "c"].map((name) => command(name, "true"))),
 				}),
 			);
 			const [first = ""] = batch.stdout.split("\n");
-			await box.untilTask(runs, ({ process }) => process, "its start");
+			for (const id of [runs, other])
+				await box.untilTask(id, ({ process }) => process, "its start");
 			const { job, node } = box.record(runs).engine ?? {};
 			const before = listAsked().length;
 			const list = await box.bg(["list", "--text"]);
-			expect(listAsked().length - before).toBe(1);
+			const asked = listAsked().slice(before);
+			expect(asked.map(({ name }) => name)).toEqual(["squeue"]);
 			expect(list.stdout).toContain(`slurm ${job} on ${node}`);
 			expect(list.stdout).toMatch(/queued: slurm \d+_0, waits: JobHeldUser/);
 			expect(list.stdout).toMatch(/queued: slurm \d+_2, waits: JobHeldUser/);
@@ -91,7 +97,9 @@ describe("tasks on Slurm", () => {
 		const asked = listAsked().slice(before);
 		expect(asked.length).toBeGreaterThanOrEqual(2);
 		// A busy machine may start one late, and the next one in time.
-		const gaps = asked.slice(1).map((at, index) => at - (asked[index] ?? 0));
+		const gaps = asked
+			.slice(1)
+			.map(({ at }, index) => at - (asked[index]?.at ?? 0));
 		expect(Math.min(...gaps)).toBeGreaterThan(3000);
 		await box.bg(["cancel", ...ids]);
 	});

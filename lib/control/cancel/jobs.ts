@@ -6,7 +6,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { jobStateOf, loadedEngine } from "../../engine/engine.ts";
 import { BgError, errorMessage } from "../../error.ts";
-import { checkLiveness, isSameProcess } from "../../process/identity.ts";
+import {
+	checkLiveness,
+	isAliveHere,
+	isSameProcess,
+} from "../../process/identity.ts";
 import { sendSignal, wakeSignal } from "../../process/signals.ts";
 import { reconcileTask, removeRunFiles } from "../../prune/reconcile.ts";
 import { describeNote } from "../../prune/supervision.ts";
@@ -160,7 +164,7 @@ async function ring(requests: readonly Request[]): Promise<boolean> {
 	const others: Task[] = [];
 	for (const { task } of requests) {
 		const { supervisor, engine } = task;
-		if (supervisor && checkLiveness(supervisor) === "alive")
+		if (supervisor && isAliveHere(supervisor))
 			sendSignal(supervisor, wakeSignal);
 		else if (engine) others.push(task);
 	}

@@ -7,6 +7,7 @@ import {
 	createPendingLaunch,
 	endPendingLaunch,
 	groupBy,
+	keepPending,
 	noteSubmitted,
 	readJobNumber,
 } from "../../engine/submissions.ts";
@@ -58,12 +59,14 @@ export async function submitPlans(
 			if (task.on_end) createOnEndMark(store, task.id);
 		}
 		await createTasks(store, tasks);
+		keepPending(pending);
 		const jobs = new Map<string, string>();
 		for (const part of parts)
 			noteSubmitted(store, pending, {
 				launch: part.launch,
 				job: submitPart({ store, engine, jobs }, part),
 			});
+		keepPending(pending);
 	} catch (error) {
 		withdrawLaunch(store, engine, pending);
 		throw error;
