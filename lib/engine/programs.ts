@@ -1,5 +1,11 @@
 /** Calls Slurm's programs. A controller that is down blocks them for 9 s and more, so each call is capped. */
-import { BgError, refused } from "../error.ts";
+import {
+	BgError,
+	errorCode,
+	errorMessage,
+	isMachineFault,
+	refused,
+} from "../error.ts";
 import { parseRefusal } from "./slurm-answers.ts";
 
 /** How long a program may take, in ms. */
@@ -25,9 +31,9 @@ export function call(
 ): string {
 	const { spawnSync } = process.getBuiltinModule("node:child_process");
 	const options = { encoding: "utf8", ...callOptions(env) } as const;
-	const { status, stdout, ...failure } = spawnSync(program, args, options);
-	if (status === 0) return stdout;
-	throw toRefusal(program, failure);
+	const { status, ...answer } = spawnSync(program, args, options);
+	if (status === 0) return answer.stdout;
+	throw toRefusal(program, answer);
 }
 
 /** The same, while other work of this process goes on. */
@@ -41,28 +47,34 @@ export function callAsync(
 	return new Promise((resolve, reject) => {
 		execFile(program, args, options, (error, stdout, stderr) => {
 			if (!error) resolve(stdout);
-			else reject(toRefusal(program, { error, stderr, signal: error.signal }));
+			else
+				reject(
+					toRefusal(program, { error, stdout, stderr, signal: error.signal }),
+				);
 		});
 	});
 }
 
-/** Runs one of Slurm's programs, which this process does not have to wait for. Never fails; returns whether it did it. */
+/**
+ * Runs one of Slurm's programs, for which this process does not have to wait.
+ * @returns a promise, which is never rejected, of whether it succeeded.
+ */
 export function callAside(
 	program: string,
 	args: readonly string[],
 ): Promise<boolean> {
 	const { spawn } = process.getBuiltinModule("node:child_process");
-	const options = callOptions(process.env);
-	const child = spawn(program, args, {
-		...options,
+	const options = {
+		...callOptions(process.env),
 		stdio: "ignore",
 		detached: true,
-	});
-	child.unref();
-	return new Promise((resolve) => {
-		child.on("error", () => resolve(false));
+	} as const;
+	return new Promise<boolean>((resolve, reject) => {
+		const child = spawn(program, args, options);
+		child.unref();
+		child.on("error", reject);
 		child.on("exit", (code) => resolve(code === 0));
-	});
+	}).catch(() => false);
 }
 
 // --- internal ---
@@ -86,22 +98,22 @@ const changesAnswers =
 
 type Failure = {
 	error?: Error | undefined;
+	stdout: string;
 	stderr: string;
 	signal?: NodeJS.Signals | null | undefined;
 };
 
 function toRefusal(program: string, failure: Failure): BgError {
-	const { error, stderr, signal } = failure;
-	const said = parseRefusal(stderr ?? "");
+	const { error, stdout, stderr, signal } = failure;
+	const said = parseRefusal(stderr || stdout || "");
 	if (error && "code" in error && error.code === "ENOENT")
 		return refused(`${program} is not found: is Slurm installed here?`);
 	if (signal || (error && "code" in error && error.code === "ETIMEDOUT"))
 		return new SilentError(
 			[`${program} took more than 3 s`, said].filter((part) => part).join(": "),
 		);
-	// It did not run, or its answer is not known as a whole. For a program that failed it is the exit code.
-	if (error && "code" in error && typeof error.code === "string")
-		return new SilentError(`${program}: ${error.code}`);
+	if (isMachineFault(error) || errorCode(error) === "EAGAIN")
+		return new SilentError(`${program}: ${errorMessage(error)}`);
 	const words = said || `${program} failed`;
 	return unreachable.test(words)
 		? new SilentError(words)

@@ -89,13 +89,14 @@ const overStates = [
 	"TIMEOUT",
 ];
 
-/** Whether a job of this state waits, runs or is over. @throws BgError (refused) if that is no state. */
+/** Whether a job of this state waits, runs or is over. @throws BgError (refused) if the state is unknown. */
 export function phaseOf(state: string): "pending" | "running" | "over" {
 	if (pendingStates.includes(state)) return "pending";
 	if (runningStates.includes(state)) return "running";
 	// sacct(1) says by whom: `CANCELLED by 0`.
 	if (overStates.includes(state.split(" ")[0] ?? "")) return "over";
-	throw refused(`Slurm says ${JSON.stringify(toLine(state, 30))} of its job`);
+	const shown = JSON.stringify(toLine(state, 30));
+	throw refused(`Slurm reports an unknown state of the job: ${shown}`);
 }
 
 /** What is known of a job that is over. */

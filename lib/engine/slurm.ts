@@ -4,6 +4,7 @@
  */
 import { BgError, refused } from "../error.ts";
 import { toLine } from "../print/text.ts";
+import { sleepSync } from "../process/runtime.ts";
 import { quoteForShell } from "../process/self.ts";
 import type { Store } from "../store/paths.ts";
 import { jobsFolder } from "../store/paths.ts";
@@ -36,7 +37,7 @@ export function createSlurm(store: Store): Engine {
 			const submitted = listSubmitted(store);
 			const jobs = [...list.read().values()].filter(
 				({ launch, state }) =>
-					submitted.has(launch) && phaseOf(state) !== "over",
+					submitted.has(launch) && attempt(() => phaseOf(state)) !== "over",
 			);
 			return jobs.length;
 		},
@@ -54,8 +55,8 @@ export function createSlurm(store: Store): Engine {
 		here,
 		whyStopped: ({ job, run }) => {
 			const own = process.env.SLURM_JOB_NAME;
-			// Slurm waits 30 s (KillWait) before it kills.
-			for (let tries = 2; ; tries--)
+			// A controller that stops many jobs may be slow. It waits 30 s (KillWait) before it kills.
+			for (let tries = 1; ; tries++)
 				try {
 					// By its place in an array: by its number alone, all of the array may be shown.
 					const text = call("scontrol", ["--all", "show", "job", job]);
@@ -64,8 +65,9 @@ export function createSlurm(store: Store): Engine {
 					return parseStopCause(text, { job, run });
 				} catch (error) {
 					if (!(error instanceof BgError)) throw error;
-					if (!(error instanceof SilentError) || tries === 0)
+					if (!(error instanceof SilentError) || tries === 2)
 						return { again: false };
+					sleepSync(500);
 				}
 		},
 		checkJob: (identity) => {
@@ -79,12 +81,13 @@ export function createSlurm(store: Store): Engine {
 				const state = listed?.state ?? findOver(number)?.state;
 				if (!state) return "unknown";
 				const phase = phaseOf(state);
-				// What it ran may live on until that is over.
-				if (state === "COMPLETING") return "alive";
 				// It was put back, and runs or will run elsewhere.
 				if (phase === "pending") return "gone";
-				if (phase === "running")
-					return readRestarts(number) > Number(run) ? "gone" : "alive";
+				if (phase === "running") {
+					if (readRestarts(number) === Number(run)) return "alive";
+					// It may be the run before that is being ended.
+					return state === "COMPLETING" ? "unknown" : "gone";
+				}
 				// Otherwise processes may outlive their job.
 				const isGone = canTrackProcesses() || state === "NODE_FAIL";
 				return isGone ? "gone" : "unknown";
@@ -252,9 +255,10 @@ function askOver(number: string, name?: string): OverJob | undefined {
 		const [exit, node] = [fields.get("ExitCode"), fields.get("BatchHost")];
 		return { shown: number, state, exit, node };
 	}
-	// In its database an element of an array has a number of its own as well, in its log only that one.
+	// An element of an array is `30_4` and has a number of its own as well, which is the only one in Slurm's log file.
+	const column = number.includes("_") ? "jobid" : "jobidraw";
 	const logged =
-		attempt(() => callSacct("-X", "jobidraw", number)) ||
+		attempt(() => callSacct("-X", column, number)) ||
 		attempt(() => callSacct("-c", "jobid", number)) ||
 		"";
 	const lines = logged.split("\n").map((line) => line.split("|"));
@@ -299,7 +303,8 @@ function showJob(
 	try {
 		text = call("scontrol", ["--all", "show", "job", number]);
 	} catch (error) {
-		if (!(error instanceof BgError && /invalid job id/i.test(error.message)))
+		const isUnknown = /invalid job id|job \S+ not found/i;
+		if (!(error instanceof BgError && isUnknown.test(error.message)))
 			throw error;
 	}
 	// An element of an array may have the number of the array: then all of them are shown.

@@ -202,7 +202,8 @@ export function readModel(
 	if (known !== undefined) return known;
 	const path = entryPath(store, folder, entry);
 	const model = ifExists(() => readFile(store, path));
-	if (model !== undefined) models.set(entry, model);
+	// An entry that is being written is empty at first.
+	if (model) models.set(entry, model);
 	return model ?? "";
 }
 

@@ -254,7 +254,8 @@ export class WaitingTasks {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) return;
 		const now = performance.now();
-		let next = Math.min(this.#nextFullRoundAt, this.#line.nextListingAt);
+		let next = this.#nextFullRoundAt;
+		if (this.#runnable.size) next = Math.min(next, this.#line.nextListingAt);
 		for (const { notBefore, task } of this.#held) {
 			const at = Math.max(notBefore, now + computeDelayLeftMs(task));
 			if (at > now) next = Math.min(next, at);
@@ -359,7 +360,9 @@ export class WaitingTasks {
 
 	#reconcileEnd(id: string, options?: { getSnapshot: () => Snapshot }): End {
 		const task = findTask(this.#store, id);
-		if (task) this.#reconcile(this.#store, task, options);
+		// What that ends may have had a place.
+		if (task && isFinal(this.#reconcile(this.#store, task, options)))
+			this.#mustHandOver ||= !isFinal(task);
 		return findEnd(this.#store, id);
 	}
 

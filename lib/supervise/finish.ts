@@ -31,6 +31,7 @@ import {
 	isFinal,
 	isRetryable,
 	requestStop,
+	requeueByEngine,
 	requeueForRetry,
 	type TaskEnd,
 	timestamp,
@@ -181,8 +182,7 @@ function leaveTask(
 	if (task.status === "queued") return left;
 	keepAttemptOutput(store, task.id, task.attempt ?? 1);
 	const ended = finishTask(task, exit ?? { reason: "engine", at });
-	const queued = requeueForRetry(left, { ...ended, error });
-	return { ...queued, not_before: undefined };
+	return requeueByEngine(left, { ...ended, error });
 }
 
 /**

@@ -162,6 +162,8 @@ const attempt = () =>
 		started_at: optionalText,
 		completed_at: optionalText,
 		usage: v.optional(v.record(v.string(), v.unknown())),
+		/** Whether its engine has put it back into its queue. */
+		put_back: v.optional(v.boolean()),
 	});
 
 const structuredFields = () =>

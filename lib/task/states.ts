@@ -90,13 +90,13 @@ export const computeDelayLeftMs = (
 ): number =>
 	attempt === 1 ? Math.max(Date.parse(not_before ?? "") - now || 0, 0) : 0;
 
-/** Whether a task that ended as `ended` is to be retried. What its engine started again was no failure of it. */
+/** Whether a task that ended as `ended` is to be retried. An attempt that its engine ended was no failure of it. */
 export function isRetryable(task: Task, ended: Task): boolean {
 	return (
 		!isFinal(task) &&
 		ended.status === "error" &&
 		(ended.reason === "exit" || ended.reason === "spawn") &&
-		(task.attempt ?? 1) - (task.engine?.run ?? 0) <= (task.retries ?? 0) &&
+		(task.attempt ?? 1) - countPutBacks(task) <= (task.retries ?? 0) &&
 		!isBudgetSpent(ended)
 	);
 }
@@ -109,6 +109,19 @@ export function isBudgetSpent({ max_tokens, usage }: Task): boolean {
 		max_tokens !== undefined &&
 		countBudget(used) > max_tokens
 	);
+}
+
+/** How many attempts of a task were put back into the queue of its engine. */
+const countPutBacks = ({ attempts = [] }: Task) =>
+	attempts.filter(({ put_back }) => put_back).length;
+
+/** running → queued, as its engine starts the task again: this attempt is none of its retries. */
+export function requeueByEngine(task: Task, ended: Task): Task {
+	const queued = requeueForRetry(task, ended);
+	const attempts = queued.attempts?.map((each) =>
+		each.attempt === (task.attempt ?? 1) ? { ...each, put_back: true } : each,
+	);
+	return { ...queued, not_before: undefined, attempts };
 }
 
 /** running → queued: adds this attempt to `attempts` and sets the earliest start of the next one. */

@@ -28,7 +28,9 @@ describe("what Slurm's programs print", () => {
 	test.each(["", "NEW_STATE", "running", "COMPLETED\u001b[2J"])(
 		"nothing follows from the state %j",
 		(state) => {
-			expect(() => phaseOf(state)).toThrow(/^Slurm says "[\x20-\x7e]*" of/);
+			expect(() => phaseOf(state)).toThrow(
+				/^Slurm reports an unknown state of the job: "[\x20-\x7e]*"$/,
+			);
 		},
 	);
 

@@ -26,7 +26,7 @@ import {
 import { type Called, isFault, judgeRound, tasksIn } from "../chaos/verdict.ts";
 import { Watch, type Watched } from "../chaos/watch.ts";
 import { endTracer } from "../tools/faults.ts";
-import { linesOf, root } from "../tools/harness.ts";
+import { linesOf, readOrNothing, root } from "../tools/harness.ts";
 import { type Fault, readFaults, straceArgs, wasInjected } from "./trace.ts";
 
 /** A call of the chaos test, or an argv. */
@@ -158,6 +158,8 @@ export class World {
 		} finally {
 			await endTracer(tracer);
 			await reading;
+			if (this.#hasAborted())
+				this.#watch.deaths.push({ kind: "supervisor", ids: process.ids });
 		}
 	}
 
@@ -175,9 +177,10 @@ export class World {
 		await this.until(() => test(this.record(id)), `${test} of ${id}`);
 	}
 
-	/** Waits until tasks have ended, with nothing that fails. */
+	/** Waits until tasks have ended, with nothing that fails. The next call of bg ends those of a supervisor that aborted. */
 	async untilEnd(...ids: string[]): Promise<void> {
-		for (const id of ids) await this.untilTask(id, isFinal);
+		for (const id of ids)
+			await this.untilTask(id, (task) => isFinal(task) || this.#hasAborted());
 	}
 
 	/** States a fact that must hold. */
@@ -270,6 +273,9 @@ export class World {
 		if (isFault(called)) this.#problems.push(JSON.stringify(called));
 		return called;
 	}
+
+	/** Whether the process whose call failed was ended by its runtime, in which calls of its own start failed. */
+	#hasAborted = () => readOrNothing(this.#trace).includes("killed by SIGABRT");
 
 	#isServed = (id: string) =>
 		this.#watch

@@ -276,14 +276,14 @@ test("a dependency sentence stays short for a chain of 1000 tasks, even if an ol
 
 test("what its engine started again is none of a task's retries", () => {
 	const ended = finishTask(task(), exit(1));
-	const engine = { name: "slurm" as const, run: 1 };
+	const attempts = [{ attempt: 1, put_back: true }];
 	const isRetried = (attempt: number, fields: Partial<Task>) =>
 		isRetryable(task({ attempt, retries: 1, ...fields }), ended);
 	expect([1, 2].map((attempt) => isRetried(attempt, {}))).toEqual([
 		true,
 		false,
 	]);
-	expect([2, 3].map((attempt) => isRetried(attempt, { engine }))).toEqual([
+	expect([2, 3].map((attempt) => isRetried(attempt, { attempts }))).toEqual([
 		true,
 		false,
 	]);

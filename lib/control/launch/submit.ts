@@ -66,7 +66,6 @@ export async function submitPlans(
 				launch: part.launch,
 				job: submitPart({ store, engine, jobs }, part),
 			});
-		keepPending(pending);
 	} catch (error) {
 		withdrawLaunch(store, engine, pending);
 		throw error;

@@ -27,7 +27,7 @@ import {
 	computeDelayLeftMs,
 	finishTask,
 	isFinal,
-	requeueForRetry,
+	requeueByEngine,
 	timestamp,
 } from "../../task/states.ts";
 import { retryWrite } from "../retry-write.ts";
@@ -148,8 +148,7 @@ function takeOver(store: Store, task: Task, { job, node, run }: OwnJob): Task {
 	const error = `started again on ${node} (slurm ${job})`;
 	const ended = { ...task, error, completed_at: timestamp(), started_at };
 	return {
-		...requeueForRetry(task, ended),
-		not_before: undefined,
+		...requeueByEngine(task, ended),
 		supervisor,
 		engine,
 	};
