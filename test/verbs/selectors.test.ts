@@ -210,7 +210,7 @@ test("send reaches all that match and take messages, and says which did not get 
 	const refused = await box.bg(["send", ...tag, "hello"]);
 	expect(refused.code).toBe(1);
 	expect(refused.json().tasks).toMatchObject([
-		{ id: droid, note: expect.stringContaining("no hook of bg") },
+		{ id: droid, note: expect.stringContaining("does not have bg's hooks") },
 	]);
 	expect((await box.bg(["send", "a", "b", "--all"])).code).toBe(2);
 

@@ -30,7 +30,7 @@ export default defineVerb({
 		"bg retry @last --model MODEL --autonomy high":
 			"the same with another model and more autonomy",
 		"bg retry --status error --tag nightly":
-			"what failed with that tag and was not retried yet",
+			"failed tasks with that tag that were not retried yet",
 	},
 	args: {
 		ids: optional("task ids", { multiple: true, from: "tasks" }),
