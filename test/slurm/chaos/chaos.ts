@@ -230,6 +230,19 @@ class Run {
 		}
 	}
 
+	/** Slurm holds a job with --requeue whose node died just as it began: an administrator lets it go on. */
+	async #release(): Promise<void> {
+		const { stdout } = await this.#cluster.at("login", [
+			...["squeue", "-h", "-o", "%A %r"],
+		]);
+		for (const line of stdout.split("\n")) {
+			const [job = "", why = ""] = line.split(" ");
+			if (!/held/i.test(why)) continue;
+			await this.#cluster.at("login", ["scontrol", "release", job]);
+			this.events.set("released", (this.events.get("released") ?? 0) + 1);
+		}
+	}
+
 	/** Lists the tasks every second until all have ended. */
 	async #settle(): Promise<void> {
 		const deadline = performance.now() + 300_000;
@@ -241,10 +254,13 @@ class Run {
 			);
 			if (open.length === 0) break;
 			if (performance.now() > deadline) {
-				for (const { id, status } of open)
-					this.played.problems.push(`${id} is ${status} for ever`);
+				for (const { id } of open) {
+					const { stdout } = await this.bg(["status", id]);
+					this.played.problems.push(`it does not end: ${stdout}`);
+				}
 				break;
 			}
+			await this.#release();
 			await Bun.sleep(1000);
 		}
 		await this.#check(["prune"]);
