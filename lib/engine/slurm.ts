@@ -84,7 +84,7 @@ export function createSlurm(store: Store): Engine {
 				// It was put back, and runs or will run elsewhere.
 				if (phase === "pending") return "gone";
 				if (phase === "running") {
-					if (readRestarts(number) === Number(run)) return "alive";
+					if (readRestarts(number) <= Number(run)) return "alive";
 					// It may be the run before that is being ended.
 					return state === "COMPLETING" ? "unknown" : "gone";
 				}

@@ -225,7 +225,7 @@ export class WaitingTasks {
 				this.#resolve(id, true);
 		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
 		const own = this.#runnable;
-		// Nothing has changed: whoever is first in line repairs the queue, which hands over as well.
+		// If nothing has changed, the repair by the first task in line is enough: it hands over as well.
 		const isListingDue = performance.now() >= this.#line.nextListingAt;
 		if (!this.#mustHandOver && !(own.size && isListingDue)) return;
 		// Before the hand-over: a place that is freed during it needs another one.
