@@ -105,6 +105,16 @@ export const isTooLarge = (error: unknown) =>
 export const isRefusal = (error: unknown) =>
 	error instanceof BgError || isSystemError(error);
 
+/** Runs what bg or the system may refuse. @returns undefined if it is refused; other errors pass. */
+export function unlessRefused<T>(run: () => T): T | undefined {
+	try {
+		return run();
+	} catch (error) {
+		if (isRefusal(error)) return undefined;
+		throw error;
+	}
+}
+
 /** The message of an error in one line. */
 export function errorMessage(error: unknown): string {
 	const text = error instanceof Error ? error.message : String(error);

@@ -2,7 +2,7 @@
  * The state of the queue for people: what is in use at each depth of each machine, and why each task waits.
  * It is read once, with one listing of the queue and one of the slots, however many tasks are described.
  */
-import { errorMessage, isRefusal } from "../error.ts";
+import { errorMessage, isRefusal, unlessRefused } from "../error.ts";
 import { formatDuration } from "../print/units.ts";
 import { isStopped } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
@@ -184,14 +184,8 @@ export function describeJobWait(task: Task): string | undefined {
 }
 
 /** Reads the state of the queue; undefined if that is refused: what lists tasks goes on without it. */
-export function findQueueState(store: Store): QueueState | undefined {
-	try {
-		return new QueueState(store);
-	} catch (error) {
-		if (isRefusal(error)) return undefined;
-		throw error;
-	}
-}
+export const findQueueState = (store: Store): QueueState | undefined =>
+	unlessRefused(() => new QueueState(store));
 
 /** What is in force: as JSON, and in one line for people. */
 export function readQueueSettings(store: Store): {

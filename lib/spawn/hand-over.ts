@@ -3,19 +3,24 @@
  * next task under the queue's lock, grants it the slot and wakes only that task. The woken process takes
  * the slot by a rename, which succeeds only once. A grant that nobody took for 2 s goes back to the queue.
  *
- * The first task in line besides those that get a place is always awake. It repairs the queue every 2 s,
- * so the queue goes on whichever process dies at whichever moment: it is woken before a place is granted.
+ * The first task in line besides those that get a place is always awake, and named in the queue's beat. It
+ * repairs the queue every 2 s, so the queue goes on whichever process dies at whichever moment: it is woken
+ * before a place is granted.
  *
  * A slot is free after the task's supervisor and its process are both gone.
  */
 import { lstatSync, rmSync, writeFileSync } from "node:fs";
-import { isRefusal, isSystemError } from "../error.ts";
-import { checkLiveness, isResponsive } from "../process/identity.ts";
+import { isRefusal, isSystemError, unlessRefused } from "../error.ts";
+import {
+	checkLiveness,
+	identifySelf,
+	isResponsive,
+} from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
 import { findTree } from "../process/process-tree.ts";
 import { readProcFile, unlessUnknown } from "../process/system.ts";
 import { isLaunchPending } from "../store/claims.ts";
-import { listNames, moveFile } from "../store/files.ts";
+import { listNames, moveFile, readFile } from "../store/files.ts";
 import { withLock, withLockAsync } from "../store/locks.ts";
 import {
 	folderPath,
@@ -24,7 +29,7 @@ import {
 	type Store,
 } from "../store/paths.ts";
 import { findTask, readRecordVersion } from "../store/records.ts";
-import type { Task } from "../task/schema.ts";
+import type { Identity, Task } from "../task/schema.ts";
 import { isFinal } from "../task/states.ts";
 import { dismissTask, isParked, isWaking, wakeTask } from "./parked.ts";
 import { Line, Places } from "./places.ts";
@@ -128,7 +133,7 @@ export async function repairQueue(
 	own: ReadonlySet<string>,
 ): Promise<{ started: string[]; removed: string[] }> {
 	return withLockAsync(store, localLock(), () => {
-		writeBeat(store);
+		writeBeat(store, identifySelf());
 		returnGrants(store);
 		removeDead(store, "slots", listLocalEntries(store, "slots"));
 		const plan = planHandOver(store, own);
@@ -157,15 +162,26 @@ export function sweepQueue(store: Store): void {
 			rmSync(`${folderPath(store, "parked")}/${name}`, { force: true });
 }
 
-/**
- * How long ago the queue was repaired last, in ms. Infinity if that never was, or if nobody was in line
- * then.
- */
-export function readBeatAge(store: Store): number {
-	const status = lstatSync(localBeat(store), { throwIfNoEntry: false });
-	return status
-		? Math.abs(Date.now() - status.mtimeMs)
-		: Number.POSITIVE_INFINITY;
+/** What is known of the last repair of this machine's queue. */
+export type Beat = {
+	/** How long ago it was, in ms. Infinity if there was none or nobody was in line then, or it cannot be told. */
+	ageMs: number;
+	/** Whether this process has to make the next one. Also if that cannot be told. */
+	isOurs: boolean;
+};
+
+/** Reads when the queue was repaired last, and whether this process is the one to repair it. */
+export function readBeat(store: Store): Beat {
+	const path = localBeat(store);
+	const mtimeMs = unlessRefused(() => lstatSync(path).mtimeMs);
+	const keeper = readKeeper(store);
+	return {
+		ageMs:
+			mtimeMs === undefined
+				? Number.POSITIVE_INFINITY
+				: Math.abs(Date.now() - mtimeMs),
+		isOurs: keeper === undefined || keeper === nameProcess(identifySelf()),
+	};
 }
 
 // --- internal ---
@@ -180,18 +196,27 @@ const listBeats = (store: Store) =>
 const localBeat = (store: Store) => queueBeat(store, identifyMachine().machine);
 
 /**
- * Tells parked tasks and running supervisors that the queue is repaired. Its text is the time and, for
- * parked shells, the seconds since boot if the system says them. On a full disk it is empty.
+ * Tells parked tasks and supervisors that the queue is repaired, and by whom next. Its first line is the time
+ * and, for parked shells, the seconds since boot if the system says them; its second line is the process. On a
+ * full disk it is empty.
  */
-function writeBeat(store: Store): void {
+function writeBeat(store: Store, keeper: Identity): void {
 	const uptime = unlessUnknown(() => readProcFile("/proc/uptime")) ?? "";
-	const text = `${Date.now()} ${/^\d*/.exec(uptime)}\n`;
+	const text = `${Date.now()} ${/^\d*/.exec(uptime)}\n${nameProcess(keeper)}\n`;
 	try {
 		writeFileSync(localBeat(store), text, { mode: 0o600 });
 	} catch (error) {
 		if (!isSystemError(error)) throw error;
 	}
 }
+
+/** The process that repairs the queue next; undefined if the beat does not say so, as that of an older bg. */
+const readKeeper = (store: Store) =>
+	unlessRefused(() => readFile(store, localBeat(store)))?.split("\n")[1] ||
+	undefined;
+
+/** A process of this machine, in a word. */
+const nameProcess = ({ pid, start }: Identity) => `${pid},${start}`;
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -253,13 +278,7 @@ function assignPlaces(
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
 	if (left === 0) rmSync(localBeat(store), { force: true });
-	if (first && isParked(store, first.task)) {
-		// If it dies before its first repair, the others notice by the age of this.
-		writeBeat(store);
-		wakeTask(store, first.task);
-	} else if (first && isWaking(store, first.task))
-		// The process that renamed its mark may have died before it sent the signal.
-		wakeTask(store, first.task);
+	if (first) callFirst(store, first.task, own);
 	const moved = picks.filter(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);
@@ -269,6 +288,23 @@ function assignPlaces(
 	});
 	const started = moved.map(({ task }) => task.id).filter((id) => own.has(id));
 	return { started, isWhole: moved.length === picks.length };
+}
+
+/** Makes sure that the first one in line is awake and knows that it has to repair the queue. */
+function callFirst(
+	store: Store,
+	task: Candidate["task"],
+	own: ReadonlySet<string>,
+): void {
+	const isOwn = own.has(task.id);
+	const supervisor = isOwn ? identifySelf() : task.supervisor;
+	if (!supervisor) return;
+	const isNamed = readKeeper(store) === nameProcess(supervisor);
+	// If it dies before its first repair, the others notice by the age of this.
+	if (!isNamed || isParked(store, task)) writeBeat(store, supervisor);
+	// The process that renamed the mark of a parked task may have died before it sent the signal.
+	else if (!isWaking(store, task)) return;
+	if (!isOwn) wakeTask(store, task);
 }
 
 /** Returns grants that nobody took to the queue. A rename sets the time of its file's last change. */

@@ -1,7 +1,8 @@
 /**
  * The tasks of one supervisor that wait to start: until the tasks they come after have ended, until the
  * delay before a retry has passed, until they are not paused, and until they get a slot. A process that
- * changes one of those wakes the supervisor by a signal; every 2 s it looks whether the queue needs a repair.
+ * changes one of those wakes the supervisor by a signal. The supervisor of the first task in line repairs the
+ * queue every 2 s; the others look every 45 s whether that is done.
  */
 import { setImmediate } from "node:timers/promises";
 import { errorMessage, isRefusal } from "../error.ts";
@@ -34,7 +35,7 @@ import {
 } from "./dependencies.ts";
 import {
 	handOverAsync,
-	readBeatAge,
+	readBeat,
 	repairQueue,
 	takeGrants,
 } from "./hand-over.ts";
@@ -42,8 +43,11 @@ import { readLimits } from "./limits.ts";
 import { Line } from "./places.ts";
 import { dequeue, listEntries, setRunnable } from "./queue.ts";
 
-/** How often a supervisor that waits looks whether the queue needs a repair, in ms. */
+/** How often the supervisor of the first task in line repairs the queue, in ms. */
 const tickMs = 2000;
+
+/** How often another one looks whether the queue is repaired, in ms. */
+const idleTickMs = 45_000;
 
 /** How old the last repair is, in ms, if those in line seem to be dead. */
 const deadBeatMs = 4000;
@@ -165,8 +169,8 @@ export class WaitingTasks {
 	checkBeat(): void {
 		if (performance.now() < this.#nextBeatCheckAt) return;
 		this.#nextBeatCheckAt = performance.now() + tickMs;
-		const age = readBeatAge(this.#store);
-		if (Number.isFinite(age) && age > deadBeatMs) this.wake();
+		const { ageMs } = readBeat(this.#store);
+		if (Number.isFinite(ageMs) && ageMs > deadBeatMs) this.wake();
 	}
 
 	#startRounds(): void {
@@ -207,7 +211,7 @@ export class WaitingTasks {
 		const store = this.#store;
 		const isFull = performance.now() >= this.#nextFullRoundAt;
 		if (isFull) {
-			this.#nextFullRoundAt = performance.now() + tickMs;
+			this.#nextFullRoundAt = performance.now() + idleTickMs;
 			this.#forgetEnds();
 			this.#restoreEntries();
 		}
@@ -223,7 +227,10 @@ export class WaitingTasks {
 		if (isFull)
 			for (const id of takeGrants(store, this.#runnable))
 				this.#resolve(id, true);
-		if (isFull && readBeatAge(store) > tickMs - 100) await this.#repair();
+		if (isFull) {
+			const { ageMs, isOurs } = readBeat(store);
+			if (ageMs > (isOurs ? tickMs - 100 : deadBeatMs)) await this.#repair();
+		}
 		const own = this.#runnable;
 		// If nothing has changed, the repair by the first task in line is enough: it hands over as well.
 		const isListingDue = performance.now() >= this.#line.nextListingAt;
@@ -254,6 +261,8 @@ export class WaitingTasks {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) return;
 		const now = performance.now();
+		if (readBeat(this.#store).isOurs)
+			this.#nextFullRoundAt = Math.min(this.#nextFullRoundAt, now + tickMs);
 		let next = this.#nextFullRoundAt;
 		if (this.#runnable.size) next = Math.min(next, this.#line.nextListingAt);
 		for (const { notBefore, task } of this.#held) {

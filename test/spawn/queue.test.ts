@@ -19,7 +19,7 @@ import { readProcess } from "../../lib/process/proc.ts";
 import {
 	handOver,
 	handOverAsync,
-	readBeatAge,
+	readBeat,
 	repairQueue,
 	sweepQueue,
 	takeGrants,
@@ -226,7 +226,7 @@ test("the repair of another machine's queue does not stand for one of this", () 
 	const store = open();
 	const other = join(store.dir, ".parked", "beat,another%3A1");
 	writeFileSync(other, "");
-	expect(readBeatAge(store)).toBe(Number.POSITIVE_INFINITY);
+	expect(readBeat(store).ageMs).toBe(Number.POSITIVE_INFINITY);
 	sweepQueue(store);
 	expect(existsSync(other)).toBe(false);
 });

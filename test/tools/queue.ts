@@ -18,13 +18,22 @@ export async function run(
 	return stdout.trim();
 }
 
+/** A command that runs until `open` is called. */
+export function gate(box: Sandbox) {
+	const path = join(box.home, crypto.randomUUID());
+	const script = 'until test -e "$0"; do sleep 0.2; done';
+	return {
+		command: ["sh", "-c", script, path],
+		open: () => writeFileSync(path, ""),
+	};
+}
+
 /** A task that runs until `open` is called. */
 export async function block(box: Sandbox, env: Env = one) {
-	const gate = join(box.home, crypto.randomUUID());
-	const script = 'until test -e "$0"; do sleep 0.2; done';
-	const id = await run(box, ["sh", "-c", script, gate], { env });
+	const { command, open } = gate(box);
+	const id = await run(box, command, { env });
 	await isRunning(box, id);
-	return { id, open: () => writeFileSync(gate, "") };
+	return { id, open };
 }
 
 export const isRunning = (box: Sandbox, id: string) =>

@@ -4,6 +4,7 @@ import {
 	cpSync,
 	existsSync,
 	mkdirSync,
+	readdirSync,
 	readFileSync,
 	renameSync,
 	rmSync,
@@ -14,6 +15,7 @@ import { quoteForShell } from "../../lib/process/self.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import {
 	program,
+	readOrNothing,
 	root,
 	type Sandbox,
 	sandbox,
@@ -21,11 +23,14 @@ import {
 } from "../tools/harness.ts";
 import { countKinds, listStoreProcesses } from "../tools/processes.ts";
 import {
+	aWhile,
 	block,
 	entries,
+	gate,
 	isEmpty,
 	isOver,
 	isReady,
+	isRunning,
 	kill,
 	one,
 	run,
@@ -101,6 +106,30 @@ const oddVariables = {
 	_: "underscore",
 	é: "ü\t€",
 } as const;
+
+/** An environment that does not fit through a shell: the launch waits as a supervisor. */
+const tooWide = {
+	...one,
+	...Object.fromEntries(
+		Array.from({ length: 3 }, (_, n) => [`a-${n}`, "x".repeat(50_000)]),
+	),
+};
+
+/** The process that repairs the queue next. */
+function keeperOf(box: Sandbox): number | undefined {
+	const folder = join(box.dir, ".parked");
+	const beat = readdirSync(folder).find((name) => name.startsWith("beat,"));
+	const [, keeper] = readOrNothing(join(folder, beat ?? "none")).split("\n");
+	return keeper ? Number.parseInt(keeper, 10) : undefined;
+}
+
+/** How often the main thread of a process has gone to sleep. */
+const countSwitches = (pid: number) =>
+	Number(
+		/^voluntary_ctxt_switches:\s*(\d+)/m.exec(
+			readFileSync(`/proc/${pid}/status`, "utf8"),
+		)?.[1],
+	);
 
 test("a parked task has the environment, limits, umask and descriptors of one that starts at once", async () => {
 	const box = sandbox();
@@ -310,12 +339,47 @@ test("what comes after a failure ends without a supervisor of its own, whoever w
 test("a launch waits as a supervisor if its environment does not fit through a shell", async () => {
 	const box = sandbox();
 	const { blocker } = await park(box);
-	const wide = Object.fromEntries(
-		Array.from({ length: 3 }, (_, n) => [`a-${n}`, "x".repeat(50_000)]),
-	);
-	const id = await run(box, ["true"], { env: { ...one, ...wide } });
+	const id = await run(box, ["true"], { env: tooWide });
 	expect(entries(box, "parked")).not.toContain(id);
 	blocker.open();
 	expect(await isOver(box, id)).toMatchObject({ status: "completed" });
 	await isEmpty(box);
 });
+
+concurrentTest(
+	"of supervisors that wait, only that of the first in line looks every 2 s; the next takes over",
+	async () => {
+		const box = sandbox();
+		const blocker = await block(box);
+		const ids: string[] = [];
+		const second = gate(box);
+		for (const command of [second.command, ["true"], ["true"], ["true"]])
+			ids.push(await run(box, command, { env: tooWide }));
+		await isReady(box, ids.length);
+		const [a = 0, b = 0, c = 0, d = 0] = ids.map(
+			(id) => box.record(id).supervisor?.pid,
+		);
+		await until(() => keeperOf(box) === a, "the first one repairs");
+		const before = [a, b, c, d].map(countSwitches);
+		await Bun.sleep(9000);
+		const [ofFirst = 0, ...ofOthers] = [a, b, c, d].map(
+			(pid, index) => countSwitches(pid) - (before[index] ?? 0),
+		);
+		expect(ofFirst).toBeGreaterThanOrEqual(4);
+		// A runtime has timers of its own.
+		expect(Math.min(...ofOthers)).toBeLessThan(ofFirst);
+		blocker.open();
+		await until(() => keeperOf(box) === b, "the second one repairs");
+		// Once the running one has handed over, nothing but the age of the beat tells it.
+		await isRunning(box, ids[0] ?? "");
+		await aWhile();
+		kill(b);
+		await until(() => keeperOf(box) === c, "the third one repairs");
+		second.open();
+		for (const id of [ids[0], ids[2], ids[3]])
+			expect(await isOver(box, id ?? "")).toMatchObject({
+				status: "completed",
+			});
+		await isEmpty(box);
+	},
+);
