@@ -106,27 +106,18 @@ export type OverJob = {
 	/** `<code>:<signal>`. */
 	exit?: string | undefined;
 	node?: string | undefined;
-	/** Whether processes may outlive their job. */
-	isLeaky?: boolean;
 };
 
 /** The exit codes of the job script, which runs before bg. */
 export const scriptExits = { notShared: 121, noProgram: 122 } as const;
 
 /** How a task ended whose job is over, and whose end nobody recorded. */
-export function describeEnd({
-	shown,
-	state,
-	exit,
-	node,
-	isLeaky,
-}: OverJob): JobEnd {
+export function describeEnd({ shown, state, exit, node }: OverJob): JobEnd {
 	const where = node ? ` on ${node}` : "";
 	const words = `(slurm ${shown}: ${state})`;
 	const [code = "", signal = ""] = exit?.split(":") ?? [];
 	if (/^CANCELLED/.test(state))
 		return { reason: "shutdown", error: `cancelled at Slurm ${words}` };
-	const left = isLeaky ? "; processes it started may still be running" : "";
 	const sentence =
 		(state === "NODE_FAIL" && node
 			? `node ${node} failed`
@@ -136,7 +127,7 @@ export function describeEnd({
 			: Number(code) === scriptExits.noProgram
 				? `bg is not installed${where}`
 				: Number(signal)
-					? `its supervisor was killed by signal ${signal}${where}${left}`
+					? `its supervisor was killed by signal ${signal}${where}`
 					: `its job ended${where}, and its supervisor recorded no end`);
 	return { reason: "engine", error: `${sentence} ${words}` };
 }

@@ -220,11 +220,8 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	return {
 		phase: "over",
 		job: shown,
-		end: describeEnd({
-			...known,
-			shown,
-			isLeaky: attempt(canTrackProcesses) === false,
-		}),
+		end: describeEnd({ ...known, shown }),
+		isLeaky: attempt(canTrackProcesses) === false,
 	};
 }
 

@@ -5,8 +5,8 @@ import type { EngineName, Reason, Task } from "../task/schema.ts";
 export type JobState =
 	| { phase: "pending"; job: string; why: string }
 	| { phase: "running"; job: string; node: string }
-	/** `end`: how its task has ended, if nobody recorded it. */
-	| { phase: "over"; job: string; end: JobEnd }
+	/** `end`: how its task has ended, if nobody recorded it. `isLeaky`: whether processes may have outlived the job. */
+	| { phase: "over"; job: string; end: JobEnd; isLeaky: boolean }
 	/** The engine knows no such job. */
 	| { phase: "none" }
 	/** The engine does not answer, or not yet: nothing follows. `job`, `node`: as they were recorded. */

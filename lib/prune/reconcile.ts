@@ -13,9 +13,10 @@ import { removePromptFiles } from "../droid/exec.ts";
 import { readResult } from "../droid/task-output.ts";
 import { jobStateOf } from "../engine/engine.ts";
 import { BgError, errorMessage, refused } from "../error.ts";
+import { checkLiveness } from "../process/identity.ts";
 import { identifyMachine } from "../process/machine.ts";
-import type { Process } from "../process/proc.ts";
-import { findFirst, resumeTree } from "../process/process-tree.ts";
+import { describeProcesses, type Process } from "../process/proc.ts";
+import { findFirst, findTree, resumeTree } from "../process/process-tree.ts";
 import { type Snapshot, takeSnapshot } from "../process/snapshot.ts";
 import { UnknownError } from "../process/system.ts";
 import { endKeptInput, runOnEnd } from "../spawn/command.ts";
@@ -29,7 +30,7 @@ import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
 import { goneMark, type Store } from "../store/paths.ts";
 import { lockTimeoutMs, readTask, updateTask } from "../store/records.ts";
 import { endMessages } from "../store/sessions/messages.ts";
-import type { Task } from "../task/schema.ts";
+import { maxLeftBehind, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
@@ -184,7 +185,24 @@ function markJobOver(store: Store, task: Task): Task {
 			? state.end
 			: { reason: "lost" as const, error: "its engine has no job for it" };
 	const reason = completed ? "stream" : end.reason;
-	return finishTask(task, { ...end, reason, at: timestamp(), facts });
+	const ended = finishTask(task, { ...end, reason, at: timestamp(), facts });
+	const isLeaky = state.phase === "over" && state.isLeaky;
+	return isLeaky ? nameSurvivors(ended) : ended;
+}
+
+/** Names the processes of a task that may have outlived its job. Only on their node it can be told which live. */
+function nameSurvivors(task: Task): Task {
+	const { process, engine, error = "" } = task;
+	if (!process) return task;
+	if (checkLiveness(process) === "elsewhere") {
+		const where = engine?.node ? ` on ${engine.node}` : "";
+		const left = `; its process group ${process.pid} may still run${where}`;
+		return { ...task, error: error + left };
+	}
+	const living = findTree(task.id, process).slice(0, maxLeftBehind);
+	return living.length
+		? { ...task, left_behind: describeProcesses(living) }
+		: task;
 }
 
 /** Decides by the record as it is now, under its lock. */

@@ -61,11 +61,11 @@ export async function start(options: ClusterOptions = {}): Promise<Cluster> {
 		console.error(missing);
 		process.exit(1);
 	}
-	const { nodes: count = 3 } = options;
+	const { nodes: count = 3, cgroups: wantsCgroups = true } = options;
 	const folder = realpathSync(mkdtempSync(join(tmpdir(), "bg-slurm-")));
 	const nodes = Array.from({ length: count }, (_, index) => `n${index + 1}`);
 	const hosts = [...nodes, "login"];
-	const cgroups = makeCgroups(folder.slice(-6), nodes);
+	const cgroups = wantsCgroups ? makeCgroups(folder.slice(-6), nodes) : [];
 	const clean = startCleaner(folder, cgroups);
 	const path = `/usr/sbin:/sbin:${process.env.PATH}`;
 	const env = { SLURM_CONF: join(folder, "slurm.conf"), PATH: path };

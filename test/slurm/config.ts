@@ -3,6 +3,8 @@
 export type ClusterOptions = {
 	/** How many nodes (3). Each has 4 CPUs and 4,000 MB. */
 	nodes?: number;
+	/** Whether the processes of jobs are tracked by cgroups, if this machine has them (true). */
+	cgroups?: boolean;
 	/** More lines of slurm.conf(5); the last one of a name counts. */
 	config?: Record<string, string | number>;
 	/** More partitions: `PartitionName=…` without the keyword. */

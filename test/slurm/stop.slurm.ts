@@ -273,7 +273,7 @@ describe("Slurm ends a job:", () => {
 	);
 
 	concurrentTest(
-		"its supervisor killed: the end of the job decides, and says what may still run",
+		"its supervisor killed: the end of the job decides, and its processes are gone",
 		async () => {
 			const box = clusterBox(cluster);
 			const id = await box.submit("sleep 300");
@@ -293,6 +293,7 @@ describe("Slurm ends a job:", () => {
 			expect(answer.error).toContain(`(slurm ${job}: `);
 			if (cluster.proctrack === "cgroup")
 				await until(() => treeOf(id).length === 0, "no process");
+			// Without cgroups: untracked.slurm.ts.
 			for (const { pid } of treeOf(id)) process.kill(pid, "SIGKILL");
 		},
 	);
