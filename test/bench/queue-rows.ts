@@ -1,4 +1,5 @@
 /** The rows about the queue and batches. */
+import { playHandOver, type Role, roles } from "../chaos/hand-over.ts";
 import { countKinds } from "../tools/processes.ts";
 import {
 	compareDrain,
@@ -95,6 +96,40 @@ export const queueRows: Rows = {
 		];
 	},
 
+	killed: async ({ size }) => {
+		if (process.platform !== "linux") return [];
+		const steps = size.isSmall ? [3] : [3, 9, 15, 21, 27];
+		const others = roles.filter((role) => role !== "line");
+		const measureOthers = async () => {
+			const gaps: number[] = [];
+			for (const role of others)
+				gaps.push(
+					...(await Promise.all(steps.map((step) => measureGap(role, step)))),
+				);
+			return gaps;
+		};
+		// The killed line waits for a minute.
+		const [line, gaps] = await Promise.all([
+			measureGap("line", 1),
+			measureOthers(),
+		]);
+		const figure = (what: string, measured: number, limit: number) =>
+			({
+				what: `longest a place stays free, killed: ${what}`,
+				measured,
+				limit,
+				unit: " s",
+				detail: "",
+			}) satisfies Figure;
+		return [
+			{
+				...figure("a process at a step", Math.max(...gaps), 5),
+				detail: `${gaps.length} hand-overs`,
+			},
+			figure("all that run, and the next", line, 60),
+		];
+	},
+
 	queue: async (bench) => {
 		const supervisors = await queueMemory(bench, 8, 50);
 		return (["pss", "own"] as const).map((key) => {
@@ -111,6 +146,13 @@ export const queueRows: Rows = {
 };
 
 // --- internal ---
+
+/** How long a place stays free at most in a hand-over in which a process is killed, in s. */
+async function measureGap(role: Role, step: number): Promise<number> {
+	const { gap, problems } = await playHandOver(role, step);
+	if (problems.length) throw new Error(`${role} ${step}: ${problems}`);
+	return gap / 1000;
+}
 
 /** The size of a row: a tenth with `--small`, and at least 5. */
 function sized({ size }: Bench, count: number): number {

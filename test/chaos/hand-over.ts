@@ -171,7 +171,7 @@ class HandOver {
 		this.#open("at last");
 		writeFileSync(
 			this.#crashes,
-			JSON.stringify({ role: "all", step: "at once", number: 0 }),
+			`${JSON.stringify({ role: "all", step: "at once", number: 0 })}\n`,
 		);
 	}
 
