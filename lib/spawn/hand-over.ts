@@ -299,9 +299,10 @@ function callFirst(
 	const isOwn = own.has(task.id);
 	const supervisor = isOwn ? identifySelf() : task.supervisor;
 	if (!supervisor) return;
-	const isNamed = readKeeper(store) === nameProcess(supervisor);
+	const isCalled =
+		!isParked(store, task) && readKeeper(store) === nameProcess(supervisor);
 	// If it dies before its first repair, the others notice by the age of this.
-	if (!isNamed || isParked(store, task)) writeBeat(store, supervisor);
+	if (!isCalled) writeBeat(store, supervisor);
 	// The process that renamed the mark of a parked task may have died before it sent the signal.
 	else if (!isWaking(store, task)) return;
 	if (!isOwn) wakeTask(store, task);
