@@ -214,15 +214,36 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	const [, , own] = supervisor?.job?.split(":") ?? [];
 	const number = listed?.number ?? own ?? readRecordedJob(store, task);
 	const over = number ? findOver(number, launch) : undefined;
-	if (!over && !listed) return { phase: "none" };
+	const isLeaky = attempt(canTrackProcesses) === false;
+	if (!over && !listed) {
+		assertNodesHeard();
+		return { phase: "none", isLeaky };
+	}
 	const shown = listed?.shown ?? engine?.job ?? number ?? "";
 	const known: OverJob = over ?? { shown, state: listed?.state ?? "" };
 	return {
 		phase: "over",
 		job: shown,
 		end: describeEnd({ ...known, shown }),
-		isLeaky: attempt(canTrackProcesses) === false,
+		isLeaky,
 	};
+}
+
+let heard: { at: number; silent: string } | undefined;
+
+/**
+ * A controller that has lost its state learns from the nodes which jobs run.
+ * @throws BgError (refused) if it has not heard from each of them since it started.
+ */
+function assertNodesHeard(): void {
+	if (!heard || performance.now() - heard.at > retryMs) {
+		const silent = call("sinfo", ["-h", "-t", "unknown", "-o", "%N"]).trim();
+		heard = { at: performance.now(), silent };
+	}
+	if (heard.silent)
+		throw refused(
+			`Slurm does not know the job and has not heard from ${toLine(heard.silent, 100)} since it started`,
+		);
 }
 
 /** What is known of jobs that are over, by number and name; `until` when a job that Slurm does not know is asked for again. */

@@ -7,8 +7,8 @@ export type JobState =
 	| { phase: "running"; job: string; node: string }
 	/** `end`: how its task has ended, if nobody recorded it. `isLeaky`: whether processes may have outlived the job. */
 	| { phase: "over"; job: string; end: JobEnd; isLeaky: boolean }
-	/** The engine knows no such job. */
-	| { phase: "none" }
+	/** The engine knows no such job, and no such job runs. */
+	| { phase: "none"; isLeaky: boolean }
 	/** The engine does not answer, or not yet: nothing follows. `job`, `node`: as they were recorded. */
 	| { phase: "unknown"; why: string; job?: string; node?: string };
 

@@ -186,8 +186,7 @@ function markJobOver(store: Store, task: Task): Task {
 			: { reason: "lost" as const, error: "its engine has no job for it" };
 	const reason = completed ? "stream" : end.reason;
 	const ended = finishTask(task, { ...end, reason, at: timestamp(), facts });
-	const isLeaky = state.phase === "over" && state.isLeaky;
-	return isLeaky ? nameSurvivors(ended) : ended;
+	return "isLeaky" in state && state.isLeaky ? nameSurvivors(ended) : ended;
 }
 
 /** Names the processes of a task that may have outlived its job. Only on their node it can be told which live. */
