@@ -88,25 +88,27 @@ export async function releaseDependents(
 	return true;
 }
 
-/** A parked task that is held: the version of its record, and until when it is delayed, in ms since 1970. */
+/** A task that is held: the version of its record, and until when it is delayed, in ms since 1970. */
 export type HeldTask = {
 	version: string | undefined;
 	until: number | undefined;
 };
 
 /**
- * Makes parked tasks ready that were held and are not any more: their delay has passed, or the process that should
- * have done so may have died before.
+ * Makes tasks ready that were held and are not any more: their delay has passed, or the process that should have done
+ * so may have died before. A supervisor that waits for one is only woken; it keeps its delays itself.
+ * @param own tasks of this process, which does this for them in its rounds.
  * @param known the tasks when this was called last. They are updated.
  * @returns whether there were any whose record has changed or whose delay has passed.
  */
 export async function releaseHeld(
 	store: Store,
+	own: { has: (id: string) => boolean },
 	known: Map<string, HeldTask>,
 ): Promise<boolean> {
 	let isAnyChanged = false;
 	const held = listLocalEntries(store, "queue").filter(
-		({ state }) => state === "held",
+		({ state, id }) => state === "held" && !own.has(id),
 	);
 	const ids = new Set(held.map(({ id }) => id));
 	for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
@@ -115,7 +117,10 @@ export async function releaseHeld(
 		const before = known.get(id);
 		const isDue = before?.until !== undefined && before.until <= Date.now();
 		if (before && before.version === version && !isDue) continue;
-		if (!isParked(store, { id })) continue;
+		if (!before && !isParked(store, { id })) {
+			known.set(id, { version, until: undefined });
+			continue;
+		}
 		const task = findTask(store, id);
 		const isDelayed = task && computeDelayLeftMs(task) > 0;
 		const until = isDelayed ? Date.parse(task.not_before ?? "") : undefined;

@@ -3,9 +3,10 @@
  * next task under the queue's lock, grants it the slot and wakes only that task. The woken process takes
  * the slot by a rename, which succeeds only once. A grant that nobody took for 2 s goes back to the queue.
  *
- * The first task in line besides those that get a place is always awake, and named in the queue's beat. It
- * repairs the queue every 2 s, so the queue goes on whichever process dies at whichever moment: it is woken
- * before a place is granted.
+ * The supervisor of the first task in line, besides those that get a place, is the keeper of the queue: it is
+ * awake, and repairs the queue every 2 s. So the queue goes on whichever process dies at whichever moment. The
+ * file called beat names the keeper, and its time is that of the last repair. A new keeper is named and woken
+ * before a place is granted; the last one looks once whether the new one has begun.
  *
  * A slot is free after the task's supervisor and its process are both gone.
  */
@@ -166,11 +167,13 @@ export function sweepQueue(store: Store): void {
 export type Beat = {
 	/** How long ago it was, in ms. Infinity if there was none or nobody was in line then, or it cannot be told. */
 	ageMs: number;
-	/** Whether this process has to make the next one. Also if that cannot be told. */
-	isOurs: boolean;
+	/** The process that makes the next one; undefined if that cannot be told. */
+	keeper: string | undefined;
+	/** Whether that is this process. Also if it cannot be told. */
+	isKeeper: boolean;
 };
 
-/** Reads when the queue was repaired last, and whether this process is the one to repair it. */
+/** Reads when the queue was repaired last, and who is its keeper. */
 export function readBeat(store: Store): Beat {
 	const path = localBeat(store);
 	const mtimeMs = unlessRefused(() => lstatSync(path).mtimeMs);
@@ -180,7 +183,8 @@ export function readBeat(store: Store): Beat {
 			mtimeMs === undefined
 				? Number.POSITIVE_INFINITY
 				: Math.abs(Date.now() - mtimeMs),
-		isOurs: keeper === undefined || keeper === nameProcess(identifySelf()),
+		keeper,
+		isKeeper: keeper === undefined || keeper === unlessRefused(nameSelf),
 	};
 }
 
@@ -196,9 +200,9 @@ const listBeats = (store: Store) =>
 const localBeat = (store: Store) => queueBeat(store, identifyMachine().machine);
 
 /**
- * Tells parked tasks and supervisors that the queue is repaired, and by whom next. Its first line is the time
- * and, for parked shells, the seconds since boot if the system says them; its second line is the process. On a
- * full disk it is empty.
+ * Tells parked tasks and supervisors that the queue is repaired, and who is its keeper. The first line is the
+ * time and, for parked shells, the seconds since boot if the system says them; the second line is the keeper.
+ * On a full disk the file is empty.
  */
 function writeBeat(store: Store, keeper: Identity): void {
 	const uptime = unlessUnknown(() => readProcFile("/proc/uptime")) ?? "";
@@ -210,13 +214,15 @@ function writeBeat(store: Store, keeper: Identity): void {
 	}
 }
 
-/** The process that repairs the queue next; undefined if the beat does not say so, as that of an older bg. */
+/** The keeper; undefined if the beat does not name one, as that of an older bg. */
 const readKeeper = (store: Store) =>
 	unlessRefused(() => readFile(store, localBeat(store)))?.split("\n")[1] ||
 	undefined;
 
 /** A process of this machine, in a word. */
 const nameProcess = ({ pid, start }: Identity) => `${pid},${start}`;
+
+const nameSelf = () => nameProcess(identifySelf());
 
 const localLock = () => ({
 	name: queueLock(identifyMachine().machine),
@@ -232,7 +238,7 @@ type Plan = {
 	first?: Candidate;
 	/** Entries of tasks that wait no more, as far as the plan had to look. */
 	dead: QueueEntry[];
-	/** How many stay in line. */
+	/** How many stay in line, or have not taken the slot that was granted to them. */
 	left: number;
 };
 
@@ -260,7 +266,9 @@ function planHandOver(
 			if (fits) plan.picks.push({ entry, task });
 			else plan.first = { entry, task };
 		}
-	plan.left = waiting.length - plan.picks.length - plan.dead.length;
+	const started = plan.picks.filter(({ task }) => own.has(task.id));
+	plan.left =
+		waiting.length - started.length - plan.dead.length + places.granted;
 	return plan;
 }
 
@@ -278,7 +286,7 @@ function assignPlaces(
 		if (task && isFinal(task)) dismissTask(store, task);
 	}
 	if (left === 0) rmSync(localBeat(store), { force: true });
-	if (first) callFirst(store, first.task, own);
+	if (first) callKeeper(store, first.task, own);
 	const moved = picks.filter(({ entry, task }) => {
 		const isOwn = own.has(task.id);
 		const to = isOwn ? slotPath(store, entry) : grantPath(store, entry);
@@ -290,22 +298,21 @@ function assignPlaces(
 	return { started, isWhole: moved.length === picks.length };
 }
 
-/** Makes sure that the first one in line is awake and knows that it has to repair the queue. */
-function callFirst(
+/** Makes the supervisor of the first one in line the keeper of the queue, and wakes it if it was not. */
+function callKeeper(
 	store: Store,
 	task: Candidate["task"],
 	own: ReadonlySet<string>,
 ): void {
-	const isOwn = own.has(task.id);
-	const supervisor = isOwn ? identifySelf() : task.supervisor;
+	const supervisor = own.has(task.id) ? identifySelf() : task.supervisor;
 	if (!supervisor) return;
-	const isCalled =
-		!isParked(store, task) && readKeeper(store) === nameProcess(supervisor);
+	const name = nameProcess(supervisor);
+	const isCalled = !isParked(store, task) && readKeeper(store) === name;
 	// If it dies before its first repair, the others notice by the age of this.
 	if (!isCalled) writeBeat(store, supervisor);
 	// The process that renamed the mark of a parked task may have died before it sent the signal.
 	else if (!isWaking(store, task)) return;
-	if (!isOwn) wakeTask(store, task);
+	if (name !== nameSelf()) wakeTask(store, task);
 }
 
 /** Returns grants that nobody took to the queue. A rename sets the time of its file's last change. */

@@ -34,6 +34,13 @@ export class Places {
 		this.#taken = listTaken(store).map((entry) => ({ entry, folder: "slots" }));
 	}
 
+	/** How many slots are granted to tasks that have not taken them. */
+	get granted(): number {
+		return this.#taken.filter(
+			({ entry, folder }) => folder === "slots" && entry.state === "held",
+		).length;
+	}
+
 	/** Gives a place to a task of the queue. */
 	take(entry: QueueEntry): void {
 		this.#taken.push({ entry, folder: "queue" });

@@ -1,8 +1,8 @@
 /**
  * The tasks of one supervisor that wait to start: until the tasks they come after have ended, until the
  * delay before a retry has passed, until they are not paused, and until they get a slot. A process that
- * changes one of those wakes the supervisor by a signal. The supervisor of the first task in line repairs the
- * queue every 2 s; the others look every 45 s whether that is done.
+ * changes one of those wakes the supervisor by a signal. A full round, which reads what others may have changed
+ * without a signal, comes every 2 s in the keeper of the queue, and else every 45 s.
  */
 import { setImmediate } from "node:timers/promises";
 import { errorMessage, isRefusal } from "../error.ts";
@@ -34,6 +34,7 @@ import {
 	releaseHeld,
 } from "./dependencies.ts";
 import {
+	type Beat,
 	handOverAsync,
 	readBeat,
 	repairQueue,
@@ -43,14 +44,17 @@ import { readLimits } from "./limits.ts";
 import { Line } from "./places.ts";
 import { dequeue, listEntries, setRunnable } from "./queue.ts";
 
-/** How often the supervisor of the first task in line repairs the queue, in ms. */
+/** How often the keeper repairs the queue, in ms. */
 const tickMs = 2000;
 
-/** How often another one looks whether the queue is repaired, in ms. */
+/** How often another supervisor looks whether the queue is repaired, in ms. */
 const idleTickMs = 45_000;
 
 /** How old the last repair is, in ms, if those in line seem to be dead. */
 const deadBeatMs = 4000;
+
+/** A timer may fire that much too early, in ms. */
+const timerSlackMs = 100;
 
 /** How often to look whether queue entries are missing, in ms. */
 const restoreMs = 10_000;
@@ -85,6 +89,10 @@ type WaitingTask = WaitOptions & {
 	version: string | undefined;
 };
 
+/** Whether it is time to repair the queue, or its keeper does not. */
+const isRepairDue = ({ ageMs, isKeeper }: Beat) =>
+	ageMs > (isKeeper ? tickMs - timerSlackMs : deadBeatMs);
+
 /** Starts tasks as soon as they may start. It works in rounds, one after the other. */
 export class WaitingTasks {
 	readonly #store: Store;
@@ -103,13 +111,15 @@ export class WaitingTasks {
 	/** Whether a place may be free, or a task may have become ready, since the last hand-over. */
 	#mustHandOver = false;
 	#timer: NodeJS.Timeout | undefined;
-	/** The parked tasks that are held, as they were read last. */
-	readonly #heldParked = new Map<string, HeldTask>();
+	/** The tasks of others that are held, as they were read last. */
+	readonly #heldOfOthers = new Map<string, HeldTask>();
 	/** When all records have to be read again, on the monotonic clock in ms. */
 	#nextFullRoundAt = 0;
 	/** The same for tasks that wait for nothing but a slot. */
 	#nextWholeUpdateAt = 0;
 	#nextBeatCheckAt = 0;
+	/** The keeper of the queue as it was read last. */
+	#keeper: string | undefined;
 	/** When missing queue entries are added again, likewise. */
 	#nextRestoreAt = performance.now() + restoreMs;
 	#lastFault = "";
@@ -134,6 +144,8 @@ export class WaitingTasks {
 			this.#waiting.set(task.id, waiting);
 			this.#file(waiting);
 			this.#mustHandOver ||= options.isRunnable;
+			// Its record may have changed since the caller read it.
+			if (!options.isRunnable && pauseMs === 0) this.#lookWithin(0);
 			this.#startRounds();
 		});
 	}
@@ -200,6 +212,9 @@ export class WaitingTasks {
 				this.#isRoundDue = false;
 				await this.#round();
 			}
+		} catch (error) {
+			this.#lookWithin(tickMs);
+			throw error;
 		} finally {
 			// Right after the last check: a request that comes later needs rounds of its own.
 			this.#rounds = undefined;
@@ -227,10 +242,7 @@ export class WaitingTasks {
 		if (isFull)
 			for (const id of takeGrants(store, this.#runnable))
 				this.#resolve(id, true);
-		if (isFull) {
-			const { ageMs, isOurs } = readBeat(store);
-			if (ageMs > (isOurs ? tickMs - 100 : deadBeatMs)) await this.#repair();
-		}
+		if (isFull && isRepairDue(readBeat(store))) await this.#repair();
 		const own = this.#runnable;
 		// If nothing has changed, the repair by the first task in line is enough: it hands over as well.
 		const isListingDue = performance.now() >= this.#line.nextListingAt;
@@ -257,12 +269,22 @@ export class WaitingTasks {
 		else this.#runnable.delete(task.id);
 	}
 
+	/** Makes a full round due in so many ms at the latest. */
+	#lookWithin(ms: number): void {
+		const at = performance.now() + ms;
+		this.#nextFullRoundAt = Math.min(this.#nextFullRoundAt, at);
+	}
+
 	#setTimer(): void {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) return;
+		const { ageMs, keeper, isKeeper } = readBeat(this.#store);
+		if (isKeeper) this.#lookWithin(tickMs);
+		// The process that named a new keeper may have died before it woke it.
+		else if (keeper !== this.#keeper)
+			this.#lookWithin(deadBeatMs - ageMs + timerSlackMs);
+		this.#keeper = keeper;
 		const now = performance.now();
-		if (readBeat(this.#store).isOurs)
-			this.#nextFullRoundAt = Math.min(this.#nextFullRoundAt, now + tickMs);
 		let next = this.#nextFullRoundAt;
 		if (this.#runnable.size) next = Math.min(next, this.#line.nextListingAt);
 		for (const { notBefore, task } of this.#held) {
@@ -341,8 +363,9 @@ export class WaitingTasks {
 				await updateTaskAsync(store, id, finish, { timeoutMs: 0 });
 				this.#resolve(id, false);
 			} catch (fault) {
-				// The next round tries again. Meanwhile no other task waits for this one's record.
+				// Another round tries it again. Meanwhile no other task waits for this one's record.
 				if (!isRefusal(fault)) throw fault;
+				this.#lookWithin(tickMs);
 				if (!(fault instanceof LockHeldError)) this.#logFault(fault);
 			}
 			return;
@@ -392,7 +415,8 @@ export class WaitingTasks {
 			// Each end is a durable write: the limits of running tasks come in between.
 			await setImmediate();
 		}
-		if (await releaseHeld(store, this.#heldParked)) this.#mustHandOver = true;
+		if (await releaseHeld(store, this.#waiting, this.#heldOfOthers))
+			this.#mustHandOver = true;
 		for (const id of listAwaited(store))
 			if (this.#reconcileEnd(id) !== "none")
 				if (await releaseDependents(store, id)) this.#mustHandOver = true;

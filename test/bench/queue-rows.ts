@@ -98,19 +98,21 @@ export const queueRows: Rows = {
 
 	killed: async ({ size }) => {
 		if (process.platform !== "linux") return [];
-		const steps = size.isSmall ? [3] : [3, 9, 15, 21, 27];
+		const steps = size.isSmall ? [3] : [3, 8, 13, 18, 23];
 		const others = roles.filter((role) => role !== "line");
 		const measureOthers = async () => {
 			const gaps: number[] = [];
 			for (const role of others)
 				gaps.push(
-					...(await Promise.all(steps.map((step) => measureGap(role, step)))),
+					...(await Promise.all(
+						steps.map((step) => measureGap(role, step, step % 2 ? 1 : 2)),
+					)),
 				);
 			return gaps;
 		};
 		// The killed line waits for a minute.
 		const [line, gaps] = await Promise.all([
-			measureGap("line", 1),
+			measureGap("line", 1, 1),
 			measureOthers(),
 		]);
 		const figure = (what: string, measured: number, limit: number) =>
@@ -148,8 +150,12 @@ export const queueRows: Rows = {
 // --- internal ---
 
 /** How long a place stays free at most in a hand-over in which a process is killed, in s. */
-async function measureGap(role: Role, step: number): Promise<number> {
-	const { gap, problems } = await playHandOver(role, step);
+async function measureGap(
+	role: Role,
+	step: number,
+	places: 1 | 2,
+): Promise<number> {
+	const { gap, problems } = await playHandOver(role, step, places);
 	if (problems.length) throw new Error(`${role} ${step}: ${problems}`);
 	return gap / 1000;
 }

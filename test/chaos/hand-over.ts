@@ -57,14 +57,21 @@ const maxGap = 30_000;
 /** The same if those next in line have died as well. By design it is 60 s. */
 const maxGapOfLine = 90_000;
 
+/** When a parked shell has polled for the first time, in ms. */
+const firstPoll = 5000;
+
 /** How long a parked shell may stay that was not told to leave, in ms. It looks every 45 s. */
 const maxLeaving = 60_000;
 
-/** Plays one hand-over in a store of its own. */
-export async function playHandOver(role: Role, step: number): Promise<Outcome> {
+/** Plays one hand-over in a store of its own, where so many tasks may run at once. */
+export async function playHandOver(
+	role: Role,
+	step: number,
+	places: 1 | 2,
+): Promise<Outcome> {
 	const base = realpathSync(mkdtempSync(join(tmpdir(), "bg-hand-over-")));
 	try {
-		return await new HandOver(base, 1 + (step % 2)).play(role, step);
+		return await new HandOver(base, places).play(role, step);
 	} finally {
 		rmSync(base, { recursive: true, force: true });
 	}
@@ -120,6 +127,8 @@ class HandOver {
 			);
 			if (role === "launcher") await this.#dieLaunching(step);
 			else await this.#launchOthers(role === "woken" ? step : undefined);
+			// Later a parked shell notices nothing for long.
+			if (role === "ending") await Bun.sleep(firstPoll);
 			if (role === "line") await this.#killLine();
 			if (role === "unpause" || role === "cancel")
 				await this.#dieCalling(role, step);

@@ -1,6 +1,6 @@
 /**
- * Every hand-over of hand-over.ts: one process dies after its first step, in the next one after its second,
- * and so on to its last.
+ * Every hand-over of hand-over.ts, with one place and with two: one process dies after its first step, in the next
+ * one after its second, and so on to its last.
  *
  *     npm run chaos:steps -- [role…] [--every 1]
  */
@@ -18,19 +18,22 @@ const linesKilled = 4;
 
 async function playAll(role: Role, every: number): Promise<Outcome[]> {
 	const outcomes: Outcome[] = [];
-	let step = 1;
+	let played = 0;
 	let survivals = 0;
 	const isOver = () =>
-		role === "line" ? step > linesKilled : survivals >= enough;
+		role === "line" ? played >= linesKilled : survivals >= enough;
 	const work = async () => {
 		while (!isOver()) {
-			const own = step;
-			step += role === "line" ? 1 : every;
-			const outcome = await playHandOver(role, own);
+			const places = played % 2 ? 2 : 1;
+			const step = 1 + every * Math.floor(played / 2);
+			played++;
+			const outcome = await playHandOver(role, step, places);
 			survivals = outcome.step ? 0 : survivals + 1;
 			outcomes.push(outcome);
 			for (const problem of outcome.problems)
-				console.log(`${role} ${own} (${outcome.step}): ${problem}`);
+				console.log(
+					`${role} ${step}, ${places} places (${outcome.step}): ${problem}`,
+				);
 		}
 	};
 	await Promise.all(Array.from({ length: workers }, work));

@@ -8,6 +8,7 @@ const sample: [Role, number][] = [
 	["ending", 27],
 	["ending", 34],
 	["ending", 42],
+	["ending", 44],
 	["ending", 51],
 	["woken", 8],
 	["woken", 21],
@@ -20,7 +21,8 @@ const sample: [Role, number][] = [
 concurrentTest.each(sample)(
 	"the next tasks start by themselves if the %s process of a hand-over is killed after its step %d",
 	async (role, step) => {
-		const { problems, step: death } = await playHandOver(role, step);
+		const places = step % 2 ? 2 : 1;
+		const { problems, step: death } = await playHandOver(role, step, places);
 		expect(problems).toEqual([]);
 		expect(death).toBeDefined();
 	},
