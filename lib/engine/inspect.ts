@@ -11,8 +11,9 @@ export function inspectEngine(store: Store | undefined): {
 	isFaulty: boolean;
 } {
 	try {
-		const versions = ["sbatch", "squeue", "scancel", "scontrol"].map(
-			(program) => toLine(call(program, ["--version"]).trim(), 40),
+		const programs = ["sbatch", "squeue", "scancel", "scontrol", "sinfo"];
+		const versions = programs.map((program) =>
+			toLine(call(program, ["--version"]).trim(), 40),
 		);
 		const config = readConfig();
 		const jobs = store && createSlurm(store).countJobs();

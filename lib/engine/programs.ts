@@ -94,7 +94,7 @@ const callOptions = (env: NodeJS.ProcessEnv) =>
  * which bg is called would pass on to a job that is in no array and was not started again.
  */
 const changesAnswers =
-	/^(SQUEUE_|SACCT_|SCANCEL_|SLURM_ARRAY_|SLURM_(CLUSTERS|RESTART_COUNT)$|SBATCH_(ARRAY_INX|CLUSTERS|WAIT|TEST_ONLY)$)/;
+	/^(SQUEUE_|SACCT_|SINFO_|SCANCEL_|SLURM_ARRAY_|SLURM_(CLUSTERS|RESTART_COUNT)$|SBATCH_(ARRAY_INX|CLUSTERS|WAIT|TEST_ONLY)$)/;
 
 type Failure = {
 	error?: Error | undefined;
@@ -106,6 +106,7 @@ type Failure = {
 function toRefusal(program: string, failure: Failure): BgError {
 	const { error, stdout, stderr, signal } = failure;
 	const said = parseRefusal(stderr || stdout || "");
+	if (isFull.test(said)) return refused(`Slurm takes no more jobs (${said})`);
 	if (error && "code" in error && error.code === "ENOENT")
 		return refused(`${program} is not found: is Slurm installed here?`);
 	if (signal || (error && "code" in error && error.code === "ETIMEDOUT"))
@@ -119,6 +120,9 @@ function toRefusal(program: string, failure: Failure): BgError {
 		? new SilentError(words)
 		: refused(`Slurm: ${words}`);
 }
+
+/** What sbatch says at MaxJobCount: it refuses an array, and tries again and again to submit a job. */
+const isFull = /unable to accept job/i;
 
 /** What a program says that reaches no controller. */
 const unreachable = /unable to contact|connection|timed out|communication/i;

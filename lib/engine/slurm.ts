@@ -216,7 +216,7 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	const over = number ? findOver(number, launch) : undefined;
 	const isLeaky = attempt(canTrackProcesses) === false;
 	if (!over && !listed) {
-		assertNodesHeard();
+		assertAllNodesReported();
 		return { phase: "none", isLeaky };
 	}
 	const shown = listed?.shown ?? engine?.job ?? number ?? "";
@@ -229,21 +229,21 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 	};
 }
 
-let heard: { at: number; silent: string } | undefined;
+let silence: { until: number; error: BgError } | undefined;
 
 /**
  * A controller that has lost its state learns from the nodes which jobs run.
- * @throws BgError (refused) if it has not heard from each of them since it started.
+ * @throws BgError (refused) if a node has not reported since it started. Then it is not asked again for a while.
  */
-function assertNodesHeard(): void {
-	if (!heard || performance.now() - heard.at > retryMs) {
-		const silent = call("sinfo", ["-h", "-t", "unknown", "-o", "%N"]).trim();
-		heard = { at: performance.now(), silent };
-	}
-	if (heard.silent)
-		throw refused(
-			`Slurm does not know the job and has not heard from ${toLine(heard.silent, 100)} since it started`,
-		);
+function assertAllNodesReported(): void {
+	if (silence && performance.now() < silence.until) throw silence.error;
+	const nodes = call("sinfo", ["-h", "-a", "-t", "unknown", "-o", "%N"]).trim();
+	if (!nodes) return;
+	const error = refused(
+		`Slurm does not know the job and has not heard from ${toLine(nodes, 100)} since it started`,
+	);
+	silence = { until: performance.now() + retryMs, error };
+	throw error;
 }
 
 /** What is known of jobs that are over, by number and name; `until` when a job that Slurm does not know is asked for again. */

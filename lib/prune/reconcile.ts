@@ -30,7 +30,7 @@ import { hasOutput, restoreAttemptOutput } from "../store/output-files.ts";
 import { goneMark, type Store } from "../store/paths.ts";
 import { lockTimeoutMs, readTask, updateTask } from "../store/records.ts";
 import { endMessages } from "../store/sessions/messages.ts";
-import { maxLeftBehind, type Task } from "../task/schema.ts";
+import { type LeftBehind, maxLeftBehind, type Task } from "../task/schema.ts";
 import { finishTask, isFinal, timestamp } from "../task/states.ts";
 import { checkSupervision } from "./supervision.ts";
 
@@ -185,23 +185,28 @@ function markJobOver(store: Store, task: Task): Task {
 			? state.end
 			: { reason: "lost" as const, error: "its engine has no job for it" };
 	const reason = completed ? "stream" : end.reason;
-	const ended = finishTask(task, { ...end, reason, at: timestamp(), facts });
-	return "isLeaky" in state && state.isLeaky ? nameSurvivors(ended) : ended;
+	const isLeaky = "isLeaky" in state && state.isLeaky;
+	const { words = "", ...survivors } = isLeaky ? findSurvivors(task) : {};
+	const error = `${end.error}${words}`;
+	const ended = { reason, error, at: timestamp(), facts };
+	return { ...finishTask(task, ended), ...survivors };
 }
 
-/** Names the processes of a task that may have outlived its job. Only on their node it can be told which live. */
-function nameSurvivors(task: Task): Task {
-	const { process, engine, error = "" } = task;
-	if (!process) return task;
+/** The processes of a task that may have outlived its job. Only on their node it can be told which live. */
+function findSurvivors(task: Task): {
+	words?: string;
+	left_behind?: LeftBehind[];
+} {
+	const { process, engine } = task;
+	if (!process) return {};
 	if (checkLiveness(process) === "elsewhere") {
 		const where = engine?.node ? ` on ${engine.node}` : "";
-		const left = `; its process group ${process.pid} may still run${where}`;
-		return { ...task, error: error + left };
+		return {
+			words: `; its process group ${process.pid} may still run${where}`,
+		};
 	}
 	const living = findTree(task.id, process).slice(0, maxLeftBehind);
-	return living.length
-		? { ...task, left_behind: describeProcesses(living) }
-		: task;
+	return living.length ? { left_behind: describeProcesses(living) } : {};
 }
 
 /** Decides by the record as it is now, under its lock. */

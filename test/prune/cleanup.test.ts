@@ -115,7 +115,12 @@ test("a task whose supervisor is about to record its exit is kept until then", a
 		(task) => task.process && task,
 		"its process",
 	);
-	process.kill(supervisor?.pid ?? 0, "SIGSTOP");
+	await until(() => {
+		process.kill(supervisor?.pid ?? 0, "SIGSTOP");
+		if (!existsSync(join(box.dir, ".locks", id))) return true;
+		process.kill(supervisor?.pid ?? 0, "SIGCONT");
+		return false;
+	}, "a moment in which it holds no lock");
 	await box.bg(["complete", id, "early"]);
 	process.kill(pid, "SIGKILL");
 	const anHourAgo = new Date(Date.now() - 3_600_000).toISOString();

@@ -1,6 +1,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { quoteForShell } from "../../lib/process/self.ts";
 import { command, filesOf, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { executable, root, until } from "../tools/harness.ts";
@@ -147,6 +148,53 @@ echo x >>${log}
 	});
 });
 
+describe("a launch", () => {
+	concurrentTest("passes arguments on without a shell", async () => {
+		const box = clusterBox(cluster);
+		const comment = `$(touch ${box.home}/ran);\`id\` 'x"`;
+		const id = await box.submit("true", [
+			"--engine-args",
+			`--hold --comment=${quoteForShell(comment)}`,
+		]);
+		const shown = await cluster.slurm("squeue", "-h", "-n", id, "-o", "%k");
+		expect(shown.trim()).toBe(comment);
+		expect(existsSync(join(box.home, "ran"))).toBe(false);
+		expect(await box.bg(["cancel", id])).toMatchObject({ code: 0 });
+	});
+
+	concurrentTest(
+		"of more than 1,000 is several arrays, and is cancelled as a whole",
+		async () => {
+			const box = clusterBox(cluster);
+			const line = { description: "d", command: ["true"] };
+			const launch = ["launch", "-q", "--on=slurm", "--engine-args=--hold"];
+			const { code, stdout } = await untilAnswered(() =>
+				box.bg([...launch, "--batch", "-"], {
+					input: toLines(Array.from({ length: 1001 }, () => line)),
+				}),
+			);
+			expect(code).toBe(0);
+			const ids = stdout.trim().split("\n");
+			expect(new Set(ids).size).toBe(1001);
+			const names = [ids[0], ids[1000]].join();
+			const ask = ["squeue", "-h", "-r", "-n", names, "-o", "%j"];
+			const count = async () => {
+				const listed = (await cluster.slurm(...ask)).trim().split("\n");
+				return [ids[0], ids[1000]].map(
+					(name) => listed.filter((each) => each === name).length,
+				);
+			};
+			expect(await count()).toEqual([1000, 1]);
+			expect(await box.bg(["cancel", "--all"])).toMatchObject({ code: 0 });
+			expect((await box.bg(["list"])).json()).toMatchObject({
+				total: 1001,
+				cancelled: 1001,
+			});
+			await until(async () => `${await count()}` === "0,0", "no job");
+		},
+	);
+});
+
 describe("a launch that Slurm refuses", () => {
 	/** Nothing is there afterwards. */
 	const expectNothing = async (box: ClusterBox) => {
@@ -191,8 +239,17 @@ describe("a launch that Slurm refuses", () => {
 			env,
 		});
 		expect(answer).toMatchObject({ code: 111 });
-		expect(answer.error).toMatch(/unable to accept job/);
-		expect((await box.bg(["list"])).json()).toMatchObject({ total: 2 });
+		const refusal =
+			/^bg: Slurm takes no more jobs \([^\n]*unable to accept job[^\n]*\)\n$/;
+		expect(answer.error).toMatch(refusal);
+		// A job of its own, which sbatch tries to submit again and again.
+		const words = ["run", "-q", "--on", "slurm", "d", "--", "sh", "-c", go];
+		let single = await box.bg(words);
+		for (; single.code === 0; single = await box.bg(words))
+			ids.push(single.stdout.trim());
+		expect(single.error).toMatch(refusal);
+		const { total } = (await box.bg(["list"])).json();
+		expect(total).toBe(ids.length);
 		await box.sh("login", "touch go");
 		for (const id of ids)
 			expect(await endOf(box, id)).toMatchObject({ status: "completed" });

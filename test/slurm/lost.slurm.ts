@@ -1,5 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	readdirSync,
+	renameSync,
+	writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { claimName } from "../../lib/process/identity.ts";
 import type { Identity } from "../../lib/task/schema.ts";
@@ -69,7 +75,8 @@ async function fail(node: string) {
 describe("a node that dies", () => {
 	test("ends its tasks in Slurm's words, and frees what its processes held", async () => {
 		const box = clusterBox(cluster);
-		const id = await box.submit("echo up; sleep 300", on("n2"));
+		const secret = ["--env", "SECRET=of mode 0600"];
+		const id = await box.submit("echo up; sleep 300", [...on("n2"), ...secret]);
 		const { supervisor, engine } = await started(box, id);
 		await said(box, id, "up");
 		await claim(box, id, supervisor);
@@ -84,6 +91,8 @@ describe("a node that dies", () => {
 			error: `node n2 failed (slurm ${engine?.job}: NODE_FAIL)`,
 		});
 		expect(outputOf(box, id)).toBe("up\n");
+		const prompts = join(box.dir, ".prompts");
+		expect(existsSync(prompts) ? readdirSync(prompts) : []).toEqual([]);
 		const again = await box.submit("true", ["--unique", "key"]);
 		expect(await endOf(box, again)).toMatchObject({ status: "completed" });
 		await cluster.startNode("n2");

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { command, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
@@ -283,7 +283,9 @@ describe("a task on Slurm", () => {
 				"login",
 				`grep -rl --exclude='*.out' "${words}" ${cluster.folder} ${box.dir}`,
 			);
-			expect(where.stdout).toBe(`${box.dir}/.prompts/${id}\n`);
+			const prompt = join(box.dir, ".prompts", id);
+			expect(where.stdout).toBe(`${prompt}\n`);
+			expect(statSync(prompt).mode & 0o777).toBe(0o600);
 			for (const node of cluster.nodes) {
 				const { stdout: commands } = await box.sh(node, "ps -ww -eo args");
 				expect(commands).not.toContain(words);

@@ -68,6 +68,19 @@ test("on their node those that live are named", async () => {
 	await endTree(box, id, node, process?.pid);
 });
 
+test("doctor says so", async () => {
+	const box = clusterBox(cluster);
+	const { stdout } = await box.bg(["doctor"], { env: { BG_ENGINE: "slurm" } });
+	const { checks } = JSON.parse(stdout);
+	expect(checks).toContainEqual({
+		check: "engine",
+		ok: true,
+		says: expect.stringMatching(
+			/^slurm\S* .*, cluster bg: 0 jobs of this directory; proctrack\/linuxproc may leave processes/,
+		),
+	});
+});
+
 /** Ends the process group that was named, on its node, and what left it. */
 async function endTree(
 	box: ClusterBox,
