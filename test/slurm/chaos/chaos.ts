@@ -230,8 +230,18 @@ class Run {
 		}
 	}
 
-	/** Slurm holds a job with --requeue whose node died just as it began: an administrator lets it go on. */
+	/**
+	 * What an administrator does: Slurm holds a job with --requeue whose node died just as it began, and takes no more jobs
+	 * on a node that has a job of the same number ("Duplicate jobid"), which a controller that forgot it gave out again.
+	 */
 	async #release(): Promise<void> {
+		const ask = ["sinfo", "-h", "-N", "-t", "drain", "-o", "%N"];
+		const drained = (await this.#cluster.at("login", ask)).stdout;
+		for (const node of new Set(drained.split("\n").filter(Boolean))) {
+			const resume = ["update", `node=${node}`, "state=resume"];
+			await this.#cluster.at("login", ["scontrol", ...resume]);
+			this.events.set("resumed", (this.events.get("resumed") ?? 0) + 1);
+		}
 		const { stdout } = await this.#cluster.at("login", [
 			...["squeue", "-h", "-o", "%A %r"],
 		]);
