@@ -1,7 +1,7 @@
 /**
  * Runs all tests: every test over the source, then `test/verbs` over each built form. Files run in
  * parallel; those in folders named `load`, which fill or measure the machine, one at a time afterwards.
- * Prints the name of each failed test, and a last line `N passed, N failed`. Exits 1 if a test
+ * Prints at the end what each failed test said and its name, and a last line `N passed, N failed`. Exits 1 if a test
  * failed, a run died or a file was not run.
  */
 import { join } from "node:path";
@@ -31,6 +31,8 @@ const timeoutMs = 240_000;
 
 let passed = 0;
 const failures: string[] = [];
+/** What was printed before each failed test's name. */
+const details: string[] = [];
 
 for (const [index, form] of forms.entries()) {
 	const folder = index === 0 ? "test" : "test/verbs";
@@ -43,6 +45,7 @@ for (const [index, form] of forms.entries()) {
 	await run(form, files.filter(isLoad), []);
 }
 
+for (const detail of details) console.log(`\n${detail}`);
 for (const failure of failures) console.log(`failed: ${failure}`);
 console.log(`\n${passed} passed, ${failures.length} failed`);
 process.exit(failures.length ? 1 : 0);
@@ -84,7 +87,7 @@ async function run(form: string, files: string[], flags: string[]) {
 	for (const name of names) {
 		failures.push(`${form}: ${name}`);
 		const lines = stderr.slice(0, stderr.indexOf(`(fail) ${name}`)).split("\n");
-		console.log(`${lines.slice(-contextLines).join("\n")}(fail) ${name}`);
+		details.push(`${lines.slice(-contextLines).join("\n")}(fail) ${name}`);
 	}
 	for (let n = names.size; n < count("fail$"); n++)
 		failures.push(`${form}: a failure without a name of its own`);
