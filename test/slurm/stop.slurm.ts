@@ -1,6 +1,7 @@
 import { afterAll, describe, expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Task } from "../../lib/task/schema.ts";
 import { command, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { program, standIn, until } from "../tools/harness.ts";
@@ -41,6 +42,16 @@ const jobsOf = async (id: string) =>
 	(await cluster.slurm("squeue", "-h", "-o", "%i %j"))
 		.split("\n")
 		.filter((line) => line.endsWith(id));
+
+/** The number of the only job of a task. */
+const jobOf = async (id: string) =>
+	/^\d+/.exec((await jobsOf(id)).join())?.[0] ?? "";
+
+/** Whether a signal was sent to a job by Slurm. */
+const isSignalled = (job: string) =>
+	new RegExp(`KILL_JOB JobId=${job} `).test(
+		readFileSync(join(cluster.folder, "controller.log"), "utf8"),
+	);
 
 const show = (job: string) => cluster.slurm("scontrol", "show", "job", job);
 
@@ -297,14 +308,35 @@ describe("Slurm ends a job:", () => {
 			for (const { pid } of treeOf(id)) process.kill(pid, "SIGKILL");
 		},
 	);
+});
 
-	concurrentTest("held, it is shown with Slurm's reason", async () => {
-		const box = clusterBox(cluster);
-		const id = await box.submit("true", held);
-		await noted(box, id, /^queued: slurm \d+, waits: JobHeldUser$/);
-		expect(box.record(id)).toMatchObject({ status: "queued" });
-		await box.bg(["cancel", id]);
-	});
+describe("bg edit", () => {
+	concurrentTest(
+		"changes the timeout of a job that is pending, and of one that waits for its next try, which is told",
+		async () => {
+			const box = clusterBox(cluster);
+			const flaky = `echo >>tries; test "$(wc -l <tries)" -gt 4 || exit 1; exec sleep 300`;
+			const [pending, retried] = await Promise.all([
+				box.submit("sleep 300", held),
+				box.submit(flaky, ["--retries", "5"]),
+			]);
+			// Before its fifth try it waits for 8 s.
+			const isWaiting = ({ status, attempt }: Task) =>
+				status === "queued" && attempt === 5;
+			await box.untilTask(retried, isWaiting, "its fifth try");
+			const ids = [pending, retried];
+			for (const id of ids) {
+				const answer = await box.bg(["edit", id, "--timeout", "2s"]);
+				expect(answer).toMatchObject({ code: 0 });
+				const job = await jobOf(id);
+				await until(() => isSignalled(job), `a signal to ${job}`);
+			}
+			await cluster.slurm("scontrol", "release", await jobOf(pending));
+			for (const id of ids)
+				expect(await endOf(box, id)).toMatchObject({ reason: "timeout" });
+			expect(box.record(retried)).toMatchObject({ attempt: 5 });
+		},
+	);
 });
 
 describe("bg send", () => {

@@ -1,5 +1,6 @@
 import { assertAutonomyOver } from "../../control/autonomy.ts";
 import { parseNumberFlag, parseTimeoutFlag } from "../../control/schedule.ts";
+import { loadedEngine } from "../../engine/engine.ts";
 import { refused, usage } from "../../error.ts";
 import { formatDuration } from "../../print/units.ts";
 import { sendSignal, wakeSignal } from "../../process/signals.ts";
@@ -53,8 +54,8 @@ export default defineVerb({
 				...(timeout_ms !== undefined && { timeout_ms }),
 			};
 		});
-		// A job reads its record when it starts.
-		if (!task.engine) reorderTask(store, id);
+		if (task.engine) void loadedEngine()?.ring([task]);
+		else reorderTask(store, id);
 		// A parked shell reads its record only when it becomes a supervisor.
 		if (task.supervisor && !isParked(store, task))
 			sendSignal(task.supervisor, wakeSignal);
