@@ -135,7 +135,8 @@ const deadBeatSeconds = 10;
  * of the function that it interrupts: no function runs while the shell waits, and `become` sets other traps
  * before it shifts its own. A missing mark lets it leave only if its record says that the task is not queued: the
  * folder of the marks may have been removed, or permission to look into the store taken away. It ends `sleep` by
- * SIGKILL: between its fork and its exec, a child still catches the signals that have traps.
+ * SIGKILL: between its fork and its exec, a child still catches the signals that have traps. After a signal to end,
+ * further ones are ignored: they would kill the supervisor before it handles them. (Node does not keep that.)
  *
  * In dash, a trap that interrupts another trap gives the interrupted command the status that the first trap found. So
  * `become` takes no decision by one status: `case` has none, and bg is gone only if a test that it is missing holds and
@@ -144,7 +145,9 @@ const deadBeatSeconds = 10;
 const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT CONT ${signalName(wakeSignal)}
+	case $BG_PARKED_SIGNAL in '')
 ${trapShutdown("")}
+	esac
 	case $! in "$BG_PARKED_DONE") ;; *) kill -9 "$!"; wait "$!" ;; esac
 	if [ ! -r "$5" ] || [ ! -x "$7" ]; then
 		[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
@@ -191,12 +194,13 @@ done
 wake "$@"
 `;
 
-/** The lines that trap the signals to end: what asks the supervisor to stop its task is passed to it. */
+/** The lines that trap the signals to end: the first one, which asks the supervisor to stop its task, is passed to it. */
 function trapShutdown(then: string): string {
+	const ignore = `trap "" ${shutdownSignals.map(signalName).join(" ")}`;
 	return shutdownSignals
 		.map(
 			(name) =>
-				`\ttrap 'BG_PARKED_SIGNAL=--signal=${name}${then}' ${signalName(name)}`,
+				`\ttrap 'BG_PARKED_SIGNAL=--signal=${name}; ${ignore}${then}' ${signalName(name)}`,
 		)
 		.join("\n");
 }

@@ -7,6 +7,7 @@ import { markSessionDue } from "../../lib/store/sessions/notices.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Fault, failing, failOnce } from "../tools/faults.ts";
 import {
+	isAlive,
 	linesOf,
 	program,
 	type Sandbox,
@@ -150,8 +151,9 @@ concurrentTest.each([
 		const { blocker, id, shell } = await park(box);
 		const slow = { calls: "faccessat,faccessat2", delay_enter: 100_000 };
 		const looked = await failOnce(box, shell, slow);
-		// The first one wakes it; the next ones come while it looks whether bg is there.
-		const sender = setInterval(() => process.kill(shell, signal), 20);
+		// The first one wakes it; the next ones come while it looks whether bg is there, and while that starts.
+		const send = () => isAlive(shell) && process.kill(shell, signal);
+		const sender = setInterval(send, 20);
 		await looked().finally(() => clearInterval(sender));
 		blocker.open();
 		await isOver(box, id);
