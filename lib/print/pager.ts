@@ -5,13 +5,16 @@
 import { readTerminalSize } from "./terminal.ts";
 import { writeAll } from "./text.ts";
 
+/** The user's pager; undefined or empty without one. */
+export const findPager = () => process.env.PAGER?.trim();
+
 /**
  * Shows text, of which no more is read than is shown. stdout must be a terminal.
  * @returns false if the reader is gone.
  */
 export async function showText(
 	pieces: Iterable<string>,
-	pager = process.env.PAGER?.trim(),
+	pager = findPager(),
 ): Promise<boolean> {
 	const iterator = pieces[Symbol.iterator]();
 	let head = "";

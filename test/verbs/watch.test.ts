@@ -6,6 +6,7 @@ import {
 	writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { failing } from "../tools/faults.ts";
 import { executable, program, sandbox, until } from "../tools/harness.ts";
 import { endsOf, openPty } from "../tools/pty.ts";
 
@@ -113,6 +114,23 @@ test("without a pager a key is waited for; a signal meanwhile leaves the termina
 	pty.kill("SIGTERM");
 	expect(endsOf("SIGTERM")).toContain(await pty.ended);
 	expect([pty.isTaken(), pty.isCooked()]).toEqual([false, true]);
+});
+
+test("without a pager a key is waited for however long the text took to come", async () => {
+	const box = sandbox();
+	const id = await box.run(["echo", "a short text"]);
+	await box.bg(["wait", id]);
+	const path = join(box.dir, `${id}.out`);
+	const slow = { calls: "openat", path, delay_enter: 2_700_000 };
+	const argv = [...failing(slow), ...program];
+	const pty = openPty(box, ["watch"], { argv });
+	await pty.untilScreen(/✔ completed/);
+	pty.type("o");
+	await pty.untilText(/a short text\s+\[press a key to return to bg watch\]/);
+	pty.type("x");
+	await until(() => pty.isTaken(), "the screen taken again");
+	pty.type("q");
+	expect(await pty.ended).toBe(0);
 });
 
 test("the pane follows an output; scrolled up it stands still and says that there is more", async () => {

@@ -1,4 +1,5 @@
 /** The verbs that keys of `bg watch` run, as processes of their own: `bg watch` goes on meanwhile. */
+import { findPager } from "../../print/pager.ts";
 import { toLine } from "../../print/text.ts";
 import { buildSelfCommand } from "../../process/executables.ts";
 
@@ -8,7 +9,7 @@ export type Answer = { text: string; isFault: boolean };
 /** How much of an answer is kept, in characters. */
 const maxAnswerLength = 4096;
 
-/** A program that ended sooner showed its text without a pager, in ms. */
+/** A verb that ended sooner showed its text without a pager, in ms. */
 const minReadMs = 2500;
 
 /** Runs verbs; those with the same key one after the other. */
@@ -34,7 +35,8 @@ export async function showVerb(call: readonly string[]): Promise<boolean> {
 		child.once("error", () => resolve());
 		child.once("close", () => resolve());
 	});
-	return performance.now() - startedAt < minReadMs;
+	const mayPage = call[0] !== "output" || findPager();
+	return !mayPage || performance.now() - startedAt < minReadMs;
 }
 
 // --- internal ---
