@@ -88,6 +88,44 @@ export function openInput(): () => Promise<{ value?: Uint8Array }> {
 	return () => chunks.next();
 }
 
+/** A program to start: an absolute path, its arguments, and its whole environment. */
+export type Command = {
+	program: string;
+	args: readonly string[];
+	env: NodeJS.ProcessEnv;
+};
+
+/** The descriptors of a program: each is /dev/null, or one of this process. */
+export type Descriptors = [Descriptor, Descriptor, Descriptor, ...Descriptor[]];
+type Descriptor = "ignore" | number;
+
+/**
+ * Starts a program in a session of its own, in `/`, which outlives this process. (Under Bun `node:child_process` takes
+ * 3 ms to load.)
+ * @returns its pid; undefined if it could not be started.
+ */
+export function startDetached(
+	{ program, args, env }: Command,
+	stdio: Descriptors,
+): number | undefined {
+	const options = { cwd: "/", env, detached: true };
+	if (bun) {
+		try {
+			const child = bun.spawn([program, ...args], { ...options, stdio });
+			child.unref();
+			return child.pid;
+		} catch {
+			return undefined;
+		}
+	}
+	const { spawn } = process.getBuiltinModule("node:child_process");
+	const child = spawn(program, args, { ...options, stdio });
+	// A failed spawn emits an error, and has no pid.
+	child.on("error", () => {});
+	child.unref();
+	return child.pid;
+}
+
 /** What the exit of this process waits for. (The entry point of a built program has a copy of this module.) */
 const holds = new Set<Promise<unknown>>();
 

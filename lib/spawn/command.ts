@@ -4,7 +4,7 @@
  *
  * A mark says that an `--on-end` is pending; the process that removes the mark runs it.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
@@ -62,7 +62,7 @@ export function startCommand(
 	try {
 		if (task.stdin === keptInput) input = openKeptInput(store, task.id);
 		else if (task.stdin) input = openStdin(task.stdin);
-		return spawn(program, argv.slice(1), {
+		return childProcess().spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
 			env,
@@ -130,6 +130,9 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 
 // --- internal ---
 
+/** Under Bun it takes 3 ms to load, and a launch does not need it. */
+const childProcess = () => process.getBuiltinModule("node:child_process");
+
 /** Each `--on-end` that this process started and that runs. */
 const onEnds = new Set<ChildProcess>();
 
@@ -156,7 +159,7 @@ function startOnEnd(store: Store, task: Task, tries: number): void {
 	};
 	try {
 		const program = findExecutable(name, cwd, env.PATH);
-		const child = spawn(...reportFailure(id, program, args), {
+		const child = childProcess().spawn(...reportFailure(id, program, args), {
 			cwd,
 			env,
 			stdio: "ignore",
@@ -209,16 +212,24 @@ function openKeptInput(store: Store, id: string): number {
 	const paths = prepareInput(store, id);
 	const program = findOnPath("mkfifo");
 	if (!program) throw new Error("no mkfifo on PATH, for --stdin keep");
-	const { status, stderr } = spawnSync(program, ["-m", "600", ...paths]);
+	const { status, stderr } = childProcess().spawnSync(program, [
+		"-m",
+		"600",
+		...paths,
+	]);
 	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
 	const { task, written, end } = openInputEnds(store, id);
 	try {
-		const keeper = spawn(shell, ["-c", "read line", `bg: input of ${id}`], {
-			cwd: "/",
-			env: { BG_DIR: store.dir },
-			stdio: [end, written, "ignore"],
-			detached: true,
-		});
+		const keeper = childProcess().spawn(
+			shell,
+			["-c", "read line", `bg: input of ${id}`],
+			{
+				cwd: "/",
+				env: { BG_DIR: store.dir },
+				stdio: [end, written, "ignore"],
+				detached: true,
+			},
+		);
 		keeper.on("error", () => {});
 		keeper.unref();
 		if (!keeper.pid)

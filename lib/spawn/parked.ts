@@ -12,6 +12,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { removePromptFiles } from "../droid/exec.ts";
 import { isExecutable } from "../process/executables.ts";
 import { identifyMachine } from "../process/machine.ts";
+import type { Command } from "../process/runtime.ts";
 import { programFile } from "../process/self.ts";
 import { sendSignal, shutdownSignals, wakeSignal } from "../process/signals.ts";
 import { discard, moveFile, touch } from "../store/files.ts";
@@ -27,13 +28,6 @@ import {
 import type { Task } from "../task/schema.ts";
 import { splitEnvironment } from "./environment.ts";
 import { dequeue, withdrawGrant } from "./queue.ts";
-
-/** A program to start. */
-export type Command = {
-	program: string;
-	args: readonly string[];
-	env: NodeJS.ProcessEnv;
-};
 
 /**
  * The command of a parked shell that becomes a supervisor.

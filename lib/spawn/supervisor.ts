@@ -2,12 +2,16 @@
  * Starts detached supervisors. A supervisor runs in `/`, so configuration files of the current folder have
  * no effect on it.
  */
-import { spawn, spawnSync } from "node:child_process";
 import { openSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errorMessage, refused } from "../error.ts";
 import { buildSelfCommand, findOnPath } from "../process/executables.ts";
 import { identifyProcess, ownJob } from "../process/identity.ts";
+import {
+	type Command,
+	type Descriptors,
+	startDetached,
+} from "../process/runtime.ts";
 import { uniqueHolderName } from "../store/files.ts";
 import type { Store } from "../store/paths.ts";
 import type { Identity } from "../task/schema.ts";
@@ -17,12 +21,7 @@ import {
 	runtimeVariables,
 	taskEnvVariable,
 } from "./environment.ts";
-import {
-	type Command,
-	createParkedMark,
-	parkCommand,
-	removeParkedMarks,
-} from "./parked.ts";
+import { createParkedMark, parkCommand, removeParkedMarks } from "./parked.ts";
 
 export type SupervisorOptions = {
 	store: Store;
@@ -50,7 +49,7 @@ export function startSupervisor(options: SupervisorOptions): Identity {
 	const parked = park ? parkCommand(store, id, command, park) : undefined;
 	try {
 		if (parked) createParkedMark(store, id);
-		return startDetached(parked ?? command);
+		return start(parked ?? command);
 	} catch (error) {
 		if (parked) removeParkedMarks(store, id);
 		throw refused(
@@ -89,6 +88,7 @@ export function buildLimitFlags(): string[] {
 export function lowerFileLimit(limit: string): void {
 	const prlimit = findOnPath("prlimit");
 	if (!prlimit || !/^\d+$/.test(limit)) return;
+	const { spawnSync } = process.getBuiltinModule("node:child_process");
 	spawnSync(prlimit, ["--pid", String(process.pid), `--nofile=${limit}:`]);
 }
 
@@ -112,20 +112,12 @@ function buildSupervisorCommand({
 	};
 }
 
-/** Starts a program in a session of its own, in `/`. @throws Error if that fails. */
-function startDetached({ program, args, env }: Command): Identity {
-	const child = spawn(program, args, {
-		cwd: "/",
-		env,
-		stdio: openNullDevices(),
-		detached: true,
-	});
-	// A failed spawn emits an error, and has no pid.
-	child.on("error", () => {});
-	if (!child.pid)
-		throw new Error(`no process or no descriptor left for ${program}`);
-	child.unref();
-	const identity = identifyProcess(child.pid);
+/** Starts a program and identifies it. @throws Error if that fails. */
+function start(command: Command): Identity {
+	const { program } = command;
+	const pid = startDetached(command, openNullDevices());
+	if (!pid) throw new Error(`no process or no descriptor left for ${program}`);
+	const identity = identifyProcess(pid);
 	if (!identity) throw new Error(`${program} ended at once`);
 	return { ...identity, ...ownJob };
 }
@@ -135,8 +127,8 @@ function startDetached({ program, args, env }: Command): Identity {
  * close. Deno passes all of them on, Node those past 16; neither can close a descriptor that it did not
  * open, but both can replace it. See proc(5), fdinfo.
  */
-function openNullDevices(): ("ignore" | number)[] {
-	const stdio: ("ignore" | number)[] = ["ignore", "ignore", "ignore"];
+function openNullDevices(): Descriptors {
+	const stdio: Descriptors = ["ignore", "ignore", "ignore"];
 	const folder = "/proc/self/fdinfo";
 	if (!statSync(folder, { throwIfNoEntry: false })) return stdio;
 	for (const name of readdirSync(folder)) {
