@@ -4,6 +4,8 @@ import { join } from "node:path";
 import {
 	type Answer,
 	type CallOptions,
+	executable,
+	linesOf,
 	program,
 	type Sandbox,
 	sandbox,
@@ -45,6 +47,24 @@ export function clusterBox(cluster: Cluster): ClusterBox {
 			return stdout.trim();
 		},
 	});
+}
+
+/** Notes each call of Slurm's programs but sbatch, with its time in ms. Returns a function that lists the calls. */
+export function logCalls(box: Sandbox): () => { name: string; at: number }[] {
+	const log = join(box.home, "called");
+	const bin = join(box.home, "bin");
+	for (const name of ["squeue", "scontrol", "sacct", "scancel"])
+		executable(
+			bin,
+			name,
+			`#!/bin/sh\necho ${name} $(date +%s%3N) >>${log}\nexec ${Bun.which(name)} "$@"\n`,
+		);
+	box.env.PATH = `${bin}:${box.env.PATH}`;
+	return () =>
+		linesOf(log).map((line) => {
+			const [name = "", at] = line.split(" ");
+			return { name, at: Number(at) };
+		});
 }
 
 /** The files of a store that a task needs only until its end, or that stand for a launch. */

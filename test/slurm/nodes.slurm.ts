@@ -118,7 +118,7 @@ describe("a node without", () => {
 	});
 });
 
-test("a cluster leaves no process, folder or cgroup, also if its user is killed", async () => {
+test("a cluster leaves no process, folder, mount or cgroup, also if its user is killed", async () => {
 	for (const signal of ["SIGKILL", "SIGTERM", "SIGINT"] as const) {
 		const child = Bun.spawn(
 			["bun", join(root, "test", "slurm", "cluster.ts"), "1"],
@@ -130,8 +130,12 @@ test("a cluster leaves no process, folder or cgroup, also if its user is killed"
 		expect(readdirSync(folder)).toContain("slurm.conf");
 		child.kill(signal);
 		await child.exited;
+		const cgroup = `bg-slurm-${folder.slice(-6)}`;
 		const isLeft = () =>
 			existsSync(folder) ||
+			Bun.spawnSync(["find", "/sys/fs/cgroup", "-name", cgroup]).stdout.length >
+				0 ||
+			readFileSync("/proc/mounts", "utf8").includes(folder) ||
 			readdirSync("/proc").some((pid) => {
 				try {
 					return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(folder);

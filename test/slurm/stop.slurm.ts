@@ -6,7 +6,7 @@ import { command, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { program, standIn, until } from "../tools/harness.ts";
 import { endOf, outputOf, treeOf } from "../tools/scripts.ts";
-import { type ClusterBox, clusterBox } from "./box.ts";
+import { type ClusterBox, clusterBox, logCalls } from "./box.ts";
 import { start } from "./cluster.ts";
 
 const cluster = await start();
@@ -134,9 +134,12 @@ describe("bg cancel", () => {
 			const [, odd = ""] = ids;
 			expect(await box.bg(["cancel", odd])).toMatchObject({ code: 0 });
 			expect((await jobsOf(ids[0] ?? "")).join()).toContain("_[0,2-29]");
+			const listCalls = logCalls(box);
 			const answer = await box.bg(["cancel", "--all", "--yes"]);
 			expect(answer).toMatchObject({ code: 0 });
 			expect(answer.json().tasks).toHaveLength(30);
+			const cancels = listCalls().filter(({ name }) => name === "scancel");
+			expect(cancels).toHaveLength(1);
 			for (const id of [...ids, single]) {
 				expect(box.record(id)).toMatchObject({ status: "cancelled" });
 				expect(existsSync(join(box.dir, `${id}.out`))).toBe(false);

@@ -66,6 +66,19 @@ describe("a task on Slurm", () => {
 	);
 
 	concurrentTest(
+		"has none of its launcher's variables with --export=NIL",
+		async () => {
+			const box = clusterBox(cluster);
+			const flags = ["--engine-args", "--export=NIL", "--env", "GIVEN=b"];
+			const id = await box.submit('echo "[$MINE] $GIVEN"', flags, {
+				MINE: "a",
+			});
+			expect(await endOf(box, id)).toMatchObject({ status: "completed" });
+			expect(outputOf(box, id)).toBe("[] b\n");
+		},
+	);
+
+	concurrentTest(
 		"gets --env and --stdin, which are private files and gone after its end",
 		async () => {
 			const box = clusterBox(cluster);

@@ -9,7 +9,7 @@ import { parent, payload, toolUse } from "../tools/hooks.ts";
 import { addHooks } from "../tools/messages.ts";
 import { openPty } from "../tools/pty.ts";
 import { endOf } from "../tools/scripts.ts";
-import { clusterBox, untilAnswered } from "./box.ts";
+import { clusterBox, logCalls, untilAnswered } from "./box.ts";
 import { start } from "./cluster.ts";
 
 const cluster = await start();
@@ -18,24 +18,9 @@ afterAll(cluster.end);
 const held = ["--engine-args=--hold"];
 const untilGo = "until test -e go; do sleep .1; done";
 
-/** A box in which each question to Slurm is noted, with its time. */
 function withLog() {
 	const box = clusterBox(cluster);
-	const log = join(box.home, "asked");
-	const bin = join(box.home, "bin");
-	for (const name of ["squeue", "scontrol", "sacct"])
-		executable(
-			bin,
-			name,
-			`#!/bin/sh\necho ${name} $(date +%s%3N) >>${log}\nexec ${Bun.which(name)} "$@"\n`,
-		);
-	box.env.PATH = `${bin}:${box.env.PATH}`;
-	const listAsked = () =>
-		linesOf(log).map((line) => {
-			const [name = "", at] = line.split(" ");
-			return { name, at: Number(at) };
-		});
-	return { box, listAsked };
+	return { box, listAsked: logCalls(box) };
 }
 
 describe("tasks on Slurm", () => {
