@@ -43,10 +43,16 @@ export function createSlurm(store: Store): Engine {
 		},
 		hasJob: (launch) =>
 			[...list.read().values()].some((job) => job.launch === launch),
-		ring: (tasks) => {
-			const jobs = listJobs(store, list, tasks);
-			if (jobs.length === 0) return Promise.resolve(true);
-			return callAside("scancel", ["--batch", "--signal=URG", ...jobs]);
+		ring: async (tasks) => {
+			try {
+				const jobs = listJobs(store, list, tasks);
+				if (jobs.length === 0) return true;
+				const flags = ["--batch", "--signal=URG"];
+				return await callAside("scancel", [...flags, ...jobs]);
+			} catch (error) {
+				if (error instanceof BgError) return false;
+				throw error;
+			}
 		},
 		cancel: (tasks) => {
 			const jobs = listJobs(store, list, tasks);

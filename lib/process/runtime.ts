@@ -1,5 +1,5 @@
 /**
- * What the hook's fast path needs from its runtime, in the form that loads fastest: under Deno `process`
+ * What fast paths need from their runtime, in the form that loads fastest: under Deno `process`
  * costs 11 ms, `node:fs` 10 more and `setTimeout` 3; under Bun `node:fs` costs 1. The only file that
  * names `Bun` and `Deno`: all other code is written against Node's modules.
  */
@@ -100,28 +100,26 @@ export type Descriptors = [Descriptor, Descriptor, Descriptor, ...Descriptor[]];
 type Descriptor = "ignore" | number;
 
 /**
- * Starts a program in a session of its own, in `/`, which outlives this process. (Under Bun `node:child_process` takes
- * 3 ms to load.)
- * @returns its pid; undefined if it could not be started.
+ * Starts a program in a session of its own, in `/`, which outlives this process.
+ * @returns its pid.
+ * @throws Error if it could not be started.
  */
 export function startDetached(
 	{ program, args, env }: Command,
 	stdio: Descriptors,
-): number | undefined {
+): number {
 	const options = { cwd: "/", env, detached: true };
 	if (bun) {
-		try {
-			const child = bun.spawn([program, ...args], { ...options, stdio });
-			child.unref();
-			return child.pid;
-		} catch {
-			return undefined;
-		}
+		const child = bun.spawn([program, ...args], { ...options, stdio });
+		child.unref();
+		return child.pid;
 	}
 	const { spawn } = process.getBuiltinModule("node:child_process");
 	const child = spawn(program, args, { ...options, stdio });
 	// A failed spawn emits an error, and has no pid.
 	child.on("error", () => {});
+	if (!child.pid)
+		throw new Error(`no process or no descriptor left for ${program}`);
 	child.unref();
 	return child.pid;
 }

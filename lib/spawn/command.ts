@@ -59,10 +59,11 @@ export function startCommand(
 	const program = findExecutable(argv[0] ?? "", cwd, env.PATH);
 	const output = openOutput(store, task.id);
 	let input: number | undefined;
+	const { spawn } = process.getBuiltinModule("node:child_process");
 	try {
 		if (task.stdin === keptInput) input = openKeptInput(store, task.id);
 		else if (task.stdin) input = openStdin(task.stdin);
-		return childProcess().spawn(program, argv.slice(1), {
+		return spawn(program, argv.slice(1), {
 			argv0: argv[0],
 			cwd,
 			env,
@@ -130,9 +131,6 @@ export function takeOnEndMark(store: Store, id: string): boolean {
 
 // --- internal ---
 
-/** Under Bun it takes 3 ms to load, and a launch does not need it. */
-const childProcess = () => process.getBuiltinModule("node:child_process");
-
 /** Each `--on-end` that this process started and that runs. */
 const onEnds = new Set<ChildProcess>();
 
@@ -157,9 +155,10 @@ function startOnEnd(store: Store, task: Task, tries: number): void {
 		if (isTransient(error) && tries > 1) startOnEnd(store, task, tries - 1);
 		else logOnEndFault(store, id, error);
 	};
+	const { spawn } = process.getBuiltinModule("node:child_process");
 	try {
 		const program = findExecutable(name, cwd, env.PATH);
-		const child = childProcess().spawn(...reportFailure(id, program, args), {
+		const child = spawn(...reportFailure(id, program, args), {
 			cwd,
 			env,
 			stdio: "ignore",
@@ -212,24 +211,17 @@ function openKeptInput(store: Store, id: string): number {
 	const paths = prepareInput(store, id);
 	const program = findOnPath("mkfifo");
 	if (!program) throw new Error("no mkfifo on PATH, for --stdin keep");
-	const { status, stderr } = childProcess().spawnSync(program, [
-		"-m",
-		"600",
-		...paths,
-	]);
+	const { spawn, spawnSync } = process.getBuiltinModule("node:child_process");
+	const { status, stderr } = spawnSync(program, ["-m", "600", ...paths]);
 	if (status !== 0) throw new Error(`mkfifo: ${toLine(String(stderr), 200)}`);
 	const { task, written, end } = openInputEnds(store, id);
 	try {
-		const keeper = childProcess().spawn(
-			shell,
-			["-c", "read line", `bg: input of ${id}`],
-			{
-				cwd: "/",
-				env: { BG_DIR: store.dir },
-				stdio: [end, written, "ignore"],
-				detached: true,
-			},
-		);
+		const keeper = spawn(shell, ["-c", "read line", `bg: input of ${id}`], {
+			cwd: "/",
+			env: { BG_DIR: store.dir },
+			stdio: [end, written, "ignore"],
+			detached: true,
+		});
 		keeper.on("error", () => {});
 		keeper.unref();
 		if (!keeper.pid)

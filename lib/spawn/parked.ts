@@ -119,6 +119,9 @@ const pollSeconds = 45;
 /** The same without /proc, where the shell can only compare the beat before and after. */
 const pollSecondsWithoutUptime = 27;
 
+/** What the shell does after a signal to end. */
+const ignoreShutdown = `trap "" ${shutdownSignals.map(signalName).join(" ")}`;
+
 /** How old the beat is, in seconds, if the queue is not repaired any more. */
 const deadBeatSeconds = 10;
 
@@ -139,9 +142,8 @@ const deadBeatSeconds = 10;
 const script = `# bg: a task that waits for its turn
 become() {
 	trap - EXIT CONT ${signalName(wakeSignal)}
-	case $BG_PARKED_SIGNAL in '')
 ${trapShutdown("")}
-	esac
+	case $BG_PARKED_SIGNAL in ?*) ${ignoreShutdown} ;; esac
 	case $! in "$BG_PARKED_DONE") ;; *) kill -9 "$!"; wait "$!" ;; esac
 	if [ ! -r "$5" ] || [ ! -x "$7" ]; then
 		[ -r "$5" ] && [ -x "$7" ] || { : >"$1.gone"; exit 127; }
@@ -190,11 +192,10 @@ wake "$@"
 
 /** The lines that trap the signals to end: the first one, which asks the supervisor to stop its task, is passed to it. */
 function trapShutdown(then: string): string {
-	const ignore = `trap "" ${shutdownSignals.map(signalName).join(" ")}`;
 	return shutdownSignals
 		.map(
 			(name) =>
-				`\ttrap 'BG_PARKED_SIGNAL=--signal=${name}; ${ignore}${then}' ${signalName(name)}`,
+				`\ttrap 'BG_PARKED_SIGNAL=--signal=${name}; ${ignoreShutdown}${then}' ${signalName(name)}`,
 		)
 		.join("\n");
 }

@@ -49,7 +49,7 @@ export function startSupervisor(options: SupervisorOptions): Identity {
 	const parked = park ? parkCommand(store, id, command, park) : undefined;
 	try {
 		if (parked) createParkedMark(store, id);
-		return start(parked ?? command);
+		return startAndIdentify(parked ?? command);
 	} catch (error) {
 		if (parked) removeParkedMarks(store, id);
 		throw refused(
@@ -112,13 +112,11 @@ function buildSupervisorCommand({
 	};
 }
 
-/** Starts a program and identifies it. @throws Error if that fails. */
-function start(command: Command): Identity {
-	const { program } = command;
+/** @throws Error if that fails. */
+function startAndIdentify(command: Command): Identity {
 	const pid = startDetached(command, openNullDevices());
-	if (!pid) throw new Error(`no process or no descriptor left for ${program}`);
 	const identity = identifyProcess(pid);
-	if (!identity) throw new Error(`${program} ended at once`);
+	if (!identity) throw new Error(`${command.program} ended at once`);
 	return { ...identity, ...ownJob };
 }
 

@@ -154,9 +154,13 @@ concurrentTest.each([
 		// The first one wakes it; the next ones come while it looks whether bg is there, and while that starts.
 		const send = () => isAlive(shell) && process.kill(shell, signal);
 		const sender = setInterval(send, 20);
-		await looked().finally(() => clearInterval(sender));
-		blocker.open();
-		await isOver(box, id);
+		try {
+			await looked();
+			blocker.open();
+			await isOver(box, id);
+		} finally {
+			clearInterval(sender);
+		}
 		expect(box.record(id)).toMatchObject({ status });
 	},
 );

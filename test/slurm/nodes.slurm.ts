@@ -130,15 +130,19 @@ test("a cluster leaves no process, folder, mount or cgroup, also if its user is 
 		expect(readdirSync(folder)).toContain("slurm.conf");
 		child.kill(signal);
 		await child.exited;
-		const cgroup = `bg-slurm-${folder.slice(-6)}`;
+		const find = ["find", "/sys/fs/cgroup", "-name"];
+		const hasCgroup = () =>
+			Bun.spawnSync([...find, `bg-slurm-${folder.slice(-6)}`]).stdout.length >
+			0;
+		expect(hasCgroup()).toBe(cluster.proctrack === "cgroup");
 		const isLeft = () =>
 			existsSync(folder) ||
-			Bun.spawnSync(["find", "/sys/fs/cgroup", "-name", cgroup]).stdout.length >
-				0 ||
-			readFileSync("/proc/mounts", "utf8").includes(folder) ||
+			hasCgroup() ||
 			readdirSync("/proc").some((pid) => {
 				try {
-					return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(folder);
+					return ["cmdline", "mountinfo"].some((name) =>
+						readFileSync(`/proc/${pid}/${name}`, "utf8").includes(folder),
+					);
 				} catch {
 					return false;
 				}

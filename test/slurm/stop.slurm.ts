@@ -44,11 +44,14 @@ const jobsOf = async (id: string) =>
 		.filter((line) => line.endsWith(id));
 
 /** The number of the only job of a task. */
-const jobOf = async (id: string) =>
-	/^\d+/.exec((await jobsOf(id)).join())?.[0] ?? "";
+async function jobOf(id: string): Promise<string> {
+	const [job] = /^\d+/.exec((await jobsOf(id)).join()) ?? [];
+	if (!job) throw new Error(`no job of ${id}`);
+	return job;
+}
 
-/** Whether a signal was sent to a job by Slurm. */
-const isSignalled = (job: string) =>
+/** Whether Slurm was asked to signal a job. */
+const isRung = (job: string) =>
 	new RegExp(`KILL_JOB JobId=${job} `).test(
 		readFileSync(join(cluster.folder, "controller.log"), "utf8"),
 	);
@@ -327,13 +330,13 @@ describe("bg edit", () => {
 			const isWaiting = ({ status, attempt }: Task) =>
 				status === "queued" && attempt === 5;
 			await box.untilTask(retried, isWaiting, "its fifth try");
-			const ids = [pending, retried];
+			const ids = [retried, pending];
 			for (const id of ids) {
 				const answer = await box.bg(["edit", id, "--timeout", "2s"]);
 				expect(answer).toMatchObject({ code: 0 });
-				const job = await jobOf(id);
-				await until(() => isSignalled(job), `a signal to ${job}`);
 			}
+			const job = await jobOf(retried);
+			await until(() => isRung(job), `a ring of ${job}`);
 			await cluster.slurm("scontrol", "release", await jobOf(pending));
 			for (const id of ids)
 				expect(await endOf(box, id)).toMatchObject({ reason: "timeout" });

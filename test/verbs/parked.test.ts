@@ -115,13 +115,16 @@ const tooWide = {
 	),
 };
 
-/** The process that repairs the queue next. */
-function keeperOf(box: Sandbox): number | undefined {
+/** The last repair of the queue: its time, and the process that makes the next one. */
+function readBeat(box: Sandbox): { at?: number; keeper?: number } {
 	const folder = join(box.dir, ".parked");
 	const beat = readdirSync(folder).find((name) => name.startsWith("beat,"));
-	const [, keeper] = readOrNothing(join(folder, beat ?? "none")).split("\n");
-	return keeper ? Number.parseInt(keeper, 10) : undefined;
+	const text = readOrNothing(join(folder, beat ?? "none"));
+	const [at, , keeper] = text.split(/[ \n]/).map(Number.parseFloat);
+	return { ...(at && { at }), ...(keeper && { keeper }) };
 }
+
+const keeperOf = (box: Sandbox) => readBeat(box).keeper;
 
 /** How often each process reads in so many ms. */
 async function countReads(pids: number[], ms: number): Promise<number[]> {
@@ -348,7 +351,7 @@ test("a launch waits as a supervisor if its environment does not fit through a s
 });
 
 concurrentTest(
-	"of supervisors that wait, only that of the first in line looks every 2 s; the next takes over",
+	"of supervisors that wait, that of the first in line repairs the queue and the others idle; the next takes over",
 	async () => {
 		const box = sandbox();
 		const blocker = await block(box);
@@ -364,11 +367,14 @@ concurrentTest(
 		let reads: number[] = [];
 		await until(
 			async () => {
+				const { at: before = 0 } = readBeat(box);
 				reads = await countReads([a, b, c, d], 9000);
 				const [ofFirst = 0, ...ofOthers] = reads;
-				return ofOthers.every((each) => each < ofFirst / 8);
+				const areIdle = ofOthers.every((each) => each < ofFirst / 8);
+				const { at = 0, keeper } = readBeat(box);
+				return areIdle && keeper === a && at - before > 5000;
 			},
-			"a time in which the others hardly read",
+			"a time in which the first one repairs and the others hardly read",
 			() => JSON.stringify(reads),
 		);
 		blocker.open();

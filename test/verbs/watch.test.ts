@@ -125,8 +125,10 @@ test("without a pager a key is waited for however long the text took to come", a
 	const argv = [...failing(slow), ...program];
 	const pty = openPty(box, ["watch"], { argv });
 	await pty.untilScreen(/✔ completed/);
+	const typedAt = performance.now();
 	pty.type("o");
 	await pty.untilText(/a short text\s+\[press a key to return to bg watch\]/);
+	expect(performance.now() - typedAt).toBeGreaterThan(2600);
 	pty.type("x");
 	await until(() => pty.isTaken(), "the screen taken again");
 	pty.type("q");

@@ -54,8 +54,8 @@ export default defineVerb({
 				...(timeout_ms !== undefined && { timeout_ms }),
 			};
 		});
-		if (task.engine) void loadedEngine()?.ring([task]);
-		else reorderTask(store, id);
+		if (!task.engine) reorderTask(store, id);
+		else if (task.supervisor) void loadedEngine()?.ring([task]);
 		// A parked shell reads its record only when it becomes a supervisor.
 		if (task.supervisor && !isParked(store, task))
 			sendSignal(task.supervisor, wakeSignal);

@@ -2,6 +2,7 @@
 import { findPager } from "../../print/pager.ts";
 import { toLine } from "../../print/text.ts";
 import { buildSelfCommand } from "../../process/executables.ts";
+import { isUnattended } from "../reply.ts";
 
 /** The first line of what a verb answered. */
 export type Answer = { text: string; isFault: boolean };
@@ -31,12 +32,14 @@ export class VerbRunner {
 export async function showVerb(call: readonly string[]): Promise<boolean> {
 	const startedAt = performance.now();
 	const child = startVerb(call, "inherit");
-	await new Promise<void>((resolve) => {
-		child.once("error", () => resolve());
-		child.once("close", () => resolve());
+	const code = await new Promise<number | null>((resolve) => {
+		child.once("error", () => resolve(null));
+		child.once("close", resolve);
 	});
-	const mayPage = call[0] !== "output" || findPager();
-	return !mayPage || performance.now() - startedAt < minReadMs;
+	// git has a pager of its own.
+	const mayPage = call[0] !== "output" || (findPager() && !isUnattended());
+	const isPaged = mayPage && performance.now() - startedAt >= minReadMs;
+	return code !== 0 || !isPaged;
 }
 
 // --- internal ---
