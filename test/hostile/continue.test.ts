@@ -176,7 +176,6 @@ test.each([
 			return killed.code !== 0;
 		});
 	},
-	120_000,
 );
 
 test.each([
@@ -285,4 +284,4 @@ test("a compaction at any step of a hook that tells takes nothing from it", asyn
 		expectTidy(box);
 		return true;
 	});
-}, 120_000);
+});

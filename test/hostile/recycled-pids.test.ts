@@ -93,7 +93,7 @@ test("strangers that got the pids of a task and of its supervisor are left alone
 
 test.each([
 	["cancel", [], (id: string) => ["cancel", id]],
-	["its timeout", ["--timeout", "3s"], (id: string) => ["wait", id]],
+	["its timeout", ["--timeout", "10s"], (id: string) => ["wait", id]],
 	["its supervisor's end", [], () => []],
 ] as const)(
 	"a supervisor that took over signals no stranger that got its task's pid: %s",

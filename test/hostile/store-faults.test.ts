@@ -63,7 +63,7 @@ test("on a full disk a time limit stops its task, and is recorded once there is 
 	const { started, record, isFull, free } = await filling(
 		32,
 		"--timeout",
-		"2s",
+		"10s",
 	);
 	await until(isFull, "a full disk");
 	await gone(started);
@@ -71,7 +71,7 @@ test("on a full disk a time limit stops its task, and is recorded once there is 
 	expect(await ended(record)).toMatchObject({
 		status: "error",
 		reason: "timeout",
-		error: "timed out after 2s",
+		error: "timed out after 10s",
 	});
 });
 
@@ -272,7 +272,7 @@ test("the other tasks of a batch go on if the store cannot be read right after o
 
 test("a stop that fails is tried again", async () => {
 	const box = sandbox();
-	const words = ["run", "-q", "--timeout", "1s", "d", "--", "sleep", "600"];
+	const words = ["run", "-q", "--timeout", "10s", "d", "--", "sleep", "600"];
 	const argv = [...namespace, ...program];
 	const id = (await box.bg(words, { argv })).stdout.trim();
 	const task = await box.untilTask(id, ({ process }) => process, "a start");
@@ -291,7 +291,7 @@ test("a stop that fails is tried again", async () => {
 
 test("a stop does not wait for a process list that cannot be read", async () => {
 	const box = sandbox();
-	const words = ["run", "-q", "--timeout", "1s", "d", "--", "sleep", "600"];
+	const words = ["run", "-q", "--timeout", "10s", "d", "--", "sleep", "600"];
 	const argv = [...namespace, ...program];
 	const id = (await box.bg(words, { argv })).stdout.trim();
 	const task = await box.untilTask(id, ({ process }) => process, "a start");

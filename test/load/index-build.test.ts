@@ -18,9 +18,10 @@ test("10,000 old records: slice by slice, the unfinished first, the mark last", 
 		expect(slices).toBeLessThan(1000);
 		const { pass } = readIndexProgress(store);
 		if (pass > 0) expect(isWhole(all.filter(unfinished))).toBe(true);
-		const start = performance.now();
+		const before = process.cpuUsage();
 		buildIndexSlice(store, 50);
-		slowest = Math.max(slowest, performance.now() - start);
+		const { user, system } = process.cpuUsage(before);
+		slowest = Math.max(slowest, (user + system) / 1000);
 	}
 	expect(slices).toBeGreaterThan(1);
 	// A slice is 50 ms, a listing and one record; the rest is for a busy machine.
@@ -28,4 +29,4 @@ test("10,000 old records: slice by slice, the unfinished first, the mark last", 
 	expect(isWhole(all)).toBe(true);
 	buildIndexSlice(store, 0);
 	expect(isWhole(all)).toBe(true);
-}, 60_000);
+});

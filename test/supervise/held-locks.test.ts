@@ -82,7 +82,7 @@ concurrentTest(
 	async () => {
 		const box = sandbox();
 		const [id = ""] = await launchBatch(box, [
-			command("a", "sleep 600", { timeout: "1s" }),
+			command("a", "sleep 600", { timeout: "10s" }),
 		]);
 		const task = await running(box, id);
 		const lock = hold(box, id);
@@ -133,7 +133,7 @@ concurrentTest(
 		const box = sandbox();
 		const deaf = "trap 'touch told' TERM; while :; do sleep 0.1; done";
 		const [id = ""] = await launchBatch(box, [
-			command("a", deaf, { timeout: "1s" }),
+			command("a", deaf, { timeout: "10s" }),
 		]);
 		await running(box, id);
 		const lock = hold(box, id);

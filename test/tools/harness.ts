@@ -1,6 +1,6 @@
 /**
  * What tests share: the program under test in one of its forms, a fresh store and home for each test,
- * and waiting for facts. A test fails if a process that it started is alive 10 s after its end.
+ * and waiting for facts. A test fails if a process that it started is alive 30 s after its end.
  *
  *     BG="dist/bg" | "node dist/bg.mjs" | "deno run -A dist/bg.mjs" | …   (bun bg.ts)
  */
@@ -143,7 +143,7 @@ async function close(box: Sandbox, base: string): Promise<void> {
 			() => box.alive().length === 0,
 			"every process of the test gone",
 			() => JSON.stringify(box.alive()),
-			10_000,
+			30_000,
 		);
 	} finally {
 		for (const { pid } of box.alive()) end(pid);

@@ -100,7 +100,7 @@ test("an end counts once, whether complete, a hook or cancel reports it, or none
 		[never, completed],
 	]);
 	await isEmpty(box);
-}, 120_000);
+});
 
 test("a queued task may be ended by complete or a hook as well, and never runs", async () => {
 	const box = sandbox();

@@ -90,4 +90,4 @@ test("inside a task, a change of another needs the autonomy of that one; a comma
 	blocker.open();
 	expect((await box.bg(["wait"])).code).toBe(0);
 	await isEmpty(box);
-}, 60_000);
+});

@@ -242,8 +242,8 @@ test("a parked shell that was killed is lost, and the next one starts", async ()
 	const { blocker, parked } = await park(box, 2);
 	const [killed = "", next = ""] = parked;
 	const { pid = 0 } = box.record(killed).supervisor ?? {};
-	const naps = childrenOf(box, [pid]);
-	kill(pid, ...naps);
+	process.kill(pid, "SIGSTOP");
+	kill(...childrenOf(box, [pid]), pid);
 	blocker.open();
 	expect(await isOver(box, next)).toMatchObject({ status: "completed" });
 	expect((await box.bg(["status", killed])).json()).toMatchObject({
@@ -271,8 +271,8 @@ concurrentTest(
 		const pids = listStoreProcesses(box.dir).flatMap(({ kind, pid }) =>
 			kind === "supervisor" ? [pid] : [],
 		);
-		blocker.open();
 		kill(...pids);
+		blocker.open();
 		// The shells poll at the end of each nap; they take over once the last repair is 10 s ago.
 		await until(async () => {
 			endNaps(box);

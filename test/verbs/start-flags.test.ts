@@ -141,7 +141,7 @@ describe("--delay", () => {
 		async () => {
 			const box = sandbox();
 			const far = await script(box, ["--delay", "10m"], "true");
-			const near = await script(box, ["--delay", "4s"], "true");
+			const near = await script(box, ["--delay", "20s"], "true");
 			const later = await script(box, ["--delay", "2h"], "true");
 			await until(() => entries(box, "parked").includes(near), "it parked");
 			expect(entries(box, "parked")).toContain(later);
@@ -165,7 +165,7 @@ describe("--delay", () => {
 
 	concurrentTest("comes in a batch, and is not for a retry", async () => {
 		const box = sandbox();
-		const lines = [{ delay: 2 }, { delay: "0" }, { retries: 1 }];
+		const lines = [{ delay: 10 }, { delay: "0" }, { retries: 1 }];
 		const input = lines
 			.map((line) =>
 				JSON.stringify({ description: "d", command: ["false"], ...line }),
@@ -178,7 +178,7 @@ describe("--delay", () => {
 		const { not_before, started_at = "", queued_at = "" } = box.record(first);
 		expect(not_before).toBeUndefined();
 		expect(Date.parse(started_at)).toBeGreaterThanOrEqual(
-			Date.parse(queued_at) + 2000,
+			Date.parse(queued_at) + 10_000,
 		);
 		expect(started_at > (box.record(second).started_at ?? "")).toBe(true);
 		const { id } = (await box.bg(["retry", first, "--wait"])).json();

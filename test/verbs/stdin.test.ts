@@ -154,4 +154,4 @@ test("what cannot be sent to is said, and who must not send", async () => {
 	await box.bg(["cancel", plain]);
 	await box.bg(["wait", child]);
 	expect(outputOf(box, child)).toBe("x\n");
-}, 60_000);
+});

@@ -1,7 +1,8 @@
 /** Why a queued task waits: `status`, `list` and `watch` say the same. */
 import { expect, test } from "bun:test";
+import { readProcess } from "../../lib/process/proc.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { type Sandbox, sandbox } from "../tools/harness.ts";
+import { type Sandbox, sandbox, until } from "../tools/harness.ts";
 import { openPty } from "../tools/pty.ts";
 import {
 	block,
@@ -89,14 +90,13 @@ concurrentTest(
 concurrentTest("a task says when its next attempt comes", async () => {
 	const box = sandbox();
 	const id = await run(box, ["false"], { flags: ["--retries", "6"] });
-	await box.untilTask(
-		id,
-		({ attempt, status }) => attempt === 4 && status === "queued",
-		"its third failure",
-	);
-	expect((await box.bg(["status", id])).json().waits_for).toMatch(
-		/^queued: next try in [1-4]s$/,
-	);
+	const [seconds, attempt] = await until(async () => {
+		const { attempt, waits_for } = (await box.bg(["status", id])).json();
+		const [, seconds] = /^queued: next try in (\d+)s$/.exec(waits_for) ?? [];
+		return seconds && [Number(seconds), attempt];
+	}, "a pause before another attempt");
+	expect(seconds).toBeGreaterThanOrEqual(1);
+	expect(seconds).toBeLessThanOrEqual(2 ** (attempt - 2));
 	await box.bg(["cancel", id]);
 	await isEmpty(box);
 });
@@ -109,6 +109,7 @@ concurrentTest(
 		const id = await run(box, ["true"], { env: one });
 		const { pid = 0 } = box.record(id).supervisor ?? {};
 		process.kill(pid, "SIGSTOP");
+		await until(() => readProcess(pid)?.paused, "its stop");
 		blocker.open();
 		await isOver(box, blocker.id);
 		const why = `queued: its process ${pid} is stopped (kill -CONT ${pid})`;

@@ -89,4 +89,4 @@ test("tasks that wait for tasks they launched do not starve them", async () => {
 	for (const id of ids) expect(box.record(id).result).toContain("helped");
 	expect(tasks).toHaveLength(16);
 	await isEmpty(box);
-}, 120_000);
+});
