@@ -10,8 +10,8 @@ export type ListedJob = {
 	launch: string;
 	/** The number of this job alone; an element of an array has one once it was started. */
 	number: string;
-	/** The place in the array; 0 outside of arrays. */
-	index: number;
+	/** The place in the array; undefined outside of arrays, and for all places that were cancelled before they started. */
+	index: number | undefined;
 	state: string;
 	node: string;
 	/** As users type it: `30` or `30_4`. */
@@ -37,7 +37,7 @@ export function parseQueue(text: string): Map<string, ListedJob> {
 		const [node = "", shown = ""] = parts.slice(4);
 		if (!idPattern.test(launch) || !isNumber(number)) continue;
 		if (!/^\d{1,10}(_\d{1,10})?$/.test(shown)) continue;
-		const index = isNumber(place) ? Number(place) : 0;
+		const index = isNumber(place) ? Number(place) : undefined;
 		const key = jobKey(launch, index);
 		const other = found.get(key);
 		if (other && Number(other.number) > Number(number)) continue;
@@ -55,7 +55,8 @@ export function parseQueue(text: string): Map<string, ListedJob> {
 }
 
 /** Names one job of a submission. */
-export const jobKey = (launch: string, index = 0) => `${launch} ${index}`;
+export const jobKey = (launch: string, index?: number) =>
+	index === undefined ? launch : `${launch} ${index}`;
 
 const pendingStates = [
 	"PENDING",

@@ -219,7 +219,9 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 		return { phase, job: listed.shown, node: listed.node };
 	const [, , own] = supervisor?.job?.split(":") ?? [];
 	const number = listed?.number ?? own ?? readRecordedJob(store, task);
-	const over = number ? findOver(number, launch) : undefined;
+	const over =
+		(number ? findOver(number, launch) : undefined) ??
+		findCancelledArray(store, task);
 	const isLeaky = attempt(canTrackProcesses) === false;
 	if (!over && !listed) {
 		assertAllNodesReported();
@@ -233,6 +235,23 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 		end: describeEnd({ ...known, shown }),
 		isLeaky,
 	};
+}
+
+/**
+ * Of the places of an array that were cancelled together before they started, Slurm keeps one job, which has the
+ * array's number and never had a node.
+ * @throws BgError: cannot tell.
+ */
+function findCancelledArray(
+	store: Store,
+	{ engine, supervisor }: Task,
+): OverJob | undefined {
+	if (engine?.index === undefined || supervisor) return undefined;
+	const { launch = "" } = engine;
+	const number = readJobNumber(store, launch);
+	const over = number ? findOver(number, launch) : undefined;
+	const wasPending = /^(\(null\)|None assigned|)$/.test(over?.node ?? "");
+	return over?.state.startsWith("CANCELLED") && wasPending ? over : undefined;
 }
 
 let silence: { until: number; error: BgError } | undefined;

@@ -40,11 +40,18 @@ describe("what Slurm's programs print", () => {
 				`${id}|31|N/A|RUNNING|n1|31|None`,
 				`${id}|30|N/A|COMPLETED|n2|30|None`,
 				`${id}|40|4|PENDING||29_4|Priority|with a bar`,
+				`${id}|29|N/A|CANCELLED||29|None`,
 				"another job|9|N/A|RUNNING|n1|9|None",
 			].join("\n"),
 		);
 		expect([...list.values()]).toMatchObject([
-			{ number: "31", index: 0, state: "RUNNING", node: "n1", shown: "31" },
+			{
+				number: "31",
+				index: undefined,
+				state: "RUNNING",
+				node: "n1",
+				shown: "31",
+			},
 			{ number: "40", index: 4, shown: "29_4", why: "Priority|with a bar" },
 		]);
 	});

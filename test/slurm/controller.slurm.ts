@@ -163,12 +163,20 @@ END`,
 		const box = clusterBox(cluster);
 		const running = await submitted(box);
 		const pending = await box.submit("true", ["--delay", "1h"]);
-		for (const id of [running, pending])
+		const lines = ["a", "b", "c"].map((name) =>
+			command(name, "true", { delay: "1h", on: "slurm" }),
+		);
+		const batch = await box.bg(["launch", "-q", "--batch", "-"], {
+			input: toLines(lines),
+		});
+		const array = batch.stdout.trim().split("\n");
+		for (const id of [running, pending, array[0]])
 			await cluster.slurm("scancel", `--name=${id}`);
-		for (const id of [running, pending])
+		for (const id of [running, pending, ...array])
 			expect(await endOf(box, id)).toMatchObject({
 				status: "cancelled",
 				reason: "shutdown",
+				error: expect.stringContaining("cancelled at Slurm (slurm "),
 			});
 		expect(outputOf(box, running)).toBe("begun\n");
 		await until(() => treeOf(running).length === 0, "its processes gone");
