@@ -219,9 +219,8 @@ function determineState(store: Store, list: JobList, task: Task): JobState {
 		return { phase, job: listed.shown, node: listed.node };
 	const [, , own] = supervisor?.job?.split(":") ?? [];
 	const number = listed?.number ?? own ?? readRecordedJob(store, task);
-	const over =
-		(number ? findOver(number, launch) : undefined) ??
-		findCancelledArray(store, task);
+	let over = number ? findOver(number, launch) : undefined;
+	if (!listed) over ??= findCancelledArray(store, task);
 	const isLeaky = attempt(canTrackProcesses) === false;
 	if (!over && !listed) {
 		assertAllNodesReported();

@@ -128,13 +128,13 @@ test("a cluster leaves no process, folder, mount or cgroup, also if its user is 
 		const [, folder = ""] =
 			/SLURM_CONF=(.*)\/slurm.conf/.exec(new TextDecoder().decode(value)) ?? [];
 		expect(readdirSync(folder)).toContain("slurm.conf");
-		child.kill(signal);
-		await child.exited;
 		const find = ["find", "/sys/fs/cgroup", "-name"];
 		const hasCgroup = () =>
 			Bun.spawnSync([...find, `bg-slurm-${folder.slice(-6)}`]).stdout.length >
 			0;
 		expect(hasCgroup()).toBe(cluster.proctrack === "cgroup");
+		child.kill(signal);
+		await child.exited;
 		const isLeft = () =>
 			existsSync(folder) ||
 			hasCgroup() ||
