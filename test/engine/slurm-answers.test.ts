@@ -95,6 +95,8 @@ describe("what Slurm's programs print", () => {
 	test.each([
 		[{ state: "CANCELLED" }, "shutdown", "cancelled at Slurm"],
 		[{ state: "NODE_FAIL", node: "n2" }, "engine", "node n2 failed"],
+		[{ state: "BOOT_FAIL" }, "engine", "its node did not boot"],
+		[{ state: "DEADLINE" }, "engine", "its deadline has passed"],
 		[{ state: "FAILED", exit: "0:9" }, "engine", "killed by signal 9"],
 		[{ state: "FAILED", exit: "122:0" }, "engine", "bg is not installed"],
 		[{ state: "COMPLETED", exit: "0:0" }, "engine", "recorded no end"],
