@@ -1,6 +1,5 @@
 /** Reading writes nothing, and a state that cannot be recorded is marked in every answer. */
 import { expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { readTaskRow } from "../../lib/cli/task-rows.ts";
 import { readOutputText } from "../../lib/droid/pages.ts";
@@ -12,21 +11,17 @@ import { findTask, iterateTasks, readTask } from "../../lib/store/records.ts";
 import { namespace } from "../tools/faults.ts";
 import { program, type Sandbox, sandbox, snapshot } from "../tools/harness.ts";
 import { addTask } from "../tools/hooks.ts";
-import { unprivileged } from "../tools/namespaces.ts";
+import { handOver, setFolderModes } from "../tools/namespaces.ts";
 
 const dead = { ...identifySelf(), start: "999999999999" };
 
-const shell = (box: Sandbox, script: string) =>
-	expect(spawnSync("sh", ["-c", script], { cwd: box.dir }).status).toBe(0);
-
 /** Each returns an argv prefix that runs a command for which the store cannot be written. */
 const protections = {
-	"without write permission": (box: Sandbox) => {
-		if (unprivileged.length) shell(box, "chown -R 65534:65534 ..");
-		shell(box, "find . -type d -exec chmod 500 {} +");
-		return unprivileged;
+	"without write permission": async (box: Sandbox) => {
+		await setFolderModes(box, "500");
+		return handOver(box);
 	},
-	"on a read-only mount": (box: Sandbox) => {
+	"on a read-only mount": async (box: Sandbox) => {
 		const mount =
 			'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"';
 		return [...namespace, "sh", "-c", mount, box.dir];
@@ -40,7 +35,7 @@ test.each(Object.entries(protections))(
 		const store = openStore({ dir: box.dir, write: true });
 		const id = addTask(store, { supervisor: dead, process: dead });
 		writeFileSync(outputFile(store, id), "half of it\n");
-		const argv = [...protect(box), ...program];
+		const argv = [...(await protect(box)), ...program];
 		const before = snapshot(box.dir);
 		const lost = { status: "error", recorded: false };
 		const json = async (...args: string[]) =>

@@ -8,7 +8,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterTest } from "./concurrent.ts";
-import type { Sandbox } from "./harness.ts";
+import { type Sandbox, until } from "./harness.ts";
 
 /** An argv prefix: an unprivileged user, because file modes do not apply to root. */
 export const unprivileged =
@@ -19,11 +19,24 @@ export const unprivileged =
 /** Gives a sandbox to an unprivileged user. Returns the argv prefix that acts as that user. */
 export function handOver(box: Sandbox, uid = 65534): string[] {
 	if (process.getuid?.() !== 0) return [];
-	mkdirSync(box.dir, { mode: 0o700 });
-	for (const path of [box.dir, box.home, dirname(box.dir)])
-		chownSync(path, uid, 65534);
+	mkdirSync(box.dir, { recursive: true, mode: 0o700 });
+	Bun.spawnSync(["chown", "-R", `${uid}:65534`, dirname(box.dir)]);
 	return ["setpriv", `--reuid=${uid}`, "--regid=65534", "--clear-groups"];
 }
+
+/**
+ * Sets the mode of each folder of a store. It is repeated until every folder that was found was still there:
+ * a process that uses the store makes folders and removes them.
+ */
+export const setFolderModes = (box: Sandbox, mode: string) =>
+	until(
+		() =>
+			Bun.spawnSync(
+				["find", box.dir, "-type", "d", "-exec", "chmod", mode, "{}", "+"],
+				{ stderr: "ignore" },
+			).exitCode === 0,
+		`mode ${mode} on every folder of ${box.dir}`,
+	);
 
 /**
  * Makes a file or folder another user's for the command behind the argv prefix that it returns. Without

@@ -33,7 +33,7 @@ import {
 	toolUse,
 	transcript,
 } from "../tools/hooks.ts";
-import { smallDisk, unprivileged } from "../tools/namespaces.ts";
+import { handOver, setFolderModes, smallDisk } from "../tools/namespaces.ts";
 
 const deep = "[".repeat(100_000) + "]".repeat(100_000);
 
@@ -300,19 +300,13 @@ test("with a read-only store no hook fails, and nothing is lost", async () => {
 	const box = sandbox();
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	const told = addEnd(box, parent);
-	const argv = [...unprivileged, ...program];
+	const argv = [...handOver(box), ...program];
 	const stop = stopOf("ses_0123456789ab");
-	const lockUp = "find . -type d -exec chmod 500 {} +";
-	const handOver = unprivileged.length ? "chown -R 65534:65534 .. && " : "";
-	const shell = (script: string) =>
-		expect(Bun.spawnSync(["sh", "-c", script], { cwd: box.dir }).exitCode).toBe(
-			0,
-		);
-	shell(handOver + lockUp);
+	await setFolderModes(box, "500");
 	for (const event of [stop, ...events, taskCall(parent, child)])
 		expectHarmless(await send(box, event, { argv }));
 	expect(box.record(id).status).toBe("running");
-	shell("find . -type d -exec chmod 700 {} +");
+	await setFolderModes(box, "700");
 	expect((await send(box, stop, { argv })).json().completed).toBe(true);
 	expect(noticeIn(await send(box, toolUse(parent), { argv }))).toContain(told);
 });
@@ -322,9 +316,7 @@ test("a transcript without read permission counts as empty", async () => {
 	const id = addTask(box, { session_id: "ses_0123456789ab" });
 	const fields = transcript(box, nested("secret"));
 	Bun.spawnSync(["chmod", "000", String(fields.transcript_path)]);
-	if (unprivileged.length)
-		Bun.spawnSync(["chown", "-R", "65534:65534", join(box.dir, "..")]);
-	const argv = [...unprivileged, ...program];
+	const argv = [...handOver(box), ...program];
 	expectHarmless(await send(box, stopOf("ses_0123456789ab", fields), { argv }));
 	expect(box.record(id)).toMatchObject({ status: "completed", result: "" });
 });

@@ -11,7 +11,12 @@ import {
 	standIn,
 	until,
 } from "../tools/harness.ts";
-import { pidNamespace, smallDisk, unprivileged } from "../tools/namespaces.ts";
+import {
+	handOver,
+	pidNamespace,
+	setFolderModes,
+	smallDisk,
+} from "../tools/namespaces.ts";
 
 const recordIn = (dir: string, id: string): Task =>
 	JSON.parse(readFileSync(join(dir, `${id}.json`), "utf8"));
@@ -93,19 +98,13 @@ test("a disk that is full when a task ends and the next one begins loses neither
 
 test("in a store that may only be read verbs answer or are refused, and change nothing", async () => {
 	const box = sandbox();
-	const argv = [...unprivileged, ...program];
-	const shell = (script: string) =>
-		expect(Bun.spawnSync(["sh", "-c", script], { cwd: box.dir }).exitCode).toBe(
-			0,
-		);
-	const done = await box.run(["echo", "hi"]);
-	await box.bg(["wait", done]);
-	await until(() => box.alive().length === 0, "its supervisor gone");
-	shell(unprivileged.length ? "chown -R 65534:65534 .." : "true");
-	const running = await box.run(["sleep", "600"], { argv: argv });
+	const argv = [...handOver(box), ...program];
+	const done = await box.run(["echo", "hi"], { argv });
+	await box.bg(["wait", done], { argv });
+	const running = await box.run(["sleep", "600"], { argv });
 	await box.untilTask(running, ({ process }) => process, "a start");
 	const before = { ...box.record(running) };
-	shell("find . -type d -exec chmod 500 {} +");
+	await setFolderModes(box, "500");
 	const calls: [string[], number, string][] = [
 		[["list"], 0, ""],
 		[["status", done], 0, ""],
@@ -132,7 +131,7 @@ test("in a store that may only be read verbs answer or are refused, and change n
 		]);
 	}
 	expect(box.record(running)).toEqual(before);
-	shell("find . -type d -exec chmod 700 {} +");
+	await setFolderModes(box, "700");
 	expect((await box.bg(["cancel", running], { argv })).code).toBe(0);
 });
 
