@@ -44,7 +44,7 @@ const executable = join(root, "dist", "bg");
 const maxCalls = 8;
 
 /** How long every process may take to exit after the last call, in ms. */
-const restTimeoutMs = 90_000;
+const restTimeoutMs = 180_000;
 
 /** How long after the last call a supervisor may still die at its crash point, in ms. */
 const lateCrashMs = 2000;

@@ -123,7 +123,7 @@ test("real answers have the keys that the page tells, and no other", async () =>
 	expect(faults).toEqual([]);
 	const error = (await box.bg(["status", "bg_ffffffffffffffff"])).json();
 	expect(v.safeParse(errorAnswer, error).success).toBe(true);
-}, 120_000);
+});
 
 /** The innermost faults of an issue. */
 function describeIssue(issue: v.BaseIssue<unknown>): string[] {

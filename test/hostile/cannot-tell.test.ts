@@ -40,7 +40,7 @@ async function threeRunning() {
 		ids.push(id);
 		await box.untilTask(id, ({ process }) => process, "a start");
 	}
-	return { box, env, ids, records: ids.map(box.record) };
+	return { box, env, ids, records: ids.map(box.state) };
 }
 
 const slotsOf = (box: Sandbox) => readdirSync(join(box.dir, ".slots"));
@@ -74,7 +74,7 @@ test.each([
 		const fourth = await box.bg(["run", "d", "--", "true"], { argv, env });
 		expect(fourth).toMatchObject({ code: 111 });
 		expect(fourth.json().error).toContain(path);
-		expect(ids.map(box.record)).toEqual(records);
+		expect(ids.map(box.state)).toEqual(records);
 		expect(slotsOf(box)).toHaveLength(3);
 		expect(readdirSync(join(box.dir, ".queue"))).toEqual([]);
 		await box.bg(["cancel", "--all"]);
@@ -86,7 +86,7 @@ test("a boot id that is covered by another file is no boot id", async () => {
 	const argv = [...withFile(box, bootId, ""), ...program];
 	for (const verb of ["list", "prune", "wait --timeout 0", "cancel --all"])
 		await box.bg(verb.split(" "), { argv });
-	expect(ids.map(box.record)).toEqual(records);
+	expect(ids.map(box.state)).toEqual(records);
 	await box.bg(["cancel", "--all"]);
 });
 
@@ -105,7 +105,7 @@ test.each(forms)(
 			for (const { status, note } of tasks)
 				expect([status, note]).toEqual(["running", undefined]);
 		}
-		expect(ids.map(box.record)).toEqual(records);
+		expect(ids.map(box.state)).toEqual(records);
 		await box.bg(["cancel", "--all"]);
 	},
 );
@@ -128,7 +128,7 @@ test("a start time that cannot be read makes no task lost", async () => {
 		const cancelled = await box.bg(["cancel", ids[0] ?? ""], { argv });
 		expect(cancelled.code).toBe(1);
 	}
-	expect(ids.map(box.record)).toEqual(records);
+	expect(ids.map(box.state)).toEqual(records);
 	await box.bg(["cancel", "--all"]);
 });
 

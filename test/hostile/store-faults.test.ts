@@ -317,11 +317,11 @@ test("a lock whose release failed is released again by its holder", async () => 
 		script,
 		`import { withLock } from ${JSON.stringify(join(root, "lib/store/locks.ts"))};
 		process.stdin.once("data", () => {
-			withLock(${JSON.stringify(store)}, ${JSON.stringify({ name: id, timeoutMs: 2000 })}, () => {});
+			withLock(${JSON.stringify(store)}, ${JSON.stringify({ name: id, timeoutMs: 20_000 })}, () => {});
 			console.log("held");
 		});
 		console.log("here");
-		setTimeout(() => process.exit(0), 20000);`,
+		setTimeout(() => process.exit(0), 60_000);`,
 	);
 	const holder = Bun.spawn(["bun", script], {
 		env: { PATH: box.env.PATH },

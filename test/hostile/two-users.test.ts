@@ -173,7 +173,7 @@ concurrentTest(
 		for (const [index, side] of sides.entries()) {
 			const [own, other] = index ? tasks.toReversed() : tasks;
 			if (!own || !other) throw new Error("no tasks");
-			const before = Object.values(other).map(box.record);
+			const before = Object.values(other).map(box.state);
 			const list = (await box.bg(["list", "--full"], side)).json();
 			// One runs on each side, though the limit is 1.
 			expect(list).toMatchObject({ running: 2, queued: 4 });
@@ -192,7 +192,7 @@ concurrentTest(
 				const expected = { cancel: 1, wait: 124 }[args[0] ?? ""] ?? 0;
 				expect([args, code]).toEqual([args, expected]);
 			}
-			expect(Object.values(other).map(box.record)).toEqual(before);
+			expect(Object.values(other).map(box.state)).toEqual(before);
 		}
 		const ids = tasks.flatMap((each) => Object.values(each));
 		const waits = sides.map((side) => box.bg(["wait", ...ids], side));

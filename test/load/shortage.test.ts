@@ -76,11 +76,12 @@ test.each(forms)(
 	async (...form) => {
 		const box = sandbox();
 		const id = await box.run(["sleep", "600"]);
-		const before = await box.untilTask(id, ({ process }) => process, "a start");
+		await box.untilTask(id, ({ process }) => process, "a start");
+		const before = box.state(id);
 		for (const most of [6, 7, 8, 10, 12, 16, 20, 22, 24, 28])
 			for (const verb of ["list", "prune"])
 				await box.bg([verb], { argv: limited("-n", most, form) });
-		expect(box.record(id)).toEqual(before);
+		expect(box.state(id)).toEqual(before);
 		await box.bg(["cancel", id]);
 	},
 );
@@ -174,16 +175,13 @@ test.each(forms)(
 		const sleeping = await box.run(["sleep", "600"], {
 			argv: [...user, ...form],
 		});
-		const before = await box.untilTask(
-			sleeping,
-			({ process }) => process,
-			"a start",
-		);
+		await box.untilTask(sleeping, ({ process }) => process, "a start");
+		const before = box.state(sleeping);
 		const few = (most: number) =>
 			limited("-u", countThreads() + most, form, user);
 		for (const most of [1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 24, 28, 32]) {
 			await box.bg(["prune"], { argv: few(most) });
-			expect(box.record(sleeping)).toEqual(before);
+			expect(box.state(sleeping)).toEqual(before);
 			const { code, stdout, error } = await box.bg(
 				["run", "-q", "d", "--", "true"],
 				{ argv: few(most) },

@@ -30,5 +30,5 @@ test.each(Object.entries(formerCommits))(
 			rmSync(folder, { recursive: true, force: true });
 		}
 	},
-	{ timeout: 180_000 },
+	{ timeout: 600_000 },
 );

@@ -57,7 +57,6 @@ test.each(Object.entries(protections))(
 		expect(await text("report")).toContain("not recorded");
 		expect(snapshot(box.dir)).toEqual(before);
 	},
-	60_000,
 );
 
 test("a recorded state is shown without a mark", async () => {

@@ -60,6 +60,8 @@ export type Sandbox = {
 	run: (command: string[], options?: CallOptions) => Promise<string>;
 	/** The record on disk. */
 	record: (id: string) => Task;
+	/** The record without the times that its supervisor notes once a minute: it stays the same while nothing happens. */
+	state: (id: string) => Task;
 	/** Waits until a record passes a test, and returns it. */
 	untilTask: (
 		id: string,
@@ -113,6 +115,11 @@ export function sandbox(): Sandbox {
 		env,
 		bg,
 		record,
+		state: (id) => ({
+			...record(id),
+			elapsed_ms: undefined,
+			quiet_ms: undefined,
+		}),
 		run: async (command, options) => {
 			const answer = await bg(
 				["run", "-q", "a test", "--", ...command],

@@ -103,7 +103,7 @@ test("in a store that may only be read verbs answer or are refused, and change n
 	await box.bg(["wait", done], { argv });
 	const running = await box.run(["sleep", "600"], { argv });
 	await box.untilTask(running, ({ process }) => process, "a start");
-	const before = { ...box.record(running) };
+	const before = box.state(running);
 	await setFolderModes(box, "500");
 	const calls: [string[], number, string][] = [
 		[["list"], 0, ""],
@@ -130,7 +130,7 @@ test("in a store that may only be read verbs answer or are refused, and change n
 			why ? expect.stringMatching(new RegExp(`^bg: ${why} .*EACCES.*\n$`)) : "",
 		]);
 	}
-	expect(box.record(running)).toEqual(before);
+	expect(box.state(running)).toEqual(before);
 	await setFolderModes(box, "700");
 	expect((await box.bg(["cancel", running], { argv })).code).toBe(0);
 });

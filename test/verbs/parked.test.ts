@@ -37,18 +37,29 @@ import {
 } from "../tools/queue.ts";
 import { outputOf } from "../tools/scripts.ts";
 
+/**
+ * Launches a task that waits as a shell. A launch that takes more than 4 s, the first poll of its shell, goes on
+ * as a supervisor: its task is cancelled and launched again.
+ */
+async function parkOne(
+	box: Sandbox,
+	launch: () => Promise<string>,
+): Promise<string> {
+	for (let tries = 1; ; tries++) {
+		const id = await launch();
+		if (entries(box, "parked").includes(id)) return id;
+		if (tries === 4) throw new Error(`${id} does not wait as a shell`);
+		await box.bg(["cancel", id]);
+	}
+}
+
 /** A task that runs, one that is first in line, and `count` parked ones. */
 async function park(box: Sandbox, count = 1, command = ["true"]) {
 	const blocker = await block(box);
 	const first = await run(box, ["true"], { env: one });
 	const parked: string[] = [];
-	for (let tries = 1; parked.length < count; tries++) {
-		const id = await run(box, command, { env: one });
-		// A launch that takes more than 4 s, the first poll of its shell, goes on as a supervisor.
-		if (entries(box, "parked").includes(id) || tries > count + 2)
-			parked.push(id);
-		else await box.bg(["cancel", id]);
-	}
+	while (parked.length < count)
+		parked.push(await parkOne(box, () => run(box, command, { env: one })));
 	await isReady(box, count + 1);
 	expect(entries(box, "parked").sort()).toEqual([...parked, "beat"].sort());
 	return { blocker, first, parked };
@@ -149,8 +160,7 @@ test("a parked task has the environment, limits, umask and descriptors of one th
 		return answer.stdout.trim();
 	};
 	const { blocker } = await park(box);
-	const parked = await launch("1");
-	expect(entries(box, "parked")).toContain(parked);
+	const parked = await parkOne(box, () => launch("1"));
 	blocker.open();
 	await isOver(box, parked);
 	const atOnce = await launch("1");
@@ -222,11 +232,12 @@ test("the --on-end of a cancelled parked task runs, in its launcher's environmen
 	const { blocker } = await park(box);
 	const made = join(box.home, "made");
 	const onEnd = JSON.stringify(["sh", "-c", 'echo "$WHO" >"$0"', made]);
-	const id = await run(box, ["true"], {
-		flags: ["--on-end", onEnd],
-		env: { ...one, WHO: "the launcher" },
-	});
-	expect(entries(box, "parked")).toContain(id);
+	const id = await parkOne(box, () =>
+		run(box, ["true"], {
+			flags: ["--on-end", onEnd],
+			env: { ...one, WHO: "the launcher" },
+		}),
+	);
 	await box.bg(["cancel", id], { env: { WHO: "the canceller" } });
 	await until(() => existsSync(made), "the command of --on-end");
 	await until(
@@ -302,10 +313,11 @@ test("if bg is gone when its turn comes, the task ends as error, reason spawn", 
 	const { blocker } = await park(box);
 	const argv = [...program.slice(0, -1), copied];
 	const words = ["run", "-q", "d", "--", "true"];
-	const { stdout, stderr } = await box.bg(words, { argv, env: one });
-	expect(stderr).toBe("");
-	const id = stdout.trim();
-	expect(entries(box, "parked")).toContain(id);
+	const id = await parkOne(box, async () => {
+		const { stdout, stderr } = await box.bg(words, { argv, env: one });
+		expect(stderr).toBe("");
+		return stdout.trim();
+	});
 	const after = await run(box, ["true"], { env: one });
 	renameSync(copied, `${copied}.moved`);
 	blocker.open();

@@ -114,7 +114,7 @@ describe("a call of bg inside of a task that holds a lock", () => {
 			const { existsSync } = await import("node:fs");
 			const name = ${JSON.stringify(lock)} || process.env.BG_TASK_ID;
 			while (!existsSync("go")) Bun.sleepSync(20);
-			withLock({ dir: process.env.BG_DIR }, { name, timeoutMs: 5000 }, () => {
+			withLock({ dir: process.env.BG_DIR }, { name, timeoutMs: 30_000 }, () => {
 				console.log("locked", process.pid);
 				Bun.sleepSync(1000);
 			});

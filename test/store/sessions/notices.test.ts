@@ -213,4 +213,4 @@ test("of many processes that claim at once, exactly one gets each notice", async
 		),
 		{ numRuns: 8 },
 	);
-}, 30_000);
+});
