@@ -3,6 +3,7 @@
  * its tasks or none: while the file `pending` is there, no task of it starts.
  */
 import { rmSync, statSync, utimesSync } from "node:fs";
+import { basename } from "node:path";
 import { ifExists, refused } from "../error.ts";
 import { checkLiveness, parseClaimName } from "../process/identity.ts";
 import { makeFolder } from "../store/directory.ts";
@@ -134,18 +135,22 @@ export function sweepSubmissions(
 export const isSubmissionPending = (store: Store, launch: string): boolean =>
 	listPending(store).some(({ launches }) => launches.includes(launch));
 
+/** The pending launches of processes that are gone, or that did nothing for a minute and are elsewhere. */
+export const listAbandoned = (store: Store): PendingLaunch[] =>
+	listPending(store).filter(isAbandoned);
+
 /**
- * Takes over the pending launches of processes that are gone, or that did nothing for a minute and are elsewhere.
- * This process has to settle them, else the next one does.
+ * Takes over an abandoned launch. This process has to settle it: as long as it lives, no other one does.
+ * @returns undefined if another process was first, or the launcher goes on.
  */
-export function takeAbandoned(store: Store): PendingLaunch[] {
-	return listPending(store).flatMap(({ path, launches, holder }) => {
-		if (!isAbandoned(path, holder)) return [];
-		const own = pendingPath(store);
-		if (!moveFile(path, own)) return [];
-		touchNow(own);
-		return [{ path: own, launches }];
-	});
+export function takeAbandoned(
+	store: Store,
+	{ path, launches }: PendingLaunch,
+): PendingLaunch | undefined {
+	const own = pendingPath(store);
+	if (!isAbandoned({ path }) || !moveFile(path, own)) return undefined;
+	touchNow(own);
+	return { path: own, launches };
 }
 
 /** Groups items by a key, in the order of the first of each. (Node 20 has no Map.groupBy.) */
@@ -170,14 +175,14 @@ const prefix = "pending,";
 const pendingPath = (store: Store) =>
 	`${jobsFolder(store)}/${prefix}${uniqueHolderName()}`;
 
-function listPending(store: Store): (PendingLaunch & { holder: string })[] {
+function listPending(store: Store): PendingLaunch[] {
 	return listNames(store, jobsFolder(store)).flatMap((name) => {
 		if (!name.startsWith(prefix)) return [];
 		const path = `${jobsFolder(store)}/${name}`;
 		const text = ifExists(() => readFile(store, path));
 		if (text === undefined) return [];
 		const launches = text.split("\n").filter((each) => idPattern.test(each));
-		return [{ path, launches, holder: name.slice(prefix.length) }];
+		return [{ path, launches }];
 	});
 }
 
@@ -186,8 +191,8 @@ function touchNow(path: string): void {
 	utimesSync(path, now, now);
 }
 
-function isAbandoned(path: string, holder: string): boolean {
-	const launcher = parseClaimName(holder);
+function isAbandoned({ path }: Pick<PendingLaunch, "path">): boolean {
+	const launcher = parseClaimName(basename(path).slice(prefix.length));
 	const liveness = launcher ? checkLiveness(launcher) : "gone";
 	if (liveness !== "elsewhere") return liveness === "gone";
 	const since = ifExists(() => statSync(path).mtimeMs);

@@ -5,6 +5,7 @@
 import { loadEngineOf } from "../engine/engine.ts";
 import {
 	endPendingLaunch,
+	listAbandoned,
 	type PendingLaunch,
 	readJobNumber,
 	readSubmission,
@@ -13,6 +14,7 @@ import {
 } from "../engine/submissions.ts";
 import type { Engine } from "../engine/types.ts";
 import { BgError } from "../error.ts";
+import { notifyWaiters } from "../store/ends.ts";
 import type { Store } from "../store/paths.ts";
 import { findTask } from "../store/records.ts";
 import { removeUnlaunchedTasks } from "./garbage.ts";
@@ -29,18 +31,22 @@ export async function openEngine(store: Store): Promise<Engine | undefined> {
 
 /** Settles the launches of processes that died while they submitted: all of their jobs are there, or none stays. */
 export function settleAbandoned(store: Store, engine: Engine): void {
-	for (const pending of takeAbandoned(store))
+	for (const found of listAbandoned(store))
 		try {
 			const submitted = new Set(
-				pending.launches.filter(
+				found.launches.filter(
 					(launch) => readJobNumber(store, launch) || engine.hasJob(launch),
 				),
 			);
+			// Taken over only now: while the engine does not say, any process may ask.
+			const pending = takeAbandoned(store, found);
+			if (!pending) continue;
 			if (submitted.size === pending.launches.length) endPendingLaunch(pending);
 			else withdrawLaunch(store, engine, pending, submitted);
 		} catch (error) {
 			// The engine does not say: the next verb asks again.
 			if (!(error instanceof BgError)) throw error;
+			return;
 		}
 }
 
@@ -67,4 +73,6 @@ export function withdrawLaunch(
 		removeSubmission(store, launch);
 	}
 	endPendingLaunch(pending);
+	// One may wait for these tasks already.
+	notifyWaiters(store);
 }

@@ -150,7 +150,9 @@ async function superviseJob(store: Store, launch: string): Promise<void> {
 	const engine = await loadEngine(store);
 	const own = engine.here();
 	if (!own) throw new Error("supervise --job runs inside of a job only");
-	const task = await takeJobTask(store, engine, own, launch);
+	const isStopping = () => earlySignals.size > 0;
+	const job = { own, launch };
+	const task = await takeJobTask(store, engine, job, isStopping);
 	if (!task) return;
 	const { id } = task;
 	const waiting = waitingTasks(store);

@@ -1,8 +1,9 @@
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { appendFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { listTaskIds } from "../../lib/store/records.ts";
 import { command, filesOf, toLines } from "../tools/batch.ts";
-import { program, until } from "../tools/harness.ts";
+import { executable, isWatching, program, until } from "../tools/harness.ts";
 import { endOf, outputOf, treeOf } from "../tools/scripts.ts";
 import { type ClusterBox, clusterBox, passingFiles } from "./box.ts";
 import { start } from "./cluster.ts";
@@ -80,6 +81,31 @@ describe("the controller", () => {
 		await cluster.startController();
 		await box.bg(["cancel", pending]);
 		await endOf(box, pending);
+	});
+
+	test("that is down holds no half-made launch: the next call of bg withdraws it, whoever waits", async () => {
+		const box = clusterBox(cluster);
+		const bin = join(box.home, "bin");
+		executable(bin, "sbatch", "#!/bin/sh\nkill -9 $PPID\n");
+		const PATH = `${bin}:${box.env.PATH}`;
+		const words = ["run", "--on", "slurm", "d", "--", "true"];
+		await box.bg(words, { env: { PATH } });
+		await cluster.stopController();
+		const [id = ""] = listTaskIds(box);
+		const waiting = box.bg(["wait", id]);
+		const isWaiting = () =>
+			box
+				.alive()
+				.some(({ pid, command }) => / wait /.test(command) && isWatching(pid));
+		await until(isWaiting, "one that waits for it");
+		expect((await box.bg(["list"])).json()).toMatchObject({ queued: 1 });
+		await cluster.startController();
+		await until(
+			async () => (await box.bg(["list"])).json().total === 0,
+			"the launch withdrawn",
+		);
+		expect((await waiting).json()).toMatchObject({ missing: [id] });
+		expect(passingFiles(box)).toEqual([]);
 	});
 
 	test("that forgets its jobs: their tasks are lost, but not before the nodes have said what runs", async () => {

@@ -40,15 +40,18 @@ const submissionPollMs = 300;
 
 /**
  * Takes over the task of this job, once its launch is submitted as a whole.
- * @returns undefined if there is nothing to run: the launch was withdrawn, the task has ended, or a newer run has it.
+ * @param isStopping whether this process got a signal to end.
+ * @returns undefined if there is nothing to run: the launch was withdrawn, the task has ended, a newer run has it, or
+ * a signal came first.
  */
 export async function takeJobTask(
 	store: Store,
 	engine: Engine,
-	own: OwnJob,
-	launch: string,
+	{ own, launch }: { own: OwnJob; launch: string },
+	isStopping: () => boolean,
 ): Promise<Task | undefined> {
 	while (isSubmissionPending(store, launch)) {
+		if (isStopping()) return undefined;
 		await delay(submissionPollMs);
 		settleAbandoned(store, engine);
 	}
