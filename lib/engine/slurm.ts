@@ -61,7 +61,7 @@ export function createSlurm(store: Store): Engine {
 		here,
 		whyStopped: ({ job, run }) => {
 			const own = process.env.SLURM_JOB_NAME;
-			// A controller that stops many jobs may be slow. It waits 30 s (KillWait) before it kills.
+			// A controller that stops many jobs may be slow. It waits 30 s (KillWait) before it kills: time is left to stop.
 			for (let tries = 1; ; tries++)
 				try {
 					// By its place in an array: by its number alone, all of the array may be shown.
@@ -71,7 +71,7 @@ export function createSlurm(store: Store): Engine {
 					return parseStopCause(text, { job, run });
 				} catch (error) {
 					if (!(error instanceof BgError)) throw error;
-					if (!(error instanceof SilentError) || tries === 2)
+					if (!(error instanceof SilentError) || tries === 4)
 						return { again: false };
 					sleepSync(500);
 				}
