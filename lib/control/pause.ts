@@ -2,6 +2,7 @@
  * Pauses and continues tasks. A running task is stopped (SIGSTOP to its tree), a queued one does not
  * start. The pause is recorded first; a paused task's time does not count.
  */
+import { jobStateOf } from "../engine/engine.ts";
 import { refused } from "../error.ts";
 import { checkLiveness } from "../process/identity.ts";
 import { findTree, pauseTree } from "../process/process-tree.ts";
@@ -88,10 +89,16 @@ function listOwnHolders(store: Store, { id, process }: Task): Identity[] {
 }
 
 /** An engine decides when a job runs, and whether it is suspended. */
-function refusePause({ id, engine, status }: Task): Error {
-	const command = `scontrol ${status === "queued" ? "hold" : "suspend"} ${engine?.job ?? "JOB"}`;
+function refusePause(task: Task): Error {
+	const { id, engine, status } = task;
+	const state = jobStateOf(task);
+	const job = ("job" in state && state.job) || "JOB";
+	const hint =
+		status === "queued"
+			? `scontrol hold ${job}`
+			: `an operator of Slurm can: scontrol suspend ${job}`;
 	return refused(
-		`${id} is a job of ${engine?.name}, which decides when it runs: bg cannot pause it (${command})`,
+		`${id} is a job of ${engine?.name}, which decides when it runs: bg cannot pause it (${hint})`,
 	);
 }
 

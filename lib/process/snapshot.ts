@@ -41,22 +41,18 @@ type TaskMarks = {
 export const takeSnapshot = (): Snapshot =>
 	toSnapshot(listProcesses(), createMarksReader());
 
+let upcoming: Promise<Snapshot> | undefined;
+
 /**
  * Like takeSnapshot, but other work of this process goes on after each slice of processes. (`ps` is one
- * call, and blocks.)
+ * call, and blocks.) Calls that follow each other at once share the snapshot, which is taken after them.
  */
-export async function takeSnapshotAsync(): Promise<Snapshot> {
-	if (!hasProc()) return takeSnapshot();
-	const all: Process[] = [];
-	const snapshot = toSnapshot(all, createMarksReader());
-	for (const [count, pid] of listPids().entries()) {
-		if (count % sliceLength === sliceLength - 1) await sleep(0);
-		const found = readLiving(pid);
-		if (!found) continue;
-		all.push(found);
-		snapshot.marksOf(pid);
-	}
-	return snapshot;
+export function takeSnapshotAsync(): Promise<Snapshot> {
+	upcoming ??= sleep(0).then(() => {
+		upcoming = undefined;
+		return hasProc() ? takeInSlices() : takeSnapshot();
+	});
+	return upcoming;
 }
 
 /**
@@ -78,6 +74,19 @@ export function hasLeftNothing(
 
 /** How many processes are read without a pause: about 8 system calls each. */
 const sliceLength = 250;
+
+async function takeInSlices(): Promise<Snapshot> {
+	const all: Process[] = [];
+	const snapshot = toSnapshot(all, createMarksReader());
+	for (const [count, pid] of listPids().entries()) {
+		if (count % sliceLength === sliceLength - 1) await sleep(0);
+		const found = readLiving(pid);
+		if (!found) continue;
+		all.push(found);
+		snapshot.marksOf(pid);
+	}
+	return snapshot;
+}
 
 function toSnapshot(
 	all: Process[],

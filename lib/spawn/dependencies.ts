@@ -3,6 +3,7 @@
  * The first task in line looks for ends that were not told.
  */
 import { rmSync } from "node:fs";
+import { checkLiveness } from "../process/identity.ts";
 import { createIn, listNames, removeEmptyFolder } from "../store/files.ts";
 import { dependentsFolder, folderPath, type Store } from "../store/paths.ts";
 import {
@@ -70,7 +71,8 @@ export const listAwaited = (store: Store): string[] =>
 	);
 
 /**
- * Tells the tasks of other launches that come after an ended task.
+ * Tells the tasks of other launches that come after an ended task. Those whose supervisors are on other machines are
+ * told there, by the one that keeps that machine's queue.
  * @returns whether there were any: then places have to be handed over.
  */
 export async function releaseDependents(
@@ -78,14 +80,17 @@ export async function releaseDependents(
 	id: string,
 ): Promise<boolean> {
 	const folder = dependentsFolder(store, id);
-	const names = listNames(store, folder);
-	if (names.length === 0) return false;
-	for (const name of names) {
-		if (idPattern.test(name)) await releaseTask(store, name);
+	let isAny = false;
+	for (const name of listNames(store, folder)) {
+		if (idPattern.test(name)) {
+			if (waitsElsewhere(store, name)) continue;
+			await releaseTask(store, name);
+		}
 		rmSync(`${folder}/${name}`, { force: true });
+		isAny = true;
 	}
-	removeEmptyFolder(folder);
-	return true;
+	if (isAny) removeEmptyFolder(folder);
+	return isAny;
 }
 
 /** A task that is held: the version of its record, and until when it is delayed, in ms since 1970. */
@@ -132,15 +137,20 @@ export async function releaseHeld(
 }
 
 /**
- * Does what follows an end that its supervisor did not record: wakes that supervisor, tells the tasks that
- * come after it, and hands its place in line over.
+ * Does what follows ends that no supervisor recorded: wakes the supervisors, tells the tasks that come after these,
+ * and hands their places in line over.
  */
-export async function followEnd(store: Store, id: string): Promise<void> {
-	const task = findTask(store, id);
-	if (!task || !isFinal(task)) return;
-	if (task.started_at === undefined) dismissTask(store, task);
-	else wakeTask(store, task);
-	await releaseDependents(store, id);
+export async function followEnds(
+	store: Store,
+	ids: Iterable<string>,
+): Promise<void> {
+	for (const id of ids) {
+		const task = findTask(store, id);
+		if (!task || !isFinal(task)) continue;
+		if (task.started_at === undefined) dismissTask(store, task);
+		else wakeTask(store, task);
+		await releaseDependents(store, id);
+	}
 	handOver(store);
 }
 
@@ -165,4 +175,15 @@ export async function releaseTask(store: Store, id: string): Promise<void> {
 	if (!ended) return wakeTask(store, task);
 	dismissTask(store, ended);
 	await releaseDependents(store, id);
+}
+
+// --- internal ---
+
+/** Whether a task waits in the queue of another machine. */
+function waitsElsewhere(store: Store, id: string): boolean {
+	const task = findTask(store, id);
+	if (task?.status !== "queued" || task.engine || isParked(store, task))
+		return false;
+	const { supervisor } = task;
+	return supervisor !== undefined && checkLiveness(supervisor) === "elsewhere";
 }

@@ -107,6 +107,15 @@ test("processes are read in slices: other work goes on, and none is left out", a
 	expect(await stopTree(id, { root })).toEqual([]);
 });
 
+test("snapshots that are asked for at once are one, which is taken after that", async () => {
+	const [first, second] = [takeSnapshotAsync(), takeSnapshotAsync()];
+	const { id, root } = startTask("exec sleep 60");
+	expect(await first).toBe(await second);
+	expect((await first).all.map(({ pid }) => pid)).toContain(root.pid);
+	expect(await takeSnapshotAsync()).not.toBe(await first);
+	expect(await stopTree(id, { root })).toEqual([]);
+});
+
 test("stopping a tree that is gone returns at once", async () => {
 	expect(await stopTree(createTaskId())).toEqual([]);
 });

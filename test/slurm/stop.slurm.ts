@@ -6,7 +6,7 @@ import { command, toLines } from "../tools/batch.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { program, standIn, until } from "../tools/harness.ts";
 import { endOf, outputOf, treeOf } from "../tools/scripts.ts";
-import { type ClusterBox, clusterBox, logCalls } from "./box.ts";
+import { type ClusterBox, clusterBox, logCalls, passingFiles } from "./box.ts";
 import { start } from "./cluster.ts";
 
 const cluster = await start();
@@ -364,6 +364,31 @@ describe("bg send", () => {
 	);
 
 	concurrentTest(
+		"reaches the next attempt whole, after one that took a part",
+		async () => {
+			const box = clusterBox(cluster);
+			const text =
+				"test -e it || { touch it; head -c 1000 >/dev/null; exit 5; }; cat";
+			const flags = ["--stdin", "keep", "--retries", "1"];
+			const id = await box.submit(text, flags);
+			await started(box, id);
+			writeFileSync(join(box.home, "big"), "y".repeat(200_000));
+			const file = ["--file", "big", "--timeout", "60s"];
+			const cut = await box.bg(["send", id, ...file]);
+			expect(cut.error).toContain("has closed its input");
+			await box.untilTask(
+				id,
+				({ attempt, process }) => attempt === 2 && process,
+				"its second attempt",
+			);
+			const whole = await box.bg(["send", id, "hello", "--eof"]);
+			expect(whole).toMatchObject({ code: 0 });
+			expect(await endOf(box, id)).toMatchObject({ status: "completed" });
+			expect(outputOf(box, id)).toBe("hello\n");
+		},
+	);
+
+	concurrentTest(
 		"says what a command has not taken yet, which gets it later",
 		async () => {
 			const box = clusterBox(cluster);
@@ -384,6 +409,32 @@ describe("bg send", () => {
 	);
 });
 
+describe("bg complete", () => {
+	concurrentTest(
+		"ends a job that has not started: what follows its end happens at once",
+		async () => {
+			const box = clusterBox(cluster);
+			const made = join(box.home, "made");
+			const id = await box.submit("true", [
+				...held,
+				"--env",
+				"SECRET=word",
+				"--on-end",
+				JSON.stringify(["touch", made]),
+			]);
+			const answer = await box.bg(["complete", id, "done"]);
+			expect(answer).toMatchObject({ code: 0 });
+			await until(() => existsSync(made), "its --on-end");
+			expect(await jobsOf(id)).toEqual([]);
+			expect(passingFiles(box)).toEqual([]);
+			expect(box.record(id)).toMatchObject({
+				status: "completed",
+				result: "done",
+			});
+		},
+	);
+});
+
 describe("a job's task", () => {
 	concurrentTest(
 		"is not paused, ordered or held by bg; its time limit can be edited while it is queued",
@@ -396,7 +447,9 @@ describe("a job's task", () => {
 			for (const each of [runs, id]) {
 				const pause = await box.bg(["pause", each]);
 				expect(pause).toMatchObject({ code: 111 });
-				expect(pause.error).toContain("is a job of slurm");
+				expect(pause.error).toMatch(
+					/is a job of slurm.*\(.*scontrol (hold|suspend) \d+\)/,
+				);
 			}
 			const order = await box.bg(["edit", id, "--priority", "5"]);
 			expect(order).toMatchObject({ code: 111 });

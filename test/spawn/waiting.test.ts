@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { identifySelf } from "../../lib/process/identity.ts";
+import {
+	registerDependents,
+	releaseDependents,
+} from "../../lib/spawn/dependencies.ts";
 import { readLimits } from "../../lib/spawn/limits.ts";
 import {
 	enqueue,
@@ -11,9 +16,32 @@ import {
 import { WaitingTasks } from "../../lib/spawn/waiting.ts";
 import { openStore } from "../../lib/store/directory.ts";
 import { moveFile } from "../../lib/store/files.ts";
+import { dependentsFolder } from "../../lib/store/paths.ts";
 import { readTask } from "../../lib/store/records.ts";
+import type { Identity } from "../../lib/task/schema.ts";
 import { sandbox } from "../tools/harness.ts";
 import { addEnd, addTask, parent } from "../tools/hooks.ts";
+
+test("a dependent that waits on another machine is left to that machine", async () => {
+	const box = sandbox();
+	const id = addEnd(box, parent);
+	const elsewhere = { ...identifySelf(), machine: "other:1", boot: "other" };
+	const add = (supervisor: Identity) =>
+		addTask(box, { status: "queued", after: [id], supervisor });
+	const [here, there] = [add(identifySelf()), add(elsewhere)];
+	const store = openStore({ dir: box.dir, write: true });
+	registerDependents(
+		store,
+		[here, there].map((each) => readTask(store, each)),
+	);
+	const woken = new Promise((resolve) => process.once("SIGURG", resolve));
+	expect(await releaseDependents(store, id)).toBe(true);
+	await woken;
+	const left = () => readdirSync(dependentsFolder(store, id));
+	expect(left()).toEqual([there]);
+	expect(await releaseDependents(store, id)).toBe(false);
+	expect(left()).toEqual([there]);
+});
 
 test("of a long chain each task names the one before it and the first cause", async () => {
 	const box = sandbox();

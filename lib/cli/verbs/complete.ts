@@ -1,10 +1,11 @@
+import { dropJobs } from "../../control/cancel/jobs.ts";
 import { loadedEngine } from "../../engine/engine.ts";
 import { usage } from "../../error.ts";
 import { truncateBytes } from "../../print/text.ts";
 import { resumeTree } from "../../process/process-tree.ts";
 import { unlessUnknown } from "../../process/system.ts";
 import { reconcileTask } from "../../prune/reconcile.ts";
-import { followEnd } from "../../spawn/dependencies.ts";
+import { followEnds } from "../../spawn/dependencies.ts";
 import { openStore } from "../../store/directory.ts";
 import { readTask, resolveTaskId, updateTask } from "../../store/records.ts";
 import { maxResultBytes, type Task } from "../../task/schema.ts";
@@ -45,8 +46,12 @@ export default defineVerb({
 			});
 		});
 		if (changed && task.paused_at) unlessUnknown(() => resumeTree(task));
-		if (changed) await followEnd(store, id);
-		if (changed && task.engine) void loadedEngine()?.ring([task]);
+		const isPending = task.engine && task.started_at === undefined;
+		if (changed && isPending) await dropJobs(store, [task]);
+		else if (changed) {
+			await followEnds(store, [id]);
+			if (task.engine) void loadedEngine()?.ring([task]);
+		}
 		const json = { id, taskId: id, status: task.status, completed: changed };
 		reply(args, json, () =>
 			changed ? `${id} is ${task.status}` : `${id} ${describeUnchanged(task)}`,

@@ -18,7 +18,7 @@ import {
 	checkSupervision,
 	describeSupervision,
 } from "../../prune/supervision.ts";
-import { followEnd } from "../../spawn/dependencies.ts";
+import { followEnds } from "../../spawn/dependencies.ts";
 import { dismissTask } from "../../spawn/parked.ts";
 import { postStop } from "../../store/ends.ts";
 import type { Store } from "../../store/paths.ts";
@@ -97,7 +97,8 @@ export async function cancelTasks(
 					(id) => !done.has(id),
 				);
 	}
-	for (const id of requested) if (!inJobs.has(id)) await followEnd(store, id);
+	const own = [...requested].filter((id) => !inJobs.has(id));
+	if (own.length) await followEnds(store, own);
 	return [...done.values()];
 }
 
@@ -232,7 +233,7 @@ async function stopLeftovers(
 ): Promise<CancelResult> {
 	const { id, status } = task;
 	if (findTree(id, task.process).length === 0)
-		return task.engine && (await endJob(task))
+		return task.engine && endJob(task)
 			? { taskId: id, status, cancelled: true, survivors: [] }
 			: toUnchanged(id, `already ${status}`, status);
 	const survivors = await stopTree(id, toStopOptions(task, options));

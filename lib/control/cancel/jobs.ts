@@ -20,6 +20,7 @@ import { handOver } from "../../spawn/hand-over.ts";
 import { dismissTask } from "../../spawn/parked.ts";
 import { notifyTogether, postStop } from "../../store/ends.ts";
 import { keepClaims } from "../../store/locks.ts";
+import type { Store } from "../../store/paths.ts";
 import { readTask, updateTaskAsync } from "../../store/records.ts";
 import { hasNewerSchema } from "../../task/parse.ts";
 import type { Task } from "../../task/schema.ts";
@@ -50,24 +51,47 @@ export async function cancelJobs(
 	const running = requests.filter(({ state }) => state === "stopping");
 	const isRung = ring(running);
 	const removed = requests.filter(({ state }) => state === "removed");
-	const problem = removeJobs(removed.map(({ task }) => task));
-	await settleEnds(run, removed);
+	const problem = await dropJobs(
+		run.store,
+		removed.map(({ task }) => task),
+	);
 	await waitForEnds(run, running, isRung);
 	return requests.map((request) =>
 		request.state === "removed" && problem
-			? { ...toResult(run, request), note: problem }
-			: toResult(run, request),
+			? { ...toResult(request), note: problem }
+			: toResult(request),
 	);
 }
 
 /** Ends the job of a task that has ended, if it runs; returns whether it did. @throws BgError (refused). */
-export async function endJob(task: Task): Promise<boolean> {
+export function endJob(task: Task): boolean {
 	const engine = loadedEngine();
 	if (!engine || !task.process || (task.exit_code ?? task.signal) !== undefined)
 		return false;
 	if (jobStateOf(task).phase !== "running") return false;
 	engine.cancel([task]);
 	return true;
+}
+
+/**
+ * Takes the jobs of tasks that ended before they started out of the engine's queue, in one call, and does what their
+ * supervisors would do after the ends.
+ * @returns why the engine did not remove the jobs.
+ */
+export async function dropJobs(
+	store: Store,
+	tasks: readonly Task[],
+): Promise<string | undefined> {
+	const problem = removeJobs(tasks);
+	let isAnyReleased = false;
+	for (const task of tasks) {
+		if (!task.engine) dismissTask(store, task);
+		removeRunFiles(store, task);
+		if (task.on_end) runOnEnd(store, task.id);
+		isAnyReleased = (await releaseDependents(store, task.id)) || isAnyReleased;
+	}
+	if (isAnyReleased) handOver(store);
+	return problem;
 }
 
 // --- internal ---
@@ -185,21 +209,6 @@ function removeJobs(tasks: readonly Task[]): string | undefined {
 	}
 }
 
-/** Does what the supervisor of a task that never started would do after its end. */
-async function settleEnds(
-	{ store }: CancelRun,
-	requests: readonly Request[],
-): Promise<void> {
-	let isAnyReleased = false;
-	for (const { task } of requests) {
-		if (!task.engine) dismissTask(store, task);
-		removeRunFiles(store, task);
-		if (task.on_end) runOnEnd(store, task.id);
-		isAnyReleased = (await releaseDependents(store, task.id)) || isAnyReleased;
-	}
-	if (isAnyReleased) handOver(store);
-}
-
 /**
  * Waits until the tasks have ended. One whose supervisor does not stop it in time is left to the engine, which ends
  * its job.
@@ -235,10 +244,7 @@ async function waitForEnds(
 			`its supervisor did not stop it in time, so its job was cancelled: ${describeNote(request.task) ?? ""}`;
 }
 
-function toResult(
-	_: CancelRun,
-	{ task, state, problem }: Request,
-): CancelResult {
+function toResult({ task, state, problem }: Request): CancelResult {
 	const { id, status } = task;
 	if (state === "refused") return toUnchanged(id, problem ?? "", status);
 	if (state === "ended") return toUnchanged(id, `already ${status}`, status);

@@ -39,6 +39,14 @@ export class JobInput {
 		}
 	}
 
+	#deliverAgain(): void {
+		try {
+			this.deliver();
+		} catch {
+			// The next look at the record delivers it, or logs why not.
+		}
+	}
+
 	/** Writes the rest of a file. Returns false if the pipe is full, which is tried again, or closed. */
 	#write(path: string): boolean {
 		for (;;) {
@@ -46,12 +54,14 @@ export class JobInput {
 			const done = writePosted(this.#store, this.#id, { path, offset });
 			if (done === "done") return true;
 			if (done === "closed") {
+				// The next attempt has a pipe of its own.
+				this.#offset = 0;
 				endInput(this.#store, this.#id);
 				return false;
 			}
 			this.#offset = done;
 			if (done > offset) continue;
-			this.#timer = setTimeout(() => this.deliver(), roomPollMs);
+			this.#timer = setTimeout(() => this.#deliverAgain(), roomPollMs);
 			return false;
 		}
 	}
