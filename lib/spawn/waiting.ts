@@ -40,7 +40,7 @@ import {
 	repairQueue,
 	takeGrants,
 } from "./hand-over.ts";
-import { readLimits } from "./limits.ts";
+import { type Limits, readLimits } from "./limits.ts";
 import { Line } from "./places.ts";
 import { dequeue, listEntries, setRunnable } from "./queue.ts";
 
@@ -97,8 +97,7 @@ const isRepairDue = ({ ageMs, isKeeper }: Beat) =>
 export class WaitingTasks {
 	readonly #store: Store;
 	readonly #reconcile: Reconcile;
-	/** The limits of the launch. */
-	readonly limits = readLimits();
+	#limits: Limits | undefined;
 	readonly #waiting = new Map<string, WaitingTask>();
 	/** Those that wait for nothing but a slot, by id, and the others. */
 	readonly #runnable = new Set<string>();
@@ -128,6 +127,12 @@ export class WaitingTasks {
 		this.#store = store;
 		this.#reconcile = reconcile;
 		this.#line = new Line(store);
+	}
+
+	/** The limits of the launch, from the environment. Read only if asked for: a verb that adopts a task has its own. */
+	get limits(): Limits {
+		this.#limits ??= readLimits();
+		return this.#limits;
 	}
 
 	/** Waits in the queue. Resolves to true when the task has a slot, to false if it will never start. */

@@ -1,8 +1,9 @@
 import { describe, expect } from "bun:test";
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isFinal } from "../../lib/task/states.ts";
 import { concurrentTest } from "../tools/concurrent.ts";
-import { isAlive, sandbox } from "../tools/harness.ts";
+import { isAlive, sandbox, until } from "../tools/harness.ts";
 import { endOf, outputOf, running, script, treeOf } from "../tools/scripts.ts";
 
 describe("--timeout", () => {
@@ -84,6 +85,22 @@ concurrentTest(
 		await Bun.sleep(500);
 		expect(box.record(id).status).toBe("running");
 		expect(await endOf(box, id)).toMatchObject({ reason: "timeout" });
+	},
+);
+
+concurrentTest(
+	"a limit holds under the supervisor that a verb starts in place of a dead one",
+	async () => {
+		const box = sandbox();
+		const id = await script(box, ["--timeout", "4s"], "sleep 60");
+		const { supervisor } = await running(box, id);
+		const pid = supervisor?.pid ?? 0;
+		process.kill(pid, "SIGKILL");
+		await until(() => !isAlive(pid), "its death");
+		// A variable that a launch would refuse does not concern it.
+		await box.bg(["list"], { env: { BG_MAX_RUNNING: "no" } });
+		const end = await box.untilTask(id, isFinal, "an end");
+		expect(end).toMatchObject({ reason: "timeout" });
 	},
 );
 
