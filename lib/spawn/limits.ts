@@ -196,8 +196,6 @@ function writeStoreLimits(store: Store, limits: StoreLimits): void {
 	);
 }
 
-// --- internal ---
-
 function readLimit(name: string, usual: number, env: NodeJS.ProcessEnv) {
 	const given = env[name] || String(usual);
 	if (!/^\d{1,6}$/.test(given))

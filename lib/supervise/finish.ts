@@ -87,10 +87,12 @@ export async function concludeTask(
 	const isCut = succeeds(() => monitor.cut());
 	// What starts in this place does not start before this end.
 	const at = timestamp();
-	const handedOver = retry(() => {
-		releaseSlot(store, task);
-		return waiting.settle();
-	});
+	const handedOver =
+		!task.engine &&
+		retry(() => {
+			releaseSlot(store, task);
+			return waiting.settle();
+		});
 	// The next task starts before the slow write of this end.
 	await setImmediate();
 	const after = await recordEnd(context, task, { at, exit });

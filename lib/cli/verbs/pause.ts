@@ -78,10 +78,9 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);
-				if (!paused) {
-					handOver(store);
-					notifyWaiters(store);
-				}
+				// If it is paused, grants go back; a hand-over that did not see it is over by then.
+				handOver(store);
+				if (!paused) notifyWaiters(store);
 			}
 			const queue = isQueuePaused(store);
 			reply(given, { tasks, queue: { paused: queue } }, () =>

@@ -179,9 +179,7 @@ export function readTextFile(flag: string, path: string): string {
 /** Reads any file or standard input (`-`), as readTextFile does. */
 export function readBytes(flag: string, path: string): Buffer {
 	try {
-		const bytes =
-			path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
-		return bytes;
+		return path === "-" ? readBounded(0) : withOpenFile(path, "r", readBounded);
 	} catch (error) {
 		throw toInputError(`${flag} ${path}`, error);
 	}
