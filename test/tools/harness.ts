@@ -230,8 +230,29 @@ export function processesWith(
 	});
 }
 
+/** Waits until a call of bg waits for ends: it watches them, or polls if no inotify instance is free. */
+export async function untilWatching(
+	box: Sandbox,
+	words: string,
+): Promise<void> {
+	const since = new Map<number, number>();
+	const waits = (pid: number) => {
+		const first = since.get(pid) ?? performance.now();
+		since.set(pid, first);
+		return isWatching(pid) || performance.now() - first > 10_000;
+	};
+	await until(
+		() =>
+			box
+				.alive()
+				.filter(({ command }) => command.includes(words))
+				.some(({ pid }) => waits(pid)),
+		"a process that watches for ends",
+	);
+}
+
 /** Whether a process watches files (Linux: inotify). */
-export function isWatching(pid: number): boolean {
+function isWatching(pid: number): boolean {
 	const folder = `/proc/${pid}/fd`;
 	try {
 		return readdirSync(folder).some(

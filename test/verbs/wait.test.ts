@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isWatching, program, sandbox, until } from "../tools/harness.ts";
+import { program, sandbox, until, untilWatching } from "../tools/harness.ts";
 import {
 	addEnd,
 	addTask,
@@ -72,15 +72,7 @@ test("wait without ids sees tasks that others launch and finish meanwhile", asyn
 		`while ! test -e ${go}; do sleep 0.2; done`,
 	]);
 	const waiting = box.bg(["wait"]);
-	await until(
-		() =>
-			box
-				.alive()
-				.some(
-					({ pid, command }) => command.includes("wait") && isWatching(pid),
-				),
-		"a process that watches for ends",
-	);
+	await untilWatching(box, "wait");
 	const second = await box.run(["echo", "second"]);
 	await box.untilTask(second, ({ completed_at }) => completed_at, "its end");
 	await Bun.write(go, "");

@@ -2,7 +2,7 @@
 import { expect } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isWatching, until } from "../../tools/harness.ts";
+import { untilWatching } from "../../tools/harness.ts";
 import { parent } from "../../tools/hooks.ts";
 import { addOld, type Example, oldId, prints, type World } from "./world.ts";
 
@@ -40,7 +40,7 @@ export const inspectExamples: Record<string, Example> = {
 		},
 		check: ({ json }) =>
 			expect(json().tasks).toMatchObject([
-				{ tags: ["nightly"], command: ["sleep", "60"] },
+				{ tags: ["nightly"], command: ["sleep", "600"] },
 			]),
 	},
 	"bg status @last": {
@@ -169,14 +169,9 @@ export const inspectExamples: Record<string, Example> = {
 			const gate = "until [ -e go ]; do sleep 0.2; done";
 			await bg(["run", "--tag", "nightly", "d", "--", "sh", "-c", gate]);
 		},
-		during: async ({ alive, project }) => {
-			const isWaiting = () =>
-				alive().some(
-					({ pid, command }) =>
-						command.includes("wait --tag") && isWatching(pid),
-				);
-			await until(isWaiting, "the wait for its end");
-			writeFileSync(join(project, "go"), "");
+		during: async (world) => {
+			await untilWatching(world, "wait --tag");
+			writeFileSync(join(world.project, "go"), "");
 		},
 		check: ({ json }) =>
 			expect(json()).toMatchObject({

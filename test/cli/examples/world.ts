@@ -14,7 +14,7 @@ export type World = Trees & {
 	say: (words?: string) => Promise<Task>;
 	/** Starts a command that lasts; ended with the test. */
 	last: (...flags: string[]) => Promise<string>;
-	/** Starts a command whose standard input is kept open. */
+	/** Starts a command whose standard input is kept open. While it is queued, `bg send` is refused. */
 	keep: (...command: string[]) => Promise<string>;
 	newest: () => Promise<Task>;
 };
@@ -74,6 +74,11 @@ export function openWorld(): World {
 		if (!stdout) throw new Error(error);
 		return stdout.trim();
 	};
+	const start = async (...words: string[]) => {
+		const started = await id(["run", "-q", ...words]);
+		await box.untilTask(started, ({ pid }) => pid, "a start");
+		return started;
+	};
 	return {
 		...box,
 		bg,
@@ -82,14 +87,8 @@ export function openWorld(): World {
 			await bg(["wait", launched]);
 			return box.record(launched);
 		},
-		last: async (...flags) => {
-			const long = ["run", "-q", ...flags, "a long one", "--", "sleep", "60"];
-			const started = await id(long);
-			await box.untilTask(started, ({ pid }) => pid, "a start");
-			return started;
-		},
-		keep: (...command) =>
-			id(["run", "-q", "--stdin", "keep", "d", "--", ...command]),
+		last: (...flags) => start(...flags, "a long one", "--", "sleep", "600"),
+		keep: (...command) => start("--stdin", "keep", "d", "--", ...command),
 		newest: async () => (await bg(["status", "@last", "--full"])).json(),
 	};
 }
