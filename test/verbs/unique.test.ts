@@ -2,7 +2,13 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { answersIn, command, filesOf, launch } from "../tools/batch.ts";
-import { isAlive, type Sandbox, sandbox, until } from "../tools/harness.ts";
+import {
+	type Answer,
+	isAlive,
+	type Sandbox,
+	sandbox,
+	until,
+} from "../tools/harness.ts";
 
 describe("--unique", () => {
 	const unique = (box: Sandbox, key: string, command: string[], env = {}) =>
@@ -38,10 +44,21 @@ describe("--unique", () => {
 	});
 
 	test("makes one task where ten launch at the same moment", async () => {
-		const box = sandbox();
-		const answers = await Promise.all(
-			Array.from({ length: 10 }, () => unique(box, "k", ["sleep", "60"])),
-		);
+		const play = async () => {
+			const box = sandbox();
+			const answers = await Promise.all(
+				Array.from({ length: 10 }, () => unique(box, "k", ["sleep", "600"])),
+			);
+			return { box, answers };
+		};
+		let { box, answers } = await play();
+		// One that waits for another gives up after 5 s: the machine was too slow.
+		const isGivenUp = ({ error }: Answer) =>
+			/is being launched by|unable to lock/.test(error);
+		for (let tries = 1; tries < 4 && answers.some(isGivenUp); tries++) {
+			await box.bg(["cancel", "--all"]);
+			({ box, answers } = await play());
+		}
 		const all = answers.map(({ json }) => json());
 		expect(new Set(all.map(({ taskId }) => taskId)).size).toBe(1);
 		expect(all.filter(({ existing }) => existing)).toHaveLength(9);
