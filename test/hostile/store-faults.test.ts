@@ -24,6 +24,7 @@ import { failOnce, inNamespaceOf, namespace } from "../tools/faults.ts";
 import { isAlive, program, root, sandbox, until } from "../tools/harness.ts";
 import { handOver, smallDisk } from "../tools/namespaces.ts";
 import { listStoreProcesses } from "../tools/processes.ts";
+import { parkOne } from "../tools/queue.ts";
 
 /** A task that fills the disk of its store. */
 async function filling(MiB: number, ...flags: string[]) {
@@ -216,10 +217,8 @@ concurrentTest(
 		const wait = `until [ -e ${go} ]; do sleep 0.2; done`;
 		const first = await box.run(["sh", "-c", wait], { argv, env });
 		await box.untilTask(first, ({ process }) => process, "a start");
-		const others = [
-			await box.run(["true"], { argv, env }),
-			await box.run(["true"], { argv, env }),
-		];
+		const launch = () => box.run(["true"], { argv, env });
+		const others = [await launch(), await parkOne(box, launch, { argv })];
 		const shells = () =>
 			listStoreProcesses(box.dir).filter(({ kind }) => kind === "parked");
 		await until(() => shells().length === 1, "a parked shell");

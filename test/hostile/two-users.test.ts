@@ -22,14 +22,13 @@ import {
 	type CallOptions,
 	isAlive,
 	program,
-	type Sandbox,
 	sandbox,
-	snapshot,
 	standIn,
 	until,
 } from "../tools/harness.ts";
 import { handOver, pidNamespace } from "../tools/namespaces.ts";
 import { countKinds, listStoreProcesses } from "../tools/processes.ts";
+import { parkOne } from "../tools/queue.ts";
 
 const isRoot = process.getuid?.() === 0;
 
@@ -54,17 +53,14 @@ const waitFor = (file: string, code = 0) => [
 	`until [ -e ${file} ]; do sleep 0.2; done; exit ${code}`,
 ];
 
-/** Every file below a folder that belongs to root. */
-const ofRoot = (dir: string) =>
-	Object.entries(snapshot(dir)).flatMap(([name, status]) =>
-		status.split(" ")[1] === "0" ? [name] : [],
-	);
-
-const untilParked = (box: Sandbox) =>
-	until(
-		() => countKinds(listStoreProcesses(box.dir)).parked > 0,
-		"a parked shell",
-	);
+/** Every file below a folder that belongs to root. Processes that use it may rename and remove some meanwhile. */
+const ofRoot = (dir: string) => {
+	const find = ["find", dir, "-ignore_readdir_race"];
+	const { stdout } = Bun.spawnSync([...find, "-uid", "0"], {
+		stderr: "ignore",
+	});
+	return stdout.toString().split("\n").filter(Boolean);
+};
 
 testWithUsers(
 	"root reads a store in use, is refused by one sentence what would change it, and its owner goes on",
@@ -132,6 +128,7 @@ testWithUsers(
 			{ id: next, status: "completed" },
 			{ id: last, status: "completed" },
 		]);
+		await until(() => box.alive().length === 0, "no process");
 		expect(ofRoot(box.dir)).toEqual([]);
 		expect((await box.bg(["cleanup"], owner)).code).toBe(0);
 	},
@@ -235,19 +232,21 @@ testWithUsers(
 			private: true,
 			env: { TOKEN: "secret-value" },
 		}));
-		const launch = (each: object) =>
-			box.bg(["launch", "-q", "--batch", "-"], {
-				argv,
-				env,
-				input: JSON.stringify(each),
-			});
-		const ids: string[] = [];
-		// Of three launches the first runs, the second is awake and the third is a parked shell.
-		for (const line of lines) {
-			const { code, error, stdout } = await launch(line);
+		const launch = async (each: object) => {
+			const { code, error, stdout } = await box.bg(
+				["launch", "-q", "--batch", "-"],
+				{ argv, env, input: JSON.stringify(each) },
+			);
 			expect({ code, error }).toEqual({ code: 0, error: "" });
-			ids.push(stdout.trim());
-		}
+			return stdout.trim();
+		};
+		const [runs = {}, next = {}, last = {}] = lines;
+		// Of three launches the first runs, the second is awake and the third is a parked shell.
+		const ids = [
+			await launch(runs),
+			await launch(next),
+			await parkOne(box, () => launch(last), { argv }),
+		];
 		await until(
 			() => box.alive().some(({ command }) => command.includes(" -f ")),
 			"a droid",
@@ -256,9 +255,9 @@ testWithUsers(
 			() => box.alive().some(({ command }) => command.includes("until [ -e")),
 			"a tool",
 		);
-		await untilParked(box);
-		const kinds = countKinds(listStoreProcesses(box.dir));
-		expect(kinds.supervisor).toBeGreaterThan(0);
+		const kinds = () => countKinds(listStoreProcesses(box.dir));
+		await until(() => kinds().parked, "a parked shell");
+		expect(kinds().supervisor).toBeGreaterThan(0);
 		const pids = box.alive().map(({ pid }) => pid);
 		const read = (user: string[], file: string) => {
 			const files = pids.map((pid) => `/proc/${pid}/${file}`);

@@ -1,6 +1,6 @@
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Sandbox, until } from "./harness.ts";
+import { type CallOptions, type Sandbox, until } from "./harness.ts";
 
 export type Env = Record<string, string>;
 
@@ -69,6 +69,23 @@ export const isReady = (box: Sandbox, count = 1) =>
 		"tasks that are ready",
 		() => JSON.stringify(namesOfQueue(box)),
 	);
+
+/**
+ * Launches a task that waits as a shell. A launch that takes more than 4 s, the first poll of its shell, goes on
+ * as a supervisor: its task is cancelled and launched again. `options`: how the store's owner calls bg.
+ */
+export async function parkOne(
+	box: Sandbox,
+	launch: () => Promise<string>,
+	options: CallOptions = {},
+): Promise<string> {
+	for (let tries = 1; ; tries++) {
+		const id = await launch();
+		if (entries(box, "parked").includes(id)) return id;
+		if (tries === 4) throw new Error(`${id} does not wait as a shell`);
+		await box.bg(["cancel", id], options);
+	}
+}
 
 const namesOfQueue = (box: Sandbox) =>
 	(["queue", "slots", "parked"] as const).map((folder) => entries(box, folder));

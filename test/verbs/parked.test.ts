@@ -33,25 +33,10 @@ import {
 	isRunning,
 	kill,
 	one,
+	parkOne,
 	run,
 } from "../tools/queue.ts";
 import { outputOf } from "../tools/scripts.ts";
-
-/**
- * Launches a task that waits as a shell. A launch that takes more than 4 s, the first poll of its shell, goes on
- * as a supervisor: its task is cancelled and launched again.
- */
-async function parkOne(
-	box: Sandbox,
-	launch: () => Promise<string>,
-): Promise<string> {
-	for (let tries = 1; ; tries++) {
-		const id = await launch();
-		if (entries(box, "parked").includes(id)) return id;
-		if (tries === 4) throw new Error(`${id} does not wait as a shell`);
-		await box.bg(["cancel", id]);
-	}
-}
 
 /** A task that runs, one that is first in line, and `count` parked ones. */
 async function park(box: Sandbox, count = 1, command = ["true"]) {

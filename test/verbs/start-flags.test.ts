@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { concurrentTest } from "../tools/concurrent.ts";
 import { type Sandbox, sandbox, standIn, until } from "../tools/harness.ts";
-import { entries, isOver, kill } from "../tools/queue.ts";
+import { entries, isOver, kill, parkOne } from "../tools/queue.ts";
 import { script } from "../tools/scripts.ts";
 
 describe("--wait", () => {
@@ -141,9 +141,11 @@ describe("--delay", () => {
 		async () => {
 			const box = sandbox();
 			const far = await script(box, ["--delay", "10m"], "true");
-			const near = await script(box, ["--delay", "20s"], "true");
-			const later = await script(box, ["--delay", "2h"], "true");
-			await until(() => entries(box, "parked").includes(near), "it parked");
+			const park = (delay: string) =>
+				parkOne(box, () => script(box, ["--delay", delay], "true"));
+			const later = await park("2h");
+			// Last, because it starts by itself in the end.
+			const near = await park("20s");
 			expect(entries(box, "parked")).toContain(later);
 			// The first one in line is awake, for all of them.
 			await until(
