@@ -80,7 +80,7 @@ async function fillStore(box: Trees): Promise<Record<string, string>> {
 	);
 	const huge = await script("head -c 300000 /dev/zero | tr '\\0' y | fold");
 	const kept = await run("--stdin", "keep", "--tag", "t", "d", "--", "cat");
-	const running = await run("--tag", "t", "d", "--", "sleep", "60");
+	const running = await run("--tag", "t", "d", "--", "sleep", "600");
 	const queued = await run("--after", running, "d", "--", "true");
 	await box.bg(["wait", failed, long, huge]);
 	const broken = join(box.dir, "bg_0000000000000000.json");

@@ -82,7 +82,8 @@ test("the answer of a command that wrote more than its record keeps is its last 
 test("result of a task that failed or still runs says so on stderr, and exits 1", async () => {
 	const box = sandbox();
 	const bad = await box.run(["sh", "-c", "echo why; exit 3"]);
-	const live = await box.run(["sleep", "60"]);
+	const live = await box.run(["sleep", "600"]);
+	await box.untilTask(live, ({ process }) => process, "its start");
 	await box.bg(["wait", bad]);
 	const failed = await box.bg(["result", bad]);
 	expect([failed.code, failed.stdout]).toEqual([1, "why\n"]);

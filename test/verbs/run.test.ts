@@ -203,7 +203,12 @@ test("launching does not hold the launcher's stdout, nor any descriptor", async 
 
 test("an end stops nothing: what a task left behind lives on, and at most 20 of it are named", async () => {
 	const box = sandbox();
-	const script = "for n in $(seq 25); do setsid sleep 60 & done; echo started";
+	// Until its exec, a child has the command line of the shell.
+	const script = [
+		'for n in $(seq 25); do setsid sleep 600 & pids="$pids $!"; done',
+		"for pid in $pids; do until grep -aq ^sleep /proc/$pid/cmdline; do sleep 0.1; done; done",
+		"echo started",
+	].join("; ");
 	const id = await box.run(["sh", "-c", script]);
 	expect((await box.bg(["wait", id])).code).toBe(0);
 	const { left_behind = [] } = await box.untilTask(
@@ -213,7 +218,7 @@ test("an end stops nothing: what a task left behind lives on, and at most 20 of 
 	);
 	expect(left_behind).toHaveLength(20);
 	for (const { pid, command } of left_behind)
-		expect([command, isAlive(pid)]).toEqual(["sleep 60", true]);
+		expect([command, isAlive(pid)]).toEqual(["sleep 600", true]);
 	const { tasks } = (await box.bg(["cancel", id])).json();
 	expect(tasks[0]).toMatchObject({ status: "completed", cancelled: true });
 	for (const { pid } of left_behind) expect(isAlive(pid)).toBe(false);

@@ -46,7 +46,7 @@ const start = async (
 	flags: string[],
 	options = {},
 ): Promise<string> => {
-	const words = ["run", "-q", ...flags, "d", "--", "sleep", "60"];
+	const words = ["run", "-q", ...flags, "d", "--", "sleep", "600"];
 	const id = (await box.bg(words, options)).stdout.trim();
 	await running(box, id);
 	return id;
