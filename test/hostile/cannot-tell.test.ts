@@ -235,7 +235,8 @@ test("/proc of another pid namespace identifies no process", async () => {
 		"--kill-child",
 	];
 	const id = await box.run(["sleep", "600"]);
-	const task = await box.untilTask(id, ({ process }) => process, "a start");
+	await box.untilTask(id, ({ process }) => process, "a start");
+	const task = box.state(id);
 	const argv = [...enter, ...program];
 	const cancelled = await box.bg(["cancel", id], { argv });
 	expect(cancelled.code).toBe(1);
@@ -243,6 +244,6 @@ test("/proc of another pid namespace identifies no process", async () => {
 	const launched = await box.bg(["run", "d", "--", "true"], { argv });
 	expect(launched.code).toBe(111);
 	expect(launched.json().error).toContain("mount -t proc");
-	expect(box.record(id)).toEqual(task);
+	expect(box.state(id)).toEqual(task);
 	await box.bg(["cancel", id]);
 });
