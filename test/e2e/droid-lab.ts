@@ -148,7 +148,9 @@ async function installDroid(): Promise<void> {
 	writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
 	const npm = ["npm", "install", "--no-audit", "--no-fund"];
 	// Said outright: `npm run` leaves the prefix of this project in the environment.
-	await run([...npm, "--prefix", folder], process.env);
+	const install = () => run([...npm, "--prefix", folder], process.env);
+	// The registry may fail to answer now and then.
+	await install().catch(install).catch(install);
 	const said = await run([client(), "--version"], { HOME: folder });
 	const found = said.trim();
 	if (found !== version) throw new Error(`droid ${found} is not ${version}`);
