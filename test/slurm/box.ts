@@ -12,10 +12,11 @@ import {
 } from "../tools/harness.ts";
 import type { Cluster } from "./cluster.ts";
 
-/** `host`: the submit host unless it is given. */
-type HostOptions = CallOptions & { host?: string };
+/** `host`: the submit host unless it is given. `once`: a launch is not repeated. */
+type HostOptions = CallOptions & { host?: string; once?: boolean };
 
 export type ClusterBox = Sandbox & {
+	/** Repeats a launch until Slurm answers: on a busy machine it may take more than 3 s. */
 	bg: (args: string[], options?: HostOptions) => Promise<Answer>;
 	/** Runs a shell command on a host, with the environment of the sandbox. */
 	sh: (host: string, text: string) => Promise<Answer>;
@@ -29,10 +30,10 @@ export function clusterBox(cluster: Cluster): ClusterBox {
 	const call = box.bg;
 	const bg = (args: string[], options: HostOptions = {}) => {
 		const { host = "login", cwd = box.home, argv = program } = options;
-		return call(args, {
-			...options,
-			argv: [...cluster.on(host, cwd), ...argv],
-		});
+		const launch = () =>
+			call(args, { ...options, argv: [...cluster.on(host, cwd), ...argv] });
+		const isLaunch = /^(run|launch|retry|resume)$/.test(args[0] ?? "");
+		return isLaunch && !options.once ? untilAnswered(launch) : launch();
 	};
 	return Object.assign(box, {
 		bg,
@@ -40,9 +41,8 @@ export function clusterBox(cluster: Cluster): ClusterBox {
 			bg([text], { host, argv: ["sh", "-c"] }),
 		submit: async (text: string, flags: string[] = [], env = {}) => {
 			const words = ["run", "-q", "--on", "slurm", ...flags, "d", "--"];
-			const { code, error, stdout } = await untilAnswered(() =>
-				bg([...words, "sh", "-c", text], { env: { ...env } }),
-			);
+			const call = [...words, "sh", "-c", text];
+			const { code, error, stdout } = await bg(call, { env: { ...env } });
 			if (code !== 0) throw new Error(error);
 			return stdout.trim();
 		},
@@ -76,16 +76,13 @@ export const passingFiles = ({ dir }: Pick<Sandbox, "dir">): string[] =>
 			/^\.(jobs\/pending|prompts|queue|slots|stops|on-end|locks)/.test(name),
 		);
 
-/** Repeats a launch until Slurm answers: on a busy machine it may take more than 3 s. */
-export async function untilAnswered(
-	launch: () => Promise<Answer>,
-): Promise<Answer> {
+/** Whether a launch was refused because Slurm took too long, whatever it would have said. */
+export const isUnanswered = ({ code, error }: Answer) =>
+	code === 111 && /does not answer \(\w+ took more than 3 s\)/.test(error);
+
+async function untilAnswered(launch: () => Promise<Answer>): Promise<Answer> {
 	for (let tries = 0; ; tries++) {
 		const answer = await launch();
-		if (
-			tries > 10 ||
-			!/does not answer \(\w+ took more than 3 s\)/.test(answer.error)
-		)
-			return answer;
+		if (tries > 10 || !isUnanswered(answer)) return answer;
 	}
 }

@@ -54,12 +54,15 @@ describe("the controller", () => {
 		const pending = await box.submit("true", ["--delay", "1h"]);
 		await cluster.stopController();
 		const words = ["--", "true"];
-		const answer = await box.bg(["run", "--on", "slurm", "d", ...words]);
+		const answer = await box.bg(["run", "--on", "slurm", "d", ...words], {
+			once: true,
+		});
 		expect(answer).toMatchObject({ code: 111 });
 		expect(answer.error).toMatch(/^bg: Slurm does not answer \([^\n]*\)\n$/);
 		const batch = await box.bg(["launch", "--batch", "-"], {
 			input: toLines([command("a", "true"), command("b", "true")]),
 			env: { BG_ENGINE: "slurm" },
+			once: true,
 		});
 		expect(batch).toMatchObject({ code: 111 });
 		expect(passingFiles(box)).toEqual([]);

@@ -199,7 +199,9 @@ describe("a controller that is down", () => {
 		const held = await box.submit("echo ran", ["--engine-args=--hold"]);
 		await started(box, runs);
 		await cluster.stopController();
-		const launch = await box.bg(["run", "--on", "slurm", "d", "--", "true"]);
+		const launch = await box.bg(["run", "--on", "slurm", "d", "--", "true"], {
+			once: true,
+		});
 		expect(launch).toMatchObject({ code: 111 });
 		expect(launch.error).toContain("Slurm does not answer");
 		const pending = await box.bg(["cancel", held]);
@@ -245,11 +247,12 @@ describe("a second run of a task", () => {
 			...["sbatch", "--parsable", "-w", "n3", "-J", id, "--chdir=/"],
 			...["-o", "/dev/null", "--wrap", words.join("; ")],
 		);
-		const second = await box.untilTask(
+		await box.untilTask(
 			id,
 			(task) => task.attempt === 2 && task.process,
 			"the second run",
 		);
+		const second = box.state(id);
 		expect(second.engine).toMatchObject({ job: job.trim(), node: "n3" });
 		await until(
 			async () => /JobState=COMPLETED/.test(await show(engine?.job)),
@@ -258,7 +261,7 @@ describe("a second run of a task", () => {
 		expect(await box.sh("n3", `test -e /proc/${process?.pid}`)).toMatchObject({
 			code: 1,
 		});
-		expect(box.record(id)).toEqual(second);
+		expect(box.state(id)).toEqual(second);
 		expect(outputOf(box, `${id}.1`)).toBe("run 1\n");
 		expect(outputOf(box, id)).toBe("run 2\n");
 		expect(treeOf(id)).toHaveLength(1);

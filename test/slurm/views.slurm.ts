@@ -9,7 +9,7 @@ import { parent, payload, toolUse } from "../tools/hooks.ts";
 import { addHooks } from "../tools/messages.ts";
 import { openPty } from "../tools/pty.ts";
 import { endOf } from "../tools/scripts.ts";
-import { clusterBox, logCalls, untilAnswered } from "./box.ts";
+import { clusterBox, logCalls } from "./box.ts";
 import { start } from "./cluster.ts";
 
 const cluster = await start();
@@ -30,10 +30,11 @@ describe("tasks on Slurm", () => {
 			const { box, listAsked } = withLog();
 			const runs = await box.submit(untilGo);
 			const other = await box.submit(untilGo);
-			const batch = await untilAnswered(() =>
-				box.bg(["launch", "-q", "--on", "slurm", ...held, "--batch", "-"], {
+			const batch = await box.bg(
+				["launch", "-q", "--on", "slurm", ...held, "--batch", "-"],
+				{
 					input: toLines(["a", "b", "c"].map((name) => command(name, "true"))),
-				}),
+				},
 			);
 			const [first = ""] = batch.stdout.split("\n");
 			for (const id of [runs, other])
@@ -111,10 +112,11 @@ describe("a droid on a node", () => {
 	concurrentTest("gets a message of bg send, once", async () => {
 		const box = clusterBox(cluster);
 		addHooks(box);
-		const { stdout } = await untilAnswered(() =>
-			box.bg(["launch", "-q", "--on", "slurm", "d", `RUN[${untilGo}]`], {
+		const { stdout } = await box.bg(
+			["launch", "-q", "--on", "slurm", "d", `RUN[${untilGo}]`],
+			{
 				env: { BG_DROID: standIn },
-			}),
+			},
 		);
 		const id = stdout.trim();
 		const { droid_session_id: session = "", engine } = await box.untilTask(
@@ -143,10 +145,11 @@ describe("a droid on a node", () => {
 			`#!/bin/sh\necho "$PWD $*" >>${log}\nexec ${standIn} exec "SAY[x]"\n`,
 		);
 		const words = ["--worktree", "--cwd", box.home, "d", "a prompt"];
-		const { stdout } = await untilAnswered(() =>
-			box.bg(["launch", "-q", "--on", "slurm", ...words], {
+		const { stdout } = await box.bg(
+			["launch", "-q", "--on", "slurm", ...words],
+			{
 				env: { BG_DROID: droid },
-			}),
+			},
 		);
 		await endOf(box, stdout.trim());
 		expect(linesOf(log)).toEqual([
