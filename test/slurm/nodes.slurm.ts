@@ -29,12 +29,10 @@ test("nothing of bg is needed on the submit host: all of it is killed, and nothi
 	const [a = "", b = ""] = ids;
 	for (const id of [a, b])
 		await box.untilTask(id, ({ process }) => process, "its start");
-	const onSubmitHost = await box.sh(
-		"login",
-		"ps -eo args | grep -c '[d]ist/bg'",
-	);
-	// That of the wait: a launch leaves nothing.
-	expect(onSubmitHost.stdout.trim()).toBe("1");
+	const onSubmitHost = async () =>
+		(await box.sh("login", "ps -eo args | grep -c '[d]ist/bg'")).stdout.trim();
+	// That of the wait: a launch leaves nothing. What it starts has its command line for a moment.
+	await until(async () => (await onSubmitHost()) === "1", "one process");
 	await box.sh("login", "kill -9 -1");
 	await waiting;
 	const alive = [a, b].flatMap((id) => treeOf(id));
