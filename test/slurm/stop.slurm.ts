@@ -90,11 +90,8 @@ describe("bg cancel", () => {
 
 	concurrentTest("--signal KILL is what the tree gets first", async () => {
 		const box = clusterBox(cluster);
-		const id = await box.submit(
-			`trap 'echo TERM' TERM; echo up; cat <>fifo`,
-			[],
-		);
 		await box.sh("login", "mkfifo fifo");
+		const id = await box.submit(`trap 'echo TERM' TERM; echo up; cat <>fifo`);
 		await started(box, id);
 		const answer = await box.bg(["cancel", "--signal", "KILL", id]);
 		expect(answer).toMatchObject({ code: 0 });
@@ -314,17 +311,17 @@ describe("bg edit", () => {
 		"changes the timeout of a job that waits for its next try, and tells it",
 		async () => {
 			const box = clusterBox(cluster);
-			const text = `echo >>tries; test "$(wc -l <tries)" -gt 4 || exit 1; exec sleep 300`;
-			const id = await box.submit(text, ["--retries", "5"]);
-			// Before its fifth try it waits for 8 s.
+			const text = `echo >>tries; test "$(wc -l <tries)" -gt 5 || exit 1; exec sleep 300`;
+			const id = await box.submit(text, ["--retries", "6"]);
+			// Before its sixth try it waits for 16 s.
 			const isWaiting = ({ status, attempt }: Task) =>
-				status === "queued" && attempt === 5;
-			await box.untilTask(id, isWaiting, "its fifth try");
+				status === "queued" && attempt === 6;
+			await box.untilTask(id, isWaiting, "its sixth try");
 			const answer = await box.bg(["edit", id, "--timeout", "2s"]);
 			expect(answer).toMatchObject({ code: 0 });
 			const { job } = box.record(id).engine ?? {};
 			await until(() => isRung(job ?? ""), `a ring of ${job}`);
-			const reason = { reason: "timeout", attempt: 5 };
+			const reason = { reason: "timeout", attempt: 6 };
 			expect(await endOf(box, id)).toMatchObject(reason);
 		},
 	);
