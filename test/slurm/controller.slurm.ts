@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { listTaskIds } from "../../lib/store/records.ts";
 import { command, filesOf, toLines } from "../tools/batch.ts";
-import { executable, isWatching, program, until } from "../tools/harness.ts";
+import { executable, program, until, untilWatching } from "../tools/harness.ts";
 import { endOf, outputOf, treeOf } from "../tools/scripts.ts";
 import { type ClusterBox, clusterBox, passingFiles } from "./box.ts";
 import { start } from "./cluster.ts";
@@ -92,22 +92,18 @@ describe("the controller", () => {
 		executable(bin, "sbatch", "#!/bin/sh\nkill -9 $PPID\n");
 		const PATH = `${bin}:${box.env.PATH}`;
 		const words = ["run", "--on", "slurm", "d", "--", "true"];
-		await box.bg(words, { env: { PATH } });
+		await box.bg(words, { env: { PATH }, once: true });
 		await cluster.stopController();
 		const [id = ""] = listTaskIds(box);
 		const waiting = box.bg(["wait", id]);
-		const isWaiting = () =>
-			box
-				.alive()
-				.some(({ pid, command }) => / wait /.test(command) && isWatching(pid));
-		await until(isWaiting, "one that waits for it");
+		await untilWatching(box, `wait ${id}`);
 		expect((await box.bg(["list"])).json()).toMatchObject({ queued: 1 });
 		await cluster.startController();
 		await until(
 			async () => (await box.bg(["list"])).json().total === 0,
 			"the launch withdrawn",
 		);
-		expect((await waiting).json()).toMatchObject({ missing: [id] });
+		expect((await waiting).error).toContain(`no task "${id}"`);
 		expect(passingFiles(box)).toEqual([]);
 	});
 
