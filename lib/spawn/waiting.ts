@@ -129,7 +129,10 @@ export class WaitingTasks {
 		this.#line = new Line(store);
 	}
 
-	/** The limits of the launch, from the environment. Read only if asked for: a verb that adopts a task has its own. */
+	/**
+	 * The limits of the launch, from the environment. They are read only if a task is queued: a supervisor that adopts
+	 * a task has the environment of another call of bg.
+	 */
 	get limits(): Limits {
 		this.#limits ??= readLimits();
 		return this.#limits;

@@ -78,7 +78,7 @@ export const definePauseVerb = ({ paused, ...verb }: PauseVerb) =>
 			}
 			if (given.queue) {
 				setQueuePaused(store, paused);
-				// If it is paused, grants go back; a hand-over that did not see it is over by then.
+				// This takes back what was granted before a pause, and waits for a hand-over that began before it.
 				handOver(store);
 				if (!paused) notifyWaiters(store);
 			}
