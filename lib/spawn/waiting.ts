@@ -119,6 +119,11 @@ export class WaitingTasks {
 	#nextBeatCheckAt = 0;
 	/** The keeper of the queue as it was read last. */
 	#keeper: string | undefined;
+	/**
+	 * When its first repair is due, on the monotonic clock in ms: the process that named it may have died before it
+	 * woke it. Rounds in between change nothing.
+	 */
+	#keeperDueAt = 0;
 	/** When missing queue entries are added again, likewise. */
 	#nextRestoreAt = performance.now() + restoreMs;
 	#lastFault = "";
@@ -286,13 +291,13 @@ export class WaitingTasks {
 	#setTimer(): void {
 		clearTimeout(this.#timer);
 		if (this.#waiting.size === 0) return;
+		const now = performance.now();
 		const { ageMs, keeper, isKeeper } = readBeat(this.#store);
 		if (isKeeper) this.#lookWithin(tickMs);
-		// The process that named a new keeper may have died before it woke it.
 		else if (keeper !== this.#keeper)
-			this.#lookWithin(deadBeatMs - ageMs + timerSlackMs);
+			this.#keeperDueAt = now + deadBeatMs - ageMs + timerSlackMs;
 		this.#keeper = keeper;
-		const now = performance.now();
+		if (now < this.#keeperDueAt) this.#lookWithin(this.#keeperDueAt - now);
 		let next = this.#nextFullRoundAt;
 		if (this.#runnable.size) next = Math.min(next, this.#line.nextListingAt);
 		for (const { notBefore, task } of this.#held) {

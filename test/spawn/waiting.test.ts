@@ -1,10 +1,11 @@
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { identifySelf } from "../../lib/process/identity.ts";
+import { identifyProcess, identifySelf } from "../../lib/process/identity.ts";
 import {
 	registerDependents,
 	releaseDependents,
 } from "../../lib/spawn/dependencies.ts";
+import { readBeat } from "../../lib/spawn/hand-over.ts";
 import { readLimits } from "../../lib/spawn/limits.ts";
 import {
 	enqueue,
@@ -19,8 +20,43 @@ import { moveFile } from "../../lib/store/files.ts";
 import { dependentsFolder } from "../../lib/store/paths.ts";
 import { readTask } from "../../lib/store/records.ts";
 import type { Identity } from "../../lib/task/schema.ts";
-import { sandbox } from "../tools/harness.ts";
+import { sandbox, until } from "../tools/harness.ts";
 import { addEnd, addTask, parent } from "../tools/hooks.ts";
+
+test("a keeper that was named and never woken is noticed, whatever happens meanwhile", async () => {
+	const box = sandbox();
+	const store = openStore({ dir: box.dir, write: true });
+	const limits = readLimits({ BG_MAX_RUNNING: "1" });
+	const add = (supervisor: Identity) => {
+		const id = addTask(box, { status: "queued", supervisor });
+		const task = readTask(store, id);
+		enqueue(store, [task], limits);
+		return task;
+	};
+	const sleeps = [0, 1].map(() => Bun.spawn(["sleep", "600"]));
+	const [runs, keeps] = sleeps.map(({ pid }) => identifyProcess(pid));
+	if (!runs || !keeps) throw new Error("no processes");
+	add(runs);
+	for (const entry of listLocalEntries(store, "queue"))
+		moveFile(entryPath(store, "queue", entry), slotPath(store, entry));
+	add(keeps);
+	const task = add(identifySelf());
+	const waiting = new WaitingTasks(store, (_, task) => task);
+	const hasSlot = waiting.wait(task, { isRunnable: true });
+	const keeper = `${keeps.pid},${keeps.start}`;
+	await until(() => readBeat(store).keeper === keeper, "a keeper");
+	await waiting.settle();
+	waiting.wake();
+	await waiting.settle();
+	for (const each of sleeps) {
+		each.kill("SIGKILL");
+		await each.exited;
+	}
+	// It looks every 45 s anyway.
+	const late = Bun.sleep(40_000).then(() => "too late");
+	expect(await Promise.race([hasSlot, late])).toBe(true);
+	releaseSlot(store, task);
+});
 
 test("a dependent that waits on another machine is left to that machine", async () => {
 	const box = sandbox();
