@@ -336,6 +336,9 @@ function* judgeLimit(
 /** How much earlier a task that comes later may begin, in ms: a grant that nobody takes costs 2 s. */
 const orderTolerance = 3000;
 
+/** The same beside an older bg: where its supervisors free a place they wake nobody, which costs 2 s more. */
+const mixedOrderTolerance = 6000;
+
 /**
  * Tasks begin by priority, then by age, among those that wait. What was stopped, or waited for something
  * else as well, is left out.
@@ -345,6 +348,8 @@ function* judgeOrder(
 	round: Round,
 ): Generator<string> {
 	const { calls, seen: getSeen } = round;
+	const isMixed = calls.some(({ action }) => action.form === "former");
+	const tolerance = isMixed ? mixedOrderTolerance : orderTolerance;
 	const begun = calls.flatMap((call) =>
 		tasksIn(call).flatMap(({ taskId }) => {
 			const task = records.get(taskId);
@@ -365,8 +370,8 @@ function* judgeOrder(
 			if (
 				isBefore > 0 &&
 				depth === other.task.depth &&
-				first.launched < other.began - orderTolerance &&
-				first.began > other.began + orderTolerance
+				first.launched < other.began - tolerance &&
+				first.began > other.began + tolerance
 			)
 				yield `${other.task.id} began ${first.began - other.began} ms before ${id}, which comes first`;
 		}
