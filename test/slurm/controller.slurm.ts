@@ -86,7 +86,7 @@ describe("the controller", () => {
 		await endOf(box, pending);
 	});
 
-	test("that is down holds no half-made launch: the next call of bg withdraws it, whoever waits", async () => {
+	test("that was down: the next call of bg withdraws a launch that died halfway, also while another call waits for it", async () => {
 		const box = clusterBox(cluster);
 		const bin = join(box.home, "bin");
 		executable(bin, "sbatch", "#!/bin/sh\nkill -9 $PPID\n");
